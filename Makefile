@@ -1,0 +1,56 @@
+# Entry points for people and CI. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(KRAKE_TEST_CACHE),$(HOME)/.cache/krake-test)
+export PATH := $(CACHE)/bin:$(PATH)
+CARGO_FLAGS := --workspace --locked
+
+.PHONY: help test run fmt lint tools kubernetes fmt-check proto-check deny clippy build
+
+help: ## list the goals
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+test: fmt-check ## check and test everything over real components, and install what that needs (Debian 12, as root)
+	@$(MAKE) --no-print-directory -j2 kubernetes build
+	KRAKE_REQUIRE_REAL=1 cargo test $(CARGO_FLAGS) --no-fail-fast
+
+run: ## start Krake on this machine
+	@deploy/run/run.sh
+
+fmt: tools ## put Rust and proto files into their form
+	cargo fmt --all
+	buf format proto -w
+
+lint: fmt-check clippy ## all checks that run nothing
+
+tools: ## install the tools that the other goals need, except Kubernetes
+	@tests/setup/install.sh
+
+# Takes minutes the first time, so it runs beside the checks, and its output goes to a file.
+kubernetes: ## build a real Kubernetes for the tests, once a machine
+	@mkdir -p target
+	@echo "kubernetes: see target/kubernetes-build.log"
+	@tests/setup/kubernetes.sh >target/kubernetes-build.log 2>&1 || { tail -n 40 target/kubernetes-build.log; exit 1; }
+	@echo "kubernetes: ready"
+
+# From here each needs the one before, so that the cheap checks come first and no two cargos wait for each other.
+
+fmt-check:
+	cargo fmt --all --check
+
+proto-check: tools
+	buf lint
+	buf format proto -d --exit-code
+
+deny: proto-check
+	cargo deny --locked check bans licenses sources
+
+clippy: deny
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+build: clippy
+	cargo build $(CARGO_FLAGS) --bins
+	cargo test $(CARGO_FLAGS) --no-run

@@ -1,0 +1,170 @@
+//! The command line: what can be typed, and the help that teaches it.
+
+mod application;
+mod cluster;
+mod metric;
+mod pair;
+mod provider;
+mod scope;
+
+pub(crate) use application::{
+    Backoff, Constraints, CreateApplication, CreateWait, DeleteWait, UpdateApplication, UpdateWait,
+};
+pub(crate) use cluster::{ClusterWait, DescribeCluster, RegisterCluster, UpdateCluster, WeightedMetric};
+pub(crate) use metric::{CreateMetric, Range};
+pub(crate) use pair::Label;
+pub(crate) use provider::{CreateProvider, ProviderOptions, ProviderType};
+pub(crate) use scope::{Delete, Format, Get, GlobalDelete, GlobalGet, GlobalList, List, Namespace, Timeout};
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "Examples:
+  Register a cluster and look at it:
+    rok kube cluster register -k ~/.kube/config --context kind-a -l location=DE
+    rok kube cluster list
+
+  Rank clusters by a metric of a Prometheus server (\"g\" stands for global):
+    rok core gmp create --type prometheus --url http://localhost:9090 prom
+    rok core gm create --gmp-name prom --min 0 --max 100 --metric-name 'avg(green_share)' green
+
+  Run an application on the best cluster in Germany or France and wait for it:
+    rok kube app create -f echo-demo.yaml -L 'location in (DE, FR)' echo --wait
+
+Configuration: rok.yaml in the current folder, in $XDG_CONFIG_HOME (or ~/.config) or in /etc/rok, with the keys
+  api_url: http://127.0.0.1:7700     user: system:admin (the default namespace)
+  tls: {enabled: true, client_ca: ca.pem, client_cert: cert.pem, client_key: key.pem}
+Flags go before environment variables, those before the file.
+
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 --wait ran out of time.";
+
+/// Work with Krake: applications, the clusters they run on, and the metrics that rank clusters.
+#[derive(Debug, Parser)]
+#[command(name = "rok", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Rok {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to reach the server.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// Configuration file [default: rok.yaml here, in ~/.config or in /etc/rok]
+    #[arg(long, global = true, env = "ROK_CONFIG", hide_env_values = true, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// URL of the state service [default: http://127.0.0.1:7700]
+    #[arg(long, global = true, env = "KRAKE_API_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) api_url: Option<String>,
+    /// PEM file with the authorities that may vouch for the server [default: those of the system]
+    #[arg(long, global = true, env = "ROK_CLIENT_CA", hide_env_values = true, value_name = "PATH")]
+    pub(crate) client_ca: Option<PathBuf>,
+    /// PEM file with the certificate that identifies you
+    #[arg(long, global = true, env = "ROK_CLIENT_CERT", hide_env_values = true, value_name = "PATH")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// PEM file with the key of that certificate
+    #[arg(long, global = true, env = "ROK_CLIENT_KEY", hide_env_values = true, value_name = "PATH")]
+    pub(crate) client_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Applications and clusters on Kubernetes
+    #[command(subcommand, name = "kube", visible_alias = "kubernetes", arg_required_else_help = true)]
+    Kube(Kube),
+    /// Metrics and their providers
+    #[command(subcommand, arg_required_else_help = true)]
+    Core(Core),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Kube {
+    /// What runs: Kubernetes manifests that Krake places on the best cluster
+    #[command(subcommand, name = "app", visible_alias = "application", arg_required_else_help = true)]
+    Application(ApplicationCommand),
+    /// Where it runs: Kubernetes clusters, by their kubeconfig
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApplicationCommand {
+    /// Create an application
+    Create(Box<CreateApplication>),
+    /// Show an application
+    Get(Get),
+    /// List applications
+    List(List),
+    /// Change an application; what is not given stays
+    Update(Box<UpdateApplication>),
+    /// Delete an application and what it runs on clusters
+    Delete(Delete<DeleteWait>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Register an existing cluster by its kubeconfig
+    Register(Box<RegisterCluster>),
+    /// Show a cluster
+    Get(Get),
+    /// List clusters
+    List(List),
+    /// Change a cluster; what is not given stays
+    Update(Box<UpdateCluster>),
+    /// Forget a cluster; its applications move elsewhere first
+    Delete(Delete<DeleteWait>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Core {
+    /// Metrics that every namespace may use
+    #[command(subcommand, name = "gm", visible_alias = "globalmetric", arg_required_else_help = true)]
+    GlobalMetric(GlobalCommand<CreateMetric<GlobalGet>>),
+    /// Metrics providers that global metrics ask
+    #[command(
+        subcommand,
+        name = "gmp",
+        visible_alias = "globalmetricsprovider",
+        arg_required_else_help = true
+    )]
+    GlobalMetricsProvider(GlobalCommand<CreateProvider<GlobalGet>>),
+    /// Metrics of one namespace
+    #[command(subcommand, arg_required_else_help = true)]
+    Metric(NamespacedCommand<CreateMetric<Get>>),
+    /// Metrics providers that the metrics of their namespace ask
+    #[command(subcommand, name = "mp", visible_alias = "metricsprovider", arg_required_else_help = true)]
+    MetricsProvider(NamespacedCommand<CreateProvider<Get>>),
+}
+
+/// Commands of a kind in a namespace.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NamespacedCommand<C: Args> {
+    /// Create one
+    Create(C),
+    /// Show one
+    Get(Get),
+    /// List them
+    List(List),
+    /// Delete one
+    Delete(Delete<DeleteWait>),
+}
+
+/// Commands of a kind without namespaces.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GlobalCommand<C: Args> {
+    /// Create one
+    Create(C),
+    /// Show one
+    Get(GlobalGet),
+    /// List them
+    List(GlobalList),
+    /// Delete one
+    Delete(GlobalDelete<DeleteWait>),
+}
+
+#[cfg(test)]
+#[path = "args/tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! Options that commands of all kinds share: which object, which namespace, how to show it.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::duration;
+
+/// The namespace.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Namespace {
+    /// Namespace [default: `user` of the configuration, else system:admin]
+    #[arg(short, long, env = "ROK_NAMESPACE", hide_env_values = true, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+}
+
+/// How data is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// The API's JSON form; secrets are redacted
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// One object of a namespace.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+    /// Name
+    pub(crate) name: String,
+}
+
+/// One object without a namespace.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalGet {
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+    /// Name
+    pub(crate) name: String,
+}
+
+/// The objects of a namespace, or of all.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// Of all namespaces
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// How to show them
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// The objects without a namespace.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalList {
+    /// How to show them
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// Deletion of an object of a namespace.
+#[derive(Debug, Args)]
+pub(crate) struct Delete<W: ValueEnum + Send + Sync + 'static> {
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    #[command(flatten)]
+    pub(crate) how: GlobalDelete<W>,
+}
+
+/// Deletion of an object.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalDelete<W: ValueEnum + Send + Sync + 'static> {
+    /// Erase it at once, even if something of it stays behind; what does is told
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Wait until it is in this state [without STATE: deleted]
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "deleted", value_name = "STATE")]
+    pub(crate) wait: Option<W>,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+    /// Name
+    pub(crate) name: String,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Timeout {
+    /// How long --wait waits, for example 30s or 10m
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    pub(crate) timeout: Duration,
+}

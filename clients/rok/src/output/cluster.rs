@@ -1,0 +1,73 @@
+//! What tables show of a cluster.
+
+use krake_proto::krake::kubernetes::v1::{Cluster, ClusterNode, ClusterStatus};
+
+use super::Columns;
+use super::text::{self, NONE};
+
+impl Columns for Cluster {
+    const LIST: &'static [&'static str] = &["state"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![state(self.status.as_ref())]
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let absent = (Default::default(), Default::default());
+        let spec = self.spec.as_ref().unwrap_or(&absent.0);
+        let status: &ClusterStatus = self.status.as_ref().unwrap_or(&absent.1);
+        let cloud = spec.constraints.clone().unwrap_or_default().cloud.unwrap_or_default();
+        let failing = status.metrics_reasons.iter();
+        let failing = failing.map(|(metric, reason)| format!("{metric}: {}", text::reason(Some(reason))));
+        let orphans = status.orphans.iter().filter_map(|orphan| orphan.object.as_ref());
+        let orphans = orphans.map(|object| format!("{} {}/{}", object.kind, object.namespace, object.name));
+        let reference = |reference: Option<&_>| {
+            reference.map_or_else(|| NONE.to_owned(), |reference| text::reference(reference, ""))
+        };
+        vec![
+            ("state", state(Some(status))),
+            ("reason", text::reason(status.reason.as_ref())),
+            ("kubernetes_version", text::lines(Some(&status.kubernetes_version).filter(|v| !v.is_empty()))),
+            ("nodes", ready_nodes(&status.nodes)),
+            ("nodes_pid_pressure", under_pressure(&status.nodes, "PIDPressure")),
+            ("nodes_memory_pressure", under_pressure(&status.nodes, "MemoryPressure")),
+            ("nodes_disk_pressure", under_pressure(&status.nodes, "DiskPressure")),
+            ("custom_resources", text::lines(&spec.custom_resources)),
+            ("metrics", text::metrics(&spec.metrics)),
+            ("failing_metrics", text::lines(failing)),
+            ("allowed_namespaces", text::lines(&spec.allowed_namespaces)),
+            ("orphans", text::lines(orphans)),
+            ("label constraints", text::lines(cloud.labels)),
+            ("metric constraints", text::lines(cloud.metrics)),
+            ("scheduled_to", reference(status.scheduled_to.as_ref())),
+            ("scheduled", text::time(status.scheduled.as_ref())),
+            ("running_on", reference(status.running_on.as_ref())),
+            ("backoff", text::optional(spec.backoff)),
+            ("backoff_delay", text::optional(spec.backoff_delay)),
+            ("backoff_limit", text::optional(spec.backoff_limit)),
+        ]
+    }
+}
+
+fn state(status: Option<&ClusterStatus>) -> String {
+    status.map_or_else(
+        || NONE.to_owned(),
+        |status| text::name(status.state().as_str_name(), "CLUSTER_STATE_").to_owned(),
+    )
+}
+
+fn with_condition(nodes: &[ClusterNode], kind: &str) -> usize {
+    let holds = |node: &&ClusterNode| {
+        let mut conditions = node.status.iter().flat_map(|status| &status.conditions);
+        conditions.any(|condition| condition.r#type == kind && condition.status == "True")
+    };
+    nodes.iter().filter(holds).count()
+}
+
+fn ready_nodes(nodes: &[ClusterNode]) -> String {
+    format!("{}/{} ready", with_condition(nodes, "Ready"), nodes.len())
+}
+
+fn under_pressure(nodes: &[ClusterNode], kind: &str) -> String {
+    format!("{}/{}", with_condition(nodes, kind), nodes.len())
+}

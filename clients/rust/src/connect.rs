@@ -1,0 +1,288 @@
+//! Connecting: from a URL and files to a [`Client`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Uri;
+use krake_proto::Resource;
+use krake_proto::krake::core::v1::leadership_service_client::LeadershipServiceClient;
+use krake_proto::krake::core::v1::metric_service_client::MetricServiceClient;
+use krake_proto::krake::core::v1::metrics_provider_service_client::MetricsProviderServiceClient;
+use krake_proto::krake::kubernetes::v1::application_service_client::ApplicationServiceClient;
+use krake_proto::krake::kubernetes::v1::cluster_service_client::ClusterServiceClient;
+use krake_proto::krake::meta::v1::object_service_client::ObjectServiceClient;
+use thiserror::Error;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::api::Api;
+use crate::transport::Transport;
+
+/// The largest message that is sent or accepted, in bytes. Servers cut pages at 2 MiB; one object may be larger.
+pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// How to reach a state service.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// `http://host:port` or `https://host:port`.
+    pub url: String,
+    /// How long making a connection may take. Default 5 s.
+    pub connect_timeout: Duration,
+    /// How long a unary call may take, connecting included. Default 30 s. Streams have no limit.
+    pub request_timeout: Duration,
+    /// How often the server is asked for a sign of life, also when idle. Default 10 s.
+    pub keep_alive_interval: Duration,
+    /// How long that sign may take before the connection is given up. Default 5 s.
+    pub keep_alive_timeout: Duration,
+    /// PEM file with the authorities that may vouch for the server. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate that identifies this client. Needs `client_key_file`.
+    pub client_cert_file: Option<PathBuf>,
+    /// PEM file with the private key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// Who calls, for the server's logs.
+    pub user_agent: String,
+}
+
+impl ConnectOptions {
+    /// The defaults, for a server at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        ConnectOptions {
+            url: url.into(),
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+            keep_alive_interval: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(5),
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            user_agent: concat!("krake-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
+    /// The URL, checked.
+    fn uri(&self) -> Result<Uri, ConnectError> {
+        let wrong = |problem: &str| ConnectError::Url { url: self.url.clone(), problem: problem.to_owned() };
+        let uri: Uri =
+            self.url.trim().parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
+        match uri.scheme_str() {
+            Some("http" | "https") => {}
+            Some(other) => return Err(wrong(&format!("the scheme is {other:?}: use http or https"))),
+            None => return Err(wrong("it has no scheme: write http://host:port or https://host:port")),
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(wrong("it has no host"));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(wrong("it must end after the port"));
+        }
+        Ok(uri)
+    }
+
+    /// The certificates that a connection to `uri` uses; none without TLS.
+    fn tls(&self, uri: &Uri) -> Result<Option<ClientTlsConfig>, ConnectError> {
+        let files = [
+            ("CA file", &self.ca_file),
+            ("client certificate", &self.client_cert_file),
+            ("client key", &self.client_key_file),
+        ];
+        if uri.scheme_str() != Some("https") {
+            return match files.into_iter().find(|(_, file)| file.is_some()) {
+                None => Ok(None),
+                Some((what, _)) => Err(ConnectError::Url {
+                    url: self.url.clone(),
+                    problem: format!("a {what} is set, but the scheme is not https"),
+                }),
+            };
+        }
+        let mut tls = ClientTlsConfig::new().timeout(self.connect_timeout);
+        tls = match &self.ca_file {
+            None => tls.with_enabled_roots(),
+            Some(path) => tls.ca_certificate(Certificate::from_pem(read("CA file", path)?)),
+        };
+        tls = match (&self.client_cert_file, &self.client_key_file) {
+            (None, None) => tls,
+            (Some(cert), Some(key)) => {
+                tls.identity(Identity::from_pem(read("client certificate", cert)?, read("client key", key)?))
+            }
+            (Some(_), None) => return Err(ConnectError::Incomplete { given: "certificate", missing: "key" }),
+            (None, Some(_)) => return Err(ConnectError::Incomplete { given: "key", missing: "certificate" }),
+        };
+        Ok(Some(tls))
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ConnectError> {
+    std::fs::read(path).map_err(|source| ConnectError::File { what, path: path.to_owned(), source })
+}
+
+/// Why connect options cannot be used. Trying again does not help.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The URL is not one of a state service.
+    #[error("API URL {url:?}: {problem}")]
+    Url {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read the {what} {}: {source}", path.display())]
+    File {
+        /// Which file.
+        what: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
+    /// A client certificate without key, or the other way round.
+    #[error("a client {given} is set, but no client {missing}: set both or none")]
+    Incomplete {
+        /// What is there.
+        given: &'static str,
+        /// What is not.
+        missing: &'static str,
+    },
+    /// The certificates cannot be used.
+    #[error("TLS for {url:?}: {problem}")]
+    Tls {
+        /// The URL.
+        url: String,
+        /// What is wrong with the certificates.
+        problem: String,
+    },
+    /// The user agent is no header value.
+    #[error("user agent {0:?}: only visible ASCII characters are allowed")]
+    UserAgent(String),
+}
+
+/// A connection to a state service, opened with the first call and again whenever it was lost. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    /// A client for the given server; nothing is sent yet. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the URL, a file or the user agent cannot be used.
+    pub fn new(options: &ConnectOptions) -> Result<Self, ConnectError> {
+        let uri = options.uri()?;
+        let tls = options.tls(&uri)?;
+        let mut endpoint = Endpoint::from(uri)
+            .user_agent(options.user_agent.as_str())
+            .map_err(|_| ConnectError::UserAgent(options.user_agent.clone()))?
+            .connect_timeout(options.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(options.keep_alive_interval)
+            .keep_alive_timeout(options.keep_alive_timeout)
+            .keep_alive_while_idle(true);
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls).map_err(|error| ConnectError::Tls {
+                url: options.url.clone(),
+                problem: crate::transport::root_cause(&error),
+            })?;
+        }
+        Ok(Self::from_channel(endpoint.connect_lazy(), &options.url, options.request_timeout))
+    }
+
+    /// A client on a channel made elsewhere, for example over a simulated network. `server` names it in errors.
+    pub fn from_channel(channel: Channel, server: &str, request_timeout: Duration) -> Self {
+        Client { transport: Transport::new(channel, server, request_timeout) }
+    }
+
+    /// The standard methods of a kind.
+    pub fn api<K: Resource>(&self) -> Api<K> {
+        Api::new(self.transport.clone())
+    }
+
+    /// The generated client of applications, for `BindApplication` and `ReportCopy`.
+    pub fn applications(&self) -> ApplicationServiceClient<Transport> {
+        ApplicationServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// The generated client of clusters.
+    pub fn clusters(&self) -> ClusterServiceClient<Transport> {
+        ClusterServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// The generated client of metrics.
+    pub fn metrics(&self) -> MetricServiceClient<Transport> {
+        MetricServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// The generated client of metrics providers.
+    pub fn metrics_providers(&self) -> MetricsProviderServiceClient<Transport> {
+        MetricsProviderServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// The generated client of objects of all kinds; [`Client::watch_objects`] follows them.
+    pub fn objects(&self) -> ObjectServiceClient<Transport> {
+        ObjectServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// The generated client of elections.
+    pub fn leadership(&self) -> LeadershipServiceClient<Transport> {
+        LeadershipServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(change: impl FnOnce(&mut ConnectOptions), url: &str) -> String {
+        let mut options = ConnectOptions::new(url);
+        change(&mut options);
+        Client::new(&options).unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn errors_name_what_is_wrong() {
+        let nothing = |_: &mut ConnectOptions| {};
+        for (url, part) in [
+            ("localhost:7700", "no scheme"),
+            ("ftp://localhost:7700", "the scheme is \"ftp\""),
+            ("http://localhost:7700/api", "must end after the port"),
+            ("http://", "API URL \"http://\""),
+            ("", "API URL \"\""),
+        ] {
+            let text = error(nothing, url);
+            assert!(text.contains(part) && text.contains(url), "{url}: {text}");
+        }
+        let ca = |options: &mut ConnectOptions| options.ca_file = Some("/nowhere/ca.pem".into());
+        assert!(error(ca, "http://localhost:7700").contains("a CA file is set, but the scheme is not https"));
+        assert!(error(ca, "https://localhost:7700").starts_with("cannot read the CA file /nowhere/ca.pem"));
+        let key = |options: &mut ConnectOptions| options.client_key_file = Some("/nowhere/key.pem".into());
+        assert!(error(key, "https://localhost:7700").contains("no client certificate"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_holds_no_key_is_named_as_a_tls_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty.pem");
+        std::fs::write(&path, "not a certificate").unwrap();
+        let text = error(
+            |options| {
+                options.client_cert_file = Some(path.clone());
+                options.client_key_file = Some(path.clone());
+            },
+            "https://localhost:7700",
+        );
+        assert!(text.starts_with("TLS for \"https://localhost:7700\""), "{text}");
+    }
+}

@@ -1,0 +1,24 @@
+//! The Krake SDK for Rust: connect, typed API, resumable watch and mirror.
+//!
+//! [`Client`] is one lazily opened connection to a state service. [`Client::api`] gives the standard methods of a kind,
+//! [`Api::watch`] follows its objects through lost connections and restarts of the server, [`Mirror`] keeps a local copy
+//! of what a watch delivers. Calls fail with [`Error`], which says whether trying again can help.
+
+mod api;
+mod backoff;
+mod connect;
+mod error;
+mod mirror;
+mod objects;
+mod options;
+mod transport;
+mod watch;
+
+pub use api::{Api, Listing, Page};
+pub use connect::{Client, ConnectError, ConnectOptions};
+pub use error::Error;
+pub use mirror::{Change, Mirror, MirrorClosed, MirrorFeed, NamespacedName, Notice};
+pub use objects::ObjectKey;
+pub use options::{DeleteOptions, ListOptions, Mask, Start, WatchOptions};
+pub use transport::Transport;
+pub use watch::{Watch, WatchEvent};

@@ -1,0 +1,104 @@
+//! What the standard methods can be told beside the object's name.
+
+use krake_proto::krake::meta::v1::{Consistency, View};
+use prost_types::FieldMask;
+
+/// Which objects a list returns, and how.
+#[derive(Debug, Clone, Default)]
+pub struct ListOptions {
+    /// Kubernetes label selector, for example `tier=edge,zone in (a, b)`. Empty: all.
+    pub label_selector: String,
+    /// How much of each object. Default: everything.
+    pub view: View,
+    /// How fresh the answer must be. Default: sees every write answered before.
+    pub consistency: Consistency,
+    /// At most this many objects per page; 0 = the server's choice.
+    pub page_size: i32,
+}
+
+/// Which objects a watch follows, and from where.
+#[derive(Debug, Clone)]
+pub struct WatchOptions {
+    /// Namespace; empty for global objects, `-` for all namespaces.
+    pub namespace: String,
+    /// Kubernetes label selector. Empty: all.
+    pub label_selector: String,
+    /// How much of each object. Default: everything.
+    pub view: View,
+    /// Applications only: uid of a cluster that they are bound to or have a copy on. Empty: all.
+    pub cluster: String,
+    /// Where to begin. Default: with all objects.
+    pub start: Start,
+}
+
+impl WatchOptions {
+    /// All objects of one namespace, and their changes; the empty namespace holds the global objects.
+    pub fn namespace(namespace: impl Into<String>) -> Self {
+        WatchOptions {
+            namespace: namespace.into(),
+            label_selector: String::new(),
+            view: View::Unspecified,
+            cluster: String::new(),
+            start: Start::InitialState,
+        }
+    }
+
+    /// All objects of all namespaces, and their changes. Global objects are not among them.
+    pub fn all_namespaces() -> Self {
+        Self::namespace("-")
+    }
+}
+
+/// Where a watch begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// With all objects as they are; what every cache needs.
+    InitialState,
+    /// With the next change. Changes before the first message of the stream are missed.
+    Now,
+    /// With the first change after a revision, for example that of a list. If the server no longer has it, the watch
+    /// starts over with all objects.
+    After {
+        /// The revision.
+        resource_version: i64,
+        /// The history that it belongs to; empty = whatever the server has.
+        epoch: String,
+    },
+}
+
+/// How to delete.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    /// Only if the object has this version; 0 = whatever it has.
+    pub resource_version: i64,
+    /// Delete what belongs to the object even where its owner references say release.
+    pub cascade: bool,
+    /// Erase at once, whatever finalizers say. The answer tells what stays behind.
+    pub force: bool,
+}
+
+/// Which fields an update writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mask {
+    /// Those that are set in the object; nothing can be cleared so.
+    Populated,
+    /// All: what is absent is cleared.
+    All,
+    /// These, for example `metadata.labels` or `status.conditions`; what is absent is cleared.
+    Fields(Vec<String>),
+}
+
+impl Mask {
+    /// The given paths, relative to the resource.
+    pub fn fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Mask::Fields(paths.into_iter().map(Into::into).collect())
+    }
+
+    pub(crate) fn into_wire(self) -> Option<FieldMask> {
+        match self {
+            Mask::Populated => None,
+            Mask::All => Some(FieldMask { paths: vec!["*".to_owned()] }),
+            Mask::Fields(paths) => Some(FieldMask { paths }),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What every call passes through: deadline, trace context, and errors that name the server.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use opentelemetry::trace::TraceContextExt;
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tower::{Service, ServiceExt};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The header that tells the server how long the caller will wait.
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+/// The W3C header that names the caller's span.
+const TRACEPARENT: &str = "traceparent";
+/// How much longer the server may work than the caller waits: so that the caller's own, clearer error comes first.
+const SERVER_GRACE: Duration = Duration::from_millis(500);
+
+/// The connection as generated clients see it: a [`Channel`] that gives unary calls a deadline and sends the current
+/// span along. Cheap to clone.
+#[derive(Clone)]
+pub struct Transport {
+    channel: Channel,
+    /// Where the channel leads, for error texts.
+    server: Arc<str>,
+    request_timeout: Duration,
+}
+
+impl Transport {
+    pub(crate) fn new(channel: Channel, server: &str, request_timeout: Duration) -> Self {
+        Transport { channel, server: server.into(), request_timeout }
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl Service<Request<Body>> for Transport {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // Readiness of the channel is awaited inside the call, where the deadline covers it.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let deadline = deadline(&request, self.request_timeout);
+        if let Some(deadline) = deadline {
+            request.headers_mut().insert(GRPC_TIMEOUT, timeout_header(deadline + SERVER_GRACE));
+        }
+        if let Some(traceparent) = traceparent() {
+            request.headers_mut().insert(TRACEPARENT, traceparent);
+        }
+        let server = self.server.clone();
+        let answer = self.channel.clone().oneshot(request);
+        Box::pin(async move {
+            let answer = match deadline {
+                None => answer.await,
+                Some(deadline) => match tokio::time::timeout(deadline, answer).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        let text = format!("{server} did not answer within {} s", deadline.as_secs_f64());
+                        return Err(Status::deadline_exceeded(text));
+                    }
+                },
+            };
+            answer.map_err(|error| unreachable_server(&server, error))
+        })
+    }
+}
+
+/// How long to wait for the answer: streams live on, and a timeout that the caller chose is left to the channel.
+fn deadline(request: &Request<Body>, request_timeout: Duration) -> Option<Duration> {
+    let streaming = request.uri().path().rsplit('/').next().is_some_and(is_streaming);
+    (!streaming && !request.headers().contains_key(GRPC_TIMEOUT)).then_some(request_timeout)
+}
+
+/// Whether an RPC of the Krake API is a stream, by its name.
+fn is_streaming(method: &str) -> bool {
+    method.starts_with("Watch") || method == "Campaign"
+}
+
+/// The value of `grpc-timeout`: at most eight digits and a unit.
+fn timeout_header(timeout: Duration) -> HeaderValue {
+    let millis = timeout.as_millis();
+    let text = if millis <= 99_999_999 {
+        format!("{millis}m")
+    } else {
+        format!("{}S", timeout.as_secs().min(99_999_999))
+    };
+    HeaderValue::try_from(text).expect("digits and a letter are a header value")
+}
+
+/// The current span as a W3C `traceparent`; none when no tracer is installed.
+fn traceparent() -> Option<HeaderValue> {
+    let context = tracing::Span::current().context();
+    let span = context.span();
+    let span = span.span_context();
+    if !span.is_valid() {
+        return None;
+    }
+    let text = format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8());
+    HeaderValue::try_from(text).ok()
+}
+
+/// A status for a request that got no answer, with the server and the root cause in its text.
+fn unreachable_server(server: &str, error: tonic::transport::Error) -> Status {
+    let cause = root_cause(&error);
+    let status = Status::from_error(error.into());
+    // What the transport cannot classify is a broken connection.
+    let code = if status.code() == Code::Unknown { Code::Unavailable } else { status.code() };
+    Status::new(code, format!("cannot reach {server}: {cause}"))
+}
+
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_rule_holds_for_every_rpc_of_the_api() {
+        for service in krake_proto::POOL.services().filter(|s| s.full_name().starts_with("krake.")) {
+            for method in service.methods() {
+                let streams = method.is_server_streaming() || method.is_client_streaming();
+                assert_eq!(is_streaming(method.name()), streams, "{}", method.full_name());
+            }
+        }
+    }
+
+    #[test]
+    fn unary_calls_get_a_deadline_unless_they_have_one() {
+        let request = |path: &str| Request::builder().uri(path).body(Body::empty()).unwrap();
+        let limit = Duration::from_secs(30);
+        assert_eq!(deadline(&request("/krake.x/GetApplication"), limit), Some(limit));
+        assert_eq!(deadline(&request("/krake.x/WatchApplications"), limit), None);
+        let mut chosen = request("/krake.x/GetApplication");
+        chosen.headers_mut().insert(GRPC_TIMEOUT, timeout_header(Duration::from_secs(1)));
+        assert_eq!(deadline(&chosen, limit), None);
+    }
+
+    #[test]
+    fn timeouts_fit_the_header() {
+        assert_eq!(timeout_header(Duration::from_millis(30_500)), "30500m");
+        assert_eq!(timeout_header(Duration::from_secs(100_000)), "100000S");
+        assert_eq!(timeout_header(Duration::MAX), "99999999S");
+    }
+}

@@ -1,0 +1,81 @@
+//! Compiles every `.proto` once: descriptors, messages and clients, and the `Resource` impls of kinds.
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// Message options extension that marks a kind, see `krake/meta/v1/options.proto`.
+const KIND: &str = "krake.meta.v1.kind";
+
+fn proto_files(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            proto_files(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// One `impl Resource` per message with the kind option.
+fn resource_impls(pool: &prost_reflect::DescriptorPool) -> Result<String, Box<dyn std::error::Error>> {
+    let option = pool.get_extension_by_name(KIND).ok_or("the kind option is missing")?;
+    let mut code = String::new();
+    let mut kinds = Vec::new();
+    for message in pool.all_messages().filter(|message| message.options().has_extension(&option)) {
+        let value = message.options().get_extension(&option).into_owned();
+        let kind = value.as_message().ok_or("the kind option is no message")?;
+        let text = |field: &str| -> String {
+            kind.get_field_by_name(field).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+        };
+        let has_status = message.get_field_by_name("status").is_some();
+        let rust = format!("crate::{}::{}", message.package_name().replace('.', "::"), message.name());
+        let (api, name, plural) = (text("api"), text("kind"), text("plural"));
+        let (global_kind, global_plural) = (text("global_kind"), text("global_plural"));
+        let plural_rpc = format!("{}s", message.name());
+        kinds.push((api.clone(), name.clone(), rust.clone()));
+        code.push_str(&format!(
+            "impl Resource for {rust} {{\n\
+             const KIND: &'static Kind = &Kind {{ api: {api:?}, kind: {name:?}, plural: {plural:?}, \
+             global_kind: {global_kind:?}, global_plural: {global_plural:?}, message: {full:?}, \
+             service: \"{full}Service\", plural_rpc: {plural_rpc:?}, has_status: {has_status} }};\n\
+             fn metadata(&self) -> Option<&Metadata> {{ self.metadata.as_ref() }}\n\
+             fn metadata_mut(&mut self) -> &mut Metadata {{ self.metadata.get_or_insert_default() }}\n\
+             }}\n",
+            full = message.full_name(),
+        ));
+    }
+    kinds.sort();
+    code.push_str(&format!("static ALL_KINDS: [&Kind; {}] = [", kinds.len()));
+    for (_, _, rust) in kinds {
+        code.push_str(&format!("<{rust} as Resource>::KIND, "));
+    }
+    code.push_str("];\n");
+    Ok(code)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=krake");
+    println!("cargo::rerun-if-changed=third_party");
+    let mut files = vec![
+        PathBuf::from("third_party/google/rpc/status.proto"),
+        PathBuf::from("third_party/google/rpc/error_details.proto"),
+    ];
+    proto_files(Path::new("krake"), &mut files)?;
+    files.sort();
+    let mut compiler = protox::Compiler::new([".", "third_party"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // Only this encoding keeps custom options.
+    let descriptors = compiler.encode_file_descriptor_set();
+    fs::write(out.join("descriptors.bin"), &descriptors)?;
+    let pool = prost_reflect::DescriptorPool::decode(descriptors.as_slice())?;
+    fs::write(out.join("resources.rs"), resource_impls(&pool)?)?;
+    let mut config = prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .bytes(".")
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
+    Ok(())
+}

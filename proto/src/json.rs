@@ -1,0 +1,77 @@
+//! The JSON form of the API: what people and REST clients read and write, for every message, by its descriptor.
+//!
+//! Names are those of the `.proto` files. Defaults are printed; absent messages and absent `optional` scalars are `null`,
+//! and `null` in input is the same as leaving a field out. Enum values go without their prefix, 64-bit integers are
+//! numbers, times are `2023-02-28T10:48:54.123456+00:00` (input: RFC 3339), durations `30s`. A `Document` is the JSON
+//! value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind`, `tagged_union`, `shown_as`,
+//! `null_if_empty` and `sensitive`.
+
+mod document;
+mod path;
+mod read;
+mod scalar;
+mod shape;
+mod show;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use document::{document, document_value};
+
+use prost::{Message, Name};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use serde_json::Value;
+
+use crate::POOL;
+use crate::error::Violation;
+
+/// What stands in place of a secret.
+pub const REDACTED: &str = "<redacted>";
+
+/// The most levels that a document may be nested.
+pub const MAX_DEPTH: usize = 64;
+
+/// How messages are shown. The default shows everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Show [`REDACTED`] in place of every sensitive field that is set.
+    pub redact: bool,
+}
+
+/// What to do about input fields that the message does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// Each is a violation, with a suggestion if a field of the message has a similar name.
+    Refuse,
+    /// They are dropped.
+    Ignore,
+}
+
+/// The JSON form of a message of the API.
+///
+/// Document text that is no JSON (nothing that the state service stores) is shown as a string.
+///
+/// # Panics
+/// If `M` is not part of the API.
+pub fn to_value<M: Message + Name>(message: &M, options: Options) -> Value {
+    let mut dynamic = DynamicMessage::new(descriptor::<M>());
+    dynamic.transcode_from(message).expect("a message decodes as itself");
+    show::message(&dynamic, options)
+}
+
+/// Reads the JSON form of a message of the API. `kind`'s `api` and `kind` may be left out, but must be right if given.
+///
+/// # Errors
+/// Every violation, with the path of the field from the message, for example `spec.constraints.cluster.labels[0]`.
+/// What is wrong with the message as a whole is told of the message's name. Texts never hold values of sensitive fields.
+///
+/// # Panics
+/// If `M` is not part of the API.
+pub fn from_value<M: Message + Name + Default>(value: &Value, unknown: Unknown) -> Result<M, Vec<Violation>> {
+    let dynamic = read::message(&descriptor::<M>(), value, unknown)?;
+    Ok(dynamic.transcode_to().expect("a message decodes as itself"))
+}
+
+fn descriptor<M: Name>() -> MessageDescriptor {
+    POOL.get_message_by_name(&M::full_name()).expect("the message is part of the API")
+}

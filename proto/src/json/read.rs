@@ -1,0 +1,289 @@
+//! JSON to messages. Every violation is collected, so that one attempt shows all that is to be put right.
+
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, OneofDescriptor, Value};
+use serde_json::{Map, Value as Json};
+
+use super::path::Path;
+use super::shape::{Field, Form, Shape, shape};
+use super::{MAX_DEPTH, Unknown, document, scalar, show, time};
+use crate::error::Violation;
+
+/// Field names at least this similar (Jaro-Winkler, 0 to 1) are suggested.
+const SIMILAR: f64 = 0.85;
+
+/// Reads a message of the API.
+///
+/// # Errors
+/// Every violation, ordered by where it is in the input.
+pub(super) fn message(
+    descriptor: &MessageDescriptor,
+    json: &Json,
+    unknown: Unknown,
+) -> Result<DynamicMessage, Vec<Violation>> {
+    let mut reader = Reader { unknown, violations: Vec::new() };
+    match reader.message(descriptor, json, &Path::Root(descriptor.name()), false) {
+        Some(message) if reader.violations.is_empty() => Ok(message),
+        _ => Err(reader.violations),
+    }
+}
+
+struct Reader {
+    unknown: Unknown,
+    violations: Vec<Violation>,
+}
+
+impl Reader {
+    fn violation(&mut self, path: &Path<'_>, description: impl Into<String>) {
+        self.violations.push(Violation::new(path.to_string(), description));
+    }
+
+    fn expected(&mut self, path: &Path<'_>, expected: &str, json: &Json, secret: bool) {
+        self.violation(path, format!("expected {expected}, found {}", scalar::found(json, secret)));
+    }
+
+    /// A message, or nothing after a violation that says why.
+    fn message(
+        &mut self,
+        descriptor: &MessageDescriptor,
+        json: &Json,
+        path: &Path<'_>,
+        secret: bool,
+    ) -> Option<DynamicMessage> {
+        let shape = shape(descriptor);
+        match shape.form {
+            Form::Fields => self.fields(descriptor, shape, json, path, secret),
+            Form::Timestamp => {
+                let parts = json.as_str().and_then(time::read);
+                let example = "a time such as \"2023-02-28T10:48:54.123456+00:00\"";
+                self.seconds_and_nanos(descriptor, parts, example, json, path)
+            }
+            Form::Duration => {
+                let parts = json.as_str().and_then(time::read_duration);
+                self.seconds_and_nanos(descriptor, parts, "a duration such as \"30s\"", json, path)
+            }
+            Form::Document => self.document(descriptor, json, path),
+        }
+    }
+
+    fn seconds_and_nanos(
+        &mut self,
+        descriptor: &MessageDescriptor,
+        parts: Option<(i64, i32)>,
+        expected: &str,
+        json: &Json,
+        path: &Path<'_>,
+    ) -> Option<DynamicMessage> {
+        let Some((seconds, nanos)) = parts else {
+            self.expected(path, expected, json, false);
+            return None;
+        };
+        let mut message = DynamicMessage::new(descriptor.clone());
+        message.set_field_by_number(1, Value::I64(seconds));
+        message.set_field_by_number(2, Value::I32(nanos));
+        Some(message)
+    }
+
+    fn document(
+        &mut self,
+        descriptor: &MessageDescriptor,
+        json: &Json,
+        path: &Path<'_>,
+    ) -> Option<DynamicMessage> {
+        if document::deeper_than(json, MAX_DEPTH) {
+            self.violation(path, format!("is nested more than {MAX_DEPTH} levels"));
+            return None;
+        }
+        let mut message = DynamicMessage::new(descriptor.clone());
+        message.set_field_by_name("json", Value::String(json.to_string()));
+        Some(message)
+    }
+
+    fn fields(
+        &mut self,
+        descriptor: &MessageDescriptor,
+        shape: &Shape,
+        json: &Json,
+        path: &Path<'_>,
+        secret: bool,
+    ) -> Option<DynamicMessage> {
+        let mut message = DynamicMessage::new(descriptor.clone());
+        if let Some(field) = shape.shown_as.and_then(|index| shape.fields.get(index)) {
+            self.field(&mut message, field, json, path, secret);
+            return Some(message);
+        }
+        let Json::Object(object) = json else {
+            self.expected(path, "an object", json, secret);
+            return None;
+        };
+        for (name, value) in object {
+            let at = path.field(name);
+            match shape.field(name) {
+                // Variants are read with their type, below.
+                Some(field) if shape.is_variant(field) => {}
+                Some(_) if value.is_null() => {}
+                Some(field) => self.field(&mut message, field, value, &at, secret),
+                None if name == "type" && shape.union.is_some() => {}
+                None if matches!(name.as_str(), "api" | "kind") && shape.kind.is_some() => {}
+                None => self.unknown(shape, name, &at),
+            }
+        }
+        if let Some(union) = &shape.union {
+            self.union(&mut message, shape, union, object, path, secret);
+        }
+        if let Some(kind) = shape.kind {
+            self.kind(kind, object, &show::namespace(&message), path);
+        }
+        Some(message)
+    }
+
+    fn unknown(&mut self, shape: &Shape, name: &str, path: &Path<'_>) {
+        if self.unknown == Unknown::Ignore {
+            return;
+        }
+        let names = shape.fields.iter().map(|field| field.descriptor.name());
+        let similar = names.map(|known| (strsim::jaro_winkler(known, name), known));
+        let best = similar.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= SIMILAR);
+        match best {
+            Some((_, known)) => self.violation(path, format!("unknown field, did you mean {known:?}?")),
+            None => self.violation(path, "unknown field"),
+        }
+    }
+
+    fn union(
+        &mut self,
+        message: &mut DynamicMessage,
+        shape: &Shape,
+        union: &OneofDescriptor,
+        object: &Map<String, Json>,
+        path: &Path<'_>,
+        secret: bool,
+    ) {
+        let at = path.field("type");
+        let known = || union.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>().join(", ");
+        let name = match object.get("type") {
+            None | Some(Json::Null) => {
+                return self.violation(&at, format!("is required: one of {}", known()));
+            }
+            Some(Json::String(name)) => name.as_str(),
+            Some(other) => return self.expected(&at, &format!("one of {}", known()), other, false),
+        };
+        let Some(variant) = shape.field(name).filter(|field| shape.is_variant(field)) else {
+            return self.violation(&at, format!("unknown type {name:?}, known are {}", known()));
+        };
+        match object.get(name) {
+            None | Some(Json::Null) => {
+                self.violation(&path.field(name), format!("is required with type {name:?}"));
+            }
+            Some(value) => self.field(message, variant, value, &path.field(name), secret),
+        }
+        if self.unknown == Unknown::Ignore {
+            return;
+        }
+        for other in union.fields().filter(|other| other.name() != name) {
+            if object.get(other.name()).is_some_and(|value| !value.is_null()) {
+                self.violation(&path.field(other.name()), format!("does not go with type {name:?}"));
+            }
+        }
+    }
+
+    fn kind(&mut self, kind: &crate::Kind, object: &Map<String, Json>, namespace: &str, path: &Path<'_>) {
+        match object.get("api") {
+            None | Some(Json::Null) => {}
+            Some(Json::String(api)) if api == kind.api => {}
+            Some(other) => self.expected(&path.field("api"), &format!("{:?}", kind.api), other, false),
+        }
+        let at = path.field("kind");
+        let global = kind.can_be_global().then_some(kind.global_kind);
+        match object.get("kind") {
+            None | Some(Json::Null) => {}
+            Some(Json::String(name)) if name == kind.kind => {}
+            Some(Json::String(name)) if Some(name.as_str()) == global => {
+                if !namespace.is_empty() {
+                    self.violation(&at, format!("a {name} has no namespace, found {namespace:?}"));
+                }
+            }
+            Some(other) => {
+                let also = global.map(|global| format!(" or {global:?}")).unwrap_or_default();
+                self.expected(&at, &format!("{:?}{also}", kind.kind), other, false);
+            }
+        }
+    }
+
+    fn field(
+        &mut self,
+        message: &mut DynamicMessage,
+        field: &Field,
+        json: &Json,
+        path: &Path<'_>,
+        secret: bool,
+    ) {
+        let descriptor = &field.descriptor;
+        let secret = secret || field.sensitive;
+        if let Some(oneof) = descriptor.containing_oneof()
+            && let Some(other) = oneof.fields().find(|other| message.has_field(other))
+        {
+            return self.violation(path, format!("cannot be given together with {}", other.name()));
+        }
+        let value = if descriptor.is_map() {
+            self.map(field, json, path, secret)
+        } else if descriptor.is_list() {
+            self.list(field, json, path, secret)
+        } else {
+            self.single(&descriptor.kind(), json, path, secret)
+        };
+        if let Some(value) = value {
+            message.set_field(descriptor, value);
+        }
+    }
+
+    fn single(&mut self, kind: &Kind, json: &Json, path: &Path<'_>, secret: bool) -> Option<Value> {
+        match kind {
+            Kind::Message(_) if json.is_null() => {
+                self.expected(path, "a value", json, secret);
+                None
+            }
+            Kind::Message(descriptor) => self.message(descriptor, json, path, secret).map(Value::Message),
+            scalar => match scalar::read(scalar, json) {
+                Ok(value) => Some(value),
+                Err(expected) => {
+                    self.expected(path, &expected, json, secret);
+                    None
+                }
+            },
+        }
+    }
+
+    fn list(&mut self, field: &Field, json: &Json, path: &Path<'_>, secret: bool) -> Option<Value> {
+        let Json::Array(items) = json else {
+            self.expected(path, "a list", json, secret);
+            return None;
+        };
+        let kind = field.descriptor.kind();
+        let items = items.iter().enumerate();
+        let values =
+            items.filter_map(|(index, item)| self.single(&kind, item, &Path::Index(path, index), secret));
+        Some(Value::List(values.collect()))
+    }
+
+    fn map(&mut self, field: &Field, json: &Json, path: &Path<'_>, secret: bool) -> Option<Value> {
+        let Json::Object(entries) = json else {
+            self.expected(path, "an object", json, secret);
+            return None;
+        };
+        let Kind::Message(entry) = field.descriptor.kind() else { return None };
+        let (key_kind, value_kind) =
+            (entry.map_entry_key_field().kind(), entry.map_entry_value_field().kind());
+        let mut map = std::collections::HashMap::new();
+        for (name, json) in entries {
+            let at = Path::Key(path, name);
+            let Some(key) = scalar::map_key(&key_kind, name) else {
+                self.violation(&at, "is no key of this map");
+                continue;
+            };
+            if let Some(value) = self.single(&value_kind, json, &at, secret) {
+                map.insert(key, value);
+            }
+        }
+        Some(Value::Map(map))
+    }
+}

@@ -1,0 +1,106 @@
+//! Carries plans out, one object at a time, over the API.
+
+use anyhow::Context;
+use futures::StreamExt;
+use krake_client::{Client, Error, Mirror, ObjectKey};
+use krake_proto::finalizer::CASCADE_DELETION;
+use krake_proto::krake::meta::v1::Object;
+use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+
+use crate::decide::{Plan, Target, decide};
+use crate::graph::{Graph, SharedGraph};
+use crate::member::Member;
+
+/// How many dependents of one object are deleted at the same time.
+const CONCURRENT_DELETES: usize = 16;
+
+/// The reconciler.
+pub(crate) struct Collector {
+    client: Client,
+    graph: SharedGraph,
+    mirror: Mirror<Member, ObjectKey>,
+    queue: Queue<ObjectKey>,
+}
+
+impl Collector {
+    pub(crate) fn new(
+        client: Client,
+        graph: SharedGraph,
+        mirror: Mirror<Member, ObjectKey>,
+        queue: Queue<ObjectKey>,
+    ) -> Self {
+        Collector { client, graph, mirror, queue }
+    }
+
+    async fn delete(&self, targets: Vec<Target>) -> anyhow::Result<()> {
+        let deletions = targets.into_iter().map(|target| async move {
+            let result = self.delete_one(&target).await;
+            result.with_context(|| format!("cannot delete the dependent {}", target.key))
+        });
+        // All are tried before one failure counts.
+        let results: Vec<_> =
+            futures::stream::iter(deletions).buffer_unordered(CONCURRENT_DELETES).collect().await;
+        let versions = results.into_iter().collect::<anyhow::Result<Vec<i64>>>()?;
+        self.seen(versions.into_iter().max()).await
+    }
+
+    /// Deletes one object and returns its version then; 0 if it was gone.
+    async fn delete_one(&self, target: &Target) -> Result<i64, Error> {
+        let answer = self.client.delete_object(&target.key, &target.uid).await;
+        let Some(object) = unless_gone(answer)? else { return Ok(0) };
+        tracing::info!(dependent = %target.key, "deleted, because its owner is being deleted");
+        Ok(version(&object))
+    }
+
+    async fn release(&self, target: Target) -> anyhow::Result<()> {
+        let answer = self.client.remove_finalizer(&target.key, &target.uid, CASCADE_DELETION).await;
+        let object = unless_gone(answer).context("cannot remove the finalizer cascade_deletion")?;
+        if object.is_some() {
+            tracing::info!("released: nothing depends on it");
+        }
+        self.seen(object.as_ref().map(version)).await
+    }
+
+    /// Waits until the mirror shows our own write, so that nothing is done twice.
+    async fn seen(&self, resource_version: Option<i64>) -> anyhow::Result<()> {
+        Ok(self.mirror.wait_for(resource_version.unwrap_or_default()).await?)
+    }
+}
+
+fn version(object: &Object) -> i64 {
+    object.metadata.as_ref().map_or(0, |metadata| metadata.resource_version)
+}
+
+/// The object as written; none if it, or the one of this uid, is gone: that is what was wanted.
+fn unless_gone(answer: Result<Object, Error>) -> Result<Option<Object>, Error> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Reconciler for Collector {
+    type Key = ObjectKey;
+
+    async fn reconcile(&self, key: &ObjectKey) -> anyhow::Result<Next> {
+        let present = |graph: &Graph| graph.get(key).map(|member| member.resource_version);
+        let Some(version) = self.graph.read(present) else { return Ok(Next::Done) };
+        // Dependents count as absent only when everything up to the owner's deletion has been seen: the revision may
+        // be half delivered, and while the watch starts over the owner may arrive before its dependents.
+        self.mirror.wait_for(version).await?;
+        let plan = self.graph.read(|graph| (present(graph) == Some(version)).then(|| decide(graph, key)));
+        match plan.unwrap_or(Plan::Nothing) {
+            // Also when it changed meanwhile: that change has queued it again.
+            Plan::Nothing | Plan::Wait => {}
+            Plan::Delete(targets) => self.delete(targets).await?,
+            Plan::Release(target) => self.release(target).await?,
+            Plan::LeaveTo(first) => self.queue.add(first, Priority::Change),
+        }
+        Ok(Next::Done)
+    }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.graph.read(|graph| graph.waiting())
+    }
+}

@@ -1,0 +1,107 @@
+//! What to do about one object: a pure function of the graph.
+
+use std::collections::BTreeSet;
+
+use krake_client::ObjectKey;
+
+use crate::graph::Graph;
+use crate::member::{Member, Stage};
+
+/// What to do about an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// It is not its dependents' turn, or not ours.
+    Nothing,
+    /// Delete these dependents; what follows will wake us.
+    Delete(Vec<Target>),
+    /// All dependents are on their way: the last one's disappearance will wake us.
+    Wait,
+    /// Nothing depends on it any more: let it go on.
+    Release(Target),
+    /// It is part of a ring of objects that wait for each other; this one is to go first.
+    LeaveTo(ObjectKey),
+}
+
+/// One object, and no successor of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) key: ObjectKey,
+    pub(crate) uid: String,
+}
+
+impl Target {
+    fn new(key: &ObjectKey, member: &Member) -> Self {
+        Target { key: key.clone(), uid: member.uid.clone() }
+    }
+}
+
+/// Decides about the object of this key.
+pub(crate) fn decide(graph: &Graph, key: &ObjectKey) -> Plan {
+    let Some(object) = graph.get(key).filter(|member| member.stage == Stage::Waiting) else {
+        return Plan::Nothing;
+    };
+    let dependents: Vec<_> = graph.dependents(key, &object.uid).collect();
+    let alive = dependents.iter().filter(|(_, member)| member.stage == Stage::Alive);
+    let alive: Vec<Target> = alive.map(|(key, member)| Target::new(key, member)).collect();
+    if !alive.is_empty() {
+        return Plan::Delete(alive);
+    }
+    if dependents.is_empty() {
+        return Plan::Release(Target::new(key, object));
+    }
+    if dependents.iter().any(|(_, member)| member.stage == Stage::Leaving) {
+        return Plan::Wait;
+    }
+    match first_of_ring(graph, key) {
+        None => Plan::Wait,
+        Some(first) if first == *key => Plan::Release(Target::new(key, object)),
+        Some(first) => Plan::LeaveTo(first),
+    }
+}
+
+/// Of the objects that wait for `key` and for which `key` waits: the first by key that waits for nothing else. The
+/// same for every member of the ring, so that only one goes and the others then follow in order. A diamond is no ring.
+fn first_of_ring(graph: &Graph, key: &ObjectKey) -> Option<ObjectKey> {
+    let below = reach(key, |key| waiting_dependents(graph, key));
+    if !below.contains(key) {
+        return None;
+    }
+    let above = reach(key, |key| waiting_owners(graph, key));
+    let ring: BTreeSet<&ObjectKey> = below.intersection(&above).collect();
+    let waits_for_ring_only = |key: &&ObjectKey| {
+        let uid = graph.get(key).map(|member| member.uid.as_str()).unwrap_or_default();
+        graph.dependents(key, uid).all(|(dependent, _)| ring.contains(dependent))
+    };
+    ring.iter().copied().find(waits_for_ring_only).cloned()
+}
+
+/// Everything that can be reached from `start` by one or more steps.
+fn reach(start: &ObjectKey, step: impl Fn(&ObjectKey) -> Vec<ObjectKey>) -> BTreeSet<ObjectKey> {
+    let mut reached = BTreeSet::new();
+    let mut open = step(start);
+    while let Some(key) = open.pop() {
+        if !reached.contains(&key) {
+            open.extend(step(&key));
+            reached.insert(key);
+        }
+    }
+    reached
+}
+
+fn waiting_dependents(graph: &Graph, key: &ObjectKey) -> Vec<ObjectKey> {
+    let Some(member) = graph.get(key) else { return Vec::new() };
+    let dependents = graph.dependents(key, &member.uid);
+    dependents.filter(|(_, member)| member.stage == Stage::Waiting).map(|(key, _)| key.clone()).collect()
+}
+
+fn waiting_owners(graph: &Graph, key: &ObjectKey) -> Vec<ObjectKey> {
+    let Some(member) = graph.get(key) else { return Vec::new() };
+    let owners = member.owners.iter().filter(|owner| {
+        graph.get(&owner.key).is_some_and(|is| is.stage == Stage::Waiting && owner.is(&owner.key, &is.uid))
+    });
+    owners.map(|owner| owner.key.clone()).collect()
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

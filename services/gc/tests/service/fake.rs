@@ -1,0 +1,222 @@
+//! A fake state service: `ObjectService` alone, over objects in memory, with the rules of deletion and finalizers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use krake_proto::error::{ErrorReason, status};
+use krake_proto::krake::meta::v1::object_service_server::{ObjectService, ObjectServiceServer};
+use krake_proto::krake::meta::v1::*;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tonic::{Code, Request, Response, Status};
+
+const CASCADE: &str = "cascade_deletion";
+
+#[derive(Default)]
+struct Store {
+    objects: BTreeMap<String, Object>,
+    /// Every change so far; the message at index i has revision i + 1.
+    history: Vec<WatchObjectsResponse>,
+    erased: Vec<String>,
+}
+
+impl Store {
+    fn write(&mut self, r#type: EventType, mut object: Object) -> Object {
+        let revision = self.history.len() as i64 + 1;
+        let metadata = object.metadata.get_or_insert_default();
+        if r#type == EventType::Deleted {
+            self.objects.remove(&metadata.name);
+            self.erased.push(metadata.name.clone());
+        } else {
+            metadata.resource_version = revision;
+            self.objects.insert(metadata.name.clone(), object.clone());
+        }
+        let event = ObjectEvent { r#type: r#type.into(), object: Some(object.clone()) };
+        self.history.push(message(vec![event], revision));
+        object
+    }
+
+    fn find(&self, name: &str, uid: &str) -> Result<(Object, Metadata), Status> {
+        let missing = || status(Code::NotFound, ErrorReason::NotFound, "no such object");
+        let object = self.objects.get(name).cloned().ok_or_else(missing)?;
+        let metadata = object.metadata.clone().unwrap_or_default();
+        if !uid.is_empty() && metadata.uid != uid {
+            return Err(status(Code::Aborted, ErrorReason::Conflict, "another uid"));
+        }
+        Ok((object, metadata))
+    }
+
+    fn delete(&mut self, name: &str, uid: &str) -> Result<Object, Status> {
+        let (object, mut metadata) = self.find(name, uid)?;
+        if metadata.deleted.is_some() {
+            return Ok(object);
+        }
+        metadata.deleted = Some(prost_types::Timestamp::default());
+        metadata.finalizers.push(CASCADE.into());
+        Ok(self.write(EventType::Modified, Object { metadata: Some(metadata), ..object }))
+    }
+
+    fn release(&mut self, name: &str, uid: &str, finalizer: &str) -> Result<Object, Status> {
+        let (object, mut metadata) = self.find(name, uid)?;
+        metadata.finalizers.retain(|entry| entry != finalizer);
+        let r#type = if metadata.finalizers.is_empty() { EventType::Deleted } else { EventType::Modified };
+        Ok(self.write(r#type, Object { metadata: Some(metadata), ..object }))
+    }
+}
+
+fn message(events: Vec<ObjectEvent>, resource_version: i64) -> WatchObjectsResponse {
+    WatchObjectsResponse { events, resource_version, epoch: "e".into(), ..Default::default() }
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake {
+    pub(crate) url: String,
+    store: Arc<Mutex<Store>>,
+    changed: watch::Sender<()>,
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let fake = Fake { url, store: Arc::default(), changed: watch::channel(()).0 };
+        // Ends with the test's runtime.
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(ObjectServiceServer::new(fake.clone()))
+                .serve_with_incoming(TcpListenerStream::new(listener)),
+        );
+        fake
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
+        let result = change(&mut self.store.lock().unwrap());
+        self.changed.send_replace(());
+        result
+    }
+
+    pub(crate) fn create(&self, name: &str, owners: &[(&str, OnDelete)], finalizers: &[&str]) {
+        let owner = |(name, on_delete): &(&str, OnDelete)| OwnerReference {
+            api: "core".into(),
+            kind: "Metric".into(),
+            name: (*name).into(),
+            on_delete: (*on_delete).into(),
+            ..Default::default()
+        };
+        let metadata = Metadata {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            owners: owners.iter().map(owner).collect(),
+            finalizers: finalizers.iter().map(|entry| entry.to_string()).collect(),
+            ..Default::default()
+        };
+        let object = Object { api: "core".into(), kind: "Metric".into(), metadata: Some(metadata) };
+        self.change(|store| store.write(EventType::Added, object));
+    }
+
+    pub(crate) fn delete(&self, name: &str) {
+        self.change(|store| store.delete(name, "")).unwrap();
+    }
+
+    pub(crate) fn release(&self, name: &str, finalizer: &str) {
+        self.change(|store| store.release(name, "", finalizer)).unwrap();
+    }
+
+    fn metadata(&self, name: &str) -> Option<Metadata> {
+        self.store.lock().unwrap().objects.get(name).and_then(|object| object.metadata.clone())
+    }
+
+    pub(crate) fn is_deleted(&self, name: &str) -> bool {
+        self.metadata(name).is_some_and(|metadata| metadata.deleted.is_some())
+    }
+
+    pub(crate) fn last_finalizer(&self, name: &str) -> Option<String> {
+        self.metadata(name)?.finalizers.last().cloned()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.store.lock().unwrap().objects.keys().cloned().collect()
+    }
+
+    /// The names of what was erased, in order.
+    pub(crate) fn erased(&self) -> Vec<String> {
+        self.store.lock().unwrap().erased.clone()
+    }
+
+    /// Waits until the names of what is left satisfy the condition.
+    pub(crate) async fn until(&self, condition: impl Fn(&[String]) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let reached = changed.wait_for(|()| condition(&self.names()));
+        let in_time = tokio::time::timeout(Duration::from_secs(20), reached).await.is_ok();
+        assert!(in_time, "left: {:?}, erased: {:?}", self.names(), self.erased());
+    }
+}
+
+#[tonic::async_trait]
+impl ObjectService for Fake {
+    type WatchObjectsStream = BoxStream<'static, Result<WatchObjectsResponse, Status>>;
+
+    async fn watch_objects(
+        &self,
+        _: Request<WatchObjectsRequest>,
+    ) -> Result<Response<Self::WatchObjectsStream>, Status> {
+        let (initial, mut place) = {
+            let store = self.store.lock().unwrap();
+            let added = |object: &Object| ObjectEvent {
+                r#type: EventType::Added.into(),
+                object: Some(object.clone()),
+            };
+            let place = store.history.len();
+            let events = store.objects.values().map(added).collect();
+            (WatchObjectsResponse { synced: true, ..message(events, place as i64) }, place)
+        };
+        let store = self.store.clone();
+        let live = WatchStream::new(self.changed.subscribe()).flat_map(move |()| {
+            let new = store.lock().unwrap().history[place..].to_vec();
+            place += new.len();
+            futures::stream::iter(new)
+        });
+        Ok(Response::new(futures::stream::iter([initial]).chain(live).map(Ok).boxed()))
+    }
+
+    async fn delete_object(&self, request: Request<DeleteObjectRequest>) -> Result<Response<Object>, Status> {
+        let DeleteObjectRequest { name, uid, .. } = request.into_inner();
+        self.change(|store| store.delete(&name, &uid)).map(Response::new)
+    }
+
+    async fn remove_finalizer(
+        &self,
+        request: Request<RemoveFinalizerRequest>,
+    ) -> Result<Response<Object>, Status> {
+        let RemoveFinalizerRequest { name, uid, finalizer, .. } = request.into_inner();
+        if finalizer != CASCADE {
+            return Err(Status::internal(format!("{finalizer} is not the garbage collector's")));
+        }
+        self.change(|store| store.release(&name, &uid, &finalizer)).map(Response::new)
+    }
+
+    async fn list_objects(
+        &self,
+        _: Request<ListObjectsRequest>,
+    ) -> Result<Response<ListObjectsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn get_installation(
+        &self,
+        _: Request<GetInstallationRequest>,
+    ) -> Result<Response<Installation>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn check_tombstones(
+        &self,
+        _: Request<CheckTombstonesRequest>,
+    ) -> Result<Response<CheckTombstonesResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+}

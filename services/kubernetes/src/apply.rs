@@ -1,0 +1,185 @@
+//! Applying the objects of an application to a cluster: look at all of them, then write each under its guard.
+
+use futures::StreamExt;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::connection::Connection;
+use crate::error::ClusterError;
+use crate::field_ownership;
+use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, Identity, InventoryEntry, ObjectKey};
+use crate::ownership::{self, Admitted, Live, Refusal};
+use crate::prepare::Target;
+
+/// Reads in flight at once during the preflight.
+const READS_AT_ONCE: usize = 8;
+/// How often an object that changes under our hands is looked at again.
+const ATTEMPTS: usize = 4;
+
+/// An application was not, or not wholly, applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Objects are not free, or not gone yet. Found before anything was written, unless somebody was faster in between.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The cluster did not accept an object.
+    #[error("{key}: {error}")]
+    Object {
+        /// The object.
+        key: ObjectKey,
+        /// Why.
+        error: ClusterError,
+    },
+}
+
+/// An object as it was after it was applied.
+#[derive(Clone, Debug)]
+pub struct AppliedObject {
+    /// What names it.
+    pub key: ObjectKey,
+    /// The server's answer: the whole object.
+    pub object: DynamicObject,
+}
+
+impl AppliedObject {
+    /// The entry of the object in the inventory of its copy.
+    pub fn inventory_entry(&self) -> InventoryEntry {
+        InventoryEntry { key: self.key.clone(), uid: self.object.metadata.uid.clone() }
+    }
+}
+
+/// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
+/// nothing is written. Applying the same objects again changes nothing.
+pub async fn apply(
+    connection: &Connection,
+    targets: &[Target],
+    identity: &Identity,
+    adopt_existing: bool,
+) -> Result<Vec<AppliedObject>, ApplyError> {
+    let found: Vec<_> = futures::stream::iter(targets)
+        .map(|target| async move { (target, read(connection, target).await) })
+        .buffered(READS_AT_ONCE)
+        .collect()
+        .await;
+    let mut seen = Vec::with_capacity(targets.len());
+    for (target, live) in found {
+        seen.push((target, live?));
+    }
+    let holders = seen.iter().map(|(target, live)| {
+        let metadata = live.as_ref().map(|object| &object.metadata);
+        (target.prepared.key.clone(), ownership::holder(metadata, identity))
+    });
+    let admitted = ownership::preflight(holders, adopt_existing)?;
+
+    let mut applied = Vec::with_capacity(targets.len());
+    for ((target, live), admitted) in seen.into_iter().zip(admitted) {
+        let object = write(connection, target, live, admitted, identity, adopt_existing).await?;
+        applied.push(AppliedObject { key: target.prepared.key.clone(), object });
+    }
+    Ok(applied)
+}
+
+async fn read(connection: &Connection, target: &Target) -> Result<Option<DynamicObject>, ApplyError> {
+    let key = &target.prepared.key;
+    let objects = connection.objects(&target.kind, key.namespace.as_deref());
+    connection.call(objects.get_opt(&key.name)).await.map_err(|error| failed(target, error))
+}
+
+fn failed(target: &Target, error: ClusterError) -> ApplyError {
+    ApplyError::Object { key: target.prepared.key.clone(), error }
+}
+
+/// Writes one object. When it is not any more what was seen, it is read and judged again.
+async fn write(
+    connection: &Connection,
+    target: &Target,
+    mut live: Option<DynamicObject>,
+    mut admitted: Admitted,
+    identity: &Identity,
+    adopt_existing: bool,
+) -> Result<DynamicObject, ApplyError> {
+    let mut attempt = 1;
+    loop {
+        let outcome = match &admitted {
+            Admitted::Create => create(connection, target).await,
+            Admitted::Update(seen) => update(connection, target, live.as_ref(), seen).await,
+            Admitted::Adopt(seen) => adopt(connection, target, seen).await,
+        };
+        let error = match outcome {
+            Ok(object) => return Ok(object),
+            Err(error) => error,
+        };
+        // Servers answer a wrong uid in a patch with "immutable field" (422), which a bad manifest may give as well.
+        let guard_failed = matches!(
+            error,
+            ClusterError::AlreadyExists(_) | ClusterError::Conflict(_) | ClusterError::Rejected(_)
+        );
+        if !guard_failed || attempt == ATTEMPTS {
+            return Err(failed(target, error));
+        }
+        attempt += 1;
+        live = read(connection, target).await?;
+        if matches!(error, ClusterError::Rejected(_)) && uid(live.as_ref()) == admitted.uid() {
+            return Err(failed(target, error));
+        }
+        let holder = ownership::holder(live.as_ref().map(|object| &object.metadata), identity);
+        let again = ownership::preflight([(target.prepared.key.clone(), holder)], adopt_existing)?;
+        admitted = again.into_iter().next().unwrap_or(Admitted::Create);
+    }
+}
+
+fn uid(live: Option<&DynamicObject>) -> Option<&str> {
+    live?.metadata.uid.as_deref()
+}
+
+/// Creates: fails if the object exists, whoever made it.
+async fn create(connection: &Connection, target: &Target) -> Result<DynamicObject, ClusterError> {
+    let body: DynamicObject = serde_json::from_value(target.prepared.body.clone())
+        .map_err(|error| ClusterError::Rejected(error.to_string()))?;
+    let objects = connection.objects(&target.kind, target.prepared.key.namespace.as_deref());
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    connection.call(objects.create(&params, &body)).await
+}
+
+/// Applies to the object with the uid that was seen, after its books are in order.
+async fn update(
+    connection: &Connection,
+    target: &Target,
+    live: Option<&DynamicObject>,
+    seen: &Live,
+) -> Result<DynamicObject, ClusterError> {
+    let books = live.and_then(|object| object.metadata.managed_fields.as_deref()).unwrap_or_default();
+    if let Some(books) = field_ownership::as_applied(books) {
+        let key = &target.prepared.key;
+        let patch = json!({"metadata": {
+            "uid": seen.uid, "resourceVersion": seen.resource_version, "managedFields": books}});
+        let objects = connection.objects(&target.kind, key.namespace.as_deref());
+        connection.call(objects.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))).await?;
+    }
+    let mut body = target.prepared.body.clone();
+    body["metadata"]["uid"] = seen.uid.clone().into();
+    if seen.adopted {
+        body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
+    }
+    server_side_apply(connection, target, &body).await
+}
+
+/// Applies to exactly the object that was seen, and marks it as one that existed before.
+async fn adopt(connection: &Connection, target: &Target, seen: &Live) -> Result<DynamicObject, ClusterError> {
+    let mut body = target.prepared.body.clone();
+    body["metadata"]["uid"] = seen.uid.clone().into();
+    body["metadata"]["resourceVersion"] = seen.resource_version.clone().into();
+    body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
+    server_side_apply(connection, target, &body).await
+}
+
+async fn server_side_apply(
+    connection: &Connection,
+    target: &Target,
+    body: &Value,
+) -> Result<DynamicObject, ClusterError> {
+    let key = &target.prepared.key;
+    let objects = connection.objects(&target.kind, key.namespace.as_deref());
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    connection.call(objects.patch(&key.name, &params, &Patch::Apply(body))).await
+}

@@ -1,0 +1,147 @@
+//! One live cluster: its connection, what it serves, its watches and its probe.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::apply::AppliedObject;
+use crate::cache::Lookup;
+use crate::connection::Connection;
+use crate::discovery::{Discovery, DiscoveryError};
+use crate::error::ClusterError;
+use crate::nodes::ClusterState;
+use crate::object::{ApplicationUid, ClusterUid, Identity};
+use crate::observation::Sight;
+use crate::prepare::{self, ManifestError, Target};
+use crate::probe::Probe;
+pub use crate::probe::{ClusterReport, ProbeTimes};
+use crate::wake::Wakes;
+use crate::watch::Watches;
+
+/// A manifest cannot be made into objects of this cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No cluster could accept it.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// This cluster does not serve a kind, or could not be asked.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+}
+
+/// A live cluster. Its tasks end when it is dropped.
+pub struct ClusterHandle {
+    connection: Connection,
+    discovery: Discovery,
+    watches: Watches,
+    report: watch::Receiver<Option<ClusterReport>>,
+    _cancel_on_drop: DropGuard,
+}
+
+impl ClusterHandle {
+    /// Starts to look after a cluster. Its tasks run on `tasks` and end with `cancel`, or with the handle.
+    pub(crate) fn start(
+        cluster: ClusterUid,
+        connection: Connection,
+        installation: String,
+        times: ProbeTimes,
+        wakes: Arc<Wakes>,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (report_sender, report) = watch::channel(None);
+        let (revived_sender, revived) = watch::channel(0);
+        let watches = Watches::new(
+            cluster.clone(),
+            connection.clone(),
+            installation,
+            Arc::clone(&wakes),
+            revived,
+            tasks.clone(),
+            cancel.clone(),
+        );
+        let probe = Probe::new(cluster, connection.clone(), times, wakes, report_sender, revived_sender);
+        let ended = cancel.clone();
+        tasks.spawn(async move { ended.run_until_cancelled(probe.run()).await });
+        let discovery = Discovery::new(connection.clone());
+        Self { connection, discovery, watches, report, _cancel_on_drop: cancel.drop_guard() }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What the cluster serves.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// What is known of the cluster; nothing before the first look.
+    pub fn report(&self) -> Option<ClusterReport> {
+        self.report.borrow().clone()
+    }
+
+    /// Whether the cluster answered at the last look: nothing is known before the first one.
+    pub fn answers(&self) -> Option<Result<(), String>> {
+        let report = self.report.borrow();
+        let fitness = &report.as_ref()?.fitness;
+        Some(match fitness.state {
+            ClusterState::Offline => Err(fitness.message.clone()),
+            _ => Ok(()),
+        })
+    }
+
+    /// The objects of a manifest as this cluster would get them.
+    pub async fn targets(&self, manifest: &[Value], identity: &Identity) -> Result<Vec<Target>, TargetError> {
+        let mut resolved = Vec::with_capacity(manifest.len());
+        for (index, document) in manifest.iter().enumerate() {
+            let (api_version, kind) = prepare::api_version_and_kind(index, document)?;
+            resolved.push((document, self.discovery.resolve(api_version, kind).await?));
+        }
+        Ok(prepare::prepare_all(&resolved, identity, self.connection.default_namespace())?)
+    }
+
+    /// What is seen of each target. Starts the watches that are needed; what is not known yet wakes the application later.
+    pub fn sights(&self, targets: &[Target], application: &ApplicationUid) -> Vec<Sight> {
+        let sight = |target: &Target| {
+            let key = &target.prepared.key;
+            if !target.kind.watchable {
+                return Sight::Unwatched;
+            }
+            let namespace = key.namespace.as_deref();
+            match self.watches.cache(&target.kind, namespace, application).get(namespace, &key.name) {
+                Lookup::Unknown => Sight::Unknown,
+                Lookup::Absent => Sight::Absent,
+                Lookup::Present(object) => Sight::Present(object),
+            }
+        };
+        targets.iter().map(sight).collect()
+    }
+
+    /// Takes over what was just applied, so that it is not taken for missing before the watches deliver it.
+    pub fn note(&self, targets: &[Target], applied: Vec<AppliedObject>, application: &ApplicationUid) {
+        for (target, applied) in targets.iter().zip(applied).filter(|(target, _)| target.kind.watchable) {
+            let namespace = target.prepared.key.namespace.as_deref();
+            self.watches.cache(&target.kind, namespace, application).note(applied.object);
+        }
+    }
+}
+
+impl TargetError {
+    /// Whether another attempt may help.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Discovery(DiscoveryError::Cluster(_)))
+    }
+
+    /// The failure to ask the cluster, if that is what it is.
+    pub fn cluster_error(&self) -> Option<&ClusterError> {
+        match self {
+            Self::Discovery(DiscoveryError::Cluster(error)) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The clusters that are looked after: one handle each, made anew when the kubeconfig changes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cluster::{ClusterHandle, ProbeTimes};
+use crate::connection::{Connection, Deadlines};
+use crate::kubeconfig::KubeconfigError;
+use crate::object::ClusterUid;
+use crate::wake::Wakes;
+
+struct Entry {
+    /// Fingerprint of the kubeconfig that the handle was made from.
+    kubeconfig: u64,
+    handle: Result<Arc<ClusterHandle>, KubeconfigError>,
+}
+
+/// All clusters of this adapter. Each has its own tasks and its own connections, so that one that does not answer holds
+/// nobody else back.
+pub struct Clusters {
+    installation: String,
+    deadlines: Deadlines,
+    times: ProbeTimes,
+    wakes: Arc<Wakes>,
+    entries: Mutex<HashMap<ClusterUid, Entry>>,
+    fingerprints: RandomState,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Clusters {
+    /// No clusters yet. `installation` is the uuid of this Krake; what changes on clusters goes to `wakes`.
+    pub fn new(installation: &str, deadlines: Deadlines, times: ProbeTimes, wakes: Arc<Wakes>) -> Self {
+        Self {
+            installation: installation.to_owned(),
+            deadlines,
+            times,
+            wakes,
+            entries: Mutex::default(),
+            fingerprints: RandomState::new(),
+            tasks: TaskTracker::new(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    /// Looks after a cluster from now on. With the kubeconfig that it has already, nothing happens. Must be called inside a
+    /// Tokio runtime.
+    pub fn set(
+        &self,
+        cluster: &ClusterUid,
+        kubeconfig: &Value,
+    ) -> Result<Arc<ClusterHandle>, KubeconfigError> {
+        let fingerprint = self.fingerprints.hash_one(kubeconfig.to_string());
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get(cluster).filter(|entry| entry.kubeconfig == fingerprint) {
+            return entry.handle.clone();
+        }
+        let opened = Connection::open(kubeconfig, self.deadlines);
+        let handle = opened.map(|connection| Arc::new(self.start(cluster, connection)));
+        entries.insert(cluster.clone(), Entry { kubeconfig: fingerprint, handle: handle.clone() });
+        handle
+    }
+
+    /// Looks after a cluster over a ready-made connection.
+    pub fn set_connection(&self, cluster: &ClusterUid, connection: Connection) -> Arc<ClusterHandle> {
+        let handle = Arc::new(self.start(cluster, connection));
+        let entry = Entry { kubeconfig: 0, handle: Ok(Arc::clone(&handle)) };
+        self.lock().insert(cluster.clone(), entry);
+        handle
+    }
+
+    /// The cluster, if it is looked after; else why its kubeconfig cannot be used.
+    pub fn get(&self, cluster: &ClusterUid) -> Option<Result<Arc<ClusterHandle>, KubeconfigError>> {
+        self.lock().get(cluster).map(|entry| entry.handle.clone())
+    }
+
+    /// Ends looking after a cluster.
+    pub fn drop_cluster(&self, cluster: &ClusterUid) {
+        self.lock().remove(cluster);
+    }
+
+    /// Ends everything and waits for it.
+    pub async fn shutdown(&self) {
+        self.cancel.cancel();
+        self.lock().clear();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn start(&self, cluster: &ClusterUid, connection: Connection) -> ClusterHandle {
+        ClusterHandle::start(
+            cluster.clone(),
+            connection,
+            self.installation.clone(),
+            self.times,
+            Arc::clone(&self.wakes),
+            &self.tasks,
+            self.cancel.child_token(),
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterUid, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,165 @@
+//! The connection to one cluster: a client with deadlines, made from a stored kubeconfig.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject};
+use kube::{Client, Config};
+use serde_json::Value;
+
+use crate::discovery::ResolvedKind;
+use crate::error::ClusterError;
+use crate::kubeconfig::{self, KubeconfigError};
+
+/// How long a cluster may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// TCP and TLS set-up.
+    pub connect: Duration,
+    /// One request, from sending it to the end of its answer.
+    pub request: Duration,
+    /// After this the server ends a watch, and it is taken up again.
+    pub watch: Duration,
+    /// A connection on which nothing came for this long is given up; more than `watch`.
+    pub silence: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            request: Duration::from_secs(20),
+            watch: Duration::from_secs(120),
+            silence: Duration::from_secs(135),
+        }
+    }
+}
+
+/// A usable client of one cluster. Does not connect before it is used, and holds credentials: it prints none of them.
+#[derive(Clone)]
+pub struct Connection {
+    client: Client,
+    default_namespace: String,
+    host: String,
+    deadlines: Deadlines,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Opens a stored kubeconfig. Must be called inside a Tokio runtime.
+    pub fn open(kubeconfig: &Value, deadlines: Deadlines) -> Result<Self, KubeconfigError> {
+        let parsed = kubeconfig::parse(kubeconfig)?;
+        let mut config =
+            Config::try_from(parsed).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
+        config.connect_timeout = Some(deadlines.connect);
+        config.read_timeout = Some(deadlines.silence);
+        config.reset_reader_on_write = true;
+        config.write_timeout = Some(deadlines.request);
+        // Repetition is the planner's business, not the transport's.
+        config.default_retry = false;
+        // A proxy of the adapter's own environment is no part of the stored kubeconfig.
+        config.proxy_url = None;
+        let host = config.cluster_url.host().unwrap_or_default().to_owned();
+        let default_namespace = config.default_namespace.clone();
+        let client =
+            Client::try_from(config).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
+        Ok(Self::over(client, &default_namespace, &host, deadlines))
+    }
+
+    /// A connection over a ready-made client: another transport, or a server in the same process.
+    /// `host` is the address by which node ports are reached.
+    pub fn over(client: Client, default_namespace: &str, host: &str, deadlines: Deadlines) -> Self {
+        let default_namespace = if default_namespace.is_empty() { "default" } else { default_namespace };
+        Self { client, default_namespace: default_namespace.to_owned(), host: host.to_owned(), deadlines }
+    }
+
+    /// Namespace of objects that name none: that of the kubeconfig's context, else `default`.
+    pub fn default_namespace(&self) -> &str {
+        &self.default_namespace
+    }
+
+    /// Host name or address of the API server, in brackets where it is an IPv6 address.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The deadlines in force.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    /// The client; requests through it go through [`Connection::call`], except watches.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Access to the objects of a kind, in one namespace or (absent) in all, or cluster-scoped.
+    pub fn objects(&self, kind: &ResolvedKind, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) if kind.namespaced => {
+                Api::namespaced_with(self.client.clone(), namespace, &kind.resource)
+            }
+            _ => Api::all_with(self.client.clone(), &kind.resource),
+        }
+    }
+
+    /// Waits for one request, at most its deadline.
+    pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, ClusterError> {
+        match tokio::time::timeout(self.deadlines.request, request).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                let seconds = self.deadlines.request.as_secs_f32();
+                Err(ClusterError::Unreachable(format!("no answer within {seconds} s")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kubeconfig(namespace: &str) -> Value {
+        json!({
+            "clusters": [{"name": "c", "cluster": {"server": "http://[2001:db8::1]:6443"}}],
+            "users": [{"name": "u", "user": {"token": "s3cret"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": namespace}}]
+        })
+    }
+
+    #[tokio::test]
+    async fn namespace_and_host_come_from_the_only_context() {
+        let connection = Connection::open(&kubeconfig("demo"), Deadlines::default()).unwrap();
+        assert_eq!((connection.default_namespace(), connection.host()), ("demo", "[2001:db8::1]"));
+        let unnamed = Connection::open(&kubeconfig(""), Deadlines::default()).unwrap();
+        assert_eq!(unnamed.default_namespace(), "default");
+    }
+
+    #[tokio::test]
+    async fn credentials_are_not_printed() {
+        let connection = Connection::open(&kubeconfig("demo"), Deadlines::default()).unwrap();
+        assert!(!format!("{connection:?}").contains("s3cret"));
+    }
+
+    #[tokio::test]
+    async fn a_broken_certificate_is_a_broken_kubeconfig() {
+        let mut document = kubeconfig("demo");
+        document["clusters"][0]["cluster"]["certificate-authority-data"] = json!("%%%");
+        let error = Connection::open(&document, Deadlines::default()).unwrap_err();
+        assert!(matches!(error, KubeconfigError::Unusable(_)), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_at_its_deadline() {
+        let connection = Connection::open(&kubeconfig("demo"), Deadlines::default()).unwrap();
+        let error = connection.call(std::future::pending::<kube::Result<()>>()).await.unwrap_err();
+        assert!(!error.answered(), "{error}");
+    }
+}

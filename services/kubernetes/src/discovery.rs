@@ -1,0 +1,153 @@
+//! Which kinds a cluster serves, and whether their objects live in namespaces.
+//!
+//! Asked per API version (`GET /apis/apps/v1`) and remembered. Whole-server discovery would be one failing aggregated API
+//! (a broken metrics server, say) away from knowing nothing, and its aggregated form returns nothing on old servers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
+use kube::core::{ApiResource, GroupVersion};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::error::ClusterError;
+
+/// A kind that is missing is asked for again, but not more often than this.
+const REFRESH: Duration = Duration::from_secs(2);
+/// A question that failed is not repeated before this.
+const REPEAT: Duration = Duration::from_secs(2);
+/// What is needed to deploy objects of a kind.
+const NEEDED_VERBS: [&str; 4] = ["get", "create", "patch", "delete"];
+
+/// A kind as a cluster serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedKind {
+    /// Group, version, kind and plural name.
+    pub resource: ApiResource,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// Whether its objects can be listed and watched.
+    pub watchable: bool,
+}
+
+/// A kind could not be resolved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The cluster does not serve the kind, or not in a way that lets it be deployed.
+    #[error("{kind} resources of {api_version} are not supported by the cluster{why}")]
+    Unsupported {
+        /// `apps/v1`, …
+        api_version: String,
+        /// `Deployment`, …
+        kind: String,
+        /// Empty, or what is missing.
+        why: String,
+    },
+    /// It could not be found out.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+type Kinds = HashMap<String, Served>;
+
+#[derive(Clone, Debug)]
+struct Served {
+    kind: ResolvedKind,
+    missing_verb: Option<&'static str>,
+}
+
+struct Asked {
+    at: Instant,
+    answer: Result<Arc<Kinds>, ClusterError>,
+}
+
+/// The kinds of one cluster, as far as anybody asked for them.
+pub struct Discovery {
+    connection: Connection,
+    // One lock per API version: whoever waits for the same question shares its answer.
+    versions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Asked>>>>>,
+}
+
+impl Discovery {
+    /// Nothing known yet.
+    pub fn new(connection: Connection) -> Self {
+        Self { connection, versions: Mutex::default() }
+    }
+
+    /// The kind as the cluster serves it. A kind that is not there is looked for again at most every 2 s, so that a new
+    /// custom resource definition is found.
+    pub async fn resolve(&self, api_version: &str, kind: &str) -> Result<ResolvedKind, DiscoveryError> {
+        let slot = {
+            let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(versions.entry(api_version.to_owned()).or_default())
+        };
+        let mut asked = slot.lock().await;
+        let valid = asked.as_ref().is_some_and(|asked| match &asked.answer {
+            Ok(kinds) => kinds.contains_key(kind) || asked.at.elapsed() < REFRESH,
+            Err(_) => asked.at.elapsed() < REPEAT,
+        });
+        if !valid {
+            let answer = self.ask(api_version).await.map(Arc::new);
+            *asked = Some(Asked { at: Instant::now(), answer });
+        }
+        let unsupported = |why: String| DiscoveryError::Unsupported {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            why,
+        };
+        let kinds = match asked.as_ref().map(|asked| &asked.answer) {
+            Some(Ok(kinds)) => kinds,
+            Some(Err(error)) => return Err(error.clone().into()),
+            None => return Err(unsupported(String::new())),
+        };
+        match kinds.get(kind) {
+            None => Err(unsupported(String::new())),
+            Some(Served { missing_verb: Some(verb), .. }) => Err(unsupported(format!(": no `{verb}`"))),
+            Some(Served { kind, .. }) => Ok(kind.clone()),
+        }
+    }
+
+    async fn ask(&self, api_version: &str) -> Result<Kinds, ClusterError> {
+        let Ok(version) = api_version.parse::<GroupVersion>() else {
+            return Ok(Kinds::new());
+        };
+        let client = self.connection.client();
+        let answer = if version.group.is_empty() {
+            self.connection.call(client.list_core_api_resources(&version.version)).await
+        } else {
+            self.connection.call(client.list_api_group_resources(api_version)).await
+        };
+        match answer {
+            Ok(list) if list.resources.is_empty() => Err(ClusterError::Unreachable(format!(
+                "its list of the resources of {api_version} is empty, which no Kubernetes API answers"
+            ))),
+            Ok(list) => Ok(served(&version, list)),
+            Err(ClusterError::NotFound(_)) => Ok(Kinds::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn served(version: &GroupVersion, list: APIResourceList) -> Kinds {
+    let resources = list.resources.into_iter().filter(|resource| !resource.name.contains('/'));
+    resources
+        .map(|resource| {
+            let offers = |verb: &str| resource.verbs.iter().any(|offered| offered == verb);
+            let missing_verb = NEEDED_VERBS.into_iter().find(|verb| !offers(verb));
+            let kind = ResolvedKind {
+                namespaced: resource.namespaced,
+                watchable: offers("list") && offers("watch"),
+                resource: ApiResource {
+                    group: version.group.clone(),
+                    version: version.version.clone(),
+                    api_version: version.api_version(),
+                    kind: resource.kind.clone(),
+                    plural: resource.name.clone(),
+                },
+            };
+            (resource.kind, Served { kind, missing_verb })
+        })
+        .collect()
+}

@@ -1,0 +1,2 @@
+//! Entry point of `krake-kubernetes`.
+fn main() {}

@@ -1,0 +1,120 @@
+//! Names of clusters, applications and objects, and the marks on an object that say whose it is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// Field manager of everything that Krake applies.
+pub const FIELD_MANAGER: &str = "krake";
+/// Label: uuid of the Krake installation that an object belongs to.
+pub const INSTALLATION_LABEL: &str = "krake.cloud/installation";
+/// Label: uid of the application that an object belongs to.
+pub const APPLICATION_LABEL: &str = "krake.cloud/application";
+/// Annotation: epoch of the store that knew of the object when it was last applied.
+pub const EPOCH_ANNOTATION: &str = "krake.cloud/epoch";
+/// Annotation, `true` on objects that existed before: released, not deleted, at the end.
+pub const ADOPTED_ANNOTATION: &str = "krake.cloud/adopted";
+
+/// uid of a cluster in Krake.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterUid(Arc<str>);
+
+/// uid of an application in Krake.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApplicationUid(Arc<str>);
+
+impl ClusterUid {
+    /// The uid as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ApplicationUid {
+    /// The uid as text; the value of [`APPLICATION_LABEL`].
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ClusterUid {
+    fn from(uid: &str) -> Self {
+        Self(uid.into())
+    }
+}
+
+impl From<&str> for ApplicationUid {
+    fn from(uid: &str) -> Self {
+        Self(uid.into())
+    }
+}
+
+impl fmt::Display for ClusterUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ApplicationUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who applies: what ends up in the marks of every object of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// uuid of this Krake installation.
+    pub installation: String,
+    /// The application.
+    pub application: ApplicationUid,
+    /// Epoch of the store.
+    pub epoch: String,
+}
+
+/// What names one object on one cluster. Displayed as `Deployment demo/echo`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// `v1`, `apps/v1`, …
+    pub api_version: String,
+    /// `Deployment`, …
+    pub kind: String,
+    /// Absent for cluster-scoped objects.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// An object of a copy, as recorded in Krake: everything that was or may have been applied and is not known to be gone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InventoryEntry {
+    /// The object.
+    pub key: ObjectKey,
+    /// Its uid on the cluster, once known.
+    pub uid: Option<String>,
+}
+
+/// The text at a path of field names, if there is one.
+pub(crate) fn text<'a>(object: &'a Value, path: &[&str]) -> Option<&'a str> {
+    field(object, path)?.as_str()
+}
+
+/// The value at a path of field names, if there is one.
+pub(crate) fn field<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |value, name| value.get(name))
+}
+
+/// The whole number at a path of field names, if there is one.
+pub(crate) fn number(object: &Value, path: &[&str]) -> Option<i64> {
+    field(object, path)?.as_i64()
+}

@@ -1,0 +1,223 @@
+//! Whose an object on a cluster is, and what follows for an application that wants to write it. Pure.
+//!
+//! Server-side apply alone would overwrite another application's object without a conflict, since both write as the same
+//! field manager. So all objects of an application are looked at first, and if one is not free, none is applied.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::object::{ADOPTED_ANNOTATION, APPLICATION_LABEL, INSTALLATION_LABEL, Identity, ObjectKey};
+
+/// Whose an object is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// There is no such object.
+    Absent,
+    /// This application's, of this installation.
+    Ours(Live),
+    /// Another application's or another installation's.
+    Other(String),
+    /// Nobody's that Krake knows.
+    Unlabelled(Live),
+}
+
+/// What the guards of a write to an existing object need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// uid on the cluster.
+    pub uid: String,
+    /// Version that was seen.
+    pub resource_version: String,
+    /// Existed before, and is released at the end.
+    pub adopted: bool,
+    /// Is being deleted already.
+    pub terminating: bool,
+}
+
+/// How an object may be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// It must not exist yet.
+    Create,
+    /// It must still be the object with this uid.
+    Update(Live),
+    /// It must be exactly what was seen: it was nobody's then.
+    Adopt(Live),
+}
+
+impl Admitted {
+    /// uid of the object that is to be written, if one exists.
+    pub(crate) fn uid(&self) -> Option<&str> {
+        match self {
+            Self::Create => None,
+            Self::Update(live) | Self::Adopt(live) => Some(&live.uid),
+        }
+    }
+}
+
+/// An object that is not free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupied {
+    /// The object.
+    pub key: ObjectKey,
+    /// Whose it is, for people.
+    pub holder: String,
+}
+
+impl fmt::Display for Occupied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} belongs to {}", self.key, self.holder)
+    }
+}
+
+/// Why nothing may be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Objects that are somebody else's.
+    #[error("nothing was applied: {}", list(.0))]
+    OwnedByOther(Vec<Occupied>),
+    /// Objects that are ours and still being deleted: wait until they are gone.
+    #[error("waiting for the deletion of {}", list(.0))]
+    Terminating(Vec<ObjectKey>),
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Whose a live object is, seen by the application `identity`.
+pub fn holder(live: Option<&ObjectMeta>, identity: &Identity) -> Holder {
+    let Some(metadata) = live else { return Holder::Absent };
+    let label = |name: &str| metadata.labels.as_ref()?.get(name).filter(|value| !value.is_empty());
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name);
+    let facts = Live {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        adopted: annotation(ADOPTED_ANNOTATION).is_some_and(|value| value == "true"),
+        terminating: metadata.deletion_timestamp.is_some(),
+    };
+    match (label(INSTALLATION_LABEL), label(APPLICATION_LABEL)) {
+        (None, None) => Holder::Unlabelled(facts),
+        (Some(installation), Some(application))
+            if *installation == identity.installation && application == identity.application.as_str() =>
+        {
+            Holder::Ours(facts)
+        }
+        (Some(installation), application) if *installation != identity.installation => {
+            Holder::Other(format!(
+                "application {} of another Krake installation ({installation})",
+                application.map_or("unknown", String::as_str)
+            ))
+        }
+        (_, Some(application)) => Holder::Other(format!("application {application}")),
+        (Some(_), None) => Holder::Other("this Krake installation, but to no application".to_owned()),
+    }
+}
+
+/// Decides for all objects of an application at once how each may be written, or that none may.
+pub fn preflight(
+    objects: impl IntoIterator<Item = (ObjectKey, Holder)>,
+    adopt_existing: bool,
+) -> Result<Vec<Admitted>, Refusal> {
+    let mut admitted = Vec::new();
+    let mut occupied = Vec::new();
+    let mut terminating = Vec::new();
+    for (key, holder) in objects {
+        match holder {
+            Holder::Absent => admitted.push(Admitted::Create),
+            Holder::Other(holder) => occupied.push(Occupied { key, holder }),
+            Holder::Unlabelled(_) if !adopt_existing => {
+                let holder = "nobody that Krake knows (adopt_existing would take it over)".to_owned();
+                occupied.push(Occupied { key, holder });
+            }
+            Holder::Ours(live) | Holder::Unlabelled(live) if live.terminating => terminating.push(key),
+            Holder::Ours(live) => admitted.push(Admitted::Update(live)),
+            Holder::Unlabelled(live) => admitted.push(Admitted::Adopt(live)),
+        }
+    }
+    if !occupied.is_empty() {
+        Err(Refusal::OwnedByOther(occupied))
+    } else if !terminating.is_empty() {
+        Err(Refusal::Terminating(terminating))
+    } else {
+        Ok(admitted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    fn identity() -> Identity {
+        Identity { installation: "inst".into(), application: "app-1".into(), epoch: "e".into() }
+    }
+
+    fn live(metadata: Value) -> Holder {
+        holder(Some(&serde_json::from_value(metadata).unwrap()), &identity())
+    }
+
+    fn labelled(installation: &str, application: &str) -> Value {
+        json!({"uid": "u", "resourceVersion": "7",
+            "labels": {INSTALLATION_LABEL: installation, APPLICATION_LABEL: application}})
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey { api_version: "v1".into(), kind: "A".into(), namespace: None, name: name.into() }
+    }
+
+    fn facts() -> Live {
+        Live { uid: "u".into(), resource_version: "7".into(), adopted: false, terminating: false }
+    }
+
+    #[test]
+    fn ours_only_with_both_labels() {
+        assert_eq!(holder(None, &identity()), Holder::Absent);
+        assert_eq!(live(labelled("inst", "app-1")), Holder::Ours(facts()));
+        assert_eq!(live(json!({"uid": "u", "resourceVersion": "7"})), Holder::Unlabelled(facts()));
+    }
+
+    #[rstest]
+    #[case(labelled("inst", "app-2"), "application app-2")]
+    #[case(labelled("elsewhere", "app-1"), "application app-1 of another Krake installation (elsewhere)")]
+    #[case(json!({"labels": {INSTALLATION_LABEL: "inst"}}), "this Krake installation, but to no application")]
+    #[case(json!({"labels": {APPLICATION_LABEL: "app-1"}}), "application app-1")]
+    fn everything_else_is_somebody_elses(#[case] metadata: Value, #[case] expected: &str) {
+        assert_eq!(live(metadata), Holder::Other(expected.into()));
+    }
+
+    #[test]
+    fn one_occupied_object_refuses_all() {
+        let objects = [
+            (key("a"), Holder::Absent),
+            (key("b"), Holder::Other("application x".into())),
+            (key("c"), Holder::Unlabelled(facts())),
+        ];
+        let Err(Refusal::OwnedByOther(occupied)) = preflight(objects, false) else { panic!("admitted") };
+        let names: Vec<_> = occupied.iter().map(|occupied| occupied.key.name.as_str()).collect();
+        assert_eq!(names, ["b", "c"]);
+    }
+
+    #[test]
+    fn adoption_takes_what_is_nobodys_and_nothing_else() {
+        let nobodys = [(key("a"), Holder::Unlabelled(facts()))];
+        assert_eq!(preflight(nobodys, true), Ok(vec![Admitted::Adopt(facts())]));
+        let somebodys = [(key("a"), Holder::Other("x".into()))];
+        assert!(preflight(somebodys, true).is_err());
+    }
+
+    #[test]
+    fn each_object_gets_its_own_guard_in_order() {
+        let objects = [(key("a"), Holder::Absent), (key("b"), Holder::Ours(facts()))];
+        assert_eq!(preflight(objects, false), Ok(vec![Admitted::Create, Admitted::Update(facts())]));
+    }
+
+    #[test]
+    fn an_object_that_is_being_deleted_is_waited_for() {
+        let going = Live { terminating: true, ..facts() };
+        let objects = [(key("a"), Holder::Ours(going)), (key("b"), Holder::Absent)];
+        assert_eq!(preflight(objects, false), Err(Refusal::Terminating(vec![key("a")])));
+    }
+}

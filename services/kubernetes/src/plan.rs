@@ -1,0 +1,148 @@
+//! What to do for one application next: from what is wanted, recorded and seen to an ordered list of steps. Pure.
+//!
+//! Laws, whatever the snapshot:
+//! * nothing is applied to a cluster without a copy recorded there before, whose inventory names every object;
+//! * nothing new is applied while the bindings are for another generation than the application's;
+//! * with create-first, a copy that is running goes only after every bound copy is running and available;
+//! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
+//! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
+//! * for a deleted application nothing is recorded anew or applied.
+
+mod bound;
+mod outcome;
+mod retire;
+mod snapshot;
+
+use std::time::Duration;
+
+pub use outcome::{AfterApply, after_apply, after_prune, after_remove, after_withdraw};
+pub use snapshot::{
+    Answer, ClusterView, CopyRecord, Phase, Presence, Reason, Snapshot, Strategy, Targets, Truth,
+};
+
+use crate::object::{ClusterUid, InventoryEntry};
+
+/// When to look again at what does not wake us by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// When to look again whether deleted objects are gone.
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Something to do. Steps of one cluster are done in order, and not any more after one of them fails; those of other
+/// clusters go on. A record is written by compare-and-set on the version that it carries, or, after an earlier write of the same plan,
+/// on the version that this write returned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Record, before anything is done on the cluster, that objects may be there from now on.
+    RecordIntent(CopyRecord),
+    /// Apply the manifest of this generation; then [`after_apply`].
+    Apply {
+        /// Where.
+        cluster: ClusterUid,
+        /// Generation of the manifest that is applied.
+        basis: i64,
+    },
+    /// Record what is seen.
+    Report(CopyRecord),
+    /// Record that the copy goes.
+    MarkRemoving(CopyRecord),
+    /// Remove these objects of a copy that goes; then [`after_remove`].
+    Remove {
+        /// Where.
+        cluster: ClusterUid,
+        /// What.
+        inventory: Vec<InventoryEntry>,
+    },
+    /// Remove the objects of a copy that failed, whose record stays to tell so; then [`after_withdraw`].
+    Withdraw {
+        /// Where.
+        cluster: ClusterUid,
+        /// What.
+        inventory: Vec<InventoryEntry>,
+    },
+    /// Remove objects that are not in the manifest any more; then [`after_prune`].
+    Prune {
+        /// Where.
+        cluster: ClusterUid,
+        /// What.
+        surplus: Vec<InventoryEntry>,
+    },
+    /// Delete the record of a copy: nothing of it is left.
+    Forget(CopyRecord),
+    /// No copy is left of a deleted application: release it.
+    DropFinalizer,
+    /// Plan again after this time, unless woken before.
+    Wait(Duration),
+}
+
+impl Step {
+    /// The cluster that the step is about.
+    pub fn cluster(&self) -> Option<&ClusterUid> {
+        match self {
+            Self::RecordIntent(copy) | Self::Report(copy) | Self::MarkRemoving(copy) | Self::Forget(copy) => {
+                Some(&copy.cluster)
+            }
+            Self::Apply { cluster, .. }
+            | Self::Remove { cluster, .. }
+            | Self::Withdraw { cluster, .. }
+            | Self::Prune { cluster, .. } => Some(cluster),
+            Self::DropFinalizer | Self::Wait(_) => None,
+        }
+    }
+}
+
+/// What to do next.
+pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
+    if snapshot.deleted {
+        if snapshot.copies.is_empty() {
+            return vec![Step::DropFinalizer];
+        }
+        return one_wait(snapshot.copies.iter().flat_map(|copy| retire::retire(snapshot, copy)));
+    }
+    let (wanted, unwanted): (Vec<_>, Vec<_>) =
+        snapshot.copies.iter().partition(|copy| snapshot.bindings.contains(&copy.cluster));
+    let handed_over = snapshot.scheduled_generation > 0
+        && match snapshot.strategy {
+            Strategy::DeleteFirst => true,
+            Strategy::CreateFirst => snapshot.bindings.iter().all(|cluster| bound::runs(snapshot, cluster)),
+        };
+    // A copy that is unreachable is given up: waiting for it could last for ever.
+    let may_create = match snapshot.strategy {
+        Strategy::CreateFirst => true,
+        Strategy::DeleteFirst => unwanted.iter().all(|copy| copy.phase == Phase::Unreachable),
+    };
+    let replaces_running = unwanted.iter().any(|copy| copy.phase == Phase::Running);
+
+    let mut steps = Vec::new();
+    for cluster in &snapshot.bindings {
+        let copy = wanted.iter().find(|copy| copy.cluster == *cluster);
+        steps.extend(bound::keep(snapshot, cluster, copy.copied(), may_create, replaces_running));
+    }
+    for copy in unwanted {
+        if handed_over || copy.phase == Phase::Removing {
+            steps.extend(retire::retire(snapshot, copy));
+        } else {
+            steps.extend(bound::tend(snapshot, copy, false));
+        }
+    }
+    one_wait(steps)
+}
+
+/// Only the shortest of all waits counts, and it comes last.
+fn one_wait(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    let mut shortest: Option<Duration> = None;
+    let mut rest = Vec::new();
+    for step in steps {
+        match step {
+            Step::Wait(time) => shortest = Some(shortest.map_or(time, |shortest| shortest.min(time))),
+            step => rest.push(step),
+        }
+    }
+    rest.extend(shortest.map(Step::Wait));
+    rest
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod laws;

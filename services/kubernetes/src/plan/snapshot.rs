@@ -1,0 +1,221 @@
+//! What the planner knows of one application.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::health::ContainerHealth;
+use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
+use crate::observation::Observation;
+
+/// How far a copy is, as recorded in Krake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Recorded; objects may or may not exist.
+    Intended,
+    /// Applied; workloads not yet available.
+    Applying,
+    /// All workloads are, or were, available.
+    Running,
+    /// Could not be applied, or did not become available in time.
+    Failed,
+    /// Objects are being removed.
+    Removing,
+    /// The cluster does not answer.
+    Unreachable,
+}
+
+/// The order of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The old copy goes when the new one is available.
+    CreateFirst,
+    /// The new copy comes when the old one is gone.
+    DeleteFirst,
+}
+
+/// The answer to a condition's question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Yes.
+    True,
+    /// No.
+    False,
+    /// Cannot be told at present.
+    Unknown,
+}
+
+/// Why a condition has its answer, for programs. Named as in the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Needs no explanation.
+    Unspecified,
+    /// An object belongs to somebody else.
+    ObjectOwnedByOther,
+    /// The API server refused an object, or cannot take it at present.
+    KubernetesError,
+    /// The cluster does not know a kind.
+    UnsupportedResource,
+    /// A manifest cannot be understood.
+    InvalidResource,
+    /// Workloads are still starting.
+    Progressing,
+    /// Workloads did not become available in time, or reported failure.
+    DeadlineExceeded,
+    /// The cluster does not answer.
+    ClusterNotReachable,
+    /// A workload that was available is not any more.
+    Unhealthy,
+}
+
+/// A condition of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The answer.
+    pub truth: Truth,
+    /// Why, for programs.
+    pub reason: Reason,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Answer {
+    /// Yes, with nothing to explain.
+    pub fn yes() -> Self {
+        Self { truth: Truth::True, reason: Reason::Unspecified, message: String::new() }
+    }
+
+    /// No, and why.
+    pub fn no(reason: Reason, message: impl Into<String>) -> Self {
+        Self { truth: Truth::False, reason, message: message.into() }
+    }
+
+    /// It cannot be told, and why.
+    pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
+        Self { truth: Truth::Unknown, reason, message: message.into() }
+    }
+}
+
+/// A copy as recorded in Krake, or as it is to be recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyRecord {
+    /// Where.
+    pub cluster: ClusterUid,
+    /// How far.
+    pub phase: Phase,
+    /// When `phase` last changed. Filled by the state service.
+    pub since: Timestamp,
+    /// Generation that was last applied, or finally could not be; 0 = none.
+    pub observed_generation: i64,
+    /// Precondition of the next write; 0 = there is no record yet. Filled by the state service.
+    pub version: i64,
+    /// Every object that may exist.
+    pub inventory: Vec<InventoryEntry>,
+    /// Condition: could all objects be applied?
+    pub applied: Answer,
+    /// Condition: are all workloads available?
+    pub available: Answer,
+    /// Counts of pods.
+    pub containers: ContainerHealth,
+    /// Address per Service.
+    pub services: BTreeMap<String, String>,
+}
+
+impl CopyRecord {
+    /// The first record of a copy.
+    pub fn intended(cluster: &ClusterUid, now: Timestamp) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            phase: Phase::Intended,
+            since: now,
+            observed_generation: 0,
+            version: 0,
+            inventory: Vec::new(),
+            applied: Answer::unknown(Reason::Unspecified, ""),
+            available: Answer::unknown(Reason::Unspecified, ""),
+            containers: ContainerHealth::default(),
+            services: BTreeMap::new(),
+        }
+    }
+
+    /// Whether every object is in the inventory.
+    pub(super) fn covers(&self, objects: &[ObjectKey]) -> bool {
+        objects.iter().all(|key| self.inventory.iter().any(|entry| entry.key == *key))
+    }
+}
+
+/// What can be said about a cluster, for this application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterView {
+    /// What is seen there.
+    pub presence: Presence,
+    /// Generation of the manifest that `presence` was compared with, and that a repair would apply.
+    pub basis: i64,
+    /// The objects of the application's present manifest, as this cluster would get them.
+    pub targets: Targets,
+}
+
+/// What is seen on a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Presence {
+    /// The cluster was positively erased from Krake: nobody can reach it any more.
+    Erased,
+    /// It does not answer, or its kubeconfig cannot be used; why.
+    Unreachable(String),
+    /// It answers, but its watches have not told everything yet.
+    Unseen,
+    /// What its watches tell.
+    Seen(Observation),
+}
+
+/// The objects that a manifest means on a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// These.
+    Known(Vec<ObjectKey>),
+    /// None: only another manifest, or another cluster, helps.
+    Impossible(Reason, String),
+    /// Cannot be told at present; why.
+    Unknown(String),
+}
+
+/// What the planner decides on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The application is being deleted.
+    pub deleted: bool,
+    /// Generation of its spec.
+    pub generation: i64,
+    /// Generation that the bindings were decided for; 0 = never decided.
+    pub scheduled_generation: i64,
+    /// The wanted set.
+    pub bindings: Vec<ClusterUid>,
+    /// What is recorded.
+    pub copies: Vec<CopyRecord>,
+    /// The order of a migration.
+    pub strategy: Strategy,
+    /// Views of the clusters in `bindings` and `copies`; one that is missing here is not known yet.
+    pub clusters: BTreeMap<ClusterUid, ClusterView>,
+    /// Now.
+    pub now: Timestamp,
+    /// A copy that is not available this long after it was applied failed.
+    pub deadline: Duration,
+}
+
+impl Snapshot {
+    /// Whether the bindings are for the present spec.
+    pub(super) fn decided(&self) -> bool {
+        self.scheduled_generation == self.generation
+    }
+
+    /// What is seen on a cluster, if anything is known of it.
+    pub(super) fn presence(&self, cluster: &ClusterUid) -> Option<&Presence> {
+        self.clusters.get(cluster).map(|view| &view.presence)
+    }
+
+    /// How long a copy has been in its phase.
+    pub(super) fn age(&self, copy: &CopyRecord) -> Duration {
+        self.now.duration_since(copy.since).try_into().unwrap_or(Duration::ZERO)
+    }
+}

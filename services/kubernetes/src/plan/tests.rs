@@ -1,0 +1,385 @@
+//! Tables: one situation each, and the steps that follow.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::apply::ApplyError;
+use crate::error::ClusterError;
+use crate::health::{ContainerHealth, Health, Verdict};
+use crate::object::ObjectKey;
+use crate::observation::Observation;
+use crate::ownership::{Occupied, Refusal};
+use crate::remove::Remaining;
+
+const DEADLINE: Duration = Duration::from_secs(300);
+const NOW: i64 = 1_000_000;
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey {
+        api_version: "apps/v1".into(),
+        kind: "Deployment".into(),
+        namespace: Some("demo".into()),
+        name: name.into(),
+    }
+}
+
+fn entry(name: &str, uid: Option<&str>) -> InventoryEntry {
+    InventoryEntry { key: key(name), uid: uid.map(str::to_owned) }
+}
+
+fn seen(verdict: Verdict) -> Observation {
+    Observation {
+        missing: Vec::new(),
+        drifted: Vec::new(),
+        health: Health { containers: ContainerHealth::default(), verdict },
+        services: BTreeMap::new(),
+        present: vec![entry("echo", Some("u"))],
+    }
+}
+
+fn available() -> Presence {
+    Presence::Seen(seen(Verdict::Available))
+}
+
+fn starting() -> Presence {
+    Presence::Seen(seen(Verdict::Progressing("0 of 1".into())))
+}
+
+fn view(presence: Presence) -> ClusterView {
+    ClusterView { presence, basis: 1, targets: Targets::Known(vec![key("echo")]) }
+}
+
+/// A copy of generation 1, as complete as its phase implies, for 10 s.
+fn copy(cluster: &str, phase: Phase) -> CopyRecord {
+    let applied = matches!(phase, Phase::Applying | Phase::Running);
+    CopyRecord {
+        phase,
+        since: Timestamp::from_second(NOW - 10).unwrap(),
+        observed_generation: if phase == Phase::Intended { 0 } else { 1 },
+        version: 7,
+        inventory: vec![entry("echo", applied.then_some("u"))],
+        applied: if applied { Answer::yes() } else { Answer::unknown(Reason::Unspecified, "") },
+        available: match phase {
+            Phase::Running => Answer::yes(),
+            Phase::Applying => Answer::no(Reason::Progressing, "0 of 1"),
+            _ => Answer::unknown(Reason::Unspecified, ""),
+        },
+        ..CopyRecord::intended(&cluster.into(), Timestamp::UNIX_EPOCH)
+    }
+}
+
+fn snapshot(bindings: &[&str], copies: Vec<CopyRecord>, views: Vec<(&str, Presence)>) -> Snapshot {
+    Snapshot {
+        deleted: false,
+        generation: 1,
+        scheduled_generation: 1,
+        bindings: bindings.iter().map(|uid| (*uid).into()).collect(),
+        copies,
+        strategy: Strategy::CreateFirst,
+        clusters: views.into_iter().map(|(uid, presence)| (uid.into(), view(presence))).collect(),
+        now: Timestamp::from_second(NOW).unwrap(),
+        deadline: DEADLINE,
+    }
+}
+
+/// The steps in short, such as `apply b`.
+fn short(snapshot: &Snapshot) -> Vec<String> {
+    let told = |verb: &str, copy: &CopyRecord| format!("{verb} {} {:?}", copy.cluster, copy.phase);
+    plan(snapshot)
+        .iter()
+        .map(|step| match step {
+            Step::RecordIntent(copy) => told("record", copy),
+            Step::Report(copy) => told("report", copy),
+            Step::MarkRemoving(copy) => told("mark", copy),
+            Step::Forget(copy) => format!("forget {}", copy.cluster),
+            Step::Apply { cluster, basis } => format!("apply {cluster} {basis}"),
+            Step::Remove { cluster, .. } => format!("remove {cluster}"),
+            Step::Withdraw { cluster, .. } => format!("withdraw {cluster}"),
+            Step::Prune { cluster, surplus } => format!("prune {cluster} {}", surplus.len()),
+            Step::DropFinalizer => "drop finalizer".to_owned(),
+            Step::Wait(time) => format!("wait {}", time.as_secs()),
+        })
+        .collect()
+}
+
+#[test]
+fn intent_is_recorded_with_all_objects_before_anything_is_applied() {
+    let s = snapshot(&["a"], vec![], vec![("a", Presence::Unseen)]);
+    assert_eq!(short(&s), ["record a Intended", "apply a 1"]);
+    let Step::RecordIntent(record) = &plan(&s)[0] else { panic!() };
+    assert_eq!((record.version, &record.inventory[..]), (0, &[entry("echo", None)][..]));
+}
+
+#[test]
+fn nothing_new_without_a_decision_for_this_generation() {
+    let mut s = snapshot(&["a"], vec![], vec![("a", Presence::Unseen)]);
+    s.generation = 2;
+    assert_eq!(short(&s), ["wait 30"]);
+    s.copies = vec![copy("a", Phase::Intended)];
+    assert_eq!(short(&s), ["wait 30"]);
+}
+
+#[test]
+fn nothing_is_begun_on_a_cluster_that_does_not_answer() {
+    let s = snapshot(&["a"], vec![], vec![("a", Presence::Unreachable("down".into()))]);
+    assert_eq!(short(&s), ["wait 30"]);
+}
+
+#[test]
+fn from_applying_to_running_or_failed() {
+    let with = |presence, age| {
+        let mut applying = copy("a", Phase::Applying);
+        applying.since = Timestamp::from_second(NOW - age).unwrap();
+        short(&snapshot(&["a"], vec![applying], vec![("a", presence)]))
+    };
+    assert_eq!(with(available(), 10), ["report a Running"]);
+    assert_eq!(with(starting(), 10), ["wait 290"]);
+    assert_eq!(with(starting(), 300), ["report a Failed"]);
+    assert_eq!(with(Presence::Seen(seen(Verdict::Failed("x".into()))), 10), ["report a Failed"]);
+}
+
+#[test]
+fn what_is_missing_or_changed_is_applied_again() {
+    let mut observed = seen(Verdict::Available);
+    observed.missing = vec![key("echo")];
+    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
+    assert_eq!(short(&s), ["apply a 1"]);
+    let mut observed = seen(Verdict::Available);
+    observed.drifted = vec![key("echo")];
+    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
+    assert_eq!(short(&s), ["apply a 1"]);
+}
+
+#[test]
+fn while_a_new_generation_is_undecided_the_old_one_is_repaired() {
+    let mut observed = seen(Verdict::Available);
+    observed.missing = vec![key("echo")];
+    let mut s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
+    s.generation = 2;
+    assert_eq!(short(&s), ["apply a 1"]);
+    // But not by guesses: what was compared is the new manifest, and the old one is not known any more.
+    s.clusters.get_mut(&"a".into()).unwrap().basis = 2;
+    assert_eq!(short(&s), ["wait 30"]);
+}
+
+#[test]
+fn a_new_generation_records_new_objects_first() {
+    let mut s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", available())]);
+    (s.generation, s.scheduled_generation) = (2, 2);
+    assert_eq!(short(&s), ["apply a 2"]);
+    s.clusters.get_mut(&"a".into()).unwrap().targets = Targets::Known(vec![key("echo"), key("more")]);
+    assert_eq!(short(&s), ["record a Intended", "apply a 2"]);
+}
+
+#[test]
+fn what_left_the_manifest_is_pruned_once_the_rest_runs() {
+    let mut running = copy("a", Phase::Running);
+    running.inventory.push(entry("old", Some("o")));
+    let s = snapshot(&["a"], vec![running.clone()], vec![("a", available())]);
+    assert_eq!(short(&s), ["prune a 1"]);
+    running.phase = Phase::Applying;
+    let s = snapshot(&["a"], vec![running], vec![("a", available())]);
+    assert_eq!(short(&s), ["report a Running"]);
+}
+
+#[test]
+fn the_old_copy_goes_only_after_the_new_one_is_available() {
+    let old = || copy("a", Phase::Running);
+    let s = |copies, b| snapshot(&["b"], copies, vec![("a", available()), ("b", b)]);
+    assert_eq!(short(&s(vec![old()], Presence::Unseen)), ["record b Intended", "apply b 1"]);
+    assert_eq!(short(&s(vec![old(), copy("b", Phase::Applying)], starting())), ["wait 290"]);
+    assert_eq!(short(&s(vec![old(), copy("b", Phase::Applying)], available())), ["report b Running"]);
+    assert_eq!(
+        short(&s(vec![old(), copy("b", Phase::Running)], available())),
+        ["mark a Removing", "remove a"]
+    );
+    let unhealthy = short(&s(vec![old(), copy("b", Phase::Running)], starting()));
+    assert_eq!(unhealthy, ["report b Running"], "recorded as running, but not available now");
+}
+
+#[test]
+fn a_new_copy_that_fails_is_withdrawn_and_the_old_one_stays() {
+    let copies = vec![copy("a", Phase::Running), copy("b", Phase::Failed)];
+    let s = snapshot(&["b"], copies, vec![("a", available()), ("b", starting())]);
+    assert_eq!(short(&s), ["withdraw b"]);
+    let mut withdrawn = copy("b", Phase::Failed);
+    withdrawn.inventory.clear();
+    let copies = vec![copy("a", Phase::Running), withdrawn.clone()];
+    let s = snapshot(&["b"], copies, vec![("a", available()), ("b", starting())]);
+    assert_eq!(short(&s), [""; 0]);
+    // Sent back, the failed record goes.
+    let s = snapshot(
+        &["a"],
+        vec![copy("a", Phase::Running), withdrawn],
+        vec![("a", available()), ("b", starting())],
+    );
+    assert_eq!(short(&s), ["mark b Removing", "remove b"]);
+}
+
+#[test]
+fn a_failed_copy_is_revived_by_a_new_generation_or_by_becoming_available() {
+    let mut failed = copy("a", Phase::Failed);
+    (failed.applied, failed.inventory) = (Answer::yes(), vec![entry("echo", Some("u"))]);
+    let mut s = snapshot(&["a"], vec![failed], vec![("a", starting())]);
+    assert_eq!(short(&s), [""; 0], "nothing replaces it, so it stays to be looked at");
+    s.clusters.get_mut(&"a".into()).unwrap().presence = available();
+    assert_eq!(short(&s), ["report a Running"]);
+    (s.generation, s.scheduled_generation) = (2, 2);
+    assert_eq!(short(&s), ["record a Intended", "apply a 2"]);
+}
+
+#[test]
+fn delete_first_creates_when_the_other_is_gone() {
+    let s = |copies| {
+        let mut s = snapshot(&["b"], copies, vec![("a", available()), ("b", Presence::Unseen)]);
+        s.strategy = Strategy::DeleteFirst;
+        short(&s)
+    };
+    assert_eq!(s(vec![copy("a", Phase::Running)]), ["mark a Removing", "remove a", "wait 30"]);
+    assert_eq!(s(vec![copy("a", Phase::Removing)]), ["remove a", "wait 30"]);
+    assert_eq!(s(vec![]), ["record b Intended", "apply b 1"]);
+}
+
+#[test]
+fn an_unreachable_copy_is_marked_once_and_never_forgotten() {
+    let down = || Presence::Unreachable("down".into());
+    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", down())]);
+    assert_eq!(short(&s), ["report a Unreachable", "wait 30"]);
+    let Step::Report(told) = &plan(&s)[0] else { panic!() };
+    let s = snapshot(&["a"], vec![told.clone()], vec![("a", Presence::Unreachable("other words".into()))]);
+    assert_eq!(short(&s), ["wait 30"]);
+
+    let mut s = snapshot(&[], vec![copy("a", Phase::Removing)], vec![("a", down())]);
+    s.deleted = true;
+    assert_eq!(short(&s), ["report a Removing", "wait 30"]);
+}
+
+#[test]
+fn an_unreachable_copy_that_was_replaced_is_removed_when_its_cluster_is_back() {
+    let copies = vec![copy("a", Phase::Unreachable), copy("b", Phase::Running)];
+    let s = snapshot(&["b"], copies.clone(), vec![("a", available()), ("b", available())]);
+    assert_eq!(short(&s), ["mark a Removing", "remove a"]);
+    let s = snapshot(&["a"], copies[..1].to_vec(), vec![("a", available())]);
+    assert_eq!(short(&s), ["report a Running"]);
+}
+
+#[test]
+fn deletion_removes_every_copy_then_the_finalizer() {
+    let copies = vec![copy("a", Phase::Running), copy("b", Phase::Intended), copy("c", Phase::Running)];
+    let mut s =
+        snapshot(&["a"], copies, vec![("a", available()), ("b", Presence::Unseen), ("c", Presence::Erased)]);
+    s.deleted = true;
+    let expected = ["mark a Removing", "remove a", "mark b Removing", "remove b", "forget c"];
+    assert_eq!(short(&s), expected);
+    s.copies.clear();
+    assert_eq!(short(&s), ["drop finalizer"]);
+}
+
+#[test]
+fn an_undecided_application_loses_nothing() {
+    let mut s = snapshot(&[], vec![copy("a", Phase::Running)], vec![("a", available())]);
+    s.scheduled_generation = 0;
+    assert_eq!(short(&s), [""; 0]);
+    s.scheduled_generation = 1;
+    assert_eq!(short(&s), ["mark a Removing", "remove a"], "decided: on no cluster");
+}
+
+#[test]
+fn a_copy_that_is_wanted_again_is_recorded_anew() {
+    let s = snapshot(&["a"], vec![copy("a", Phase::Removing)], vec![("a", Presence::Unseen)]);
+    assert_eq!(short(&s), ["record a Intended", "apply a 1"]);
+}
+
+#[test]
+fn an_impossible_manifest_fails_on_record() {
+    let mut s = snapshot(&["a"], vec![], vec![("a", Presence::Unseen)]);
+    s.clusters.get_mut(&"a".into()).unwrap().targets =
+        Targets::Impossible(Reason::UnsupportedResource, "Foo resources are not supported".into());
+    assert_eq!(short(&s), ["record a Intended", "report a Failed"]);
+    let Step::Report(told) = &plan(&s)[1] else { panic!() };
+    assert_eq!(told.applied.reason, Reason::UnsupportedResource);
+    s.copies = vec![told.clone()];
+    assert_eq!(short(&s), ["wait 30"], "not tried again until something changes");
+}
+
+fn object_error(error: ClusterError) -> Result<Vec<InventoryEntry>, ApplyError> {
+    Err(ApplyError::Object { key: key("echo"), error })
+}
+
+fn told(after: &AfterApply) -> &CopyRecord {
+    match &after.report {
+        Some(Step::Report(copy)) => copy,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_apply_that_succeeded_is_recorded_with_uids() {
+    let outcome = Ok(vec![entry("echo", Some("u9"))]);
+    let after = after_apply(&copy("a", Phase::Intended), 1, &outcome, Duration::ZERO, DEADLINE);
+    let record = told(&after);
+    assert_eq!((record.phase, record.observed_generation, after.retry), (Phase::Applying, 1, false));
+    assert_eq!(record.inventory, [entry("echo", Some("u9"))]);
+    let repaired = after_apply(&copy("a", Phase::Running), 1, &outcome, Duration::ZERO, DEADLINE);
+    assert_eq!(told(&repaired).phase, Phase::Running, "a repair does not start the deadline again");
+}
+
+#[test]
+fn only_what_the_user_must_fix_fails_a_copy() {
+    let occupied = Occupied { key: key("echo"), holder: "application x".into() };
+    let owned: Result<Vec<InventoryEntry>, _> =
+        Err(ApplyError::Refused(Refusal::OwnedByOther(vec![occupied])));
+    let forbidden = object_error(ClusterError::Forbidden("quota".into()));
+    let long = DEADLINE;
+    let cases = [
+        (owned, Duration::ZERO, Phase::Failed, Reason::ObjectOwnedByOther),
+        (
+            object_error(ClusterError::Rejected("bad".into())),
+            Duration::ZERO,
+            Phase::Failed,
+            Reason::KubernetesError,
+        ),
+        (forbidden.clone(), Duration::ZERO, Phase::Intended, Reason::KubernetesError),
+        (forbidden, long, Phase::Failed, Reason::KubernetesError),
+        (object_error(ClusterError::Busy("500".into())), long, Phase::Intended, Reason::KubernetesError),
+        (
+            object_error(ClusterError::Unreachable("x".into())),
+            long,
+            Phase::Intended,
+            Reason::ClusterNotReachable,
+        ),
+        (
+            Err(ApplyError::Refused(Refusal::Terminating(vec![key("echo")]))),
+            long,
+            Phase::Intended,
+            Reason::Progressing,
+        ),
+    ];
+    for (outcome, age, phase, reason) in cases {
+        let after = after_apply(&copy("a", Phase::Intended), 1, &outcome, age, DEADLINE);
+        let record = told(&after);
+        assert_eq!((record.phase, record.applied.reason), (phase, reason), "{outcome:?}");
+        assert_eq!(after.retry, phase != Phase::Failed);
+        let same = after_apply(record, 1, &outcome, age, DEADLINE);
+        assert_eq!(same.report, None, "the same again is no news");
+    }
+}
+
+#[test]
+fn a_copy_is_forgotten_and_pruned_only_as_far_as_objects_are_gone() {
+    let removing = copy("a", Phase::Removing);
+    let left = [Remaining { key: key("echo"), waits_for: "its finalizers".into() }];
+    assert_eq!(after_remove(&removing, &left), Step::Wait(REMOVAL_INTERVAL));
+    assert_eq!(after_remove(&removing, &[]), Step::Forget(removing));
+
+    let mut running = copy("a", Phase::Running);
+    running.inventory.push(entry("old", None));
+    let old = [entry("old", None)];
+    let left = [Remaining { key: key("old"), waits_for: "its deletion".into() }];
+    assert_eq!(after_prune(&running, &old, &left), Step::Wait(REMOVAL_INTERVAL));
+    let Step::Report(pruned) = after_prune(&running, &old, &[]) else { panic!() };
+    assert_eq!(pruned.inventory, [entry("echo", Some("u"))]);
+}

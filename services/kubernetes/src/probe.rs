@@ -1,0 +1,234 @@
+//! Looking after one cluster: does it answer, and how are its nodes?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::watch::Sender;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use crate::connection::Connection;
+use crate::error::ClusterError;
+use crate::nodes::{self, ClusterState, Fitness, Look, NodeFacts};
+use crate::object::ClusterUid;
+use crate::wake::{Wake, Wakes};
+use crate::watch;
+
+/// How often a cluster is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeTimes {
+    /// Between two looks.
+    pub interval: Duration,
+    /// Until the look after the first answer of a cluster that was offline.
+    pub second_look: Duration,
+    /// A look that takes longer finds the cluster offline.
+    pub deadline: Duration,
+}
+
+impl Default for ProbeTimes {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(5),
+            second_look: Duration::from_secs(1),
+            deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is known of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterReport {
+    /// Its state and why.
+    pub fitness: Fitness,
+    /// Its nodes, by name.
+    pub nodes: Vec<NodeFacts>,
+    /// Version that its API server tells, for example `v1.34.1`.
+    pub version: Option<String>,
+}
+
+enum Nodes {
+    Listing,
+    Hidden,
+    Known(BTreeMap<String, NodeFacts>),
+}
+
+/// The probe of one cluster.
+pub(crate) struct Probe {
+    cluster: ClusterUid,
+    connection: Connection,
+    times: ProbeTimes,
+    wakes: Arc<Wakes>,
+    report: Sender<Option<ClusterReport>>,
+    revived: Sender<u64>,
+    nodes: Nodes,
+    /// A node list that is not complete yet.
+    arriving: BTreeMap<String, NodeFacts>,
+    version: Option<String>,
+    /// Why there was no answer at the last look.
+    silence: Option<String>,
+}
+
+impl Probe {
+    pub(crate) fn new(
+        cluster: ClusterUid,
+        connection: Connection,
+        times: ProbeTimes,
+        wakes: Arc<Wakes>,
+        report: Sender<Option<ClusterReport>>,
+        revived: Sender<u64>,
+    ) -> Self {
+        Self {
+            cluster,
+            connection,
+            times,
+            wakes,
+            report,
+            revived,
+            nodes: Nodes::Listing,
+            arriving: BTreeMap::new(),
+            version: None,
+            silence: None,
+        }
+    }
+
+    /// Runs until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut events = self.watch_nodes();
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {
+                    let was_silent = self.silence.is_some();
+                    self.look().await;
+                    next = Instant::now() + self.times.interval;
+                    if was_silent && self.silence.is_none() {
+                        // Watches over a connection that broke may hang until their deadline: all start over.
+                        self.revived.send_modify(|times| *times += 1);
+                        events = self.watch_nodes();
+                        next = Instant::now() + self.times.second_look;
+                    }
+                    self.publish();
+                }
+                Some(event) = events.next() => {
+                    if self.take_in(event) && !self.awaits_look() {
+                        self.publish();
+                    }
+                }
+            }
+        }
+    }
+
+    fn node_api(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
+        Api::all_with(self.connection.client().clone(), &kind)
+    }
+
+    fn watch_nodes(&self) -> BoxStream<'static, watcher::Result<Event<DynamicObject>>> {
+        let seconds = self.connection.deadlines().watch.as_secs().try_into().unwrap_or(u32::MAX);
+        let config = watcher::Config::default().timeout(seconds);
+        watcher::watcher(self.node_api(), config).default_backoff().boxed()
+    }
+
+    /// Asks for one node: shows that the server answers, reads its store, and accepts our credentials.
+    async fn look(&mut self) {
+        let nodes = self.node_api();
+        let one = ListParams::default().limit(1);
+        let answer = tokio::time::timeout(self.times.deadline, self.connection.call(nodes.list(&one))).await;
+        self.silence = match answer {
+            Ok(Ok(_)) => None,
+            Ok(Err(ClusterError::Forbidden(_))) => {
+                self.nodes = Nodes::Hidden;
+                None
+            }
+            Ok(Err(ClusterError::NotFound(_))) => Some("its server is no Kubernetes API server".to_owned()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", self.times.deadline.as_secs_f32())),
+        };
+        if self.silence.is_some() {
+            self.version = None;
+        } else if self.version.is_none() {
+            let version = self.connection.client().apiserver_version();
+            let answer = tokio::time::timeout(self.times.deadline, self.connection.call(version)).await;
+            self.version = answer.ok().and_then(Result::ok).map(|version| version.git_version);
+        }
+    }
+
+    /// Takes in an event of the node watch; tells whether the nodes changed.
+    fn take_in(&mut self, event: watcher::Result<Event<DynamicObject>>) -> bool {
+        match event {
+            Ok(Event::Init) => self.arriving.clear(),
+            Ok(Event::InitApply(node)) => {
+                let facts = facts(&node);
+                self.arriving.insert(facts.name.clone(), facts);
+            }
+            Ok(Event::InitDone) => {
+                self.nodes = Nodes::Known(std::mem::take(&mut self.arriving));
+                return true;
+            }
+            Ok(Event::Apply(node)) => {
+                let facts = facts(&node);
+                if let Nodes::Known(nodes) = &mut self.nodes {
+                    let name = facts.name.clone();
+                    return nodes.insert(name, facts.clone()).is_none_or(|before| before != facts);
+                }
+            }
+            Ok(Event::Delete(node)) => {
+                if let Nodes::Known(nodes) = &mut self.nodes {
+                    return nodes.remove(&facts(&node).name).is_some();
+                }
+            }
+            Err(error) => {
+                let error = watch::cause(error);
+                debug!(cluster = %self.cluster, %error, "node watch interrupted");
+                if matches!(error, ClusterError::Forbidden(_)) {
+                    self.nodes = Nodes::Hidden;
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Only a look tells that a cluster answers, at first and after it was offline.
+    fn awaits_look(&self) -> bool {
+        let report = self.report.borrow();
+        report.as_ref().is_none_or(|report| report.fitness.state == ClusterState::Offline)
+    }
+
+    fn publish(&self) {
+        let nodes: Vec<NodeFacts> = match &self.nodes {
+            Nodes::Known(nodes) => nodes.values().cloned().collect(),
+            Nodes::Listing | Nodes::Hidden => Vec::new(),
+        };
+        let look = match (&self.silence, &self.nodes) {
+            (Some(why), _) => Look::NoAnswer(why),
+            (None, Nodes::Listing) => Look::Listing,
+            (None, Nodes::Hidden) => Look::NodesHidden,
+            (None, Nodes::Known(_)) => Look::Nodes(&nodes),
+        };
+        let before = self.report.borrow().as_ref().map(|report| report.fitness.clone());
+        let fitness = nodes::judge(before.as_ref().map(|fitness| fitness.state), &look);
+        if before.as_ref().map(|before| before.state) != Some(fitness.state) {
+            info!(cluster = %self.cluster, state = ?fitness.state, message = fitness.message, "cluster state");
+        }
+        let report = Some(ClusterReport { fitness, nodes, version: self.version.clone() });
+        let changed = self.report.send_if_modified(|present| {
+            let changed = *present != report;
+            *present = report;
+            changed
+        });
+        if changed {
+            self.wakes.push(Wake::Cluster(self.cluster.clone()));
+        }
+    }
+}
+
+fn facts(node: &DynamicObject) -> NodeFacts {
+    NodeFacts::of(&serde_json::to_value(node).unwrap_or_default())
+}

@@ -1,0 +1,118 @@
+//! Removing the objects of a copy from a cluster: only those that bear our marks, each under its uid.
+
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+
+use crate::connection::Connection;
+use crate::discovery::{Discovery, DiscoveryError, ResolvedKind};
+use crate::error::ClusterError;
+use crate::object::{
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, FIELD_MANAGER, INSTALLATION_LABEL, Identity,
+    InventoryEntry, ObjectKey,
+};
+use crate::ownership::{self, Holder, Live};
+
+/// An object that is not gone yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// The object.
+    pub key: ObjectKey,
+    /// What it waits for, for people.
+    pub waits_for: String,
+}
+
+/// What one object came to.
+enum Fate {
+    Gone,
+    Remains(String),
+}
+
+/// Asks the cluster to delete every object of `inventory` that is marked as `identity`'s, last applied first, and releases
+/// those that existed before. Returns what is not gone yet; repeat until that is nothing. Objects that bear no marks of
+/// ours, or somebody else's, are left alone and count as gone. Trouble with one object does not keep the others.
+pub async fn remove(
+    connection: &Connection,
+    discovery: &Discovery,
+    inventory: &[InventoryEntry],
+    identity: &Identity,
+) -> Vec<Remaining> {
+    let mut remaining = Vec::new();
+    for InventoryEntry { key, .. } in inventory.iter().rev() {
+        let fate = match discovery.resolve(&key.api_version, &key.kind).await {
+            Ok(kind) => remove_one(connection, &kind, key, identity).await,
+            // The server says that it has no such kind, so it has no such object.
+            Err(DiscoveryError::Unsupported { .. }) => Ok(Fate::Gone),
+            Err(DiscoveryError::Cluster(error)) => Err(error),
+        };
+        match fate {
+            Ok(Fate::Gone) => {}
+            Ok(Fate::Remains(waits_for)) => remaining.push(Remaining { key: key.clone(), waits_for }),
+            Err(error) => remaining.push(Remaining { key: key.clone(), waits_for: error.to_string() }),
+        }
+    }
+    remaining
+}
+
+async fn remove_one(
+    connection: &Connection,
+    kind: &ResolvedKind,
+    key: &ObjectKey,
+    identity: &Identity,
+) -> Result<Fate, ClusterError> {
+    let objects = connection.objects(kind, key.namespace.as_deref());
+    let Some(live) = connection.call(objects.get_opt(&key.name)).await? else {
+        return Ok(Fate::Gone);
+    };
+    let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity) else {
+        return Ok(Fate::Gone);
+    };
+    if facts.adopted {
+        return settle(release(connection, kind, key, &facts).await, Fate::Gone);
+    }
+    if facts.terminating {
+        let finalizers = live.metadata.finalizers.unwrap_or_default();
+        return Ok(Fate::Remains(if finalizers.is_empty() {
+            "its deletion".to_owned()
+        } else {
+            format!("its finalizers {}", finalizers.join(", "))
+        }));
+    }
+    let guard = Preconditions { uid: Some(facts.uid), resource_version: None };
+    let deletion = DeleteParams::background().preconditions(guard);
+    let deleted = connection.call(objects.delete(&key.name, &deletion)).await;
+    let after = match &deleted {
+        // An object in the answer means that it only begins to go.
+        Ok(answer) if answer.is_left() => Fate::Remains("its deletion".to_owned()),
+        _ => Fate::Gone,
+    };
+    settle(deleted.map(|_| ()), after)
+}
+
+fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, ClusterError> {
+    match outcome {
+        Ok(()) => Ok(done),
+        Err(ClusterError::NotFound(_)) => Ok(Fate::Gone),
+        // Another object has the name by now, or it changed: the next look decides.
+        Err(ClusterError::Conflict(_)) => Ok(Fate::Remains("another look: it changed".to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes our marks off an object that existed before, and leaves the rest as it is.
+async fn release(
+    connection: &Connection,
+    kind: &ResolvedKind,
+    key: &ObjectKey,
+    facts: &Live,
+) -> Result<(), ClusterError> {
+    let patch = json!({"metadata": {
+        "uid": facts.uid,
+        "resourceVersion": facts.resource_version,
+        "labels": {INSTALLATION_LABEL: null, APPLICATION_LABEL: null},
+        "annotations": {ADOPTED_ANNOTATION: null, EPOCH_ANNOTATION: null},
+    }});
+    let objects = connection.objects(kind, key.namespace.as_deref());
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    connection.call(objects.patch(&key.name, &params, &Patch::Merge(&patch))).await?;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The controller loop: keys are queued, handed to a reconciler one at a time per key, and retried with backoff.
+//!
+//! Watches and timers put *keys* into a [`Queue`]; [`run`] hands them to a [`Reconciler`], which looks at the
+//! present state and brings the world a step closer to what is wanted. Events carry no meaning beyond "look again",
+//! so losing, repeating or joining them does no harm.
+
+mod backoff;
+mod metrics;
+mod queue;
+mod reconcile;
+mod schedule;
+
+pub use backoff::Backoff;
+pub use metrics::ControllerMetrics;
+pub use queue::{Claim, Queue};
+pub use reconcile::{ControllerOptions, Next, Reconciler, run};
+pub use schedule::{Depth, Priority};

@@ -1,0 +1,174 @@
+//! TLS of a listener by flag: certificate, key and, where wanted, the authority of client certificates.
+//!
+//! The files are read once, at start: a renewed certificate needs a restart of the process.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use crate::config::ConfigError;
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// TLS of a listener. In the file: section `tls` with `cert`, `key` and `client_ca`.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArgs {
+    /// Certificate chain (PEM) the listener shows; turns TLS on and needs --tls-key. Read at start: restart after
+    /// renewing it.
+    #[arg(long, env = "KRAKE_TLS_CERT", value_name = "PATH")]
+    #[serde(rename = "cert")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate.
+    #[arg(long, env = "KRAKE_TLS_KEY", value_name = "PATH")]
+    #[serde(rename = "key")]
+    pub tls_key: Option<PathBuf>,
+    /// Certificate authority (PEM) that client certificates must come from; clients without one are then refused.
+    #[arg(long, env = "KRAKE_TLS_CLIENT_CA", value_name = "PATH")]
+    #[serde(rename = "client_ca")]
+    pub tls_client_ca: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// Reads the files in force; `None` where no certificate is named, which means without TLS.
+    pub fn resolve(self, file: TlsArgs) -> Result<Option<ServerTlsConfig>, ConfigError> {
+        let client_ca = self.tls_client_ca.or(file.tls_client_ca);
+        let (cert, key) = match (self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)) {
+            (Some(cert), Some(key)) => (cert, key),
+            (None, None) if client_ca.is_none() => return Ok(None),
+            (None, None) => return Err(missing("--tls-client-ca", "--tls-cert and --tls-key")),
+            (Some(_), None) => return Err(missing("--tls-cert", "--tls-key")),
+            (None, Some(_)) => return Err(missing("--tls-key", "--tls-cert")),
+        };
+        let identity = Identity::from_pem(read(&cert)?, read(&key)?);
+        let mut config = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT);
+        if let Some(path) = client_ca {
+            config = config.client_ca_root(Certificate::from_pem(read(&path)?));
+        }
+        // Found out now, not at the first connection.
+        Server::builder().tls_config(config.clone()).map_err(|_| ConfigError::Invalid {
+            option: "--tls-cert, --tls-key, --tls-client-ca",
+            message: "not a PEM certificate with its private key, or not a PEM authority".into(),
+        })?;
+        Ok(Some(config))
+    }
+}
+
+fn missing(option: &'static str, needed: &str) -> ConfigError {
+    ConfigError::Invalid { option, message: format!("needs {needed} beside it") }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::net::TcpListener;
+    use tonic::service::Routes;
+    use tonic::transport::{ClientTlsConfig, Endpoint};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    use super::*;
+    use crate::serve::{ServeOptions, Services, serve};
+    use crate::shutdown::Shutdown;
+
+    struct Pki {
+        folder: tempfile::TempDir,
+        issuer: CertifiedIssuer<'static, KeyPair>,
+    }
+
+    impl Pki {
+        fn new() -> Self {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+            let pki = Self { folder: tempfile::tempdir().unwrap(), issuer };
+            std::fs::write(pki.path("ca.pem"), pki.issuer.pem()).unwrap();
+            pki
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        /// Certificate and key, as PEM.
+        fn issue(&self, name: &str) -> (String, String) {
+            let key = KeyPair::generate().unwrap();
+            let certificate =
+                CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+            (certificate.pem(), key.serialize_pem())
+        }
+
+        fn server_args(&self) -> TlsArgs {
+            let (certificate, key) = self.issue("localhost");
+            std::fs::write(self.path("cert.pem"), certificate).unwrap();
+            std::fs::write(self.path("key.pem"), key).unwrap();
+            TlsArgs {
+                tls_cert: Some(self.path("cert.pem")),
+                tls_key: Some(self.path("key.pem")),
+                tls_client_ca: Some(self.path("ca.pem")),
+            }
+        }
+    }
+
+    async fn check(port: u16, tls: ClientTlsConfig) -> Result<(), Box<dyn std::error::Error>> {
+        let endpoint = Endpoint::from_shared(format!("https://localhost:{port}"))?.tls_config(tls)?;
+        HealthClient::new(endpoint.connect().await?).check(HealthCheckRequest::default()).await?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_client_certificate_of_the_authority_is_let_in_and_none_is_refused() {
+        let pki = Pki::new();
+        let tls = pki.server_args().resolve(TlsArgs::default()).unwrap();
+        let listener = TcpListener::bind("localhost:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shutdown = Shutdown::new();
+        let services = Services::new(Routes::default(), &[]).unwrap();
+        let options = ServeOptions { tls, ..Default::default() };
+        let server = tokio::spawn(serve(listener, services, options, shutdown.clone()));
+
+        let trusting = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pki.issuer.pem()));
+        let (certificate, key) = pki.issue("user");
+        check(port, trusting.clone().identity(Identity::from_pem(certificate, key))).await.unwrap();
+        check(port, trusting.clone()).await.unwrap_err();
+        let (certificate, key) = Pki::new().issue("user");
+        check(port, trusting.identity(Identity::from_pem(certificate, key))).await.unwrap_err();
+        shutdown.request();
+        server.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn half_a_configuration_names_what_is_missing() {
+        let some = || Some(PathBuf::from("/x"));
+        let cases = [
+            (TlsArgs { tls_cert: some(), ..Default::default() }, "--tls-cert: needs --tls-key beside it"),
+            (TlsArgs { tls_key: some(), ..Default::default() }, "--tls-key: needs --tls-cert beside it"),
+            (
+                TlsArgs { tls_client_ca: some(), ..Default::default() },
+                "--tls-client-ca: needs --tls-cert and --tls-key beside it",
+            ),
+        ];
+        for (args, message) in cases {
+            assert_eq!(args.resolve(TlsArgs::default()).unwrap_err().to_string(), message);
+        }
+        assert!(TlsArgs::default().resolve(TlsArgs::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn files_that_are_no_certificate_are_refused_at_start_without_showing_them() {
+        let pki = Pki::new();
+        let args = pki.server_args();
+        std::fs::write(pki.path("key.pem"), "s3cret").unwrap();
+        let error = args.resolve(TlsArgs::default()).unwrap_err();
+        assert!(matches!(error, ConfigError::Invalid { .. }), "{error:?}");
+        assert!(!format!("{error:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,224 @@
+//! The laws of the decision over arbitrary worlds.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::filter::{Shortlists, candidate};
+use crate::fixture::{Fleet, ago, application, constraints, now};
+use crate::world::{Cluster, Constraints};
+
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// Values, weights and times are few, so that ties and borders are common.
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![3 => (0..=10u8).prop_map(|tenths| f64::from(tenths) / 10.0), 1 => 0.0..=1.0]
+}
+
+#[derive(Clone, Debug)]
+struct Metric {
+    weight: f64,
+    value: f64,
+    known: u8,
+}
+
+fn metrics() -> impl Strategy<Value = Vec<Metric>> {
+    let weight = prop_oneof![4 => Just(1.0), 2 => 0.1..5.0, 1 => -3.0..0.0, 1 => Just(0.0)];
+    let metric =
+        (weight, number(), 0..12u8).prop_map(|(weight, value, known)| Metric { weight, value, known });
+    prop::collection::vec(metric, 0..3)
+}
+
+fn cluster() -> impl Strategy<Value = (Cluster, Vec<Metric>)> {
+    let state = prop_oneof![
+        6 => Just(ClusterState::Online),
+        1 => Just(ClusterState::Unhealthy),
+        1 => Just(ClusterState::NotReady),
+        1 => (0..120u64).prop_map(|seconds| ClusterState::Offline { since: ago(seconds) }),
+    ];
+    let lifecycle = prop_oneof![8 => Just(Lifecycle::Active), 1 => Just(Lifecycle::Draining), 1 => Just(Lifecycle::Deleted)];
+    let label = prop::option::of(prop::sample::select(vec!["DE", "FR"]));
+    (state, lifecycle, label, any::<bool>(), 0..6u8, metrics()).prop_map(
+        |(state, lifecycle, label, custom, namespace, metrics)| {
+            let mut cluster = crate::fixture::cluster("");
+            (cluster.state, cluster.lifecycle) = (state, lifecycle);
+            cluster.labels.extend(label.map(|label| ("location".to_owned(), label.to_owned())));
+            cluster.custom_resources.extend(custom.then(|| "crontabs".to_owned()));
+            match namespace {
+                0 => cluster.key.namespace = "other".to_owned(),
+                1 => {
+                    (cluster.key.namespace, cluster.allowed_namespaces) = ("other".into(), vec!["ns".into()])
+                }
+                _ => {}
+            }
+            (cluster, metrics)
+        },
+    )
+}
+
+fn fleet() -> impl Strategy<Value = Fleet> {
+    prop::collection::vec(cluster(), 0..NAMES.len()).prop_map(|clusters| {
+        let mut fleet = Fleet::of(&[]);
+        for ((mut cluster, metrics), name) in clusters.into_iter().zip(NAMES) {
+            (cluster.key.name, cluster.uid) = (name.to_owned(), format!("uid-{name}"));
+            fleet.clusters.push(cluster);
+            for (index, metric) in metrics.into_iter().enumerate() {
+                // The metric that constraints look at; every metric has a value of its own.
+                let id =
+                    if index == 0 && name == "a" { "load".to_owned() } else { format!("m_{name}_{index}") };
+                fleet.metric(name, &id, metric.weight, metric.value);
+                match metric.known {
+                    0 => fleet.fail(&id),
+                    1 => fleet.read(&id, None),
+                    _ => {}
+                }
+            }
+        }
+        fleet
+    })
+}
+
+fn asked() -> impl Strategy<Value = Arc<Constraints>> {
+    let labels = prop::sample::subsequence(
+        vec!["location is DE", "location not in (FR)", "location in (DE, FR)"],
+        0..2,
+    );
+    let custom = prop::sample::subsequence(vec!["crontabs"], 0..=1);
+    let metrics = prop::sample::subsequence(vec!["load > 0.3", "load <= 0.7", "load != 0.5"], 0..2);
+    (labels, prop_oneof![4 => Just(vec![]), 1 => custom], prop_oneof![4 => Just(vec![]), 1 => metrics])
+        .prop_map(|(labels, custom, metrics)| constraints(&labels, &custom, &metrics))
+}
+
+fn app() -> impl Strategy<Value = Application> {
+    let binding = prop::option::of((prop::sample::select(NAMES.to_vec()), 0..120u64));
+    (0..1000u32, asked(), prop_oneof![4 => Just(true), 1 => Just(false)], binding, 0..2i64, 0..20u8).prop_map(
+        |(id, constraints, migration, binding, behind, deleted)| Application {
+            uid: format!("uid-{id}"),
+            constraints,
+            migration,
+            binding: binding.map(|(cluster, seconds)| Binding {
+                cluster_uid: format!("uid-{cluster}"),
+                bound: ago(seconds),
+            }),
+            generation: 5,
+            scheduled_generation: 5 - behind,
+            deleted: deleted == 0,
+            ..application()
+        },
+    )
+}
+
+fn verdict(fleet: &Fleet, application: &Application, uid: &str) -> Result<(), Rejection> {
+    let world = fleet.world();
+    candidate(&world, world.rank_of(uid).unwrap(), &application.key.namespace, &application.constraints)
+}
+
+fn bound_by(application: &Application, choice: &Choice) -> Application {
+    let binding = Some(Binding { cluster_uid: choice.cluster.uid.clone(), bound: now() });
+    Application { binding, scheduled_generation: application.generation, ..application.clone() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn a_shortlist_says_what_each_cluster_says(fleet in fleet(), application in app()) {
+        let world = fleet.world();
+        let (namespace, constraints) = (&application.key.namespace, &application.constraints);
+        let shortlist = Shortlists::new(&world).get(namespace, constraints);
+        let verdicts: Vec<_> =
+            (0..world.ranked().len()).map(|rank| candidate(&world, rank, namespace, constraints)).collect();
+        let fitting: Vec<_> = (0..verdicts.len()).filter(|rank| verdicts[*rank].is_ok()).collect();
+        prop_assert_eq!(shortlist.ranks().collect::<Vec<_>>(), fitting);
+        let mut rejected = BTreeMap::new();
+        for reason in verdicts.into_iter().filter_map(Result::err).filter(|reason| *reason != Rejection::Namespace) {
+            *rejected.entry(reason).or_insert(0) += 1;
+        }
+        prop_assert_eq!(shortlist.rejected(), &rejected);
+    }
+
+    #[test]
+    fn the_same_world_gives_the_same_decision(fleet in fleet(), application in app(), seed in any::<u64>()) {
+        let mut shuffled = fleet.clone();
+        shuffled.clusters.sort_by_key(|cluster| rendezvous(seed, rendezvous_key(&cluster.uid)));
+        prop_assert_eq!(fleet.decide(&application), shuffled.decide(&application));
+    }
+
+    #[test]
+    fn only_candidates_are_bound_and_only_to_move(fleet in fleet(), application in app()) {
+        if let Decision::Bind(choice) = fleet.decide(&application) {
+            prop_assert_eq!(verdict(&fleet, &application, &choice.cluster.uid), Ok(()));
+            let before = application.binding.as_ref().map(|binding| &binding.cluster_uid);
+            prop_assert_ne!(before, Some(&choice.cluster.uid));
+            prop_assert_eq!(before, choice.replaces.as_ref());
+            prop_assert_eq!(before.is_none(), choice.reason == BindReason::FirstPlacement);
+            prop_assert_eq!(&choice.top[0], &choice.cluster);
+        }
+    }
+
+    #[test]
+    fn an_application_is_unschedulable_only_without_a_candidate(fleet in fleet(), application in app()) {
+        if let Decision::Unschedulable(deadlock) = fleet.decide(&application) {
+            for cluster in &fleet.clusters {
+                prop_assert!(verdict(&fleet, &application, &cluster.uid).is_err());
+            }
+            let bound_to = |lifecycle| {
+                let uid = application.binding.as_ref().map(|binding| &binding.cluster_uid);
+                fleet.clusters.iter().any(|cluster| Some(&cluster.uid) == uid && cluster.lifecycle == lifecycle)
+            };
+            match deadlock.outcome {
+                Outcome::Wait => prop_assert!(application.binding.is_none()),
+                Outcome::Stay(_) => prop_assert!(application.binding.is_some() && !bound_to(Lifecycle::Deleted)),
+                Outcome::Release => prop_assert!(bound_to(Lifecycle::Deleted)),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_moves_again_while_nothing_changes(fleet in fleet(), application in app(), reschedule in any::<bool>()) {
+        if let Decision::Bind(choice) = fleet.decide(&application) {
+            let reschedule_after = if reschedule { Duration::ZERO } else { Duration::from_secs(60) };
+            let options = Options { reschedule_after, ..Options::default() };
+            let decision = fleet.decide_with(&bound_by(&application, &choice), &options);
+            let kept = matches!(decision, Decision::Keep { confirm_generation: false, .. } | Decision::KeepUntil { confirm_generation: false, .. });
+            prop_assert!(kept, "{:?}", decision);
+        }
+    }
+
+    #[test]
+    fn what_gets_better_is_still_chosen(fleet in fleet(), application in app(), gain in 0.0..1.0) {
+        let application = Application { constraints: constraints(&["location in (DE, FR)"], &[], &[]), ..application };
+        if let Decision::Bind(choice) = fleet.decide(&application) {
+            let mut improved = fleet.clone();
+            let metrics = improved.clusters.iter().find(|cluster| cluster.uid == choice.cluster.uid).unwrap().metrics.clone();
+            for metric in metrics {
+                let query = &improved.definitions[&ObjectKey::new("", metric.name.as_str())].query;
+                let answers = improved.readings.get_mut(&ObjectKey::new("", "provider")).unwrap();
+                let Some(Ok(reading)) = answers.get_mut(query) else { continue };
+                let best = if metric.weight < 0.0 { 0.0 } else { 1.0 };
+                reading.value += (best - reading.value) * gain;
+            }
+            let Decision::Bind(again) = improved.decide(&application) else {
+                return Err(TestCaseError::fail("it is no longer placed"));
+            };
+            prop_assert_eq!(again.cluster.uid, choice.cluster.uid);
+        }
+    }
+
+    #[test]
+    fn the_best_candidate_wins(fleet in fleet(), application in app()) {
+        let world = fleet.world();
+        if let Decision::Bind(choice) = fleet.decide(&application) {
+            let score = |uid: &str| {
+                let entry = &world.ranked()[world.rank_of(uid).unwrap()];
+                entry.assessment.score(None, rendezvous(rendezvous_key(&application.uid), entry.rendezvous))
+            };
+            for cluster in &fleet.clusters {
+                if verdict(&fleet, &application, &cluster.uid).is_ok() {
+                    prop_assert!(score(&cluster.uid) <= score(&choice.cluster.uid));
+                }
+            }
+        }
+    }
+}

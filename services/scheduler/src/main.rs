@@ -1,0 +1,2 @@
+//! Entry point of `krake-scheduler`.
+fn main() {}

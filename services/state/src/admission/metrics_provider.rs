@@ -1,0 +1,32 @@
+//! Rules for metrics providers.
+
+use krake_proto::krake::core::v1::MetricsProviderSpec;
+use krake_proto::krake::core::v1::metrics_provider_spec::Type;
+
+use super::Findings;
+
+pub(super) fn validate(spec: &MetricsProviderSpec, findings: &mut Findings) {
+    match &spec.r#type {
+        None => findings
+            .add("spec.type", "is missing or unknown; known types are prometheus, static, kafka, influx"),
+        Some(Type::Prometheus(provider)) => url("spec.prometheus.url", &provider.url, findings),
+        Some(Type::Static(provider)) => {
+            for (name, value) in &provider.metrics {
+                if !value.is_finite() {
+                    findings.add(format!("spec.static.metrics[{name:?}]"), "must be a finite number");
+                }
+            }
+        }
+        Some(Type::Kafka(_)) => findings.not_built("spec.kafka", true),
+        Some(Type::Influx(_)) => findings.not_built("spec.influx", true),
+    }
+}
+
+fn url(field: &str, text: &str, findings: &mut Findings) {
+    let uri = text.parse::<http::Uri>().ok();
+    let fine =
+        uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    if !fine {
+        findings.add(field, format!("{text:?} is not an http or https URL"));
+    }
+}

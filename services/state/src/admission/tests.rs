@@ -1,0 +1,199 @@
+//! Laws of admission, by kind.
+
+use krake_proto::krake::core::v1::metrics_provider_spec::Type;
+use krake_proto::krake::core::v1::*;
+use krake_proto::krake::kubernetes::v1::*;
+use krake_proto::krake::meta::v1::{Document, document::Content};
+use krake_proto::{POOL, Resource};
+use prost::Message;
+use rstest::rstest;
+use serde_json::json;
+
+fn document(value: serde_json::Value) -> Option<Document> {
+    Some(Document { content: Some(Content::Json(value.to_string())) })
+}
+
+fn admit<K: Resource>(spec: &impl Message) -> Result<Vec<u8>, Vec<String>> {
+    let descriptor = POOL.get_message_by_name(&format!("{}Spec", K::KIND.message)).unwrap();
+    super::spec(K::KIND, &descriptor, "ns", &spec.encode_to_vec())
+        .map_err(|violations| violations.iter().map(ToString::to_string).collect())
+}
+
+fn pod(name: &str) -> Manifest {
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
+    Manifest { document: document(object), ..Default::default() }
+}
+
+fn application() -> ApplicationSpec {
+    ApplicationSpec { manifest: vec![pod("p")], ..Default::default() }
+}
+
+fn kubeconfig() -> serde_json::Value {
+    json!({
+        "clusters": [{"name": "c", "cluster": {"server": "https://h:6443"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    })
+}
+
+fn cluster(config: serde_json::Value) -> ClusterSpec {
+    ClusterSpec { kubeconfig: document(config), ..Default::default() }
+}
+
+#[test]
+fn defaults_and_outputs_are_filled_and_what_was_given_stays() {
+    let spec = ApplicationSpec { backoff_delay: Some(7), ..application() };
+    let admitted = ApplicationSpec::decode(admit::<Application>(&spec).unwrap().as_slice()).unwrap();
+    assert_eq!(
+        (admitted.backoff, admitted.backoff_delay, admitted.backoff_limit),
+        (Some(1), Some(7), Some(-1))
+    );
+    assert_eq!(admitted.constraints.unwrap().migration, Some(true));
+    let entry = &admitted.manifest[0];
+    assert_eq!((entry.api_version.as_str(), entry.kind.as_str(), entry.name.as_str()), ("v1", "Pod", "p"));
+}
+
+#[test]
+fn a_false_is_not_a_missing_value() {
+    let constraints = Constraints { migration: Some(false), cluster: None };
+    let spec = ApplicationSpec { constraints: Some(constraints), ..application() };
+    let admitted = ApplicationSpec::decode(admit::<Application>(&spec).unwrap().as_slice()).unwrap();
+    assert_eq!(admitted.constraints.unwrap().migration, Some(false));
+}
+
+#[test]
+fn a_struct_becomes_json_and_integers_stay_integers() {
+    let number = |value: f64| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(value)) };
+    let object = prost_types::Struct {
+        fields: [("n".to_owned(), number(80.0)), ("f".to_owned(), number(0.5))].into(),
+    };
+    let content = Document { content: Some(Content::Object(object)) };
+    let spec = ApplicationSpec { observer_schema: vec![content], ..application() };
+    let descriptor = POOL.get_message_by_name("krake.kubernetes.v1.ApplicationSpec").unwrap();
+    let mut message =
+        prost_reflect::DynamicMessage::decode(descriptor, spec.encode_to_vec().as_slice()).unwrap();
+    super::documents::normalise(&mut message, "spec", &mut super::Findings::default());
+    let written: ApplicationSpec = message.transcode_to().unwrap();
+    let Some(Content::Json(text)) = &written.observer_schema[0].content else { panic!("{written:?}") };
+    assert_eq!(text, r#"{"f":0.5,"n":80}"#);
+}
+
+#[test]
+fn fields_of_a_newer_peer_survive() {
+    let mut bytes = application().encode_to_vec();
+    let unknown = crate::object::wire::delimited(3000, b"new");
+    bytes.extend(&unknown);
+    let descriptor = POOL.get_message_by_name("krake.kubernetes.v1.ApplicationSpec").unwrap();
+    let admitted = super::spec(Application::KIND, &descriptor, "ns", &bytes).unwrap();
+    assert_eq!(crate::object::wire::occurrences(&admitted, 3000).unwrap(), unknown);
+}
+
+#[rstest]
+#[case::nothing(ApplicationSpec::default(), "spec.manifest: is empty")]
+#[case::no_kind(
+    ApplicationSpec {
+        manifest: vec![Manifest { document: document(json!({"apiVersion": "v1", "metadata": {"name": "p"}})), ..Default::default() }],
+        ..Default::default()
+    },
+    "spec.manifest[0].kind: is missing"
+)]
+#[case::no_document(ApplicationSpec { manifest: vec![Manifest::default()], ..Default::default() }, "spec.manifest[0]: is empty")]
+#[case::twice(ApplicationSpec { manifest: vec![pod("p"), pod("p")], ..Default::default() }, "spec.manifest[1]: is the same object as spec.manifest[0]")]
+#[case::negative(ApplicationSpec { backoff_delay: Some(-1), ..application() }, "spec.backoff_delay: must not be negative")]
+#[case::not_built(ApplicationSpec { hooks: vec!["complete".into()], ..application() }, "spec.hooks: is not supported yet")]
+#[case::many(
+    ApplicationSpec { placement: Some(Placement { min_clusters: Some(2), ..Default::default() }), ..application() },
+    "spec.placement.min_clusters: only exactly one"
+)]
+fn bad_applications(#[case] spec: ApplicationSpec, #[case] expected: &str) {
+    let found = admit::<Application>(&spec).unwrap_err();
+    assert!(found.iter().any(|text| text.starts_with(expected)), "{found:?}");
+}
+
+#[test]
+fn a_constraint_that_does_not_parse_is_named_with_its_position() {
+    let labels = vec!["location in (DE, FR)".to_owned(), "location in (DE".to_owned()];
+    let constraints =
+        Constraints { cluster: Some(ClusterConstraints { labels, ..Default::default() }), migration: None };
+    let found = admit::<Application>(&ApplicationSpec { constraints: Some(constraints), ..application() });
+    let found = found.unwrap_err().join("\n");
+    assert!(found.starts_with("spec.constraints.cluster.labels[1]: "), "{found}");
+    assert!(found.contains("column"), "{found}");
+}
+
+#[test]
+fn deep_and_large_documents_are_refused() {
+    let mut deep = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
+    let mut nested = json!(1);
+    for _ in 0..100 {
+        nested = json!([nested]);
+    }
+    deep["x"] = nested;
+    let entry = Manifest { document: document(deep), ..Default::default() };
+    let found =
+        admit::<Application>(&ApplicationSpec { manifest: vec![entry], ..Default::default() }).unwrap_err();
+    assert!(found[0].starts_with("spec.manifest[0]: is nested 101 deep"), "{found:?}");
+
+    let mut large = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
+    large["x"] = "x".repeat(super::MAX_SPEC).into();
+    let entry = Manifest { document: document(large), ..Default::default() };
+    let found =
+        admit::<Application>(&ApplicationSpec { manifest: vec![entry], ..Default::default() }).unwrap_err();
+    assert!(found[0].starts_with("spec: is 262"), "{found:?}");
+}
+
+#[test]
+fn a_kubeconfig_with_two_contexts_is_refused_by_field() {
+    let mut config = kubeconfig();
+    let second = json!({"name": "y", "context": {"cluster": "c", "user": "u"}});
+    config["contexts"].as_array_mut().unwrap().push(second);
+    let found = admit::<Cluster>(&cluster(config)).unwrap_err();
+    assert_eq!(found, ["spec.kubeconfig.contexts: must hold exactly one context, has 2 (x, y): keep one"]);
+    assert!(admit::<Cluster>(&cluster(kubeconfig())).is_ok());
+}
+
+#[rstest]
+#[case("/users/0/user", json!({"exec": {"command": "sh"}}), "spec.kubeconfig.users[0].user.exec: ")]
+#[case("/users/0/user", json!({"client-key": "/etc/key"}), "spec.kubeconfig.users[0].user.client-key: ")]
+#[case("/clusters/0/cluster/server", json!("h:6443"), "spec.kubeconfig.clusters[0].cluster.server: ")]
+#[case("/contexts/0/context/user", json!("other"), "spec.kubeconfig.contexts[0].context.user: ")]
+#[case("/clusters", json!([]), "spec.kubeconfig.clusters: ")]
+fn bad_kubeconfigs(#[case] place: &str, #[case] value: serde_json::Value, #[case] expected: &str) {
+    let mut config = kubeconfig();
+    *config.pointer_mut(place).unwrap() = value;
+    let found = admit::<Cluster>(&cluster(config)).unwrap_err();
+    assert!(found.iter().any(|text| text.starts_with(expected)), "{found:?}");
+}
+
+#[test]
+fn metrics_need_a_range_and_a_source() {
+    let source = MetricSource { name: "prom".into(), metric: "heat".into() };
+    let metric = |min, max| MetricSpec { min, max, provider: Some(source.clone()), ..Default::default() };
+    assert!(admit::<Metric>(&metric(Some(0.0), Some(1.0))).is_ok());
+    for (min, max) in
+        [(Some(1.0), Some(1.0)), (Some(2.0), Some(1.0)), (None, Some(1.0)), (Some(f64::NAN), Some(1.0))]
+    {
+        let found = admit::<Metric>(&metric(min, max)).unwrap_err();
+        assert!(found[0].starts_with("spec.min: "), "{found:?}");
+    }
+    let found =
+        admit::<Metric>(&MetricSpec { min: Some(0.0), max: Some(1.0), ..Default::default() }).unwrap_err();
+    assert_eq!(found, ["spec.provider: is missing"]);
+}
+
+#[test]
+fn providers_need_a_known_type_and_a_url() {
+    let provider = |r#type| MetricsProviderSpec { r#type };
+    assert!(admit::<MetricsProvider>(&provider(None)).unwrap_err()[0].starts_with("spec.type: "));
+    let prometheus = |url: &str| provider(Some(Type::Prometheus(PrometheusProvider { url: url.into() })));
+    assert!(admit::<MetricsProvider>(&prometheus("http://127.0.0.1:9090")).is_ok());
+    assert!(
+        admit::<MetricsProvider>(&prometheus("localhost")).unwrap_err()[0]
+            .starts_with("spec.prometheus.url: ")
+    );
+    let influx = provider(Some(Type::Influx(InfluxProvider::default())));
+    assert!(
+        admit::<MetricsProvider>(&influx).unwrap_err()[0].starts_with("spec.influx: is not supported yet")
+    );
+}

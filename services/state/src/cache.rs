@@ -1,0 +1,250 @@
+//! The watch cache: every resource, decoded as far as needed, and the recent changes, fed by one watch on the store.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use krake_proto::Kind;
+use krake_proto::krake::meta::v1::Metadata;
+use tokio::sync::watch;
+
+use crate::object::key;
+use crate::object::sections::Sections;
+use crate::object::value;
+use crate::store::{Batch as StoreBatch, ChangeKind, Entry, Key, Page, Revision, Store, StoreError};
+
+/// How many revisions are kept for watchers that resume.
+const HISTORY: usize = 10_000;
+/// How many entries are read at a time when the cache is filled.
+const PAGE: usize = 500;
+/// Pause before the store is asked again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A resource as it was stored at a revision.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// Its encoded sections.
+    pub sections: Sections,
+    /// Its decoded metadata; `resource_version` is 0.
+    pub metadata: Metadata,
+    /// Store revision of the last write.
+    pub revision: Revision,
+}
+
+/// A stored value that is not the resource that its key says.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {key}: {reason}")]
+pub(crate) struct Unreadable {
+    key: String,
+    reason: String,
+}
+
+impl Stored {
+    /// Reads a store entry; `None` if the key is not a resource's.
+    pub(crate) fn read(entry: &Entry) -> Result<Option<Self>, Unreadable> {
+        let Some(parts) = key::parse(&entry.key) else { return Ok(None) };
+        let unreadable = |reason: String| Unreadable { key: entry.key.to_string(), reason };
+        let message =
+            value::decode(parts.kind.message, &entry.value).map_err(|e| unreadable(e.to_string()))?;
+        let sections = Sections::parse(&message).map_err(|e| unreadable(e.to_string()))?;
+        let metadata = sections.decode_metadata().map_err(|e| unreadable(e.to_string()))?;
+        Ok(Some(Stored { kind: parts.kind, sections, metadata, revision: entry.modified }))
+    }
+
+    /// The resource as clients see it.
+    pub(crate) fn encode(&self) -> Bytes {
+        self.sections.encode_at(self.revision.0)
+    }
+}
+
+/// The changes of one revision.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The revision.
+    pub revision: Revision,
+    /// The changes, each of another key.
+    pub changes: Vec<Change>,
+}
+
+/// A change of one resource. At least one side is there.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// The resource's key.
+    pub key: Key,
+    /// Before; `None` if it was created.
+    pub before: Option<Arc<Stored>>,
+    /// After; `None` if it was erased.
+    pub after: Option<Arc<Stored>>,
+}
+
+/// The changes asked for are no longer kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// The oldest revision that can be resumed from.
+    pub oldest: Revision,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    objects: BTreeMap<Key, Arc<Stored>>,
+    /// Changes after `oldest`, in order.
+    history: VecDeque<Arc<Batch>>,
+    oldest: Revision,
+    revision: Revision,
+}
+
+/// All resources at one revision, and what happened just before it.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    contents: RwLock<Contents>,
+    revision: watch::Sender<Revision>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Cache { contents: RwLock::default(), revision: watch::channel(Revision::default()).0 }
+    }
+}
+
+impl Cache {
+    /// The resource at `key`.
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Stored>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    /// The resources below `prefix` after the key `after`, in order of their keys, with the revision that they show.
+    pub(crate) fn list(&self, prefix: &Key, after: Option<&Key>) -> (Vec<(Key, Arc<Stored>)>, Revision) {
+        let contents = self.read();
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let range = contents.objects.range::<Key, _>((start, Bound::Unbounded));
+        let found = range.take_while(|(key, _)| key.starts_with(prefix));
+        (found.map(|(key, stored)| (key.clone(), stored.clone())).collect(), contents.revision)
+    }
+
+    /// The revision that the cache shows; 0 until it is filled.
+    pub(crate) fn revision(&self) -> Revision {
+        *self.revision.borrow()
+    }
+
+    /// Tells when the revision changes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.revision.subscribe()
+    }
+
+    /// Waits until the cache shows `revision` or a later one; false after `limit`.
+    pub(crate) async fn reach(&self, revision: Revision, limit: Duration) -> bool {
+        let mut receiver = self.subscribe();
+        let reached = tokio::time::timeout(limit, receiver.wait_for(|now| *now >= revision)).await;
+        matches!(reached, Ok(Ok(_)))
+    }
+
+    /// The changes after `after`, oldest first, at most `limit` revisions of them, and the revision that the cache
+    /// shows.
+    pub(crate) fn since(&self, after: Revision, limit: usize) -> Result<(Vec<Arc<Batch>>, Revision), Behind> {
+        let contents = self.read();
+        if after < contents.oldest {
+            return Err(Behind { oldest: contents.oldest });
+        }
+        let first = contents.history.partition_point(|batch| batch.revision <= after);
+        Ok((contents.history.range(first..).take(limit).cloned().collect(), contents.revision))
+    }
+
+    /// Keeps the cache up to date. Runs until it is dropped.
+    pub(crate) async fn feed(&self, store: Arc<dyn Store>) {
+        loop {
+            match self.fill(store.as_ref()).await {
+                Ok(revision) => self.follow(store.as_ref(), revision).await,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the store; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn fill(&self, store: &dyn Store) -> Result<Revision, StoreError> {
+        let mut objects = BTreeMap::new();
+        let mut page = Page::first(PAGE);
+        let revision = loop {
+            let listing = store.list(&key::ROOT, page).await?;
+            objects.extend(listing.entries.iter().filter_map(readable));
+            match listing.next_page(PAGE) {
+                Some(next) => page = next,
+                None => break listing.revision,
+            }
+        };
+        tracing::info!(objects = objects.len(), %revision, "cache filled");
+        *self.write() = Contents { objects, history: VecDeque::new(), oldest: revision, revision };
+        self.revision.send_replace(revision);
+        Ok(revision)
+    }
+
+    /// Applies changes until the store has forgotten where we are.
+    async fn follow(&self, store: &dyn Store, after: Revision) {
+        let mut changes = store.watch(&key::ROOT, after);
+        while let Some(batch) = changes.next().await {
+            match batch {
+                Ok(batch) => self.apply(batch),
+                Err(error) => {
+                    tracing::warn!(%error, "the cache lost its place and is filled again");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn apply(&self, batch: StoreBatch) {
+        let revision = batch.revision;
+        let mut contents = self.write();
+        let mut changes = Vec::with_capacity(batch.changes.len());
+        for change in batch.changes {
+            let after = match &change.kind {
+                ChangeKind::Put(entry) => readable(entry).map(|(_, stored)| stored),
+                ChangeKind::Delete => None,
+            };
+            let before = match &after {
+                Some(stored) => contents.objects.insert(change.key.clone(), stored.clone()),
+                None => contents.objects.remove(&change.key),
+            };
+            if before.is_some() || after.is_some() {
+                changes.push(Change { key: change.key, before, after });
+            }
+        }
+        if !changes.is_empty() {
+            contents.history.push_back(Arc::new(Batch { revision, changes }));
+        }
+        if contents.history.len() > HISTORY
+            && let Some(dropped) = contents.history.pop_front()
+        {
+            contents.oldest = dropped.revision;
+        }
+        contents.revision = revision;
+        drop(contents);
+        self.revision.send_replace(revision);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Contents> {
+        // Nothing that can panic runs under the lock, so a poisoned one still holds whole contents.
+        self.contents.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Contents> {
+        self.contents.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A resource entry; anything that cannot be read is logged and left out.
+fn readable(entry: &Entry) -> Option<(Key, Arc<Stored>)> {
+    match Stored::read(entry) {
+        Ok(stored) => stored.map(|stored| (entry.key.clone(), Arc::new(stored))),
+        Err(error) => {
+            tracing::error!(%error, "a stored value is left out");
+            None
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What the summary of an application says, given its bindings, copies and conditions.
+
+use krake_proto::krake::kubernetes::v1::{
+    ApplicationState as State, ApplicationStatus, ContainerHealth, Copy, Phase,
+};
+use krake_proto::krake::meta::v1::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, Metadata, Reason, ReasonCode,
+};
+
+use super::{condition, reason};
+
+/// A status that holds the derived fields and nothing else.
+pub(super) fn derive(metadata: &Metadata, status: &ApplicationStatus) -> ApplicationStatus {
+    let (state, why) = state(metadata, status);
+    let running = bound(status).chain(others(status)).find(|copy| copy.phase() == Phase::Running);
+    let shown: Vec<&Copy> = bound(status).collect();
+    let mut derived = ApplicationStatus {
+        state: state.into(),
+        reason: why,
+        container_health: Some(health(&shown)),
+        scheduled_to: status.bindings.first().and_then(|binding| binding.cluster.clone()),
+        running_on: running.and_then(|copy| copy.cluster.clone()),
+        ..Default::default()
+    };
+    for copy in shown.into_iter().chain(running) {
+        derived.services.extend(copy.services.clone());
+    }
+    derived
+}
+
+fn is_bound(status: &ApplicationStatus, copy: &Copy) -> bool {
+    let uid = |cluster: &Option<krake_proto::krake::meta::v1::ResourceRef>| {
+        cluster.as_ref().map(|cluster| cluster.uid.clone()).unwrap_or_default()
+    };
+    status.bindings.iter().any(|binding| uid(&binding.cluster) == uid(&copy.cluster))
+}
+
+fn bound(status: &ApplicationStatus) -> impl Iterator<Item = &Copy> {
+    status.copies.iter().filter(move |copy| is_bound(status, copy))
+}
+
+fn others(status: &ApplicationStatus) -> impl Iterator<Item = &Copy> {
+    status.copies.iter().filter(move |copy| !is_bound(status, copy))
+}
+
+fn health(copies: &[&Copy]) -> ContainerHealth {
+    let mut sum = ContainerHealth::default();
+    for health in copies.iter().filter_map(|copy| copy.health.as_ref()) {
+        sum.desired_pods += health.desired_pods;
+        sum.running_pods += health.running_pods;
+        sum.completed_pods += health.completed_pods;
+        sum.failed_pods += health.failed_pods;
+    }
+    sum
+}
+
+/// A condition of the copy that says what is wrong.
+fn complaint(copy: &Copy) -> Option<&Condition> {
+    [ConditionType::Applied, ConditionType::Available]
+        .into_iter()
+        .filter_map(|r#type| condition(&copy.conditions, r#type))
+        .find(|condition| condition.status() == ConditionStatus::False)
+}
+
+fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reason>) {
+    let unscheduled = condition(&status.conditions, ConditionType::Scheduled)
+        .filter(|condition| condition.status() == ConditionStatus::False);
+    // A copy that waits for an unreachable cluster does not make a migration unfinished for ever.
+    let leaving = others(status).any(|copy| copy.phase() != Phase::Unreachable);
+    if metadata.deleted.is_some() {
+        return (State::Deleting, None);
+    }
+    if status.bindings.is_empty() {
+        return (State::Pending, unscheduled.map(reason));
+    }
+    let bound: Vec<&Copy> = bound(status).collect();
+    if let Some(failed) = bound.iter().find(|copy| copy.phase() == Phase::Failed) {
+        let still_runs = others(status).any(|copy| copy.phase() == Phase::Running);
+        let state = if still_runs { State::Degraded } else { State::Failed };
+        return (state, complaint(failed).map(reason));
+    }
+    if bound.iter().any(|copy| copy.phase() == Phase::Unreachable) {
+        let message = "the cluster does not answer; what runs there is unknown".to_owned();
+        return (State::Degraded, Some(Reason { code: ReasonCode::ClusterNotReachable.into(), message }));
+    }
+    if bound.len() < status.bindings.len() || bound.iter().any(|copy| copy.phase() != Phase::Running) {
+        let state = if leaving { State::Migrating } else { State::Creating };
+        let wrong = bound.iter().find_map(|copy| complaint(copy));
+        // Workloads that are still starting are not worth a complaint.
+        let wrong = wrong.filter(|condition| condition.reason() != ConditionReason::Progressing);
+        return (state, wrong.map(reason));
+    }
+    if leaving {
+        return (State::Migrating, None);
+    }
+    if status.scheduled_generation < metadata.generation
+        || bound.iter().any(|copy| copy.observed_generation < metadata.generation)
+    {
+        return (State::Reconciling, bound.iter().find_map(|copy| complaint(copy)).map(reason));
+    }
+    match bound.iter().find_map(|copy| complaint(copy)).or(unscheduled) {
+        Some(condition) => (State::Degraded, Some(reason(condition))),
+        None => (State::Running, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krake_proto::krake::kubernetes::v1::Binding;
+    use krake_proto::krake::meta::v1::ResourceRef;
+    use rstest::rstest;
+
+    fn cluster(uid: &str) -> Option<ResourceRef> {
+        Some(ResourceRef { uid: uid.into(), name: uid.into(), ..Default::default() })
+    }
+
+    fn copy(uid: &str, phase: Phase, generation: i64) -> Copy {
+        Copy {
+            cluster: cluster(uid),
+            phase: phase.into(),
+            observed_generation: generation,
+            ..Default::default()
+        }
+    }
+
+    fn no(r#type: ConditionType, reason: ConditionReason) -> Condition {
+        Condition {
+            r#type: r#type.into(),
+            status: ConditionStatus::False.into(),
+            reason: reason.into(),
+            ..Default::default()
+        }
+    }
+
+    fn status(bindings: &[&str], copies: Vec<Copy>) -> ApplicationStatus {
+        let bindings =
+            bindings.iter().map(|uid| Binding { cluster: cluster(uid), ..Default::default() }).collect();
+        ApplicationStatus { bindings, copies, scheduled_generation: 2, ..Default::default() }
+    }
+
+    #[rstest]
+    #[case::new(&[], vec![], State::Pending)]
+    #[case::bound(&["a"], vec![], State::Creating)]
+    #[case::intended(&["a"], vec![copy("a", Phase::Intended, 0)], State::Creating)]
+    #[case::applied(&["a"], vec![copy("a", Phase::Applying, 2)], State::Creating)]
+    #[case::running(&["a"], vec![copy("a", Phase::Running, 2)], State::Running)]
+    #[case::changed(&["a"], vec![copy("a", Phase::Running, 1)], State::Reconciling)]
+    #[case::moving(&["b"], vec![copy("a", Phase::Running, 2)], State::Migrating)]
+    #[case::cleaning(&["b"], vec![copy("a", Phase::Removing, 2), copy("b", Phase::Running, 2)], State::Migrating)]
+    #[case::left_behind(&["b"], vec![copy("a", Phase::Unreachable, 2), copy("b", Phase::Running, 2)], State::Running)]
+    #[case::lost(&["a"], vec![copy("a", Phase::Unreachable, 2)], State::Degraded)]
+    #[case::failed(&["a"], vec![copy("a", Phase::Failed, 2)], State::Failed)]
+    #[case::way_back(&["b"], vec![copy("a", Phase::Running, 2), copy("b", Phase::Failed, 2)], State::Degraded)]
+    fn states(#[case] bindings: &[&str], #[case] copies: Vec<Copy>, #[case] expected: State) {
+        let metadata = Metadata { generation: 2, ..Default::default() };
+        assert_eq!(derive(&metadata, &status(bindings, copies)).state(), expected);
+    }
+
+    #[test]
+    fn the_reason_is_the_conditions() {
+        let metadata = Metadata { generation: 2, ..Default::default() };
+        let mut pending = status(&[], vec![]);
+        pending.conditions = vec![no(ConditionType::Scheduled, ConditionReason::NoSuitableResource)];
+        let derived = derive(&metadata, &pending);
+        assert_eq!(derived.state(), State::Pending);
+        assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
+
+        let mut unhealthy = copy("a", Phase::Running, 2);
+        unhealthy.conditions = vec![no(ConditionType::Available, ConditionReason::Unhealthy)];
+        assert_eq!(derive(&metadata, &status(&["a"], vec![unhealthy])).state(), State::Degraded);
+    }
+
+    #[test]
+    fn a_deleted_application_is_deleting_whatever_runs() {
+        let metadata = Metadata { deleted: Some(Default::default()), ..Default::default() };
+        let running = status(&["a"], vec![copy("a", Phase::Running, 2)]);
+        assert_eq!(derive(&metadata, &running).state(), State::Deleting);
+    }
+
+    #[test]
+    fn clusters_services_and_health_come_from_the_copies() {
+        let metadata = Metadata { generation: 2, ..Default::default() };
+        let mut old = copy("a", Phase::Running, 2);
+        old.services = [("web".to_owned(), "1.2.3.4:80".to_owned())].into();
+        let mut new = copy("b", Phase::Applying, 2);
+        new.health = Some(ContainerHealth { desired_pods: 3, running_pods: 1, ..Default::default() });
+        let derived = derive(&metadata, &status(&["b"], vec![old, new]));
+        assert_eq!(derived.scheduled_to.unwrap().uid, "b");
+        assert_eq!(derived.running_on.unwrap().uid, "a");
+        assert_eq!(derived.container_health.unwrap().desired_pods, 3);
+        assert_eq!(derived.services["web"], "1.2.3.4:80");
+    }
+}

@@ -1,0 +1,72 @@
+//! Who calls. Every handler gets the answer; nothing is served to nobody.
+
+use http::HeaderMap;
+use krake_proto::error::{self, ErrorReason};
+use tonic::{Code, Status};
+
+use crate::registry::Call;
+
+/// Name of callers that nobody knows, as upstream's.
+pub(super) const ANONYMOUS: &str = "system:anonymous";
+
+/// How callers are told apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Authentication {
+    /// Every request comes from this user: for a single user's own machine.
+    pub static_user: Option<String>,
+    /// Requests that nobody vouches for are served, as [`ANONYMOUS`].
+    pub allow_anonymous: bool,
+}
+
+impl Authentication {
+    /// The caller of a request, in its trace.
+    pub fn call(&self, headers: &HeaderMap) -> Result<Call, Status> {
+        let user = match &self.static_user {
+            Some(user) => user.clone(),
+            None if self.allow_anonymous => ANONYMOUS.to_owned(),
+            None => {
+                let text = "nobody is known by these credentials, and anonymous callers are not allowed";
+                return Err(error::status(Code::Unauthenticated, ErrorReason::Unauthenticated, text));
+            }
+        };
+        let trace_parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+        Ok(Call {
+            user,
+            trace_parent: trace_parent.filter(|text| is_trace_parent(text)).unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+/// Whether `text` has the form of a W3C traceparent; anything else is not stored.
+fn is_trace_parent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    matches!(parts.as_slice(), [version, trace, span, flags]
+        if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_served_unless_allowed() {
+        let refused = Authentication::default().call(&HeaderMap::new()).unwrap_err();
+        assert_eq!(error::reason(&refused), Some(ErrorReason::Unauthenticated));
+        let anonymous = Authentication { allow_anonymous: true, ..Default::default() };
+        assert_eq!(anonymous.call(&HeaderMap::new()).unwrap().user, ANONYMOUS);
+        let fixed = Authentication { static_user: Some("alice".into()), allow_anonymous: true };
+        assert_eq!(fixed.call(&HeaderMap::new()).unwrap().user, "alice");
+    }
+
+    #[test]
+    fn only_a_real_traceparent_is_kept() {
+        let mut headers = HeaderMap::new();
+        let authentication = Authentication { allow_anonymous: true, ..Default::default() };
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        headers.insert("traceparent", parent.parse().unwrap());
+        assert_eq!(authentication.call(&headers).unwrap().trace_parent, parent);
+        headers.insert("traceparent", "junk".parse().unwrap());
+        assert_eq!(authentication.call(&headers).unwrap().trace_parent, "");
+    }
+}

@@ -1,0 +1,248 @@
+//! One service per kind over the raw codec: the method's name chooses the handler, the kind is data.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use http::{Request, Response};
+use krake_proto::Kind;
+use krake_proto::envelope::{
+    CreateRequest, DeleteRequest, Event, GetRequest, ListRequest, UpdateRequest, UpdateStatusRequest,
+    WatchRequest, WatchResponse,
+};
+use krake_proto::error::{self, ErrorReason};
+use krake_proto::krake::kubernetes::v1::{Application, BindApplicationRequest, ReportCopyRequest};
+use krake_proto::krake::meta::v1::View;
+use krake_proto::{POOL, Resource};
+use prost::Message as _;
+use prost_reflect::MessageDescriptor;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::{Grpc, ServerStreamingService, UnaryService};
+use tonic::{Code, Status};
+
+use super::{Authentication, MAX_REQUEST, codec::RawCodec};
+use crate::object::{projection, wire};
+use crate::registry::{Call, Error, Message, Registry};
+
+/// Number of `copy` in `ReportCopyRequest`.
+const COPY: u32 = 4;
+
+/// The methods of a kind's service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Create,
+    Get,
+    List,
+    Watch,
+    Update,
+    UpdateStatus,
+    Delete,
+    BindApplication,
+    ReportCopy,
+}
+
+impl Method {
+    fn find(kind: &Kind, name: &str) -> Option<Self> {
+        let singular = |method: Method, verb: &str, suffix: &str| {
+            (name == format!("{verb}{}{suffix}", kind.kind)).then_some(method)
+        };
+        let plural =
+            |method: Method, verb: &str| (name == format!("{verb}{}", kind.plural_rpc)).then_some(method);
+        let custom = match (kind.message == Application::KIND.message, name) {
+            (true, "BindApplication") => Some(Method::BindApplication),
+            (true, "ReportCopy") => Some(Method::ReportCopy),
+            _ => None,
+        };
+        singular(Method::Create, "Create", "")
+            .or_else(|| singular(Method::Get, "Get", ""))
+            .or_else(|| plural(Method::List, "List"))
+            .or_else(|| plural(Method::Watch, "Watch"))
+            .or_else(|| singular(Method::Update, "Update", ""))
+            .or_else(|| singular(Method::UpdateStatus, "Update", "Status").filter(|_| kind.has_status))
+            .or_else(|| singular(Method::Delete, "Delete", ""))
+            .or(custom)
+    }
+}
+
+/// The service of one kind.
+#[derive(Clone)]
+pub(super) struct KindService {
+    kind: &'static Kind,
+    registry: Arc<Registry>,
+    epoch: Arc<str>,
+    authentication: Authentication,
+    shutdown: CancellationToken,
+}
+
+impl KindService {
+    pub(super) fn new(
+        kind: &'static Kind,
+        registry: Arc<Registry>,
+        epoch: Arc<str>,
+        authentication: Authentication,
+        shutdown: CancellationToken,
+    ) -> Self {
+        KindService { kind, registry, epoch, authentication, shutdown }
+    }
+
+    async fn unary(&self, method: Method, call: Call, request: Bytes) -> Result<Bytes, Error> {
+        let (registry, kind) = (&self.registry, self.kind);
+        match method {
+            Method::Create => registry.create(&call, kind, CreateRequest::decode(request)?).await,
+            Method::Get => registry.get(kind, GetRequest::decode(request)?).await,
+            Method::List => {
+                let mut response = registry.list(kind, ListRequest::decode(request)?).await?;
+                response.epoch = self.epoch.to_string();
+                Ok(response.encode_to_vec().into())
+            }
+            Method::Update => registry.update(&call, kind, UpdateRequest::decode(request)?).await,
+            Method::UpdateStatus => {
+                registry.update_status(&call, kind, UpdateStatusRequest::decode(request)?).await
+            }
+            Method::Delete => registry.delete(&call, kind, DeleteRequest::decode(request)?).await,
+            Method::BindApplication => registry.bind(&call, BindApplicationRequest::decode(request)?).await,
+            Method::ReportCopy => {
+                let copy = wire::singular(&request, COPY)?.unwrap_or_default();
+                registry.report_copy(&call, ReportCopyRequest::decode(request)?, copy.into()).await
+            }
+            Method::Watch => Err(Error::Internal("a watch is not a unary call".to_owned())),
+        }
+    }
+
+    async fn watch(&self, request: Bytes) -> Result<BoxStream<'static, Result<Bytes, Status>>, Error> {
+        let request = WatchRequest::decode(request)?;
+        let (filter, start) = self.registry.watch_request(self.kind, &request)?;
+        if !request.epoch.is_empty() && *request.epoch != *self.epoch {
+            return Err(Error::Compacted { asked: 0, oldest: 0 });
+        }
+        let view = View::try_from(request.view).unwrap_or_default();
+        let descriptor = POOL.get_message_by_name(self.kind.message);
+        let epoch = self.epoch.clone();
+        let messages = self.registry.watch(filter, start, self.shutdown.clone()).await?;
+        Ok(messages
+            .map(move |message| encode(message?, &epoch, view, descriptor.as_ref()))
+            .map_err(Status::from)
+            .boxed())
+    }
+}
+
+fn encode(
+    message: Message,
+    epoch: &str,
+    view: View,
+    descriptor: Option<&MessageDescriptor>,
+) -> Result<Bytes, Error> {
+    let mut events = Vec::with_capacity(message.events.len());
+    for (r#type, object) in message.events {
+        let object = match (view, descriptor) {
+            (View::Basic, Some(descriptor)) => {
+                projection::project(&object.encode(), descriptor, view)?.into()
+            }
+            _ => object.encode(),
+        };
+        events.push(Event { r#type: r#type.into(), object });
+    }
+    let response = WatchResponse {
+        events,
+        resource_version: message.revision.0,
+        epoch: epoch.to_owned(),
+        synced: message.synced,
+        partial: message.partial,
+    };
+    Ok(response.encode_to_vec().into())
+}
+
+/// A unary method with its caller.
+struct Unary {
+    service: KindService,
+    method: Method,
+    call: Call,
+}
+
+impl UnaryService<Bytes> for Unary {
+    type Response = Bytes;
+    type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (service, method, call) = (self.service.clone(), self.method, self.call.clone());
+        Box::pin(async move {
+            let response = service.unary(method, call, request.into_inner()).await?;
+            Ok(tonic::Response::new(response))
+        })
+    }
+}
+
+/// The watch.
+struct Watch {
+    service: KindService,
+}
+
+impl ServerStreamingService<Bytes> for Watch {
+    type Response = Bytes;
+    type ResponseStream = BoxStream<'static, Result<Bytes, Status>>;
+    type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let service = self.service.clone();
+        Box::pin(async move { Ok(tonic::Response::new(service.watch(request.into_inner()).await?)) })
+    }
+}
+
+impl tower::Service<Request<axum::body::Body>> for KindService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<axum::body::Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let name = request.uri().path().rsplit('/').next().unwrap_or_default();
+            let Some(method) = Method::find(service.kind, name) else {
+                let text = format!("{} has no method {name:?}", service.kind.service);
+                return Ok(error::status(Code::Unimplemented, ErrorReason::NotBuilt, text).into_http());
+            };
+            let call = match service.authentication.call(request.headers()) {
+                Ok(call) => call,
+                Err(status) => return Ok(status.into_http()),
+            };
+            let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_REQUEST);
+            Ok(match method {
+                Method::Watch => grpc.server_streaming(Watch { service }, request).await,
+                method => grpc.unary(Unary { service, method, call }, request).await,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krake_proto::KINDS;
+
+    #[test]
+    fn every_method_of_the_contract_has_a_handler() {
+        for kind in KINDS {
+            let service =
+                POOL.get_service_by_name(kind.service).unwrap_or_else(|| panic!("{}", kind.service));
+            for method in service.methods() {
+                let found = Method::find(kind, method.name());
+                assert!(found.is_some(), "{}", method.full_name());
+                assert_eq!(
+                    found == Some(Method::Watch),
+                    method.is_server_streaming(),
+                    "{}",
+                    method.full_name()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `ObjectService`: objects of all kinds by their metadata.
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use krake_proto::Kind;
+use krake_proto::krake::meta::v1::object_service_server::ObjectService;
+use krake_proto::krake::meta::v1::watch_objects_request::Start as WireStart;
+use krake_proto::krake::meta::v1::{
+    self, CheckTombstonesRequest, CheckTombstonesResponse, DeleteObjectRequest, GetInstallationRequest,
+    ListObjectsRequest, ListObjectsResponse, Metadata, Object, ObjectEvent, RemoveFinalizerRequest,
+    WatchObjectsRequest, WatchObjectsResponse,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::Authentication;
+use crate::cache::Stored;
+use crate::installation::Installation;
+use crate::registry::{Error, Filter, Message, Registry, Start, kinds};
+use crate::store::Revision;
+
+/// The most uids of one question.
+const MAX_UIDS: usize = 1_000;
+
+/// The service.
+pub(super) struct Objects {
+    pub(super) registry: Arc<Registry>,
+    pub(super) installation: Installation,
+    pub(super) authentication: Authentication,
+    pub(super) shutdown: CancellationToken,
+}
+
+fn object(stored: &Stored) -> Object {
+    let metadata = Metadata { resource_version: stored.revision.0, ..stored.metadata.clone() };
+    Object { api: stored.kind.api.into(), kind: stored.kind.kind.into(), metadata: Some(metadata) }
+}
+
+fn known(api: &str, kind: &str) -> Result<&'static Kind, Error> {
+    krake_proto::kind(api, kind)
+        .ok_or_else(|| Error::invalid("kind", format!("there is no kind {kind:?} in API group {api:?}")))
+}
+
+fn response(message: Message, epoch: &str) -> WatchObjectsResponse {
+    let events = message.events.iter();
+    let events =
+        events.map(|(r#type, stored)| ObjectEvent { r#type: (*r#type).into(), object: Some(object(stored)) });
+    WatchObjectsResponse {
+        events: events.collect(),
+        resource_version: message.revision.0,
+        epoch: epoch.to_owned(),
+        synced: message.synced,
+        partial: message.partial,
+    }
+}
+
+#[tonic::async_trait]
+impl ObjectService for Objects {
+    type WatchObjectsStream = BoxStream<'static, Result<WatchObjectsResponse, Status>>;
+
+    async fn list_objects(
+        &self,
+        request: Request<ListObjectsRequest>,
+    ) -> Result<Response<ListObjectsResponse>, Status> {
+        self.authentication.call(request.metadata().as_ref())?;
+        let (found, revision) = self.registry.list_objects(&kinds(&request.into_inner().kinds)?).await?;
+        let objects = found.iter().map(|stored| object(stored)).collect();
+        Ok(Response::new(ListObjectsResponse { objects, resource_version: revision.0 }))
+    }
+
+    async fn watch_objects(
+        &self,
+        request: Request<WatchObjectsRequest>,
+    ) -> Result<Response<Self::WatchObjectsStream>, Status> {
+        self.authentication.call(request.metadata().as_ref())?;
+        let request = request.into_inner();
+        let start = match request.start {
+            Some(WireStart::InitialState(true)) => Start::InitialState,
+            Some(WireStart::Now(true)) => Start::Now,
+            Some(WireStart::After(revision)) if revision >= 0 => Start::After(Revision(revision)),
+            Some(WireStart::After(_)) => return Err(Error::invalid("after", "must not be negative").into()),
+            _ => return Err(Error::invalid("start", "set one of initial_state, now and after").into()),
+        };
+        let filter = Filter::kinds(kinds(&request.kinds)?);
+        let messages = self.registry.watch(filter, start, self.shutdown.clone()).await?;
+        let epoch = self.installation.epoch.clone();
+        Ok(Response::new(
+            messages.map_ok(move |message| response(message, &epoch)).map_err(Status::from).boxed(),
+        ))
+    }
+
+    async fn delete_object(&self, request: Request<DeleteObjectRequest>) -> Result<Response<Object>, Status> {
+        let call = self.authentication.call(request.metadata().as_ref())?;
+        let DeleteObjectRequest { api, kind, namespace, name, uid } = request.into_inner();
+        let stored = self.registry.delete_object(&call, known(&api, &kind)?, &namespace, &name, &uid).await?;
+        Ok(Response::new(object(&stored)))
+    }
+
+    async fn remove_finalizer(
+        &self,
+        request: Request<RemoveFinalizerRequest>,
+    ) -> Result<Response<Object>, Status> {
+        let call = self.authentication.call(request.metadata().as_ref())?;
+        let RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer } = request.into_inner();
+        let kind = known(&api, &kind)?;
+        let stored = self.registry.remove_finalizer(&call, kind, &namespace, &name, &uid, &finalizer).await?;
+        Ok(Response::new(object(&stored)))
+    }
+
+    async fn get_installation(
+        &self,
+        request: Request<GetInstallationRequest>,
+    ) -> Result<Response<v1::Installation>, Status> {
+        self.authentication.call(request.metadata().as_ref())?;
+        let Installation { installation, epoch } = &self.installation;
+        let answer = v1::Installation { installation: installation.to_string(), epoch: epoch.to_string() };
+        Ok(Response::new(answer))
+    }
+
+    async fn check_tombstones(
+        &self,
+        request: Request<CheckTombstonesRequest>,
+    ) -> Result<Response<CheckTombstonesResponse>, Status> {
+        self.authentication.call(request.metadata().as_ref())?;
+        let uids = request.into_inner().uids;
+        if uids.len() > MAX_UIDS {
+            let text = format!("has {} entries; at most {MAX_UIDS} are allowed", uids.len());
+            return Err(Error::invalid("uids", text).into());
+        }
+        let erased = self.registry.erased(uids).await?;
+        Ok(Response::new(CheckTombstonesResponse { erased }))
+    }
+}

@@ -1,0 +1,73 @@
+//! Where things are in the store.
+//!
+//! Resources: `/krake/<api>/<plural>/<namespace>/<name>`, with an empty namespace for global ones. Everything else is
+//! below `/krake/_`, which no API group begins with.
+
+use krake_proto::{KINDS, Kind};
+
+use crate::store::Key;
+
+/// All of Krake.
+pub(crate) const ROOT: Key = Key::from_static("/krake/");
+/// Identity of the installation.
+pub(crate) const INSTALLATION: Key = Key::from_static("/krake/_installation");
+/// Identity of the store's history.
+pub(crate) const EPOCH: Key = Key::from_static("/krake/_epoch");
+/// Written to make a revision that the root watch sees.
+pub(crate) const TICK: Key = Key::from_static("/krake/_tick");
+
+/// The record that an object was erased.
+pub(crate) fn tombstone(uid: &str) -> Key {
+    format!("/krake/_tombstones/{uid}").into()
+}
+
+/// A resource.
+pub(crate) fn resource(kind: &Kind, namespace: &str, name: &str) -> Key {
+    format!("/krake/{}/{}/{namespace}/{name}", kind.api, kind.plural).into()
+}
+
+/// All resources of a kind in a namespace; `""` means the global ones.
+pub(crate) fn namespace(kind: &Kind, namespace: &str) -> Key {
+    format!("/krake/{}/{}/{namespace}/", kind.api, kind.plural).into()
+}
+
+/// All resources of a kind, global ones too.
+pub(crate) fn all(kind: &Kind) -> Key {
+    format!("/krake/{}/{}/", kind.api, kind.plural).into()
+}
+
+/// The parts of a resource's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    /// The kind.
+    pub kind: &'static Kind,
+    /// Empty for global resources.
+    pub namespace: &'a str,
+    /// The name.
+    pub name: &'a str,
+}
+
+/// Reads a resource's key; `None` for everything else.
+pub(crate) fn parse(key: &Key) -> Option<Parts<'_>> {
+    let mut parts = key.as_str()?.strip_prefix("/krake/")?.splitn(4, '/');
+    let (api, plural, namespace, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let kind = KINDS.iter().copied().find(|kind| kind.api == api && kind.plural == plural)?;
+    Some(Parts { kind, namespace, name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back() {
+        let metric = krake_proto::kind("core", "Metric").unwrap();
+        let global = resource(metric, "", "heat");
+        assert_eq!(global.as_str(), Some("/krake/core/metrics//heat"));
+        assert_eq!(parse(&global), Some(Parts { kind: metric, namespace: "", name: "heat" }));
+        assert!(resource(metric, "ns", "a:b").starts_with(&namespace(metric, "ns")));
+        assert!(!resource(metric, "ns2", "a").starts_with(&namespace(metric, "ns")));
+        assert_eq!(parse(&tombstone("u")), None);
+        assert_eq!(parse(&TICK), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! Field masks (AIP-134, AIP-161) on encoded messages: which fields of a request go into the stored message.
+
+use krake_proto::error::Violation;
+use prost_reflect::{Kind, MessageDescriptor};
+
+use super::wire::{self, Malformed};
+
+/// Messages that are written as a whole: their fields are not settings of their own.
+const ATOMIC: [&str; 5] = [
+    "krake.meta.v1.Document",
+    "google.protobuf.Struct",
+    "google.protobuf.Value",
+    "google.protobuf.Timestamp",
+    "google.protobuf.Duration",
+];
+
+/// Why a mask could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MaskError {
+    /// A path names no field.
+    #[error("{0}")]
+    Path(Violation),
+    /// The request is not a valid message.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+/// The child message that `field` holds, if a path may go into it.
+fn child(descriptor: &MessageDescriptor, number: u32) -> Option<MessageDescriptor> {
+    let field = descriptor.get_field(number)?;
+    match field.kind() {
+        Kind::Message(message)
+            if !field.is_list() && !field.is_map() && !ATOMIC.contains(&message.full_name()) =>
+        {
+            Some(message)
+        }
+        _ => None,
+    }
+}
+
+/// `field` and the other members of its oneof: writing one clears the others.
+fn group(descriptor: &MessageDescriptor, number: u32) -> Vec<u32> {
+    let oneof = descriptor.get_field(number).and_then(|field| field.containing_oneof());
+    match oneof {
+        Some(oneof) => oneof.fields().map(|field| field.number()).collect(),
+        None => vec![number],
+    }
+}
+
+/// `target` with the field at `path` taken from `source`; a field that `source` lacks is cleared.
+pub(crate) fn copy(
+    target: &[u8],
+    source: &[u8],
+    descriptor: &MessageDescriptor,
+    path: &[&str],
+) -> Result<Vec<u8>, MaskError> {
+    let unknown = |name: &str| {
+        MaskError::Path(Violation::new(
+            "update_mask",
+            format!("{} has no field {name:?}", descriptor.full_name()),
+        ))
+    };
+    let (&name, deeper) = path
+        .split_first()
+        .ok_or_else(|| MaskError::Path(Violation::new("update_mask", "a path is empty")))?;
+    let field = descriptor.get_field_by_name(name).ok_or_else(|| unknown(name))?;
+    let number = field.number();
+    if deeper.is_empty() {
+        let with = wire::occurrences(source, number)?;
+        return Ok(wire::overwrite(target, &group(descriptor, number), &with)?);
+    }
+    let message = child(descriptor, number).ok_or_else(|| {
+        let text = format!("{name:?} is written as a whole; name it without {:?}", deeper.join("."));
+        MaskError::Path(Violation::new("update_mask", text))
+    })?;
+    let inner = copy(
+        &wire::singular(target, number)?.unwrap_or_default(),
+        &wire::singular(source, number)?.unwrap_or_default(),
+        &message,
+        deeper,
+    )?;
+    Ok(wire::overwrite(target, &group(descriptor, number), &wire::delimited(number, &inner))?)
+}
+
+/// `target` with every populated field of `source`: what an update without a mask means. Messages are merged, lists and
+/// maps replaced.
+pub(crate) fn merge(
+    target: &[u8],
+    source: &[u8],
+    descriptor: &MessageDescriptor,
+) -> Result<Vec<u8>, Malformed> {
+    let mut numbers: Vec<u32> = wire::fields(source)?.iter().map(|field| field.number).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut merged = target.to_vec();
+    for number in numbers {
+        let with = match child(descriptor, number) {
+            Some(message) => {
+                let before = wire::singular(&merged, number)?.unwrap_or_default();
+                let after = wire::singular(source, number)?.unwrap_or_default();
+                wire::delimited(number, &merge(&before, &after, &message)?)
+            }
+            None => wire::occurrences(source, number)?,
+        };
+        merged = wire::overwrite(&merged, &group(descriptor, number), &with)?;
+    }
+    Ok(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krake_proto::POOL;
+    use krake_proto::krake::core::v1::{
+        KafkaProvider, MetricsProviderSpec, StaticProvider, metrics_provider_spec::Type,
+    };
+    use krake_proto::krake::kubernetes::v1::{ApplicationSpec, ClusterConstraints, Constraints};
+    use prost::{Message, Name};
+
+    fn spec(labels: &[&str], migration: Option<bool>, backoff: Option<i32>) -> ApplicationSpec {
+        let cluster = ClusterConstraints {
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            ..Default::default()
+        };
+        ApplicationSpec {
+            constraints: Some(Constraints { cluster: Some(cluster), migration }),
+            backoff,
+            ..Default::default()
+        }
+    }
+
+    fn application_spec() -> MessageDescriptor {
+        POOL.get_message_by_name(&ApplicationSpec::full_name()).unwrap()
+    }
+
+    fn copied(target: &ApplicationSpec, source: &ApplicationSpec, path: &str) -> ApplicationSpec {
+        let path: Vec<&str> = path.split('.').collect();
+        let bytes =
+            copy(&target.encode_to_vec(), &source.encode_to_vec(), &application_spec(), &path).unwrap();
+        ApplicationSpec::decode(bytes.as_slice()).unwrap()
+    }
+
+    #[test]
+    fn a_path_writes_its_field_alone() {
+        let old = spec(&["a is b"], Some(true), Some(1));
+        let new = spec(&["c is d"], Some(false), None);
+        assert_eq!(copied(&old, &new, "constraints.migration"), spec(&["a is b"], Some(false), Some(1)));
+        assert_eq!(copied(&old, &new, "constraints.cluster.labels"), spec(&["c is d"], Some(true), Some(1)));
+        assert_eq!(copied(&old, &new, "constraints"), spec(&["c is d"], Some(false), Some(1)));
+        assert_eq!(copied(&old, &new, "backoff"), spec(&["a is b"], Some(true), None), "absent clears");
+    }
+
+    #[test]
+    fn a_wrong_path_is_named() {
+        let message = |path: &[&str]| copy(&[], &[], &application_spec(), path).unwrap_err().to_string();
+        assert!(message(&["constraint"]).contains("no field \"constraint\""));
+        assert!(message(&["tosca", "json"]).contains("as a whole"));
+        assert!(message(&[]).contains("empty"));
+    }
+
+    #[test]
+    fn without_a_mask_populated_fields_are_written_and_lists_replaced() {
+        let old = spec(&["a is b", "e is f"], Some(true), Some(1));
+        let new = spec(&["c is d"], None, Some(2));
+        let bytes = merge(&old.encode_to_vec(), &new.encode_to_vec(), &application_spec()).unwrap();
+        let merged = ApplicationSpec::decode(bytes.as_slice()).unwrap();
+        assert_eq!(merged, spec(&["c is d"], Some(true), Some(2)));
+    }
+
+    #[test]
+    fn writing_one_member_of_a_oneof_clears_the_others() {
+        let kafka = Type::Kafka(KafkaProvider { url: "http://k".into(), ..Default::default() });
+        let fixed = Type::Static(StaticProvider { metrics: [("m".to_owned(), 1.0)].into() });
+        let old = MetricsProviderSpec { r#type: Some(kafka) }.encode_to_vec();
+        let new = MetricsProviderSpec { r#type: Some(fixed.clone()) }.encode_to_vec();
+        let descriptor = POOL.get_message_by_name(&MetricsProviderSpec::full_name()).unwrap();
+        for bytes in
+            [merge(&old, &new, &descriptor).unwrap(), copy(&old, &new, &descriptor, &["static"]).unwrap()]
+        {
+            let written = MetricsProviderSpec::decode(bytes.as_slice()).unwrap();
+            assert_eq!(written.r#type, Some(fixed.clone()));
+            assert!(wire::occurrences(&bytes, 2).unwrap().is_empty());
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! ReportCopy: what was begun on one cluster and what is seen there, one copy at a time, by compare-and-set.
+
+use bytes::Bytes;
+use krake_proto::Resource;
+use krake_proto::finalizer::{CLUSTER_COPIES, KUBERNETES_RESOURCES};
+use krake_proto::krake::kubernetes::v1::{
+    Application, ApplicationStatus, Cluster, Copy, Phase, ReportCopyRequest,
+};
+use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
+use prost::Message;
+
+use super::bind::owners;
+use super::create::size;
+use super::status::merge_conditions;
+use super::transact::{Outcome, Write};
+use super::{Call, Error, Registry, what};
+use crate::cache::Stored;
+use crate::derive;
+use crate::object::metadata::{Edit, timestamp};
+use crate::object::sections::Sections;
+use crate::object::{key, value, wire};
+use crate::store::{Guard, Txn};
+
+/// Number of `copies` in the status.
+const COPIES: u32 = 31;
+
+/// Numbers of the fields of a copy that the state service fills.
+mod field {
+    pub(super) const CONDITIONS: u32 = 4;
+    pub(super) const VERSION: u32 = 8;
+    pub(super) const LAST_TRANSITION_TIME: u32 = 9;
+}
+
+impl Registry {
+    /// Serves `ReportCopy`. `copy` is the request's copy as it came, so that a newer adapter's fields are kept.
+    pub(crate) async fn report_copy(
+        &self,
+        call: &Call,
+        request: ReportCopyRequest,
+        copy: Bytes,
+    ) -> Result<Bytes, Error> {
+        let cluster = request.copy.as_ref().and_then(|copy| copy.cluster.clone()).unwrap_or_default();
+        if cluster.uid.is_empty() {
+            return Err(Error::invalid("copy.cluster.uid", "is missing"));
+        }
+        let phase = request.copy.as_ref().map_or(Phase::Unspecified, Copy::phase);
+        if phase == Phase::Unspecified && !request.forget {
+            return Err(Error::invalid("copy.phase", "is missing or unknown"));
+        }
+        let (namespace, name) = (request.namespace.clone(), request.name.clone());
+        let after = self
+            .transact(Application::KIND, &namespace, &name, 0, |stored| {
+                self.decide_copy(call, stored, &request, &cluster, &copy)
+            })
+            .await?;
+        Ok(after.encode())
+    }
+
+    fn decide_copy(
+        &self,
+        call: &Call,
+        stored: &Stored,
+        request: &ReportCopyRequest,
+        cluster: &ResourceRef,
+        copy: &Bytes,
+    ) -> Result<Write, Error> {
+        let application = what(stored.kind, &stored.metadata.namespace, &stored.metadata.name);
+        if request.uid != stored.metadata.uid {
+            return Err(Error::Conflict {
+                message: format!("uid: {application} is {:?} now", stored.metadata.uid),
+                resource_version: stored.revision.0,
+            });
+        }
+        let old = stored.sections.status.clone().unwrap_or_default();
+        let status = ApplicationStatus::decode(old.clone())?;
+        let mut copies = wire::elements(&old, COPIES)?;
+        let place = status.copies.iter().position(|copy| uid(copy) == cluster.uid);
+        let present = place.map(|place| &status.copies[place]);
+        let version = present.map_or(0, |copy| copy.version);
+        if version != request.expected_version {
+            return Err(Error::Conflict {
+                message: format!(
+                    "expected_version: the copy of {application} on {} is at {version}, the report is for {}",
+                    cluster.name, request.expected_version
+                ),
+                resource_version: stored.revision.0,
+            });
+        }
+        let mut also = Txn::new();
+        match (place, request.forget) {
+            (None, true) => return Ok(Outcome::Keep.into()),
+            (Some(place), true) => {
+                copies.remove(place);
+            }
+            (Some(place), false) => copies[place] = self.filled(copy, present, version)?,
+            (None, false) => {
+                also = self.first_report(stored, &status, request, cluster)?;
+                copies.push(self.filled(copy, None, version)?);
+            }
+        }
+        let encoded: Vec<u8> = copies.iter().flat_map(|copy| wire::delimited(COPIES, copy)).collect();
+        let new = wire::overwrite(&old, &[COPIES], &encoded)?;
+        let metadata = self.copy_metadata(call, stored, &new)?;
+        let erase =
+            stored.metadata.deleted.is_some() && Metadata::decode(metadata.as_ref())?.finalizers.is_empty();
+        let mut sections = Sections { metadata, status: Some(new.into()), ..stored.sections.clone() };
+        sections.status = derive::status(stored.kind, &sections)?;
+        size(&sections)?;
+        Ok(Write { outcome: if erase { Outcome::Erase(sections) } else { Outcome::Put(sections) }, also })
+    }
+
+    /// A copy that nobody has recorded yet: allowed only as an intent, for a bound cluster, while both live. The
+    /// cluster is held by a finalizer from the first one on; the guard makes sure that its deletion has not begun.
+    fn first_report(
+        &self,
+        stored: &Stored,
+        status: &ApplicationStatus,
+        request: &ReportCopyRequest,
+        cluster: &ResourceRef,
+    ) -> Result<Txn, Error> {
+        if stored.metadata.deleted.is_some() {
+            return Err(Error::BeingDeleted(what(
+                stored.kind,
+                &stored.metadata.namespace,
+                &stored.metadata.name,
+            )));
+        }
+        if request.copy.as_ref().map(Copy::phase) != Some(Phase::Intended) {
+            return Err(Error::invalid("copy.phase", "a new copy is recorded as INTENDED first"));
+        }
+        let bound = status.bindings.iter().filter_map(|binding| binding.cluster.as_ref());
+        if !bound.clone().any(|bound| bound.uid == cluster.uid) {
+            return Err(Error::Conflict {
+                message: format!("copy.cluster: the application is not bound to {}", cluster.name),
+                resource_version: stored.revision.0,
+            });
+        }
+        let kind = Cluster::KIND;
+        let key = key::resource(kind, &cluster.namespace, &cluster.name);
+        let Some(target) = self.cache.get(&key).filter(|target| target.metadata.uid == cluster.uid) else {
+            return Err(Error::NotFound { what: what(kind, &cluster.namespace, &cluster.name) });
+        };
+        if target.metadata.deleted.is_some() {
+            return Err(Error::BeingDeleted(what(kind, &cluster.namespace, &cluster.name)));
+        }
+        let mut txn = Txn::new().guard(Guard::At(key.clone(), target.revision));
+        if !target.metadata.finalizers.iter().any(|finalizer| finalizer == CLUSTER_COPIES) {
+            let mut finalizers = target.metadata.finalizers.clone();
+            finalizers.push(CLUSTER_COPIES.to_owned());
+            let metadata = Edit::new(&target.sections.metadata).finalizers(finalizers)?.finish();
+            let sections = Sections { metadata, ..target.sections.clone() };
+            txn = txn.put(key, value::encode(kind.message, &sections.encode()));
+        }
+        Ok(txn)
+    }
+
+    /// The reported copy with what the state service fills in.
+    fn filled(&self, copy: &Bytes, present: Option<&Copy>, version: i64) -> Result<Bytes, Error> {
+        let reported = Copy::decode(copy.as_ref())?;
+        let now = (self.clock)();
+        let since = present.filter(|present| present.phase == reported.phase);
+        let before = present.into_iter().flat_map(|present| &present.conditions);
+        let conditions = merge_conditions(
+            before.map(|condition| condition.encode_to_vec().into()).collect(),
+            wire::elements(copy, field::CONDITIONS)?,
+            now,
+        )?;
+        let mut with = Copy {
+            version: version + 1,
+            last_transition_time: since.and_then(|since| since.last_transition_time).or(Some(timestamp(now))),
+            ..Default::default()
+        }
+        .encode_to_vec();
+        with.extend(conditions.iter().flat_map(|condition| wire::delimited(field::CONDITIONS, condition)));
+        let numbers = [field::CONDITIONS, field::VERSION, field::LAST_TRANSITION_TIME];
+        Ok(wire::overwrite(copy, &numbers, &with)?.into())
+    }
+
+    /// Metadata after the copies changed: the finalizer is there exactly as long as copies are, and the owners are the
+    /// clusters that matter.
+    fn copy_metadata(&self, call: &Call, stored: &Stored, status: &[u8]) -> Result<Bytes, Error> {
+        let status = ApplicationStatus::decode(status)?;
+        let mut finalizers = stored.metadata.finalizers.clone();
+        let held = finalizers.iter().position(|finalizer| finalizer == KUBERNETES_RESOURCES);
+        match (held, status.copies.is_empty()) {
+            (None, false) => finalizers.push(KUBERNETES_RESOURCES.to_owned()),
+            (Some(place), true) => {
+                finalizers.remove(place);
+            }
+            _ => {}
+        }
+        let clusters = status
+            .bindings
+            .iter()
+            .filter_map(|binding| binding.cluster.as_ref())
+            .chain(status.copies.iter().filter_map(|copy| copy.cluster.as_ref()));
+        let owners = owners(&stored.metadata.owners, clusters);
+        let edit = Edit::new(&stored.sections.metadata)
+            .finalizers(finalizers)?
+            .owners(owners)?
+            .trace_parent(&call.trace_parent)?;
+        Ok(edit.finish())
+    }
+}
+
+fn uid(copy: &Copy) -> &str {
+    copy.cluster.as_ref().map_or("", |cluster| cluster.uid.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krake_proto::POOL;
+
+    #[test]
+    fn the_numbers_are_those_of_the_contract() {
+        let status = super::super::bind::status_descriptor();
+        assert_eq!(status.get_field(COPIES).unwrap().name(), "copies");
+        let copy = POOL.get_message_by_name("krake.kubernetes.v1.Copy").unwrap();
+        let expected = [
+            (field::CONDITIONS, "conditions"),
+            (field::VERSION, "version"),
+            (field::LAST_TRANSITION_TIME, "last_transition_time"),
+        ];
+        for (number, name) in expected {
+            assert_eq!(copy.get_field(number).unwrap().name(), name);
+        }
+    }
+}

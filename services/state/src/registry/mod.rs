@@ -1,0 +1,104 @@
+//! The registry: what each method does to the stored objects, for all kinds alike.
+
+mod bind;
+mod copy;
+mod create;
+mod delete;
+mod error;
+mod page;
+mod read;
+mod status;
+mod transact;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use krake_proto::{Kind, POOL};
+use prost_reflect::MessageDescriptor;
+
+pub(crate) use error::Error;
+pub(crate) use read::kinds;
+pub(crate) use watch::{Filter, Message, Start};
+
+use crate::cache::{Cache, Stored};
+use crate::object::key;
+use crate::store::{Key, Store};
+
+/// Tells the time; a parameter so that tests and simulations can.
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Who calls, and in which trace.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Name of the user; `system:anonymous` for anonymous callers.
+    pub user: String,
+    /// W3C traceparent of the request; empty if it has none.
+    pub trace_parent: String,
+}
+
+/// Serves all methods of all kinds over a store and its cache.
+pub(crate) struct Registry {
+    store: Arc<dyn Store>,
+    cache: Arc<Cache>,
+    clock: Clock,
+}
+
+impl Registry {
+    /// A registry over `store`. `cache` must be fed from the same store.
+    pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock) -> Self {
+        Registry { store, cache, clock }
+    }
+
+    /// The object as the store has it now.
+    async fn fetch(&self, key: &Key) -> Result<Option<Arc<Stored>>, Error> {
+        let Some(entry) = self.store.get(key).await? else { return Ok(None) };
+        let stored = Stored::read(&entry).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(stored.map(Arc::new))
+    }
+}
+
+/// An object for error texts, as upstream writes it.
+fn what(kind: &Kind, namespace: &str, name: &str) -> String {
+    let shown = kind.shown(namespace);
+    if namespace.is_empty() {
+        format!("{shown} {name:?}")
+    } else {
+        format!("{shown} {name:?} in namespace {namespace:?}")
+    }
+}
+
+/// The message of `kind`.
+fn descriptor(kind: &Kind) -> MessageDescriptor {
+    POOL.get_message_by_name(kind.message).expect("kinds come from the same descriptors")
+}
+
+/// The message of one section of `kind`: "spec" or "status".
+fn section_descriptor(kind: &Kind, section: &str) -> Option<MessageDescriptor> {
+    match descriptor(kind).get_field_by_name(section)?.kind() {
+        prost_reflect::Kind::Message(message) => Some(message),
+        _ => None,
+    }
+}
+
+/// The key of an object, after namespace and name were checked.
+fn checked_key(kind: &Kind, namespace: &str, name: &str) -> Result<Key, Error> {
+    let mut violations = Vec::new();
+    if let Err(error) = krake_proto::name::resource_name(name) {
+        violations.push(krake_proto::error::Violation::new("metadata.name", error.to_string()));
+    }
+    if namespace.is_empty() {
+        if !kind.can_be_global() {
+            let text = format!("is empty; every {} has a namespace", kind.kind);
+            violations.push(krake_proto::error::Violation::new("metadata.namespace", text));
+        }
+    } else if let Err(error) = krake_proto::name::resource_name(namespace) {
+        violations.push(krake_proto::error::Violation::new("metadata.namespace", error.to_string()));
+    }
+    if violations.is_empty() {
+        Ok(key::resource(kind, namespace, name))
+    } else {
+        Err(Error::Invalid(violations))
+    }
+}

@@ -1,0 +1,164 @@
+//! UpdateStatus: write masked fields of the status; conditions are added or replaced by type.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use krake_proto::Kind;
+use krake_proto::envelope::UpdateStatusRequest;
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ConditionType};
+use prost::Message;
+use prost_reflect::MessageDescriptor;
+
+use super::create::{one, size};
+use super::transact::Outcome;
+use super::update::same;
+use super::{Call, Error, Registry, section_descriptor};
+use crate::derive;
+use crate::object::metadata::{Edit, timestamp};
+use crate::object::sections::Sections;
+use crate::object::{mask, wire};
+
+const CONDITIONS: &str = "conditions";
+
+/// Fields that have a writer of their own.
+fn reserved(kind: &Kind) -> &'static [&'static str] {
+    if kind.kind == "Application" {
+        &["bindings", "copies", "scheduled_generation", "history", "decision"]
+    } else {
+        &[]
+    }
+}
+
+impl Registry {
+    /// Serves `Update<Kind>Status`.
+    pub(crate) async fn update_status(
+        &self,
+        call: &Call,
+        kind: &'static Kind,
+        request: UpdateStatusRequest,
+    ) -> Result<Bytes, Error> {
+        let submitted = Sections::parse(&request.object)?;
+        let metadata = submitted.decode_metadata()?;
+        let name = one("name", &request.name, &metadata.name)?;
+        let namespace = one("namespace", &request.namespace, &metadata.namespace)?;
+        let descriptor = section_descriptor(kind, "status")
+            .ok_or_else(|| Error::invalid("status", format!("{} has no status", kind.kind)))?;
+        let new = submitted.status.unwrap_or_default();
+        let fields = fields(kind, &descriptor, &new, request.update_mask.map(|mask| mask.paths))?;
+        let after = self
+            .transact(kind, &namespace, &name, metadata.resource_version, |stored| {
+                if !metadata.uid.is_empty() && metadata.uid != stored.metadata.uid {
+                    return Err(Error::Conflict {
+                        message: format!("metadata.uid: is {:?} now", stored.metadata.uid),
+                        resource_version: stored.revision.0,
+                    });
+                }
+                let old = stored.sections.status.as_deref().unwrap_or_default();
+                let mut status = old.to_vec();
+                for field in &fields {
+                    status = if field == CONDITIONS {
+                        upsert_conditions(&status, &new, &descriptor, (self.clock)())?
+                    } else {
+                        mask::copy(&status, &new, &descriptor, &field.split('.').collect::<Vec<_>>())?
+                    };
+                }
+                let mut sections = Sections { status: Some(status.into()), ..stored.sections.clone() };
+                sections.status = derive::status(kind, &sections)?;
+                if same(&descriptor, old, sections.status.as_deref().unwrap_or_default()) {
+                    return Ok(Outcome::Keep.into());
+                }
+                let edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
+                sections.metadata = edit.finish();
+                size(&sections)?;
+                Ok(Outcome::Put(sections).into())
+            })
+            .await?;
+        Ok(after.encode())
+    }
+}
+
+/// The status fields to write: the mask's, or every populated one.
+fn fields(
+    kind: &Kind,
+    descriptor: &MessageDescriptor,
+    status: &[u8],
+    paths: Option<Vec<String>>,
+) -> Result<Vec<String>, Error> {
+    let reserved = reserved(kind);
+    let derived = derive::fields(kind);
+    let Some(paths) = paths.filter(|paths| !paths.is_empty()) else {
+        let mut names: Vec<String> = wire::fields(status)?
+            .iter()
+            .filter_map(|field| Some(descriptor.get_field(field.number)?.name().to_owned()))
+            .filter(|name| !reserved.contains(&name.as_str()) && !derived.contains(&name.as_str()))
+            .collect();
+        names.dedup();
+        return Ok(names);
+    };
+    let mut fields = Vec::new();
+    for path in paths {
+        let Some(field) = path.strip_prefix("status.") else {
+            return Err(Error::invalid("update_mask", format!("{path:?} does not begin with \"status.\"")));
+        };
+        let top = field.split('.').next().unwrap_or(field);
+        if reserved.contains(&top) {
+            let text = format!("{path:?} is not written with Update{}Status", kind.kind);
+            return Err(Error::invalid("update_mask", text));
+        }
+        if !derived.contains(&top) {
+            fields.push(field.to_owned());
+        }
+    }
+    Ok(fields)
+}
+
+/// `status` with the conditions of `new` added, or in place of those of the same type.
+fn upsert_conditions(
+    status: &[u8],
+    new: &[u8],
+    descriptor: &MessageDescriptor,
+    now: SystemTime,
+) -> Result<Vec<u8>, Error> {
+    let number = descriptor
+        .get_field_by_name(CONDITIONS)
+        .ok_or_else(|| {
+            Error::invalid("update_mask", format!("{} has no conditions", descriptor.full_name()))
+        })?
+        .number();
+    let merged = merge_conditions(wire::elements(status, number)?, wire::elements(new, number)?, now)?;
+    let encoded: Vec<u8> = merged.iter().flat_map(|condition| wire::delimited(number, condition)).collect();
+    Ok(wire::overwrite(status, &[number], &encoded)?)
+}
+
+/// Encoded conditions, upserted by type; `last_transition_time` is kept while the status stays the same.
+pub(super) fn merge_conditions(
+    mut present: Vec<Bytes>,
+    new: Vec<Bytes>,
+    now: SystemTime,
+) -> Result<Vec<Bytes>, Error> {
+    for (index, encoded) in new.into_iter().enumerate() {
+        let mut condition = Condition::decode(encoded.as_ref())?;
+        let field = format!("status.conditions[{index}]");
+        if matches!(ConditionType::try_from(condition.r#type), Ok(ConditionType::Unspecified)) {
+            return Err(Error::invalid(format!("{field}.type"), "is missing"));
+        }
+        if matches!(ConditionStatus::try_from(condition.status), Ok(ConditionStatus::Unspecified)) {
+            return Err(Error::invalid(format!("{field}.status"), "is missing"));
+        }
+        let decoded = |bytes: &Bytes| Condition::decode(bytes.as_ref()).unwrap_or_default();
+        let place = present.iter().position(|bytes| decoded(bytes).r#type == condition.r#type);
+        let old = place.map(|place| decoded(&present[place]));
+        condition.last_transition_time = match &old {
+            Some(old) if old.status == condition.status => old.last_transition_time,
+            _ => Some(timestamp(now)),
+        };
+        // 6 is last_transition_time; everything else goes in as it came.
+        let stamp = Condition { last_transition_time: condition.last_transition_time, ..Default::default() };
+        let encoded = Bytes::from(wire::overwrite(&encoded, &[6], &stamp.encode_to_vec())?);
+        match place {
+            Some(place) => present[place] = encoded,
+            None => present.push(encoded),
+        }
+    }
+    Ok(present)
+}

@@ -1,0 +1,158 @@
+//! The one write loop: decide on the present object, commit if it still is the present one, else decide again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use krake_proto::Kind;
+
+use super::{Error, Registry, checked_key, what};
+use crate::cache::Stored;
+use crate::object::sections::Sections;
+use crate::object::{key, value};
+use crate::store::{Conflict, Entry, Guard, Key, Revision, Txn};
+
+/// How often a write is decided again because somebody else was faster.
+const ATTEMPTS: usize = 100;
+/// How long to wait until the cache shows a change that made a guard fail.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// What a write does to an object.
+pub(super) enum Outcome {
+    /// Stores these sections.
+    Put(Sections),
+    /// Removes the object; these sections were its last state.
+    Erase(Sections),
+    /// Nothing to do.
+    Keep,
+}
+
+/// A decided write: the outcome, and guards and operations on other keys that belong to it.
+pub(super) struct Write {
+    pub(super) outcome: Outcome,
+    pub(super) also: Txn,
+}
+
+impl From<Outcome> for Write {
+    fn from(outcome: Outcome) -> Self {
+        Write { outcome, also: Txn::new() }
+    }
+}
+
+impl Registry {
+    /// Changes an existing object. `decide` sees the present state and may be asked several times; what it says about
+    /// a cached state is final only if it leads to a commit, so a stale cache can neither refuse nor skip a write.
+    /// `resource_version` is the caller's precondition; 0 = none.
+    pub(super) async fn transact(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        name: &str,
+        resource_version: i64,
+        decide: impl Fn(&Stored) -> Result<Write, Error> + Send + Sync,
+    ) -> Result<Arc<Stored>, Error> {
+        let key = checked_key(kind, namespace, name)?;
+        let mut current = self.cache.get(&key);
+        let mut fresh = false;
+        for _ in 0..ATTEMPTS {
+            let verdict = match &current {
+                None => Err(Error::NotFound { what: what(kind, namespace, name) }),
+                Some(stored) if resource_version != 0 && stored.revision.0 != resource_version => {
+                    Err(Error::Conflict {
+                        message: format!(
+                            "metadata.resource_version: {} is at {}, the request was made for {resource_version}; \
+                         read it again",
+                            what(kind, namespace, name),
+                            stored.revision
+                        ),
+                        resource_version: stored.revision.0,
+                    })
+                }
+                Some(stored) => decide(stored).map(|write| (stored.clone(), write)),
+            };
+            let (before, write) = match verdict {
+                Ok((before, write)) if fresh || !matches!(write.outcome, Outcome::Keep) => (before, write),
+                Err(error) if fresh => return Err(error),
+                _ => {
+                    current = self.fetch(&key).await?;
+                    fresh = true;
+                    continue;
+                }
+            };
+            if matches!(write.outcome, Outcome::Keep) {
+                return Ok(before);
+            }
+            match self.commit(&key, &before, write).await? {
+                Ok(after) => return Ok(Arc::new(after)),
+                Err(conflict) if conflict.key == key => {
+                    current = conflict.current.as_ref().map(read).transpose()?;
+                    fresh = true;
+                }
+                // Another key that the decision looked at in the cache has changed: wait until the cache shows it.
+                Err(conflict) => {
+                    self.cache.reach(conflict.revision, CATCH_UP).await;
+                    current = self.fetch(&key).await?;
+                    fresh = true;
+                }
+            }
+        }
+        Err(Error::Conflict {
+            message: format!("{} is written by too many at once; try again", what(kind, namespace, name)),
+            resource_version: 0,
+        })
+    }
+
+    async fn commit(
+        &self,
+        key: &Key,
+        before: &Stored,
+        write: Write,
+    ) -> Result<Result<Stored, Conflict>, Error> {
+        let mut txn = write.also.guard(Guard::At(key.clone(), before.revision));
+        let (sections, erased) = match write.outcome {
+            Outcome::Put(sections) => {
+                txn = txn.put(key.clone(), value::encode(before.kind.message, &sections.encode()));
+                (sections, false)
+            }
+            Outcome::Erase(sections) => {
+                // The record that makes "gone" tell apart from "not there".
+                txn = txn.delete(key.clone()).put(key::tombstone(&before.metadata.uid), self.tombstone());
+                (sections, true)
+            }
+            Outcome::Keep => (before.sections.clone(), false),
+        };
+        let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(self.store.commit(txn).await?.map(|revision| {
+            let revision = if erased { before.revision } else { revision };
+            Stored { kind: before.kind, sections, metadata, revision }
+        }))
+    }
+
+    /// Content of a tombstone: seconds since 1970, as text.
+    fn tombstone(&self) -> String {
+        let since = (self.clock)().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        since.as_secs().to_string()
+    }
+
+    /// Writes a new object.
+    pub(super) async fn insert(
+        &self,
+        kind: &'static Kind,
+        key: &Key,
+        sections: Sections,
+    ) -> Result<Result<Stored, Conflict>, Error> {
+        let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
+        let txn = Txn::new()
+            .guard(Guard::Absent(key.clone()))
+            .put(key.clone(), value::encode(kind.message, &sections.encode()));
+        let outcome = self.store.commit(txn).await?;
+        Ok(outcome.map(|revision: Revision| Stored { kind, sections, metadata, revision }))
+    }
+}
+
+fn read(entry: &Entry) -> Result<Arc<Stored>, Error> {
+    match Stored::read(entry) {
+        Ok(Some(stored)) => Ok(Arc::new(stored)),
+        Ok(None) => Err(Error::Internal(format!("{} is not a resource's key", entry.key))),
+        Err(error) => Err(Error::Internal(error.to_string())),
+    }
+}

@@ -1,0 +1,237 @@
+//! Watch: initial state if wanted, then every change in whole revisions, with bookmarks; for typed and metadata
+//! watches alike.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use krake_proto::Kind;
+use krake_proto::envelope::{WatchRequest, WatchStart};
+use krake_proto::krake::meta::v1::EventType;
+use tokio::sync::watch::Receiver;
+use tokio_util::sync::CancellationToken;
+
+use super::read::prefix;
+use super::{Error, Registry};
+use crate::cache::{Cache, Stored};
+use crate::object::key;
+use crate::store::{Key, Revision};
+
+/// A silent watch says where it is this often; clients take much longer silence for a broken connection.
+const BOOKMARK: Duration = Duration::from_secs(25);
+/// How many revisions are taken from the cache at a time.
+const REVISIONS: usize = 100;
+/// A message is sent when it holds about this many bytes.
+const MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// Which objects a watch shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter {
+    prefix: Key,
+    /// Empty = all.
+    kinds: Vec<&'static Kind>,
+    /// Show objects with a namespace only.
+    namespaced: bool,
+}
+
+impl Filter {
+    /// All objects of some kinds, or of all.
+    pub(crate) fn kinds(kinds: Vec<&'static Kind>) -> Self {
+        Filter { prefix: key::ROOT, kinds, namespaced: false }
+    }
+
+    fn shows(&self, key: &Key, object: &Stored) -> bool {
+        key.starts_with(&self.prefix)
+            && (self.kinds.is_empty() || self.kinds.contains(&object.kind))
+            && !(self.namespaced && object.metadata.namespace.is_empty())
+    }
+}
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With all objects.
+    InitialState,
+    /// With the next change.
+    Now,
+    /// With the first change after a revision.
+    After(Revision),
+}
+
+/// One message of a watch.
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    /// What happened to which object, in order.
+    pub events: Vec<(EventType, Arc<Stored>)>,
+    /// Everything up to here was delivered.
+    pub revision: Revision,
+    /// The initial state ends here.
+    pub synced: bool,
+    /// More of the same revision, or of the initial state, follows.
+    pub partial: bool,
+}
+
+impl Registry {
+    /// Where and with what filter a typed watch begins.
+    pub(crate) fn watch_request(
+        &self,
+        kind: &'static Kind,
+        request: &WatchRequest,
+    ) -> Result<(Filter, Start), Error> {
+        check_selector(&request.label_selector, &request.cluster)?;
+        let filter = Filter {
+            prefix: prefix(kind, &request.namespace)?,
+            kinds: vec![kind],
+            namespaced: request.namespace == "-",
+        };
+        let start = match request.start {
+            Some(WatchStart::InitialState(true)) => Start::InitialState,
+            Some(WatchStart::Now(true)) => Start::Now,
+            Some(WatchStart::After(revision)) if revision >= 0 => Start::After(Revision(revision)),
+            Some(WatchStart::After(_)) => return Err(Error::invalid("after", "must not be negative")),
+            _ => return Err(Error::invalid("start", "set one of initial_state, now and after")),
+        };
+        Ok((filter, start))
+    }
+
+    /// The messages of a watch. Nothing is delivered twice or left out; the stream ends with the first error.
+    pub(crate) async fn watch(
+        &self,
+        filter: Filter,
+        start: Start,
+        shutdown: CancellationToken,
+    ) -> Result<impl Stream<Item = Result<Message, Error>> + Send + use<>, Error> {
+        self.refresh(0).await?;
+        let mut watcher = Watcher {
+            changed: self.cache.subscribe(),
+            cache: self.cache.clone(),
+            filter,
+            place: self.cache.revision(),
+            pending: VecDeque::new(),
+            shutdown,
+        };
+        match start {
+            Start::Now => {
+                watcher.pending.push_back(Message { revision: watcher.place, ..Default::default() })
+            }
+            Start::InitialState => watcher.initial(),
+            Start::After(revision) => {
+                let asked = revision.0;
+                self.cache
+                    .since(revision, 0)
+                    .map_err(|behind| Error::Compacted { asked, oldest: behind.oldest.0 })?;
+                if revision > watcher.place {
+                    return Err(crate::store::StoreError::Future { asked: revision }.into());
+                }
+                watcher.place = revision;
+            }
+        }
+        Ok(futures::stream::unfold(Some(watcher), |watcher| async move {
+            let mut watcher = watcher?;
+            match watcher.next().await {
+                Ok(message) => Some((Ok(message), Some(watcher))),
+                Err(error) => Some((Err(error), None)),
+            }
+        }))
+    }
+}
+
+struct Watcher {
+    cache: Arc<Cache>,
+    changed: Receiver<Revision>,
+    filter: Filter,
+    place: Revision,
+    pending: VecDeque<Message>,
+    shutdown: CancellationToken,
+}
+
+impl Watcher {
+    fn initial(&mut self) {
+        let (objects, revision) = self.cache.list(&self.filter.prefix, None);
+        self.place = revision;
+        let shown = objects.into_iter().filter(|(key, object)| self.filter.shows(key, object));
+        let events = shown.map(|(_, object)| (EventType::Added, object));
+        self.pending = messages(events, revision);
+        if let Some(last) = self.pending.back_mut() {
+            last.partial = false;
+            last.synced = true;
+        }
+    }
+
+    async fn next(&mut self) -> Result<Message, Error> {
+        loop {
+            if self.shutdown.is_cancelled() {
+                return Err(Error::ShuttingDown);
+            }
+            if let Some(message) = self.pending.pop_front() {
+                return Ok(message);
+            }
+            // Marked before the look, so that a change during it wakes us.
+            self.changed.mark_unchanged();
+            let (batches, now) = self.cache.since(self.place, REVISIONS).map_err(|_| Error::TooSlow)?;
+            if batches.is_empty() {
+                self.place = now;
+                tokio::select! {
+                    () = self.shutdown.cancelled() => return Err(Error::ShuttingDown),
+                    changed = self.changed.changed() => changed.map_err(|_| Error::ShuttingDown)?,
+                    () = tokio::time::sleep(BOOKMARK) => {
+                        return Ok(Message { revision: self.place, ..Default::default() });
+                    }
+                }
+                continue;
+            }
+            for batch in batches {
+                self.place = batch.revision;
+                let shown = batch.changes.iter().filter_map(|change| self.event(change));
+                let mut more = messages(shown, batch.revision);
+                // A revision that shows nothing here needs no message: the next one or a bookmark tells the place.
+                if more.iter().any(|message| !message.events.is_empty()) {
+                    self.pending.append(&mut more);
+                }
+            }
+        }
+    }
+
+    fn event(&self, change: &crate::cache::Change) -> Option<(EventType, Arc<Stored>)> {
+        let shows = |object: &&Arc<Stored>| self.filter.shows(&change.key, object);
+        match (change.before.as_ref().filter(shows), change.after.as_ref().filter(shows)) {
+            (None, Some(after)) => Some((EventType::Added, after.clone())),
+            (Some(_), Some(after)) => Some((EventType::Modified, after.clone())),
+            (Some(before), None) => Some((EventType::Deleted, before.clone())),
+            (None, None) => None,
+        }
+    }
+}
+
+/// The events of one revision, or of the initial state, cut into messages; all but the last are partial.
+fn messages(events: impl Iterator<Item = (EventType, Arc<Stored>)>, revision: Revision) -> VecDeque<Message> {
+    let mut messages = VecDeque::from([Message { revision, ..Default::default() }]);
+    let mut bytes = 0;
+    for (r#type, object) in events {
+        if bytes >= MESSAGE_BYTES {
+            bytes = 0;
+            messages.push_back(Message { revision, ..Default::default() });
+        }
+        bytes += object.sections.encode().len();
+        if let Some(message) = messages.back_mut() {
+            message.events.push((r#type, object));
+        }
+    }
+    let last = messages.len() - 1;
+    for message in messages.iter_mut().take(last) {
+        message.partial = true;
+    }
+    messages
+}
+
+/// Filters that are part of the contract and not built yet.
+pub(super) fn check_selector(label_selector: &str, cluster: &str) -> Result<(), Error> {
+    if !label_selector.is_empty() {
+        return Err(Error::invalid("label_selector", "is not supported yet; leave it out"));
+    }
+    if !cluster.is_empty() {
+        return Err(Error::invalid("cluster", "is not supported yet; leave it out"));
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The process: connect the store, fill the cache, serve.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use krake_runtime::admin::Admin;
+use krake_runtime::serve::{self, ServeOptions, Services};
+use krake_runtime::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::cache::Cache;
+use crate::config::{Config, StoreConfig};
+use crate::grpc::{self, Authentication};
+use crate::installation::Installation;
+use crate::registry::Registry;
+use crate::store::{EtcdOptions, EtcdStore, MemoryStore, Revision, Store};
+
+/// Pause before a store that does not answer is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the state service until shutdown is requested.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listener = serve::bind(config.listen, config.tls.is_some()).await?;
+    let admin_listener = serve::bind(config.admin, false).await?;
+    let store: Arc<dyn Store> = match config.store {
+        StoreConfig::Etcd { endpoints, prefix } => {
+            let options = EtcdOptions::new(endpoints, prefix);
+            Arc::new(EtcdStore::connect(options).await.context("cannot use the etcd configuration")?)
+        }
+        StoreConfig::Memory => {
+            tracing::warn!("everything is kept in memory and lost when this process ends");
+            Arc::new(MemoryStore::new())
+        }
+    };
+    let admin = Admin::new();
+    let ready = admin.readiness.condition("store");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(admin.serve(admin_listener, shutdown.clone()));
+    let options = ServeOptions { tls: config.tls, ..Default::default() };
+    let served =
+        serve(listener, store, config.authentication, options, move || ready.set(true), shutdown).await;
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("the admin listener failed")?.context("the admin listener failed")?;
+    }
+    served
+}
+
+/// Serves the API over `store` on `listener` until shutdown is requested. `ready` is called once reads and writes are
+/// answered.
+pub async fn serve(
+    listener: TcpListener,
+    store: Arc<dyn Store>,
+    authentication: Authentication,
+    options: ServeOptions,
+    ready: impl FnOnce() + Send,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let Some(installation) = identity(store.as_ref(), &shutdown).await else { return Ok(()) };
+    let cache = Arc::new(Cache::default());
+    let mut feeding = JoinSet::new();
+    feeding.spawn({
+        let (cache, store) = (cache.clone(), store.clone());
+        async move { cache.feed(store).await }
+    });
+    let filled = async {
+        while !cache.reach(Revision(1), RETRY).await {
+            tracing::info!("waiting for the store");
+        }
+    };
+    tokio::select! {
+        () = filled => {}
+        () = shutdown.requested() => return Ok(()),
+    }
+    let registry = Arc::new(Registry::new(store, cache, Arc::new(SystemTime::now)));
+    let routes = grpc::routes(registry, installation.clone(), authentication, shutdown.token());
+    let services = Services::new(routes, &[krake_proto::DESCRIPTORS])?;
+    tracing::info!(
+        address = %listener.local_addr()?,
+        installation = %installation.installation,
+        epoch = %installation.epoch,
+        "serving"
+    );
+    ready();
+    serve::serve(listener, services, options, shutdown).await?;
+    Ok(())
+}
+
+/// Waits for the store, as long as it takes; `None` if shutdown is requested first.
+async fn identity(store: &dyn Store, shutdown: &Shutdown) -> Option<Installation> {
+    loop {
+        match Installation::ensure(store).await {
+            Ok(installation) => return Some(installation),
+            Err(error) => tracing::warn!(%error, "waiting for the store"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = shutdown.requested() => return None,
+        }
+    }
+}

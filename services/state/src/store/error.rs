@@ -1,0 +1,58 @@
+//! Errors of the store, by what the caller can do.
+
+use super::Revision;
+
+/// Why a call to the store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached, is overloaded or did not answer in time: try again later.
+    /// A commit may have been applied or not.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// What was seen, for operators.
+        reason: String,
+    },
+    /// The state asked for is older than the history that is kept: start over from the present.
+    #[error("the revision asked for is compacted; the oldest one kept is {oldest}")]
+    Compacted {
+        /// The oldest revision that can still be listed or watched from.
+        oldest: Revision,
+    },
+    /// The revision asked for does not exist yet: it comes from another store, or from an epoch that a restore ended.
+    #[error("revision {asked} does not exist yet")]
+    Future {
+        /// The revision asked for.
+        asked: Revision,
+    },
+    /// The transaction exceeds a limit: make it smaller.
+    #[error("the transaction is too large: {reason}")]
+    TooLarge {
+        /// Which limit.
+        reason: String,
+    },
+    /// The call makes no sense and never will: a defect of the caller or of the configuration.
+    #[error("invalid call to the store: {reason}")]
+    Invalid {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Why a watch ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// Changes after the place that the watch had reached are forgotten: list again and watch from there.
+    #[error("the watch fell behind the history that is kept; the oldest revision kept is {oldest}")]
+    Compacted {
+        /// The oldest revision that can still be listed or watched from.
+        oldest: Revision,
+    },
+}

@@ -1,0 +1,215 @@
+//! The store on etcd (3.4 and later): one key space below a fixed prefix of an etcd cluster.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, KvClient, Txn as EtcdTxn, TxnOp,
+    WatchClient,
+};
+use futures::stream::BoxStream;
+
+use super::etcd_answer::{Refusal, Root, header_revision, refusal};
+use super::etcd_watch::EtcdWatch;
+use super::{
+    Batch, Conflict, Entry, Guard, Key, Listing, Op, Page, Revision, Store, StoreError, Txn, WatchError,
+};
+
+/// The longest key prefix: it is part of what [`Txn::size`] allows for each operation.
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// The largest answer accepted. A page that would be larger is asked for again with fewer entries; a fragment of a
+/// watch is about 2 MiB, or one change with its previous value.
+const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// Silence on a connection with open calls after which it is pinged, and the time that the answer may take.
+/// Together they stay below the default deadline of a call, so that the next call finds a new connection.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
+
+/// How to reach etcd and how long to wait for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdOptions {
+    /// The members' client URLs, `http://host:port`; at least one.
+    pub endpoints: Vec<String>,
+    /// Stands before every key in etcd and is not seen above the store; at most 64 bytes, may be empty.
+    pub prefix: String,
+    /// The time to make a connection.
+    pub connect_timeout: Duration,
+    /// The deadline of every call.
+    pub request_timeout: Duration,
+}
+
+impl EtcdOptions {
+    /// The default deadlines: 2 s to connect, 5 s for a call.
+    #[must_use]
+    pub fn new(endpoints: Vec<String>, prefix: impl Into<String>) -> Self {
+        Self {
+            endpoints,
+            prefix: prefix.into(),
+            connect_timeout: Duration::from_secs(2),
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A store on an etcd cluster that others may use too, each below a prefix of their own. Compaction is of the whole
+/// cluster.
+#[derive(Clone)]
+pub struct EtcdStore {
+    kv: KvClient,
+    /// On a connection of its own: a watch that is not read fills the flow-control window of its connection.
+    watch: WatchClient,
+    root: Root,
+    deadline: Duration,
+}
+
+impl EtcdStore {
+    /// Prepares the connections; they are made by the first call, so etcd may come up later.
+    /// Fails with [`StoreError::Invalid`] for options that cannot work.
+    pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
+        if options.prefix.len() > MAX_PREFIX_BYTES {
+            let reason = format!("the etcd key prefix is longer than {MAX_PREFIX_BYTES} bytes");
+            return Err(StoreError::Invalid { reason });
+        }
+        // No pings without open calls: etcd takes them for an attack and closes the connection.
+        let connect = ConnectOptions::new()
+            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
+            .with_keep_alive_while_idle(false)
+            .with_connect_timeout(options.connect_timeout)
+            .with_require_leader(true);
+        let client = async || {
+            let client = Client::connect(&options.endpoints, Some(connect.clone())).await;
+            client.map_err(|error| match refusal(&error) {
+                Refusal::Other(error) => error,
+                _ => StoreError::Invalid { reason: error.to_string() },
+            })
+        };
+        Ok(Self {
+            kv: client().await?.kv_client().max_decoding_message_size(MAX_ANSWER_BYTES),
+            watch: client().await?.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
+            root: Root::new(&options.prefix),
+            deadline: options.request_timeout,
+        })
+    }
+
+    /// Awaits a call, but not longer than its deadline.
+    async fn call<T>(&self, call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Refusal> {
+        match tokio::time::timeout(self.deadline, call).await {
+            Ok(answer) => answer.map_err(|error| refusal(&error)),
+            Err(_) => {
+                let reason = format!("etcd did not answer within {:?}", self.deadline);
+                Err(Refusal::Other(StoreError::Unavailable { reason }))
+            }
+        }
+    }
+
+    fn watch_range(&self, prefix: &Key, after: Revision) -> EtcdWatch {
+        EtcdWatch::new(self.watch.clone(), self.root.clone(), prefix, after, self.deadline)
+    }
+
+    /// The error of a call that named the revision `asked`, if any.
+    async fn error(&self, refusal: Refusal, asked: Revision) -> StoreError {
+        match refusal {
+            Refusal::Other(error) => error,
+            Refusal::Future => StoreError::Future { asked },
+            Refusal::AnswerTooLarge => {
+                StoreError::TooLarge { reason: format!("one entry exceeds {MAX_ANSWER_BYTES} bytes") }
+            }
+            // A refused read does not tell what is left; a watch from the beginning does.
+            Refusal::Compacted => match self.watch_range(&Key::from_static(""), Revision(0)).oldest().await {
+                Ok(oldest) => StoreError::Compacted { oldest },
+                Err(reason) => StoreError::Unavailable { reason },
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Store for EtcdStore {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        let options = GetOptions::new().with_count_only();
+        let key = self.root.outer(&Key::from_static("\0"));
+        match self.call(self.kv.clone().get(key, Some(options))).await {
+            Ok(answer) => header_revision(answer.0.header.as_ref()),
+            Err(refusal) => Err(self.error(refusal, Revision(0)).await),
+        }
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        key.check()?;
+        match self.call(self.kv.clone().get(self.root.outer(key), None)).await {
+            Ok(answer) => Ok(self.root.first(answer.0)),
+            Err(refusal) => Err(self.error(refusal, Revision(0)).await),
+        }
+    }
+
+    async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        page.check()?;
+        let (mut start, end) = self.root.range(prefix);
+        if let Some(after) = page.after.filter(|after| after >= prefix) {
+            start = self.root.outer(&after);
+            start.push(0);
+        }
+        let at = page.at.unwrap_or_default();
+        let mut limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+        loop {
+            let options = GetOptions::new().with_range(end.clone()).with_revision(at.0).with_limit(limit);
+            match self.call(self.kv.clone().get(start.clone(), Some(options))).await {
+                Ok(answer) => {
+                    let revision = page.at.map_or_else(|| header_revision(answer.0.header.as_ref()), Ok)?;
+                    let entries = answer.0.kvs.into_iter().map(|pair| self.root.entry(pair)).collect();
+                    return Ok(Listing { entries, revision, more: answer.0.more });
+                }
+                Err(Refusal::AnswerTooLarge) if limit > 1 => limit = (limit / 2).min(1024),
+                Err(refusal) => return Err(self.error(refusal, at).await),
+            }
+        }
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
+        txn.check()?;
+        let compares: Vec<Compare> = txn.guards.iter().map(|guard| self.compare(guard)).collect();
+        let reads: Vec<TxnOp> =
+            txn.guards.iter().map(|guard| TxnOp::get(self.root.outer(guard.key()), None)).collect();
+        let ops: Vec<TxnOp> = txn.ops.into_iter().map(|op| self.op(op)).collect();
+        let request = EtcdTxn::new().when(compares).and_then(ops).or_else(reads);
+        match self.call(self.kv.clone().txn(request)).await {
+            Ok(answer) if answer.0.succeeded => header_revision(answer.0.header.as_ref()).map(Ok),
+            Ok(answer) => self.root.conflict(txn.guards, answer.0).map(Err),
+            Err(refusal) => Err(self.error(refusal, Revision(0)).await),
+        }
+    }
+
+    fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.watch_range(prefix, after).into_stream()
+    }
+
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        if to < Revision(1) {
+            return Ok(());
+        }
+        match self.call(self.kv.clone().compact(to.0, None)).await {
+            Ok(_) | Err(Refusal::Compacted) => Ok(()),
+            Err(refusal) => Err(self.error(refusal, to).await),
+        }
+    }
+}
+
+impl EtcdStore {
+    fn compare(&self, guard: &Guard) -> Compare {
+        let key = self.root.outer(guard.key());
+        match guard {
+            Guard::Absent(_) => Compare::create_revision(key, CompareOp::Equal, 0),
+            Guard::Exists(_) => Compare::create_revision(key, CompareOp::Greater, 0),
+            Guard::At(_, revision) => Compare::mod_revision(key, CompareOp::Equal, revision.0),
+            Guard::CreatedAt(_, revision) => Compare::create_revision(key, CompareOp::Equal, revision.0),
+        }
+    }
+
+    fn op(&self, op: Op) -> TxnOp {
+        match op {
+            Op::Put(key, value) => TxnOp::put(self.root.outer(&key), value, None),
+            Op::Delete(key) => TxnOp::delete(self.root.outer(&key), None),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A watch on etcd that outlives its connections and speaks in whole revisions.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use etcd_client::{WatchClient, WatchOptions, WatchResponse, WatchStream};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::etcd_answer::{Regroup, Root};
+use super::{Batch, Change, Key, Revision, WatchError};
+
+/// Silence after which etcd is asked to say something. It must be shorter than the ping interval of the connection:
+/// etcd closes connections that are pinged more than once in 5 s while it has nothing to send.
+const HEARTBEAT: Duration = Duration::from_millis(1500);
+
+/// The first and the longest wait before a lost watch is opened again; it doubles in between.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Why one etcd watch ended.
+enum Ended {
+    /// The connection or the server failed: to be opened again.
+    Lost(String),
+    /// The history is compacted up to here.
+    Compacted(Revision),
+}
+
+/// The place that a watch has reached, and its etcd watch while there is one.
+pub(super) struct EtcdWatch {
+    client: WatchClient,
+    root: Root,
+    /// First key and end of the range in etcd.
+    range: (Vec<u8>, Vec<u8>),
+    /// The time to open an etcd watch.
+    deadline: Duration,
+    /// Everything up to here is in `ready` or was taken from it.
+    seen: Revision,
+    ready: VecDeque<Batch>,
+    regroup: Regroup,
+    /// Both halves: some servers end a watch whose sending half is dropped.
+    stream: Option<WatchStream>,
+    /// Losses since etcd last sent something.
+    losses: u32,
+}
+
+impl EtcdWatch {
+    pub(super) fn new(
+        client: WatchClient,
+        root: Root,
+        prefix: &Key,
+        after: Revision,
+        deadline: Duration,
+    ) -> Self {
+        let range = root.range(prefix);
+        let (ready, regroup) = (VecDeque::new(), Regroup::default());
+        Self { client, root, range, deadline, seen: after, ready, regroup, stream: None, losses: 0 }
+    }
+
+    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Batch, WatchError>> {
+        stream::unfold(Some(self), |watch| async {
+            let mut watch = watch?;
+            let item = watch.next().await;
+            let rest = item.is_ok().then_some(watch);
+            Some((item, rest))
+        })
+        .boxed()
+    }
+
+    /// The revision up to which the history is compacted, told by the refusal of this watch. Used by reads, whose
+    /// refusal does not tell it.
+    pub(super) async fn oldest(mut self) -> Result<Revision, String> {
+        let deadline = self.deadline;
+        let refused = async move {
+            loop {
+                match self.receive().await {
+                    Ok(_) => {}
+                    Err(Ended::Compacted(oldest)) => return Ok(oldest),
+                    Err(Ended::Lost(reason)) => return Err(reason),
+                }
+            }
+        };
+        let late = |_| Err(format!("etcd did not tell within {deadline:?} how far it is compacted"));
+        timeout(deadline, refused).await.unwrap_or_else(late)
+    }
+
+    async fn next(&mut self) -> Result<Batch, WatchError> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(batch);
+            }
+            let ended = match self.receive().await {
+                Ok(answer) => self.take(answer).err(),
+                Err(ended) => Some(ended),
+            };
+            match ended {
+                None => {}
+                Some(Ended::Compacted(oldest)) => return Err(WatchError::Compacted { oldest }),
+                Some(Ended::Lost(reason)) => self.lost(&reason).await,
+            }
+        }
+    }
+
+    /// The next answer, from a newly opened etcd watch if there is none.
+    async fn receive(&mut self) -> Result<WatchResponse, Ended> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            closed => closed.insert(open(&mut self.client, &self.range, self.seen, self.deadline).await?),
+        };
+        let answer = loop {
+            match timeout(HEARTBEAT, stream.message()).await {
+                Ok(Ok(Some(answer))) => break answer,
+                Ok(Ok(None)) => return Err(Ended::Lost("etcd ended the watch".to_owned())),
+                Ok(Err(error)) => return Err(Ended::Lost(error.to_string())),
+                // A full queue of requests means that earlier ones are not sent either; the pings of the
+                // connection find out whether that is for good.
+                Err(_) => drop(timeout(HEARTBEAT, stream.request_progress()).await),
+            }
+        };
+        if answer.canceled() {
+            return Err(match answer.compact_revision() {
+                0 => Ended::Lost(format!("etcd canceled the watch: {}", answer.cancel_reason())),
+                oldest => Ended::Compacted(Revision(oldest)),
+            });
+        }
+        Ok(answer)
+    }
+
+    /// Makes batches of an answer. Answers without events (created, progress) only show that etcd is alive; their
+    /// revision proves nothing, since old versions of etcd send it ahead of pending events.
+    fn take(&mut self, answer: WatchResponse) -> Result<(), Ended> {
+        if !answer.created() && self.losses > 0 {
+            info!(revision = %self.seen, losses = self.losses, "the etcd watch is back");
+            self.losses = 0;
+        }
+        let continued = answer.0.fragment;
+        let seen = self.seen;
+        let new = |modified: Option<i64>| modified.is_some_and(|modified| Revision(modified) > seen);
+        let changes: Option<Vec<(Revision, Change)>> = answer
+            .0
+            .events
+            .into_iter()
+            .filter(|event| new(event.kv.as_ref().map(|pair| pair.mod_revision)))
+            .map(|event| self.root.change(event))
+            .collect();
+        // Opening it again makes etcd say how far the history is compacted.
+        let changes = changes
+            .ok_or_else(|| Ended::Lost("a previous value was compacted before it was sent".to_owned()))?;
+        let batches = self.regroup.push(changes, continued);
+        if let Some(last) = batches.last() {
+            self.seen = last.revision;
+        }
+        self.ready.extend(batches);
+        Ok(())
+    }
+
+    /// Forgets the etcd watch with what it had sent of an unfinished revision, and waits a little.
+    async fn lost(&mut self, reason: &str) {
+        self.stream = None;
+        self.regroup = Regroup::default();
+        self.losses = self.losses.saturating_add(1);
+        let wait = (BACKOFF.0 * 2_u32.saturating_pow((self.losses - 1).min(10))).min(BACKOFF.1);
+        if self.losses == 1 {
+            warn!(reason, revision = %self.seen, "lost the etcd watch, opening it again");
+        } else {
+            debug!(reason, losses = self.losses, ?wait, "cannot open the etcd watch");
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Opens an etcd watch for what comes after `seen`.
+///
+/// It starts at `seen` itself, whose events are skipped: etcd accepts a start at the revision to which it is compacted,
+/// although the deletions of that revision are forgotten, and so only this makes it refuse a start just after a
+/// forgotten revision. 0 would mean "now".
+async fn open(
+    client: &mut WatchClient,
+    range: &(Vec<u8>, Vec<u8>),
+    seen: Revision,
+    deadline: Duration,
+) -> Result<WatchStream, Ended> {
+    let options = WatchOptions::new()
+        .with_range(range.1.clone())
+        .with_start_revision(seen.0.max(1))
+        .with_prev_key()
+        .with_fragment();
+    match timeout(deadline, client.watch(range.0.clone(), Some(options))).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(Ended::Lost(error.to_string())),
+        Err(_) => Err(Ended::Lost(format!("etcd did not open the watch within {deadline:?}"))),
+    }
+}

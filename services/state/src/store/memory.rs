@@ -1,0 +1,240 @@
+//! The store in memory: the reference that the other backends are compared with, and the store of simulations.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::watch;
+
+use super::{
+    Batch, Change, ChangeKind, Conflict, Entry, Key, Listing, Op, Page, Revision, Store, StoreError, Txn,
+    WatchError,
+};
+
+/// A store that lives as long as the process.
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    history: Mutex<History>,
+    /// Wakes the watches; they read the history themselves, so a slow one loses nothing.
+    newest: watch::Sender<Revision>,
+}
+
+struct History {
+    revision: Revision,
+    compacted: Revision,
+    /// What each key held from which revision on, oldest first; `None` is a deletion.
+    versions: BTreeMap<Key, Vec<(Revision, Option<Entry>)>>,
+    /// The batches after `compacted`, oldest first.
+    log: VecDeque<Batch>,
+}
+
+impl MemoryStore {
+    /// An empty store. Its revision is 1, as that of an empty etcd.
+    #[must_use]
+    pub fn new() -> Self {
+        let revision = Revision(1);
+        let history =
+            History { revision, compacted: Revision(0), versions: BTreeMap::new(), log: VecDeque::new() };
+        let shared = Shared { history: Mutex::new(history), newest: watch::Sender::new(revision) };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.shared.history().revision)
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        key.check()?;
+        Ok(self.shared.history().current(key).cloned())
+    }
+
+    async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        page.check()?;
+        self.shared.history().list(prefix, &page)
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
+        txn.check()?;
+        let answer = self.shared.history().commit(&txn);
+        if let Ok(revision) = answer {
+            // Commits may end in another order than they were made in; the watches need the newest one.
+            self.shared
+                .newest
+                .send_if_modified(|newest| std::mem::replace(newest, revision.max(*newest)) < revision);
+        }
+        Ok(answer)
+    }
+
+    fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        let cursor = Cursor {
+            newest: self.shared.newest.subscribe(),
+            shared: Arc::clone(&self.shared),
+            prefix: prefix.clone(),
+            seen: after.max(Revision(0)),
+        };
+        stream::unfold(Some(cursor), |cursor| async {
+            let mut cursor = cursor?;
+            let item = cursor.next().await;
+            let rest = item.is_ok().then_some(cursor);
+            Some((item, rest))
+        })
+        .boxed()
+    }
+
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        self.shared.history().compact(to)
+    }
+}
+
+impl Shared {
+    fn history(&self) -> MutexGuard<'_, History> {
+        // Nothing below panics half way through a change, so a poisoned lock still guards a whole history.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place that one watch has reached in the history.
+struct Cursor {
+    shared: Arc<Shared>,
+    newest: watch::Receiver<Revision>,
+    prefix: Key,
+    seen: Revision,
+}
+
+impl Cursor {
+    async fn next(&mut self) -> Result<Batch, WatchError> {
+        loop {
+            self.newest.mark_unchanged();
+            if let Some(batch) = self.advance()? {
+                return Ok(batch);
+            }
+            // The sender lives in `shared`, which this cursor holds, so waiting cannot fail.
+            let _ = self.newest.changed().await;
+        }
+    }
+
+    /// Moves to the next batch that has a change below the prefix, or to the end of the history.
+    fn advance(&mut self) -> Result<Option<Batch>, WatchError> {
+        let history = self.shared.history();
+        if self.seen < history.compacted {
+            return Err(WatchError::Compacted { oldest: history.compacted });
+        }
+        let first = history.log.partition_point(|batch| batch.revision <= self.seen);
+        for batch in history.log.range(first..) {
+            self.seen = batch.revision;
+            let changes: Vec<Change> =
+                batch.changes.iter().filter(|change| change.key.starts_with(&self.prefix)).cloned().collect();
+            if !changes.is_empty() {
+                return Ok(Some(Batch { revision: batch.revision, changes }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl History {
+    fn current(&self, key: &Key) -> Option<&Entry> {
+        self.versions.get(key)?.last()?.1.as_ref()
+    }
+
+    fn list(&self, prefix: &Key, page: &Page) -> Result<Listing, StoreError> {
+        let at = page.at.unwrap_or(self.revision);
+        if at < self.compacted {
+            return Err(StoreError::Compacted { oldest: self.compacted });
+        }
+        if at > self.revision {
+            return Err(StoreError::Future { asked: at });
+        }
+        let start = match &page.after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut found = self
+            .versions
+            .range::<Key, _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter_map(|(_, versions)| versions.iter().rev().find(|(since, _)| *since <= at)?.1.as_ref());
+        let entries = found.by_ref().take(page.limit).cloned().collect();
+        let more = found.next().is_some();
+        Ok(Listing { entries, revision: at, more })
+    }
+
+    fn commit(&mut self, txn: &Txn) -> Result<Revision, Conflict> {
+        for guard in &txn.guards {
+            let current = self.current(guard.key());
+            if !guard.holds(current) {
+                let conflict =
+                    Conflict { key: guard.key().clone(), current: current.cloned(), revision: self.revision };
+                return Err(conflict);
+            }
+        }
+        let revision = Revision(self.revision.0 + 1);
+        let changes: Vec<Change> = txn.ops.iter().filter_map(|op| self.change(op, revision)).collect();
+        if changes.is_empty() {
+            return Ok(self.revision);
+        }
+        for change in &changes {
+            let entry = match &change.kind {
+                ChangeKind::Put(entry) => Some(entry.clone()),
+                ChangeKind::Delete => None,
+            };
+            self.versions.entry(change.key.clone()).or_default().push((revision, entry));
+        }
+        self.log.push_back(Batch { revision, changes });
+        self.revision = revision;
+        Ok(revision)
+    }
+
+    /// What `op` changes if it is applied at `revision`; nothing if it deletes an absent key.
+    fn change(&self, op: &Op, revision: Revision) -> Option<Change> {
+        let previous = self.current(op.key()).cloned();
+        let kind = match op {
+            Op::Put(key, value) => {
+                let created = previous.as_ref().map_or(revision, |entry| entry.created);
+                ChangeKind::Put(Entry { key: key.clone(), value: value.clone(), created, modified: revision })
+            }
+            Op::Delete(_) if previous.is_none() => return None,
+            Op::Delete(_) => ChangeKind::Delete,
+        };
+        Some(Change { key: op.key().clone(), kind, previous })
+    }
+
+    fn compact(&mut self, to: Revision) -> Result<(), StoreError> {
+        if to > self.revision {
+            return Err(StoreError::Future { asked: to });
+        }
+        // Before 2, the revision of the first commit, there is nothing to forget.
+        if to <= self.compacted || to < Revision(2) {
+            return Ok(());
+        }
+        self.compacted = to;
+        let forgotten = self.log.partition_point(|batch| batch.revision <= to);
+        self.log.drain(..forgotten);
+        self.versions.retain(|_, versions| {
+            // Keeps what the key holds at `to`, unless that is nothing.
+            let later = versions.partition_point(|(since, _)| *since <= to);
+            let keep = match later.checked_sub(1) {
+                Some(last) if versions[last].1.is_some() => last,
+                _ => later,
+            };
+            versions.drain(..keep);
+            !versions.is_empty()
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! The store: one totally ordered, revisioned key space behind the [`Store`] trait, with its backends.
+
+mod error;
+mod etcd;
+mod etcd_answer;
+mod etcd_watch;
+mod keyspace;
+mod memory;
+mod txn;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+pub use error::{StoreError, WatchError};
+pub use etcd::{EtcdOptions, EtcdStore};
+pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
+pub use memory::MemoryStore;
+pub use txn::{Conflict, Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
+
+/// A totally ordered, revisioned key space, shared by any number of writers.
+///
+/// All backends keep the same laws; `tests/store.rs` states them and runs them against each.
+/// Every call ends within the backend's deadline. Leadership (`campaign`: a key bound to a lease, whose
+/// creation revision is the fence that [`Guard::CreatedAt`] checks) will be a method of this trait too.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The revision of the newest commit that had ended when this was called, or of a newer one (linearizable).
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// The present entry of `key`, or `None` where there is none (linearizable).
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError>;
+
+    /// One page of the entries whose key starts with `prefix`, in the byte order of their keys.
+    ///
+    /// The first page (`at` unset) is read at the present revision and tells it; later pages pass it on and see
+    /// the same state. An empty prefix means every key. Fails with [`StoreError::Compacted`] when that state is
+    /// gone and with [`StoreError::Future`] when it does not exist yet.
+    async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError>;
+
+    /// Applies all operations at one new revision if all guards hold, and none otherwise.
+    ///
+    /// Answers that revision, or the first guard that failed together with what its key holds. A transaction that
+    /// changes nothing (it only deletes absent keys) answers the present revision and makes no new one.
+    /// After [`StoreError::Unavailable`] the outcome is unknown: a guarded transaction may be sent again, and
+    /// fails with a conflict if the first attempt was applied.
+    async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError>;
+
+    /// All changes to keys that start with `prefix`, from the first revision after `after` on: every revision
+    /// once, whole and in order, as long as the caller takes them.
+    ///
+    /// It survives the loss of the connection by itself and ends only with [`WatchError::Compacted`], when `after`
+    /// or the place that it had reached is older than the oldest revision kept. A revision that does not exist yet
+    /// is waited for. Revisions without a change below `prefix` are left out.
+    fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>>;
+
+    /// Forgets the history before `to`: afterwards lists at, and watches after, `to` or later still work, older
+    /// ones fail with `Compacted`. Does nothing if that much is forgotten already; fails with
+    /// [`StoreError::Future`] if `to` does not exist yet.
+    async fn compact(&self, to: Revision) -> Result<(), StoreError>;
+}

@@ -1,0 +1,9 @@
+//! The laws of the state service: of its stores, of its API, and of placements.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helping functions too")]
+
+mod api;
+mod placement;
+mod store;
+mod store_matrix;
+mod support;

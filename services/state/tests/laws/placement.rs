@@ -1,0 +1,228 @@
+//! Laws of bindings and copies: what the scheduler and the adapters may write, and what follows from it.
+
+use crate::support::memory;
+use crate::support::server::{Server, application, cluster};
+use krake_client::{Client, DeleteOptions};
+use krake_proto::Resource;
+use krake_proto::error::{ErrorReason, reason};
+use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES, KUBERNETES_RESOURCES};
+use krake_proto::krake::kubernetes::v1::{
+    Application, ApplicationState, BindApplicationRequest, Binding, Cluster, Copy, Phase, ReportCopyRequest,
+};
+use krake_proto::krake::meta::v1::{OnDelete, RemoveFinalizerRequest, ResourceRef};
+use tonic::Status;
+
+fn reference(cluster: &Cluster) -> ResourceRef {
+    Cluster::KIND.reference(cluster.metadata.as_ref().unwrap())
+}
+
+async fn bind(
+    client: &Client,
+    to: &[&Cluster],
+    generation: i64,
+    replaces: &[&Cluster],
+) -> Result<Application, Status> {
+    let uid = |cluster: &&Cluster| reference(cluster).uid;
+    let request = BindApplicationRequest {
+        namespace: "demo".into(),
+        name: "a".into(),
+        bindings: to.iter().map(|c| Binding { cluster: Some(reference(c)), ..Default::default() }).collect(),
+        generation,
+        replaces: replaces.iter().map(uid).collect(),
+        ..Default::default()
+    };
+    Ok(client.applications().bind_application(request).await?.into_inner())
+}
+
+async fn report(
+    client: &Client,
+    uid: &str,
+    cluster: &Cluster,
+    phase: Phase,
+    version: i64,
+) -> Result<Application, Status> {
+    let copy = Copy {
+        cluster: Some(reference(cluster)),
+        phase: phase.into(),
+        observed_generation: 1,
+        ..Default::default()
+    };
+    let request = ReportCopyRequest {
+        namespace: "demo".into(),
+        name: "a".into(),
+        uid: uid.into(),
+        copy: Some(copy),
+        expected_version: version,
+        forget: false,
+    };
+    Ok(client.applications().report_copy(request).await?.into_inner())
+}
+
+async fn forget(client: &Client, uid: &str, cluster: &Cluster, version: i64) -> Result<Application, Status> {
+    let copy = Copy { cluster: Some(reference(cluster)), ..Default::default() };
+    let request = ReportCopyRequest {
+        namespace: "demo".into(),
+        name: "a".into(),
+        uid: uid.into(),
+        copy: Some(copy),
+        expected_version: version,
+        forget: true,
+    };
+    Ok(client.applications().report_copy(request).await?.into_inner())
+}
+
+fn why<T: std::fmt::Debug>(result: Result<T, Status>) -> Option<ErrorReason> {
+    reason(&result.unwrap_err())
+}
+
+struct World {
+    server: Server,
+    uid: String,
+    one: Cluster,
+    two: Cluster,
+}
+
+async fn world() -> World {
+    let server = Server::start(memory()).await;
+    let uid = server.client.api().create(&application("a")).await.unwrap().metadata.unwrap().uid;
+    let one = server.client.api().create(&cluster("one")).await.unwrap();
+    let two = server.client.api().create(&cluster("two")).await.unwrap();
+    World { server, uid, one, two }
+}
+
+#[tokio::test]
+async fn a_binding_is_a_compare_and_set_of_the_whole_set() {
+    let World { server, one, two, .. } = world().await;
+    let client = &server.client;
+    let bound = bind(client, &[&one], 1, &[]).await.unwrap();
+    let status = bound.status.as_ref().unwrap();
+    assert_eq!(status.state(), ApplicationState::Creating);
+    assert_eq!(status.scheduled_to.as_ref().unwrap().name, "one");
+    assert_eq!((status.scheduled_generation, status.history.len()), (1, 1));
+    let owner = &bound.metadata.as_ref().unwrap().owners[0];
+    assert_eq!((owner.name.as_str(), owner.on_delete()), ("one", OnDelete::Release));
+
+    assert_eq!(bind(client, &[&one], 1, &[]).await.unwrap(), bound, "binding again changes nothing");
+    assert_eq!(why(bind(client, &[&two], 2, &[]).await), Some(ErrorReason::Conflict), "another generation");
+    assert_eq!(
+        why(bind(client, &[&two], 1, &[&two]).await),
+        Some(ErrorReason::Conflict),
+        "not what is replaced"
+    );
+    let moved = bind(client, &[&two], 1, &[&one]).await.unwrap();
+    let status = moved.status.unwrap();
+    assert_eq!(status.bindings.len(), 1);
+    assert_eq!(status.history[0].from.as_ref().unwrap().name, "one");
+    assert_eq!(
+        why(bind(client, &[], 1, &[&two]).await),
+        Some(ErrorReason::InvalidField),
+        "nothing is unbound"
+    );
+}
+
+#[tokio::test]
+async fn clusters_that_are_unknown_or_deleted_or_foreign_are_not_bound() {
+    let World { server, one, two, .. } = world().await;
+    let client = &server.client;
+    client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+    assert_eq!(why(bind(client, &[&one], 1, &[]).await), Some(ErrorReason::BeingDeleted));
+    let mut replaced = two.clone();
+    replaced.metadata.as_mut().unwrap().uid = "another".into();
+    assert_eq!(why(bind(client, &[&replaced], 1, &[]).await), Some(ErrorReason::InvalidField));
+    let mut foreign = cluster("far");
+    foreign.metadata.as_mut().unwrap().namespace = "other".into();
+    let foreign = client.api().create(&foreign).await.unwrap();
+    assert_eq!(why(bind(client, &[&foreign], 1, &[]).await), Some(ErrorReason::InvalidField));
+    let mut open = cluster("open");
+    open.metadata.as_mut().unwrap().namespace = "other".into();
+    open.spec.as_mut().unwrap().allowed_namespaces.push("demo".into());
+    let open = client.api().create(&open).await.unwrap();
+    assert!(bind(client, &[&open], 1, &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_copy_begins_as_an_intent_and_holds_application_and_cluster() {
+    let World { server, uid, one, two } = world().await;
+    let client = &server.client;
+    assert_eq!(
+        why(report(client, &uid, &one, Phase::Intended, 0).await),
+        Some(ErrorReason::Conflict),
+        "not bound"
+    );
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    assert_eq!(why(report(client, &uid, &one, Phase::Applying, 0).await), Some(ErrorReason::InvalidField));
+    assert_eq!(why(report(client, "other", &one, Phase::Intended, 0).await), Some(ErrorReason::Conflict));
+    let intended = report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    assert_eq!(intended.metadata.as_ref().unwrap().finalizers, [KUBERNETES_RESOURCES]);
+    let held = client.api::<Cluster>().get("demo", "one").await.unwrap();
+    assert_eq!(held.metadata.unwrap().finalizers, [CLUSTER_COPIES]);
+    assert_eq!(
+        why(report(client, &uid, &one, Phase::Running, 0).await),
+        Some(ErrorReason::Conflict),
+        "stale"
+    );
+    let running = report(client, &uid, &one, Phase::Running, 1).await.unwrap();
+    let status = running.status.unwrap();
+    assert_eq!((status.state(), status.copies[0].version), (ApplicationState::Running, 2));
+    assert_eq!(status.running_on.unwrap().name, "one");
+
+    bind(client, &[&two], 1, &[&one]).await.unwrap();
+    let both = report(client, &uid, &two, Phase::Intended, 0).await.unwrap();
+    assert_eq!(both.status.as_ref().unwrap().state(), ApplicationState::Migrating);
+    assert_eq!(both.metadata.unwrap().owners.len(), 2);
+    report(client, &uid, &two, Phase::Running, 1).await.unwrap();
+    let moved = forget(client, &uid, &one, 2).await.unwrap();
+    assert_eq!(moved.status.unwrap().state(), ApplicationState::Running);
+    let metadata = moved.metadata.unwrap();
+    assert_eq!((metadata.owners.len(), metadata.finalizers), (1, vec![KUBERNETES_RESOURCES.to_owned()]));
+}
+
+#[tokio::test]
+async fn the_last_copy_lets_a_deleted_application_go() {
+    let World { server, uid, one, .. } = world().await;
+    let client = &server.client;
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    let deleted = client.api::<Application>().delete("demo", "a", &DeleteOptions::default()).await.unwrap();
+    assert_eq!(deleted.metadata.unwrap().finalizers, [KUBERNETES_RESOURCES, CASCADE_DELETION]);
+    assert_eq!(deleted.status.unwrap().state(), ApplicationState::Deleting);
+    assert_eq!(why(bind(client, &[&one], 1, &[]).await), Some(ErrorReason::BeingDeleted));
+    let remove = RemoveFinalizerRequest {
+        api: "kubernetes".into(),
+        kind: "Application".into(),
+        namespace: "demo".into(),
+        name: "a".into(),
+        uid: uid.clone(),
+        finalizer: CASCADE_DELETION.into(),
+    };
+    client.objects().remove_finalizer(remove).await.unwrap();
+    report(client, &uid, &one, Phase::Removing, 1).await.unwrap();
+    forget(client, &uid, &one, 2).await.unwrap();
+    assert!(client.api::<Application>().get("demo", "a").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn a_deleted_cluster_takes_no_copies_and_waits_for_the_last() {
+    let World { server, uid, one, two } = world().await;
+    let client = &server.client;
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+    let remove = || RemoveFinalizerRequest {
+        api: "kubernetes".into(),
+        kind: "Cluster".into(),
+        namespace: "demo".into(),
+        name: "one".into(),
+        uid: String::new(),
+        finalizer: CLUSTER_COPIES.into(),
+    };
+    let held = client.objects().remove_finalizer(remove()).await;
+    assert_eq!(why(held), Some(ErrorReason::FinalizersInUse));
+    let unbound = bind(client, &[], 1, &[&one]).await.unwrap();
+    assert_eq!(unbound.status.unwrap().state(), ApplicationState::Pending);
+    bind(client, &[&two], 1, &[]).await.unwrap();
+    client.api::<Cluster>().delete("demo", "two", &DeleteOptions::default()).await.unwrap();
+    assert_eq!(why(report(client, &uid, &two, Phase::Intended, 0).await), Some(ErrorReason::BeingDeleted));
+    forget(client, &uid, &one, 1).await.unwrap();
+    client.objects().remove_finalizer(remove()).await.unwrap();
+}

@@ -1,0 +1,52 @@
+//! The laws of the store, each run against every backend.
+
+use crate::support::{Etcd, have_etcd};
+
+/// One test for each law and backend. `alone` laws disturb the whole store and get one of their own.
+macro_rules! laws {
+    (shared: $($law:ident),* ; alone: $($alone:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $law() { crate::store::$law(crate::support::memory()).await })*
+            $(#[tokio::test] async fn $alone() { crate::store::$alone(crate::support::memory()).await })*
+        }
+        mod etcd {
+            $(#[tokio::test] async fn $law() {
+                if super::have_etcd() {
+                    crate::store::$law(crate::support::shared_etcd().await).await
+                }
+            })*
+            $(#[tokio::test] async fn $alone() {
+                if super::have_etcd() {
+                    let server = super::Etcd::start().await;
+                    crate::store::$alone(server.store("/alone/").await).await
+                }
+            })*
+        }
+    };
+}
+
+laws! {
+    shared:
+        revisions_rise_strictly_and_are_those_of_the_entries,
+        a_refused_create_tells_what_is_there,
+        a_stale_update_conflicts,
+        guards_on_existence_and_creation_hold,
+        a_transaction_happens_whole_or_not_at_all,
+        malformed_transactions_are_refused,
+        a_recreated_key_is_a_new_one,
+        deleting_nothing_makes_no_revision,
+        lists_are_ordered_and_end_at_the_prefix,
+        pages_show_one_revision,
+        a_list_in_the_future_fails,
+        a_watch_tells_exactly_the_later_batches,
+        a_watch_waits_for_what_comes,
+        a_watch_resumes_without_gap_or_duplicate,
+        a_watch_ahead_of_the_store_waits,
+        one_writer_wins_each_version,
+        values_from_empty_to_large_are_kept,
+        transactions_up_to_the_limits_pass,
+        a_large_revision_arrives_whole,
+        a_slow_watch_loses_nothing;
+    alone:
+        compaction_ends_old_reads_and_old_watches_alike,
+}

@@ -1,0 +1,187 @@
+//! Stores for the conformance suite: in memory, and on real etcd processes that end with the tests.
+
+pub(crate) mod server;
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use krake_state::store::{EtcdOptions, EtcdStore, MemoryStore, Store};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+
+/// The longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A store in memory.
+pub(crate) fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+/// Whether there is an etcd to run. If not, says so, or fails where `KRAKE_REQUIRE_REAL` asks for it.
+pub(crate) fn have_etcd() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join("etcd").is_file());
+    if !found {
+        assert!(
+            std::env::var_os("KRAKE_REQUIRE_REAL").is_none(),
+            "KRAKE_REQUIRE_REAL is set but there is no etcd on PATH"
+        );
+        eprintln!("skipped: there is no etcd on PATH");
+    }
+    found
+}
+
+/// A store on the etcd that all tests of this process share, below a prefix of its own.
+pub(crate) async fn shared_etcd() -> Arc<dyn Store> {
+    static SERVER: OnceCell<Etcd> = OnceCell::const_new();
+    static PREFIXES: AtomicU32 = AtomicU32::new(0);
+    let start = async || {
+        let etcd = Etcd::start().await;
+        remove_at_exit(etcd.data.path());
+        etcd
+    };
+    let server = SERVER.get_or_init(start).await;
+    server.store(&format!("/t{}/", PREFIXES.fetch_add(1, Ordering::Relaxed))).await
+}
+
+/// An etcd process with its own data. Dropping it kills it; so does the end of the test process.
+pub(crate) struct Etcd {
+    child: Child,
+    data: TempDir,
+    ports: [u16; 2],
+}
+
+impl Etcd {
+    /// Starts an etcd on free ports and waits until it answers.
+    pub(crate) async fn start() -> Self {
+        for _ in 0..5 {
+            let data = TempDir::new().unwrap();
+            let ports = free_ports();
+            let mut etcd = Self { child: spawn(data.path().to_owned(), ports), data, ports };
+            if etcd.ready().await {
+                return etcd;
+            }
+        }
+        panic!("etcd does not start");
+    }
+
+    /// A store on this etcd below a prefix.
+    pub(crate) async fn store(&self, prefix: &str) -> Arc<dyn Store> {
+        let endpoint = format!("http://127.0.0.1:{}", self.ports[0]);
+        Arc::new(EtcdStore::connect(EtcdOptions::new(vec![endpoint], prefix)).await.unwrap())
+    }
+
+    /// Stops the process in its tracks: connections stay open but nothing answers.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+        // The signal is sent before every thread has taken notice, and a thread that runs on still answers.
+        while !self.is_stopped() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether all threads of the process are stopped, by `/proc/<pid>/task/<tid>/stat`.
+    fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks.flatten().all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        })
+    }
+
+    /// Lets a frozen process go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Kills the process without warning.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts a killed process again on its old data and ports.
+    pub(crate) async fn restart(&mut self) {
+        self.child = spawn(self.data.path().to_owned(), self.ports);
+        assert!(self.ready().await, "etcd does not start again");
+    }
+
+    /// Waits until the process answers; false if it ended instead.
+    async fn ready(&mut self) -> bool {
+        let store = self.store("").await;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if store.revision().await.is_ok() {
+                return true;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("etcd does not answer; its log: {:?}", std::fs::read_to_string(self.data.path().join("log")));
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Has a folder that a static owns removed when this process ends and so closes its end of the pipe.
+fn remove_at_exit(folder: &Path) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "cat; rm -rf \"$0\""]).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null());
+    std::mem::forget(shell.spawn().unwrap());
+}
+
+/// Two free ports below the range that the system takes outgoing ports from, so that nobody takes the port of an etcd
+/// while it is restarted.
+fn free_ports() -> [u16; 2] {
+    let mut free = std::iter::repeat_with(|| rand::random_range(20_000..30_000))
+        .filter(|port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let client = free.next().unwrap();
+    [client, free.find(|peer| *peer != client).unwrap()]
+}
+
+/// Starts etcd so that the kernel kills it when this process ends: statics are never dropped. The kernel watches the
+/// thread that made the child, and threads of tests end early, so a thread that never ends makes it.
+fn spawn(data: PathBuf, ports: [u16; 2]) -> Child {
+    let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let log = File::options().create(true).append(true).open(data.join("log")).unwrap();
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "etcd", "--name", "test", "--logger", "zap", "--log-level", "warn"])
+            .arg("--data-dir")
+            .arg(data.join("etcd"))
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("test={peer}")])
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn();
+        sender.send(child).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    receiver.recv().unwrap().unwrap()
+}

@@ -1,0 +1,83 @@
+//! A state service on a port of its own, with the SDK connected to it.
+
+use std::sync::Arc;
+
+use krake_client::{Client, ConnectOptions};
+use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec};
+use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, ClusterSpec, Manifest};
+use krake_proto::krake::meta::v1::{Document, Metadata, document::Content};
+use krake_runtime::serve::ServeOptions;
+use krake_runtime::shutdown::Shutdown;
+use krake_state::Authentication;
+use krake_state::store::Store;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+/// A running service; it ends when this is dropped.
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// Serves `store` to anonymous callers.
+    pub(crate) async fn start(store: Arc<dyn Store>) -> Self {
+        Self::start_for(store, Authentication { allow_anonymous: true, static_user: None }).await
+    }
+
+    /// Serves `store` to whom `authentication` lets in.
+    pub(crate) async fn start_for(store: Arc<dyn Store>, authentication: Authentication) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = Shutdown::new();
+        tokio::spawn(krake_state::serve(
+            listener,
+            store,
+            authentication,
+            ServeOptions::default(),
+            || {},
+            shutdown.clone(),
+        ));
+        Server { client: Client::new(&ConnectOptions::new(url)).unwrap(), shutdown }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.request();
+    }
+}
+
+pub(crate) fn named(namespace: &str, name: &str) -> Option<Metadata> {
+    Some(Metadata { namespace: namespace.into(), name: name.into(), ..Default::default() })
+}
+
+pub(crate) fn document(value: serde_json::Value) -> Option<Document> {
+    Some(Document { content: Some(Content::Json(value.to_string())) })
+}
+
+pub(crate) fn application(name: &str) -> Application {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
+    let manifest = vec![Manifest { document: document(pod), ..Default::default() }];
+    Application {
+        metadata: named("demo", name),
+        spec: Some(ApplicationSpec { manifest, ..Default::default() }),
+        status: None,
+    }
+}
+
+pub(crate) fn cluster(name: &str) -> Cluster {
+    let config = json!({
+        "clusters": [{"name": "c", "cluster": {"server": "https://h:6443"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    });
+    let spec = ClusterSpec { kubeconfig: document(config), ..Default::default() };
+    Cluster { metadata: named("demo", name), spec: Some(spec), status: None }
+}
+
+pub(crate) fn metric(namespace: &str, name: &str, max: f64) -> Metric {
+    let provider = Some(MetricSource { name: "prometheus".into(), metric: "heat".into() });
+    let spec = MetricSpec { min: Some(0.0), max: Some(max), provider, ..Default::default() };
+    Metric { metadata: named(namespace, name), spec: Some(spec) }
+}

@@ -1,0 +1,63 @@
+//! Every source file says what it is for in its first line, and is short enough for that to be one thing.
+#![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The style asks for about 400; this is where it ends.
+const MOST_LINES: usize = 450;
+/// Neither written by us nor built from.
+const IGNORED: [&str; 3] = ["target", "node_modules", ".git"];
+
+fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !path.is_symlink() && !IGNORED.contains(&name.as_str()) {
+            source_files(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// What is wrong with a source file, if anything.
+fn fault(text: &str) -> Option<String> {
+    let lines = text.lines().count();
+    let purpose = text.strip_prefix("//! ").and_then(|rest| rest.lines().next()).unwrap_or_default();
+    match () {
+        () if purpose.trim().is_empty() => Some("does not begin with its purpose (`//! …`)".into()),
+        () if lines > MOST_LINES => Some(format!("has {lines} lines, more than {MOST_LINES}")),
+        () => None,
+    }
+}
+
+#[test]
+fn every_source_file_has_a_purpose_and_is_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let mut files = Vec::new();
+    source_files(&root, &mut files);
+    assert!(
+        files.contains(&root.join("tests/integration/tests/tree.rs")),
+        "the walk does not find this very file"
+    );
+    let faults: Vec<String> = files
+        .iter()
+        .filter_map(|path| {
+            let fault = fault(&fs::read_to_string(path).unwrap())?;
+            Some(format!("{} {fault}", path.strip_prefix(&root).unwrap().display()))
+        })
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn each_fault_is_found() {
+    assert_eq!(fault("//! What it is for.\nfn main() {}\n"), None);
+    assert!(fault("fn main() {}\n").is_some());
+    assert!(fault("//!\nfn main() {}\n").is_some());
+    assert!(fault("\n//! Too late.\n").is_some());
+    assert!(fault("").is_some());
+    assert!(fault(&format!("//! Long.\n{}", "\n".repeat(MOST_LINES - 1))).is_none());
+    assert!(fault(&format!("//! Too long.\n{}", "\n".repeat(MOST_LINES))).is_some());
+}

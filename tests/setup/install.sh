@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs what the tests need and a Debian 12 machine with Rust (rustup), Go, Node and Python lacks: Debian packages
+# (as root, if any is missing) and, into the cache folder, pinned tools. Quick when all is there. Kubernetes: kubernetes.sh.
+set -euo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=packages.sh
+. ./packages.sh
+
+GRPCURL=1.9.4
+CARGO_DENY=0.20.2
+PACKAGES=(ca-certificates etcd-client etcd-server gcc git libc6-dev libprotobuf-dev make openssl prometheus
+  protobuf-compiler python3 util-linux)
+
+for tool in cargo go npm; do
+  command -v "$tool" >/dev/null || die "$tool is not on PATH; install it first (Rust by rustup, Go, Node)"
+done
+
+exec 8>"$CACHE/install.lock"
+flock 8
+rm -rf "$CACHE"/new.* # left by an interrupted run
+NEW=$(mktemp -d "$CACHE/new.XXXXXX") # each tool is made here and moved in place when it is whole
+trap 'rm -rf "$NEW"' EXIT
+
+grpcurl() {
+  GOFLAGS='' GOBIN="$NEW/grpcurl" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL"
+  mv -T "$NEW/grpcurl" "$CACHE/grpcurl-$GRPCURL"
+}
+
+# No package registry offers a ready-made one that understands today's cargo, so it is compiled; unoptimised is fast enough.
+cargo_deny() {
+  CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR="$NEW/target" \
+    cargo install --quiet --locked --debug --no-track --root "$NEW/cargo-deny" --version "$CARGO_DENY" cargo-deny
+  mv -T "$NEW/cargo-deny" "$CACHE/cargo-deny-$CARGO_DENY"
+}
+
+node_tools() {
+  mkdir "$NEW/node"
+  cp node/package.json node/package-lock.json "$NEW/node/"
+  (cd "$NEW/node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  mv -T "$NEW/node" "$NODE"
+}
+
+[ -z "$(missing_packages "${PACKAGES[@]}")" ] || step "Debian packages" install_packages "${PACKAGES[@]}"
+[ -d "$CACHE/grpcurl-$GRPCURL" ] || step "grpcurl $GRPCURL" grpcurl
+[ -d "$CACHE/cargo-deny-$CARGO_DENY" ] || step "cargo-deny $CARGO_DENY" cargo_deny
+NODE=$CACHE/node-$(sha256sum <node/package-lock.json | cut -c1-12)
+[ -d "$NODE" ] || step "Node tools (buf)" node_tools
+
+offer "$CACHE/grpcurl-$GRPCURL/grpcurl" "$CACHE/cargo-deny-$CARGO_DENY/bin/cargo-deny" "$NODE"/node_modules/@bufbuild/*/bin/buf
