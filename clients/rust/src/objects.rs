@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use krake_proto::Kind;
 use krake_proto::krake::meta::v1::{
-    DeleteObjectRequest, KindRef, ListObjectsRequest, Metadata, Object, OwnerReference,
+    DeleteObjectRequest, KindRef, ListObjectsRequest, ListObjectsResponse, Metadata, Object, OwnerReference,
     RemoveFinalizerRequest, ResourceRef, WatchObjectsRequest, WatchObjectsResponse, watch_objects_request,
 };
 
@@ -75,15 +75,15 @@ impl Client {
         Watch::new(ObjectSource { client: self.clone(), kinds: kind_refs(kinds) }, Start::InitialState)
     }
 
-    /// Reads the metadata of all objects of some kinds, or of all if none is given. The answer names no epoch.
+    /// Reads the metadata of all objects of some kinds, or of all if none is given.
     ///
     /// # Errors
     /// As any call may fail.
     pub async fn list_objects(&self, kinds: &[&Kind]) -> Result<Listing<Object>, Error> {
         let request = ListObjectsRequest { kinds: kind_refs(kinds) };
         let response = self.objects().list_objects(request).await?.into_inner();
-        let (items, resource_version) = (response.objects, response.resource_version);
-        Ok(Listing { items, resource_version, epoch: String::new() })
+        let ListObjectsResponse { objects, resource_version, epoch } = response;
+        Ok(Listing { items: objects, resource_version, epoch })
     }
 
     /// Deletes an object of any kind, if it has this uid; empty = whatever has the name. Returns it as it is then.
@@ -132,13 +132,14 @@ impl Source for ObjectSource {
     }
 
     fn open(&self, start: Start) -> BoxFuture<'static, Result<MessageStream<Object>, Error>> {
-        let start = match start {
-            Start::InitialState => watch_objects_request::Start::InitialState(true),
-            Start::Now => watch_objects_request::Start::Now(true),
-            // The request has no epoch: the answer's is compared.
-            Start::After { resource_version, .. } => watch_objects_request::Start::After(resource_version),
+        let (start, epoch) = match start {
+            Start::InitialState => (watch_objects_request::Start::InitialState(true), String::new()),
+            Start::Now => (watch_objects_request::Start::Now(true), String::new()),
+            Start::After { resource_version, epoch } => {
+                (watch_objects_request::Start::After(resource_version), epoch)
+            }
         };
-        let request = WatchObjectsRequest { kinds: self.kinds.clone(), start: Some(start) };
+        let request = WatchObjectsRequest { kinds: self.kinds.clone(), start: Some(start), epoch };
         let mut objects = self.client.objects();
         async move {
             let stream = objects.watch_objects(request).await?.into_inner();

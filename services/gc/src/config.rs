@@ -28,14 +28,14 @@ pub struct Args {
     api: ApiArgs,
     #[command(flatten)]
     admin: AdminArgs<7703>,
-    #[command(flatten)]
-    telemetry: TelemetryArgs,
     /// How many objects are worked on at the same time. [default: 4]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
     /// How often, in seconds, all waiting objects are looked at though nothing changed. [default: 300]
     #[arg(long, env = "KRAKE_RESYNC_SECONDS", value_name = "SECONDS")]
     resync_seconds: Option<u64>,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 /// The file's form.

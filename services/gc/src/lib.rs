@@ -2,8 +2,8 @@
 //!
 //! An object that is being deleted waits for this service while `cascade_deletion` is its last finalizer. As long as
 //! other objects name it as an owner (and do not say `RELEASE`), those are deleted; when none is left, the finalizer is
-//! removed. The metadata of all objects is mirrored; from it [`graph`] keeps who owns whom, [`decide`] says what to do
-//! about one object, [`collector`] does it.
+//! removed. The metadata of all objects is mirrored; from it `graph` keeps who owns whom, `decide` says what to do
+//! about one object, `collector` does it.
 
 mod collector;
 mod config;

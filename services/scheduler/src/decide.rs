@@ -20,7 +20,8 @@ use jiff::Timestamp;
 
 use crate::filter::{Rejection, Shortlist, tenable};
 use crate::score::{Score, Standing, rendezvous, rendezvous_key};
-use crate::world::{Application, Binding, ClusterState, Lifecycle, ObjectKey, World};
+use crate::world::{Application, Binding, ClusterState, Lifecycle, World};
+use krake_client::NamespacedName;
 
 /// How many clusters a decision names.
 const TOP: usize = 5;
@@ -95,7 +96,7 @@ pub struct Choice {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoredCluster {
     /// Namespace and name.
-    pub key: ObjectKey,
+    pub key: NamespacedName,
     /// uid.
     pub uid: String,
     /// The score, stickiness included.

@@ -12,8 +12,9 @@ use crate::filter::Shortlists;
 use crate::metrics::MetricError;
 use crate::world::{
     Application, Binding, Cluster, ClusterState, Constraints, Lifecycle, MetricDefinition, MetricRef,
-    ObjectKey, Reading, Readings, World,
+    Reading, Readings, World,
 };
+use krake_client::NamespacedName;
 
 /// The time at which the tests decide.
 pub(crate) fn now() -> Timestamp {
@@ -28,7 +29,7 @@ pub(crate) fn ago(seconds: u64) -> Timestamp {
 /// A cluster of the namespace "ns" that takes applications and has no metrics.
 pub(crate) fn cluster(name: &str) -> Cluster {
     Cluster {
-        key: ObjectKey::new("ns", name),
+        key: NamespacedName::new("ns", name),
         uid: format!("uid-{name}"),
         labels: BTreeMap::new(),
         state: ClusterState::Online,
@@ -42,7 +43,7 @@ pub(crate) fn cluster(name: &str) -> Cluster {
 /// An application of the namespace "ns" that is not bound and asks for nothing.
 pub(crate) fn application() -> Application {
     Application {
-        key: ObjectKey::new("ns", "app"),
+        key: NamespacedName::new("ns", "app"),
         uid: "uid-app".to_owned(),
         generation: 1,
         scheduled_generation: 0,
@@ -72,7 +73,7 @@ pub(crate) fn constraints(labels: &[&str], custom_resources: &[&str], metrics: &
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fleet {
     pub(crate) clusters: Vec<Cluster>,
-    pub(crate) definitions: HashMap<ObjectKey, MetricDefinition>,
+    pub(crate) definitions: HashMap<NamespacedName, MetricDefinition>,
     pub(crate) readings: Readings,
     pub(crate) erased: HashSet<String>,
 }
@@ -80,7 +81,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Clusters by name, without metrics.
     pub(crate) fn of(names: &[&str]) -> Self {
-        let readings = HashMap::from([(ObjectKey::new("", "provider"), HashMap::new())]);
+        let readings = HashMap::from([(NamespacedName::new("", "provider"), HashMap::new())]);
         Self { clusters: names.iter().map(|name| cluster(name)).collect(), readings, ..Self::default() }
     }
 
@@ -109,14 +110,14 @@ impl Fleet {
             provider,
             query: format!("q_{metric}"),
         };
-        self.definitions.insert(ObjectKey::new("", metric), definition);
+        self.definitions.insert(NamespacedName::new("", metric), definition);
         self.read(metric, Some(Ok(value)));
     }
 
     /// Changes what is known of a metric; `None`: nothing yet.
     pub(crate) fn read(&mut self, metric: &str, answer: Option<Result<f64, MetricError>>) {
-        let query = self.definitions[&ObjectKey::new("", metric)].query.clone();
-        let answers = self.readings.get_mut(&ObjectKey::new("", "provider")).unwrap();
+        let query = self.definitions[&NamespacedName::new("", metric)].query.clone();
+        let answers = self.readings.get_mut(&NamespacedName::new("", "provider")).unwrap();
         match answer {
             Some(answer) => {
                 answers.insert(query, answer.map(|value| Reading { value, age: Duration::from_secs(1) }))

@@ -13,7 +13,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use crate::metrics::MetricError;
-use crate::world::{Cluster, MetricDefinition, MetricRef, ObjectKey, Readings};
+use crate::world::{Cluster, MetricDefinition, MetricRef, Readings};
+use krake_client::NamespacedName;
 
 /// What the metrics of one cluster say.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +80,7 @@ impl Assessment {
     /// Judges the metrics of a cluster.
     pub(crate) fn of(
         cluster: &Cluster,
-        definitions: &HashMap<ObjectKey, MetricDefinition>,
+        definitions: &HashMap<NamespacedName, MetricDefinition>,
         readings: &Readings,
     ) -> Self {
         let mut sum = 0.0;
@@ -161,7 +162,7 @@ impl Assessment {
 fn measure(
     cluster: &Cluster,
     reference: &MetricRef,
-    definitions: &HashMap<ObjectKey, MetricDefinition>,
+    definitions: &HashMap<NamespacedName, MetricDefinition>,
     readings: &Readings,
 ) -> Result<(f64, f64), MetricState> {
     let failed = |code, message| MetricState::Failed(MetricFailure { code, message });
@@ -170,11 +171,11 @@ fn measure(
     if reference.namespaced && namespace.is_empty() {
         return Err(invalid("a resource without a namespace refers to a metric of its namespace".to_owned()));
     }
-    let key = ObjectKey::new(namespace, reference.name.as_str());
+    let key = NamespacedName::new(namespace, reference.name.as_str());
     let Some(definition) = definitions.get(&key) else {
         return Err(failed(FailureCode::UnknownMetric, format!("the metric {key} does not exist")));
     };
-    let provider = ObjectKey::new(namespace, definition.provider.as_str());
+    let provider = NamespacedName::new(namespace, definition.provider.as_str());
     let Some(answers) = readings.get(&provider) else {
         return Err(failed(
             FailureCode::UnknownProvider,

@@ -5,42 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use krake_client::NamespacedName;
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 
 use crate::metrics::MetricError;
 use crate::score::{Assessment, rendezvous_key};
 
-/// Namespace and name of a resource. The namespace is empty for global resources.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectKey {
-    /// Namespace; empty for a global resource.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl ObjectKey {
-    /// A key from its parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl std::fmt::Display for ObjectKey {
-    /// `namespace/name`, or `name` for a global resource.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.namespace.as_str() {
-            "" => f.write_str(&self.name),
-            namespace => write!(f, "{namespace}/{}", self.name),
-        }
-    }
-}
-
 /// An application, as far as its placement is concerned.
 #[derive(Clone, Debug)]
 pub struct Application {
     /// Namespace and name.
-    pub key: ObjectKey,
+    pub key: NamespacedName,
     /// Identity over renames and re-creations.
     pub uid: String,
     /// `metadata.generation`.
@@ -81,7 +56,7 @@ pub struct Constraints {
 #[derive(Clone, Debug)]
 pub struct Cluster {
     /// Namespace and name.
-    pub key: ObjectKey,
+    pub key: NamespacedName,
     /// Identity over renames and re-creations.
     pub uid: String,
     /// What label constraints look at.
@@ -174,7 +149,7 @@ pub struct Reading {
 
 /// What is known of the metric values: per provider, per query. A provider that is missing does not exist; a
 /// query that is missing has not been put to it yet.
-pub type Readings = HashMap<ObjectKey, HashMap<String, Result<Reading, MetricError>>>;
+pub type Readings = HashMap<NamespacedName, HashMap<String, Result<Reading, MetricError>>>;
 
 /// A snapshot of everything that decisions depend on, with the clusters already ranked.
 #[derive(Debug)]
@@ -201,7 +176,7 @@ impl World {
     pub fn new(
         revision: i64,
         clusters: Vec<Cluster>,
-        definitions: &HashMap<ObjectKey, MetricDefinition>,
+        definitions: &HashMap<NamespacedName, MetricDefinition>,
         readings: &Readings,
         erased: HashSet<String>,
     ) -> Self {

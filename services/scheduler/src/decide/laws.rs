@@ -193,8 +193,8 @@ proptest! {
             let mut improved = fleet.clone();
             let metrics = improved.clusters.iter().find(|cluster| cluster.uid == choice.cluster.uid).unwrap().metrics.clone();
             for metric in metrics {
-                let query = &improved.definitions[&ObjectKey::new("", metric.name.as_str())].query;
-                let answers = improved.readings.get_mut(&ObjectKey::new("", "provider")).unwrap();
+                let query = &improved.definitions[&NamespacedName::new("", metric.name.as_str())].query;
+                let answers = improved.readings.get_mut(&NamespacedName::new("", "provider")).unwrap();
                 let Some(Ok(reading)) = answers.get_mut(query) else { continue };
                 let best = if metric.weight < 0.0 { 0.0 } else { 1.0 };
                 reading.value += (best - reading.value) * gain;

@@ -13,7 +13,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{MetricError, MetricSource};
-use crate::world::{ObjectKey, Reading, Readings};
+use crate::world::{Reading, Readings};
+use krake_client::NamespacedName;
 
 /// A value is used for this many intervals.
 const LIFETIME_INTERVALS: u32 = 3;
@@ -58,7 +59,7 @@ impl Target {
 #[derive(Debug)]
 pub struct Poller {
     memory: Arc<Memory>,
-    targets: HashMap<ObjectKey, (Target, Option<AbortHandle>)>,
+    targets: HashMap<NamespacedName, (Target, Option<AbortHandle>)>,
     tasks: JoinSet<()>,
     tasks_spawned: u64,
 }
@@ -66,7 +67,7 @@ pub struct Poller {
 /// What the tasks write and the decisions read.
 #[derive(Debug)]
 struct Memory {
-    providers: Mutex<HashMap<ObjectKey, Answers>>,
+    providers: Mutex<HashMap<NamespacedName, Answers>>,
     changes: watch::Sender<u64>,
 }
 
@@ -118,7 +119,7 @@ impl Entry {
 }
 
 impl Memory {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Answers>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NamespacedName, Answers>> {
         // Nothing that holds the lock panics halfway through a change.
         self.providers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +127,7 @@ impl Memory {
     /// Takes in the answers of one round, and tells if that changed anything.
     fn record(
         &self,
-        provider: &ObjectKey,
+        provider: &NamespacedName,
         task: u64,
         begun: Instant,
         mut round: HashMap<String, Result<f64, MetricError>>,
@@ -176,7 +177,7 @@ impl Poller {
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub fn set_targets(&mut self, targets: HashMap<ObjectKey, Target>) {
+    pub fn set_targets(&mut self, targets: HashMap<NamespacedName, Target>) {
         while self.tasks.try_join_next().is_some() {}
         self.targets.retain(|provider, (target, task)| {
             let stays = targets.get(provider).is_some_and(|wanted| wanted.asks_the_same_as(target));
@@ -241,7 +242,7 @@ impl Poller {
     }
 }
 
-async fn poll(memory: Arc<Memory>, provider: ObjectKey, task: u64, target: Target) {
+async fn poll(memory: Arc<Memory>, provider: NamespacedName, task: u64, target: Target) {
     let queries: Vec<_> = target.queries.iter().cloned().collect();
     loop {
         let begun = Instant::now();

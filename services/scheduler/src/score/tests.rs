@@ -33,7 +33,7 @@ fn the_formula(#[case] metrics: &[(f64, f64)], #[case] elsewhere: f64, #[case] b
 fn values_are_normalised_by_the_range_of_the_metric() {
     let mut fleet = Fleet::of(&["a"]);
     fleet.metric("a", "m", 2.0, -15.0);
-    let definition = fleet.definitions.get_mut(&ObjectKey::new("", "m")).unwrap();
+    let definition = fleet.definitions.get_mut(&NamespacedName::new("", "m")).unwrap();
     (definition.min, definition.max) = (-20.0, 0.0);
     assert_eq!(value(&fleet, None), 0.25);
 }
@@ -52,7 +52,7 @@ fn values_must_lie_in_the_range_and_be_allowed(
     #[case] valid: bool,
 ) {
     let mut fleet = Fleet::measured(&[raw]);
-    fleet.definitions.get_mut(&ObjectKey::new("", "m_a")).unwrap().allowed_values = allowed.to_vec();
+    fleet.definitions.get_mut(&NamespacedName::new("", "m_a")).unwrap().allowed_values = allowed.to_vec();
     assert_eq!(failures(&fleet).is_empty(), valid);
 }
 
@@ -73,12 +73,12 @@ fn broken(break_it: impl FnOnce(&mut Fleet)) -> Fleet {
 }
 
 fn definition(fleet: &mut Fleet) -> &mut MetricDefinition {
-    fleet.definitions.get_mut(&ObjectKey::new("", "m_a")).unwrap()
+    fleet.definitions.get_mut(&NamespacedName::new("", "m_a")).unwrap()
 }
 
 #[rstest]
 #[case::no_such_metric(
-    broken(|fleet| drop(fleet.definitions.remove(&ObjectKey::new("", "m_a")))),
+    broken(|fleet| drop(fleet.definitions.remove(&NamespacedName::new("", "m_a")))),
     FailureCode::UnknownMetric,
     "the metric m_a does not exist"
 )]

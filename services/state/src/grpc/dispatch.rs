@@ -118,7 +118,7 @@ impl KindService {
         let request = WatchRequest::decode(request)?;
         let (filter, start) = self.registry.watch_request(self.kind, &request)?;
         if !request.epoch.is_empty() && *request.epoch != *self.epoch {
-            return Err(Error::Compacted { asked: 0, oldest: 0 });
+            return Err(Error::OtherEpoch);
         }
         let view = View::try_from(request.view).unwrap_or_default();
         let descriptor = POOL.get_message_by_name(self.kind.message);

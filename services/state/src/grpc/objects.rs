@@ -66,7 +66,8 @@ impl ObjectService for Objects {
         self.authentication.call(request.metadata().as_ref())?;
         let (found, revision) = self.registry.list_objects(&kinds(&request.into_inner().kinds)?).await?;
         let objects = found.iter().map(|stored| object(stored)).collect();
-        Ok(Response::new(ListObjectsResponse { objects, resource_version: revision.0 }))
+        let epoch = self.installation.epoch.to_string();
+        Ok(Response::new(ListObjectsResponse { objects, resource_version: revision.0, epoch }))
     }
 
     async fn watch_objects(
@@ -82,6 +83,9 @@ impl ObjectService for Objects {
             Some(WireStart::After(_)) => return Err(Error::invalid("after", "must not be negative").into()),
             _ => return Err(Error::invalid("start", "set one of initial_state, now and after").into()),
         };
+        if !request.epoch.is_empty() && *request.epoch != *self.installation.epoch {
+            return Err(Error::OtherEpoch.into());
+        }
         let filter = Filter::kinds(kinds(&request.kinds)?);
         let messages = self.registry.watch(filter, start, self.shutdown.clone()).await?;
         let epoch = self.installation.epoch.clone();

@@ -30,6 +30,7 @@ impl From<Error> for Status {
                 text,
                 [("oldest", oldest.to_string())],
             ),
+            Error::OtherEpoch => plain(Code::OutOfRange, ErrorReason::RevisionCompacted),
             Error::TooSlow => plain(Code::Aborted, ErrorReason::WatcherTooSlow),
             Error::PageToken => {
                 let violation =

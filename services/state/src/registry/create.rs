@@ -11,6 +11,7 @@ use super::{Call, Error, Registry, checked_key, section_descriptor, what};
 use crate::admission;
 use crate::cache::Stored;
 use crate::derive;
+use crate::object::key;
 use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
 use crate::store::Revision;
@@ -27,8 +28,14 @@ impl Registry {
         let metadata = submitted.decode_metadata()?;
         let name = one("name", &request.name, &metadata.name)?;
         let namespace = one("namespace", &request.namespace, &metadata.namespace)?;
-        let key = checked_key(kind, &namespace, &name)?;
         let mut violations = admission::metadata::validate(&metadata);
+        let key = match checked_key(kind, &namespace, &name) {
+            Err(Error::Invalid(more)) => {
+                violations.extend(more);
+                key::ROOT
+            }
+            key => key?,
+        };
         let spec = admit(kind, &namespace, submitted.spec.as_deref().unwrap_or_default());
         let spec = spec.unwrap_or_else(|mut more| {
             violations.append(&mut more);

@@ -52,6 +52,9 @@ pub enum Error {
         /// The oldest one kept.
         oldest: i64,
     },
+    /// The revision belongs to another history of the store: start over.
+    #[error("the store was restored since: start over with initial_state")]
+    OtherEpoch,
     /// The watcher did not keep up: resume from its last revision.
     #[error("the watch fell more than the kept history behind: resume from the last resource_version")]
     TooSlow,

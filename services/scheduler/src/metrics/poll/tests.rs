@@ -47,8 +47,8 @@ fn target(source: Arc<Script>) -> Target {
     Target { source, version: 1, queries: BTreeSet::from(["load".to_owned()]), interval: INTERVAL }
 }
 
-fn provider(name: &str) -> ObjectKey {
-    ObjectKey::new("", name)
+fn provider(name: &str) -> NamespacedName {
+    NamespacedName::new("", name)
 }
 
 fn polling(targets: impl IntoIterator<Item = (&'static str, Target)>) -> Poller {

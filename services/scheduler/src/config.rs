@@ -1,0 +1,171 @@
+//! Settings: command line, environment and file.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use krake_client::ConnectOptions;
+use krake_runtime::admin::{AdminArgs, AdminSection};
+use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
+use krake_runtime::process::ProcessConfig;
+use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
+use serde::Deserialize;
+
+use crate::decide::Options;
+
+/// Chooses the cluster for every application, by constraints and metrics, and moves applications to better ones.
+///
+/// Keeps no state of its own: stop it at any time, start it again anywhere. Run one per installation.
+///
+/// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
+/// (listen), telemetry (log_level, log_format, otlp_endpoint) and keys named as the flags.
+#[derive(Debug, Parser)]
+#[command(name = "krake-scheduler", version)]
+pub struct Args {
+    #[command(flatten)]
+    file: ConfigFileArgs,
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(flatten)]
+    admin: AdminArgs<7702>,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+    #[command(flatten)]
+    rules: Rules,
+}
+
+/// How decisions are made.
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Rules {
+    /// Seconds that an application stays on its cluster before a better one can draw it away. [default: 60]
+    #[arg(long, env = "KRAKE_RESCHEDULE_AFTER", value_name = "SECONDS")]
+    reschedule_after: Option<f64>,
+    /// Advantage of the present cluster: added to its score with this weight and the value 1. [default: 0.1]
+    #[arg(long, env = "KRAKE_STICKINESS", value_name = "WEIGHT")]
+    stickiness: Option<f64>,
+    /// Seconds that a cluster may be OFFLINE before its applications move. [default: 60]
+    #[arg(long, env = "KRAKE_OFFLINE_GRACE", value_name = "SECONDS")]
+    offline_grace: Option<f64>,
+    /// Seconds between two questions to a metrics provider. [default: 10]
+    #[arg(long, env = "KRAKE_METRICS_INTERVAL", value_name = "SECONDS")]
+    metrics_interval: Option<f64>,
+    /// How many bindings are written at the same time. [default: 16]
+    #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
+    workers: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    api: ApiArgs,
+    admin: AdminSection,
+    telemetry: TelemetryArgs,
+    rules: Rules,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach the API.
+    pub connect: ConnectOptions,
+    /// Where metrics and health are served.
+    pub admin: SocketAddr,
+    /// What to log and where to send traces.
+    pub telemetry: TelemetryConfig,
+    /// How decisions are made.
+    pub options: Options,
+    /// Time between two questions to a metrics provider.
+    pub metrics_interval: Duration,
+    /// How many bindings are written at the same time.
+    pub workers: usize,
+}
+
+impl Args {
+    /// Flags win over environment variables, those over the file, that over the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a setting makes no sense; the text names it.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let file: File = self.file.read()?;
+        let (rules, filed) = (self.rules, file.rules);
+        let mut connect = ConnectOptions::new(self.api.resolve(file.api)?);
+        connect.user_agent = concat!("krake-scheduler/", env!("CARGO_PKG_VERSION")).to_owned();
+        let interval =
+            seconds("--metrics-interval", pick(rules.metrics_interval, filed.metrics_interval, 10.0))?;
+        let workers = pick(rules.workers, filed.workers, 16);
+        if interval < Duration::from_millis(100) {
+            return Err(invalid("--metrics-interval", "must be at least 0.1"));
+        }
+        if workers == 0 {
+            return Err(invalid("--workers", "must be 1 or more"));
+        }
+        Ok(Config {
+            connect,
+            admin: self.admin.resolve(file.admin),
+            telemetry: self.telemetry.resolve(file.telemetry)?,
+            options: Options {
+                reschedule_after: seconds(
+                    "--reschedule-after",
+                    pick(rules.reschedule_after, filed.reschedule_after, 60.0),
+                )?,
+                stickiness: weight(pick(rules.stickiness, filed.stickiness, 0.1))?,
+                offline_grace: seconds(
+                    "--offline-grace",
+                    pick(rules.offline_grace, filed.offline_grace, 60.0),
+                )?,
+            },
+            metrics_interval: interval,
+            workers,
+        })
+    }
+}
+
+fn invalid(option: &'static str, message: &str) -> ConfigError {
+    ConfigError::Invalid { option, message: message.to_owned() }
+}
+
+fn seconds(option: &'static str, value: f64) -> Result<Duration, ConfigError> {
+    Duration::try_from_secs_f64(value).map_err(|_| invalid(option, "must be a number of seconds, 0 or more"))
+}
+
+fn weight(value: f64) -> Result<f64, ConfigError> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err(invalid("--stickiness", "must be 0 or more"))
+    }
+}
+
+impl ProcessConfig for Config {
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &[&str]) -> Result<Config, ConfigError> {
+        Args::try_parse_from(["krake-scheduler"].iter().chain(args)).unwrap().resolve()
+    }
+
+    #[test]
+    fn defaults_are_upstreams_and_values_are_checked() {
+        let config = resolve(&[]).unwrap();
+        assert_eq!(config.options, Options::default());
+        assert_eq!(config.metrics_interval, Duration::from_secs(10));
+        let quick = resolve(&["--reschedule-after", "5", "--metrics-interval", "0.5"]).unwrap();
+        assert_eq!(quick.options.reschedule_after, Duration::from_secs(5));
+        for wrong in [
+            ["--stickiness", "NaN"],
+            ["--reschedule-after", "inf"],
+            ["--metrics-interval", "0"],
+            ["--workers", "0"],
+        ] {
+            let error = resolve(&wrong).unwrap_err().to_string();
+            assert!(error.starts_with(wrong[0]), "{error}");
+        }
+    }
+}
