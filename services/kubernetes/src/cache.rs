@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use kube::api::DynamicObject;
+use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use kube::runtime::watcher::Event;
 use serde_json::Value;
 
@@ -22,7 +22,9 @@ pub struct CachedObject {
 }
 
 impl CachedObject {
-    fn of(mut object: DynamicObject) -> Option<(Name, Self)> {
+    fn of(mut object: DynamicObject, kind: &TypeMeta) -> Option<(Name, Self)> {
+        // The items of a list come without.
+        object.types = Some(kind.clone());
         // By far the largest part, and nothing here looks at it.
         object.metadata.managed_fields = None;
         let application = object.metadata.labels.as_ref()?.get(APPLICATION_LABEL)?.as_str().into();
@@ -68,12 +70,19 @@ struct Contents {
 }
 
 /// The cache. Written by its watch, read by whoever observes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KindCache {
+    kind: TypeMeta,
     contents: RwLock<Contents>,
 }
 
 impl KindCache {
+    /// Nothing known yet of the objects of a kind.
+    pub(crate) fn new(kind: &ApiResource) -> Self {
+        let kind = TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() };
+        Self { kind, contents: RwLock::default() }
+    }
+
     /// What is known of an object.
     pub fn get(&self, namespace: Option<&str>, name: &str) -> Lookup {
         let contents = self.read();
@@ -106,7 +115,7 @@ impl KindCache {
 
     /// Takes over an object that we just wrote, so that nobody takes it for missing before the watch delivers it.
     pub(crate) fn note(&self, object: DynamicObject) {
-        if let Some((name, object)) = CachedObject::of(object) {
+        if let Some((name, object)) = CachedObject::of(object, &self.kind) {
             self.write().objects.insert(name, Arc::new(object));
         }
     }
@@ -128,7 +137,7 @@ impl KindCache {
             }
             Event::InitApply(object) => {
                 if let (Some(arriving), Some((name, object))) =
-                    (contents.arriving.as_mut(), CachedObject::of(object))
+                    (contents.arriving.as_mut(), CachedObject::of(object, &self.kind))
                 {
                     arriving.insert(name, Arc::new(object));
                 }
@@ -143,7 +152,7 @@ impl KindCache {
                 concerned.into_iter().collect()
             }
             Event::Apply(object) => {
-                let Some((name, object)) = CachedObject::of(object) else { return Vec::new() };
+                let Some((name, object)) = CachedObject::of(object, &self.kind) else { return Vec::new() };
                 let application = object.application.clone();
                 match contents.objects.insert(name, Arc::new(object)) {
                     Some(before) if before.application != application => {
@@ -153,7 +162,7 @@ impl KindCache {
                 }
             }
             Event::Delete(object) => {
-                let Some((name, object)) = CachedObject::of(object) else { return Vec::new() };
+                let Some((name, object)) = CachedObject::of(object, &self.kind) else { return Vec::new() };
                 contents.objects.remove(&name);
                 vec![object.application]
             }
@@ -186,6 +195,7 @@ fn changed(before: &Objects, after: &Objects) -> HashSet<ApplicationUid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::api::GroupVersionKind;
     use serde_json::json;
 
     fn object(name: &str, application: &str, version: &str) -> DynamicObject {
@@ -195,6 +205,10 @@ mod tests {
             "labels": {APPLICATION_LABEL: application}, "managedFields": [{"manager": "krake"}]}}),
         )
         .unwrap()
+    }
+
+    fn cache() -> KindCache {
+        KindCache::new(&ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap")))
     }
 
     fn sorted(mut woken: Vec<ApplicationUid>) -> Vec<String> {
@@ -212,7 +226,7 @@ mod tests {
 
     #[test]
     fn nothing_is_absent_before_the_first_list_is_complete() {
-        let cache = KindCache::default();
+        let cache = cache();
         cache.take_in(Event::Init);
         cache.take_in(Event::InitApply(object("a", "app", "1")));
         assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Unknown));
@@ -225,7 +239,7 @@ mod tests {
 
     #[test]
     fn those_who_wait_for_the_first_list_are_woken_even_without_objects() {
-        let cache = KindCache::default();
+        let cache = cache();
         cache.await_sync(&"waits".into());
         assert_eq!(listed(&cache, &[object("a", "app", "1")]), ["app", "waits"]);
         cache.await_sync(&"late".into());
@@ -234,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_new_list_wakes_those_whose_objects_came_changed_or_went() {
-        let cache = KindCache::default();
+        let cache = cache();
         listed(&cache, &[object("a", "stays", "1"), object("b", "changes", "2"), object("c", "goes", "3")]);
         cache.take_in(Event::Init);
         assert!(matches!(cache.get(Some("demo"), "c"), Lookup::Present(_)), "the old list holds meanwhile");
@@ -248,7 +262,7 @@ mod tests {
 
     #[test]
     fn changes_wake_the_application_and_the_one_before() {
-        let cache = KindCache::default();
+        let cache = cache();
         listed(&cache, &[]);
         assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "one", "1")))), ["one"]);
         assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "two", "2")))), ["one", "two"]);
@@ -257,8 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn an_item_of_a_list_gets_its_kind() {
+        let cache = cache();
+        let mut item = object("a", "one", "1");
+        item.types = None;
+        listed(&cache, &[item]);
+        let Lookup::Present(found) = cache.get(Some("demo"), "a") else { panic!("missing") };
+        assert_eq!(
+            (&found.value()["apiVersion"], &found.value()["kind"]),
+            (&json!("v1"), &json!("ConfigMap"))
+        );
+    }
+
+    #[test]
     fn what_we_wrote_is_there_at_once_and_whole() {
-        let cache = KindCache::default();
+        let cache = cache();
         listed(&cache, &[]);
         cache.note(object("a", "one", "1"));
         let Lookup::Present(found) = cache.get(Some("demo"), "a") else { panic!("missing") };

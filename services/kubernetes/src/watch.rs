@@ -74,7 +74,7 @@ impl Watches {
         let key = (resource.api_version.clone(), resource.kind.clone(), namespace.map(str::to_owned));
         let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
         let cache = caches.entry(key).or_insert_with(|| {
-            let cache = Arc::new(KindCache::default());
+            let cache = Arc::new(KindCache::new(&kind.resource));
             let mut revived = self.revived.clone();
             revived.mark_unchanged();
             let watch = Watch {

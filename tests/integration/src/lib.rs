@@ -15,4 +15,5 @@ pub mod kubernetes_api;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod stack;
 pub mod wait;

@@ -305,8 +305,8 @@ fn an_impossible_manifest_fails_on_record() {
     assert_eq!(short(&s), ["wait 30"], "not tried again until something changes");
 }
 
-fn object_error(error: ClusterError) -> Result<Vec<InventoryEntry>, ApplyError> {
-    Err(ApplyError::Object { key: key("echo"), error })
+fn object_error(error: ClusterError) -> ApplyError {
+    ApplyError::Object { key: key("echo"), error }
 }
 
 fn told(after: &AfterApply) -> &CopyRecord {
@@ -330,8 +330,7 @@ fn an_apply_that_succeeded_is_recorded_with_uids() {
 #[test]
 fn only_what_the_user_must_fix_fails_a_copy() {
     let occupied = Occupied { key: key("echo"), holder: "application x".into() };
-    let owned: Result<Vec<InventoryEntry>, _> =
-        Err(ApplyError::Refused(Refusal::OwnedByOther(vec![occupied])));
+    let owned = ApplyError::Refused(Refusal::OwnedByOther(vec![occupied]));
     let forbidden = object_error(ClusterError::Forbidden("quota".into()));
     let long = DEADLINE;
     let cases = [
@@ -352,13 +351,14 @@ fn only_what_the_user_must_fix_fails_a_copy() {
             Reason::ClusterNotReachable,
         ),
         (
-            Err(ApplyError::Refused(Refusal::Terminating(vec![key("echo")]))),
+            ApplyError::Refused(Refusal::Terminating(vec![key("echo")])),
             long,
             Phase::Intended,
             Reason::Progressing,
         ),
     ];
-    for (outcome, age, phase, reason) in cases {
+    for (error, age, phase, reason) in cases {
+        let outcome = Err(error);
         let after = after_apply(&copy("a", Phase::Intended), 1, &outcome, age, DEADLINE);
         let record = told(&after);
         assert_eq!((record.phase, record.applied.reason), (phase, reason), "{outcome:?}");

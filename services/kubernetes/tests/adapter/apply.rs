@@ -1,0 +1,200 @@
+//! Applying: all or nothing, and never over somebody else's object.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use krake_kubernetes::apply::{AppliedObject, ApplyError, apply};
+use krake_kubernetes::discovery::Discovery;
+use krake_kubernetes::object::{
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity,
+};
+use krake_kubernetes::ownership::Refusal;
+use krake_kubernetes::prepare::{Target, prepare_all};
+use serde_json::{Value, json};
+
+use crate::fake_api_server::FakeApiServer;
+
+pub(crate) fn identity(application: &str) -> Identity {
+    Identity { installation: "inst".into(), application: application.into(), epoch: "e1".into() }
+}
+
+pub(crate) fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "demo"}, "data": {"k": "v"}})
+}
+
+pub(crate) fn deployment(name: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"replicas": 1}})
+}
+
+/// Somebody else's object, as it is stored.
+pub(crate) fn labelled(mut object: Value, installation: &str, application: &str) -> Value {
+    object["metadata"]["labels"] = json!({INSTALLATION_LABEL: installation, APPLICATION_LABEL: application});
+    object["data"] = json!({"k": "theirs"});
+    object
+}
+
+pub(crate) async fn targets(
+    server: &Arc<FakeApiServer>,
+    manifest: &[Value],
+    identity: &Identity,
+) -> Vec<Target> {
+    let discovery = Discovery::new(server.connection());
+    let mut resolved = Vec::new();
+    for document in manifest {
+        let (api_version, kind) =
+            (document["apiVersion"].as_str().unwrap(), document["kind"].as_str().unwrap());
+        resolved.push((document, discovery.resolve(api_version, kind).await.unwrap()));
+    }
+    prepare_all(&resolved, identity, "context-ns").unwrap()
+}
+
+async fn apply_all(
+    server: &Arc<FakeApiServer>,
+    manifest: &[Value],
+    application: &str,
+    adopt: bool,
+) -> Result<Vec<AppliedObject>, ApplyError> {
+    let identity = identity(application);
+    let targets = targets(server, manifest, &identity).await;
+    apply(&server.connection(), &targets, &identity, adopt).await
+}
+
+fn occupied(outcome: Result<Vec<AppliedObject>, ApplyError>) -> Vec<String> {
+    match outcome {
+        Err(ApplyError::Refused(Refusal::OwnedByOther(occupied))) => {
+            occupied.iter().map(ToString::to_string).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn objects_are_created_with_our_marks() {
+    let server = FakeApiServer::start();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}});
+    let applied = apply_all(&server, &[config_map("c"), namespace], "app-1", false).await.unwrap();
+    assert_eq!(server.writes(), ["POST /api/v1/namespaces", "POST /api/v1/namespaces/demo/configmaps"]);
+    let stored = server.get("configmaps", "demo", "c").unwrap();
+    assert_eq!(stored["metadata"]["labels"], json!({INSTALLATION_LABEL: "inst", APPLICATION_LABEL: "app-1"}));
+    assert_eq!(stored["metadata"]["annotations"][EPOCH_ANNOTATION], "e1");
+    let uid = applied[1].inventory_entry().uid;
+    assert_eq!(uid.as_deref(), stored["metadata"]["uid"].as_str());
+}
+
+#[tokio::test]
+async fn applying_again_changes_nothing() {
+    let server = FakeApiServer::start();
+    apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
+    // The first time, the fields that were created become fields that are applied.
+    apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
+    let stored = server.get("configmaps", "demo", "c").unwrap();
+    let books = stored["metadata"]["managedFields"].as_array().unwrap();
+    let operations: Vec<_> = books.iter().map(|book| book["operation"].as_str().unwrap()).collect();
+    assert_eq!(operations, ["Apply"]);
+    apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
+    assert_eq!(server.get("configmaps", "demo", "c").unwrap(), stored);
+}
+
+#[tokio::test]
+async fn one_object_of_another_application_refuses_all() {
+    let server = FakeApiServer::start();
+    let theirs = server.put("configmaps", labelled(config_map("shared"), "inst", "app-2"));
+    let manifest = [config_map("mine"), deployment("mine"), config_map("shared")];
+    let occupied = occupied(apply_all(&server, &manifest, "app-1", false).await);
+    assert_eq!(occupied, ["ConfigMap demo/shared belongs to application app-2"]);
+    assert_eq!(server.writes(), [""; 0]);
+    assert_eq!(server.get("configmaps", "demo", "shared"), Some(theirs));
+}
+
+#[tokio::test]
+async fn an_object_of_nobody_is_taken_only_by_adoption() {
+    let server = FakeApiServer::start();
+    server.put("configmaps", config_map("found"));
+    assert_eq!(occupied(apply_all(&server, &[config_map("found")], "app-1", false).await).len(), 1);
+    assert_eq!(server.writes(), [""; 0]);
+    apply_all(&server, &[config_map("found")], "app-1", true).await.unwrap();
+    let is_adopted = |server: &FakeApiServer| {
+        let stored = server.get("configmaps", "demo", "found").unwrap();
+        assert_eq!(stored["metadata"]["labels"][APPLICATION_LABEL], "app-1");
+        assert_eq!(stored["metadata"]["annotations"][ADOPTED_ANNOTATION], "true");
+    };
+    is_adopted(&server);
+    apply_all(&server, &[config_map("found")], "app-1", true).await.unwrap();
+    is_adopted(&server);
+}
+
+#[tokio::test]
+async fn whoever_creates_first_wins() {
+    let server = FakeApiServer::start();
+    let theirs = labelled(config_map("c"), "inst", "app-2");
+    server.race(Method::POST, "/api/v1/namespaces/demo/configmaps", {
+        let theirs = theirs.clone();
+        move |contents| drop(contents.put("configmaps", theirs))
+    });
+    let occupied = occupied(apply_all(&server, &[config_map("c")], "app-1", false).await);
+    assert_eq!(occupied, ["ConfigMap demo/c belongs to application app-2"]);
+    assert_eq!(server.get("configmaps", "demo", "c").unwrap()["data"], theirs["data"]);
+}
+
+#[tokio::test]
+async fn our_own_earlier_create_is_taken_up() {
+    let server = FakeApiServer::start();
+    let ours = labelled(config_map("c"), "inst", "app-1");
+    server.race(Method::POST, "/api/v1/namespaces/demo/configmaps", move |contents| {
+        contents.put("configmaps", ours);
+    });
+    apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
+    assert_eq!(server.get("configmaps", "demo", "c").unwrap()["data"], json!({"k": "v"}));
+}
+
+#[tokio::test]
+async fn an_object_that_was_replaced_meanwhile_is_not_overwritten() {
+    let server = FakeApiServer::start();
+    server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
+    let theirs = labelled(config_map("c"), "inst", "app-2");
+    server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/c", {
+        let theirs = theirs.clone();
+        move |contents| {
+            contents.erase("configmaps", "demo", "c");
+            contents.put("configmaps", theirs);
+        }
+    });
+    let occupied = occupied(apply_all(&server, &[config_map("c")], "app-1", false).await);
+    assert_eq!(occupied.len(), 1);
+    assert_eq!(server.get("configmaps", "demo", "c").unwrap()["data"], theirs["data"]);
+}
+
+#[tokio::test]
+async fn an_object_that_vanished_meanwhile_is_created() {
+    let server = FakeApiServer::start();
+    server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
+    server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/c", |contents| {
+        contents.erase("configmaps", "demo", "c");
+    });
+    apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
+    assert_eq!(server.writes().last().unwrap(), "POST /api/v1/namespaces/demo/configmaps");
+    assert_eq!(server.get("configmaps", "demo", "c").unwrap()["data"], json!({"k": "v"}));
+}
+
+#[tokio::test]
+async fn adoption_takes_exactly_what_it_saw() {
+    let server = FakeApiServer::start();
+    server.put("configmaps", config_map("found"));
+    let theirs = labelled(config_map("found"), "inst", "app-2");
+    server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/found", move |contents| {
+        contents.put("configmaps", theirs);
+    });
+    assert_eq!(occupied(apply_all(&server, &[config_map("found")], "app-1", true).await).len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_that_is_going_is_waited_for() {
+    let server = FakeApiServer::start();
+    let mut going = labelled(config_map("c"), "inst", "app-1");
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    server.put("configmaps", going);
+    let outcome = apply_all(&server, &[config_map("b"), config_map("c")], "app-1", false).await;
+    assert!(matches!(outcome, Err(ApplyError::Refused(Refusal::Terminating(_)))), "{outcome:?}");
+    assert_eq!(server.writes(), [""; 0]);
+}

@@ -1,0 +1,222 @@
+//! Looking after clusters: states, shared watches, and that one cluster in trouble holds nobody else back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use krake_kubernetes::apply::apply;
+use krake_kubernetes::cluster::{ClusterHandle, ProbeTimes};
+use krake_kubernetes::clusters::Clusters;
+use krake_kubernetes::connection::Deadlines;
+use krake_kubernetes::drift::Baseline;
+use krake_kubernetes::nodes::ClusterState;
+use krake_kubernetes::object::ClusterUid;
+use krake_kubernetes::observation::{Baselines, Observation, observe};
+use krake_kubernetes::prepare::Target;
+use krake_kubernetes::wake::{Wake, Wakes};
+use serde_json::{Value, json};
+
+use crate::apply::{config_map, deployment, identity};
+use crate::fake_api_server::{FakeApiServer, Mood};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn times() -> ProbeTimes {
+    ProbeTimes {
+        interval: Duration::from_millis(20),
+        second_look: Duration::from_millis(10),
+        deadline: Duration::from_millis(200),
+    }
+}
+
+struct Adapter {
+    clusters: Clusters,
+    wakes: Arc<Wakes>,
+}
+
+impl Adapter {
+    fn start() -> Self {
+        let wakes = Arc::new(Wakes::default());
+        let clusters = Clusters::new("inst", Deadlines::default(), times(), Arc::clone(&wakes));
+        Self { clusters, wakes }
+    }
+
+    fn add(&self, uid: &str, server: &Arc<FakeApiServer>) -> Arc<ClusterHandle> {
+        self.clusters.set_connection(&uid.into(), server.connection())
+    }
+
+    /// Waits for the condition, looking again at each wake; returns all wakes.
+    async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Vec<Wake> {
+        let mut woken = Vec::new();
+        let waiting = async {
+            while !condition() {
+                woken.extend(self.wakes.take().await);
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+        woken
+    }
+}
+
+fn node(name: &str, kind: &str, status: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+        "status": {"conditions": [{"type": kind, "status": status, "reason": "R", "message": "m"}]}})
+}
+
+fn state(handle: &ClusterHandle) -> Option<ClusterState> {
+    handle.report().map(|report| report.fitness.state)
+}
+
+fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {
+    let application = "app-1".into();
+    let sights = handle.sights(targets, &application);
+    observe(targets, &sights, baselines, &application, handle.connection().host())
+}
+
+#[tokio::test]
+async fn a_cluster_is_online_unhealthy_not_ready_and_offline() {
+    let server = FakeApiServer::start();
+    server.put("nodes", node("n1", "Ready", "True"));
+    let adapter = Adapter::start();
+    let handle = adapter.add("c", &server);
+    let woken = adapter.until("online", || state(&handle) == Some(ClusterState::Online)).await;
+    assert!(woken.contains(&Wake::Cluster("c".into())));
+    let report = handle.report().unwrap();
+    assert_eq!((report.nodes[0].name.as_str(), report.version.as_deref()), ("n1", Some("v1.20.2")));
+
+    server.put("nodes", node("n1", "Ready", "Unknown"));
+    adapter.until("not ready", || state(&handle) == Some(ClusterState::NotReady)).await;
+    server.put("nodes", node("n1", "DiskPressure", "True"));
+    adapter.until("unhealthy", || state(&handle) == Some(ClusterState::Unhealthy)).await;
+
+    server.set_mood(Mood::Down);
+    adapter
+        .until("offline", || handle.answers() == Some(Err("the cluster cannot do it now: down".into())))
+        .await;
+    server.put("nodes", node("n1", "Ready", "True"));
+    server.set_mood(Mood::Well);
+    let mut connecting = false;
+    let online = || {
+        connecting |= state(&handle) == Some(ClusterState::Connecting);
+        state(&handle) == Some(ClusterState::Online)
+    };
+    adapter.until("online again", online).await;
+    adapter.clusters.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_hangs_is_offline_and_holds_nobody_back() {
+    let (hanging, well) = (FakeApiServer::start(), FakeApiServer::start());
+    hanging.set_mood(Mood::Hanging);
+    let adapter = Adapter::start();
+    let (h, w) = (adapter.add("h", &hanging), adapter.add("w", &well));
+    adapter.until("online", || state(&w) == Some(ClusterState::Online)).await;
+    assert_eq!(h.report(), None, "nothing is known before the first look ends");
+    adapter.until("offline", || state(&h) == Some(ClusterState::Offline)).await;
+    adapter.clusters.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
+    let server = FakeApiServer::start();
+    let adapter = Adapter::start();
+    let handle = adapter.add("c", &server);
+    let identity = identity("app-1");
+    let targets = handle.targets(&[deployment("d"), config_map("m")], &identity).await.unwrap();
+    let no_baselines = Baselines::new();
+
+    assert_eq!(seen(&handle, &targets, &no_baselines), None, "nothing is known before the lists");
+    let woken = adapter.until("lists", || seen(&handle, &targets, &no_baselines).is_some()).await;
+    assert!(woken.contains(&Wake::Application("app-1".into(), "c".into())));
+    assert_eq!(seen(&handle, &targets, &no_baselines).unwrap().missing.len(), 2);
+
+    let applied = apply(handle.connection(), &targets, &identity, false).await.unwrap();
+    let baseline = |target: &Target, object| Baseline::of(&target.prepared.body, object);
+    let baselines: Baselines = targets
+        .iter()
+        .zip(&applied)
+        .map(|(target, applied)| (applied.key.clone(), baseline(target, &applied.object)))
+        .collect();
+    handle.note(&targets, applied, &"app-1".into());
+    let at_once = seen(&handle, &targets, &baselines).unwrap();
+    assert!(at_once.missing.is_empty() && at_once.drifted.is_empty(), "{at_once:?}");
+
+    // Changed by hand.
+    let mut changed = server.get("deployments", "demo", "d").unwrap();
+    changed["spec"]["replicas"] = json!(5);
+    server.put("deployments", changed);
+    adapter.until("drift", || seen(&handle, &targets, &baselines).unwrap().drifted.len() == 1).await;
+    // Deleted by hand.
+    server.erase("configmaps", "demo", "m");
+    adapter.until("missing", || seen(&handle, &targets, &baselines).unwrap().missing.len() == 1).await;
+
+    // Another application on the same kinds needs no further watch.
+    let others = handle.targets(&[deployment("other")], &crate::apply::identity("app-2")).await.unwrap();
+    assert!(seen(&handle, &others, &no_baselines).is_some());
+    let watches = server.requests().into_iter().filter(|request| request.contains("deployments (watch)"));
+    assert_eq!(watches.count(), 1);
+    adapter.clusters.shutdown().await;
+}
+
+#[tokio::test]
+async fn changes_during_an_outage_are_seen_after_it() {
+    let server = FakeApiServer::start();
+    let adapter = Adapter::start();
+    let handle = adapter.add("c", &server);
+    let identity = identity("app-1");
+    let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
+    let applied = apply(handle.connection(), &targets, &identity, false).await.unwrap();
+    drop(applied);
+    let missing = || seen(&handle, &targets, &Baselines::new()).map(|seen| seen.missing.len());
+    adapter.until("present", || missing() == Some(0)).await;
+
+    server.set_mood(Mood::Hanging);
+    adapter.until("offline", || state(&handle) == Some(ClusterState::Offline)).await;
+    server.erase("configmaps", "demo", "m");
+    assert_eq!(missing(), Some(0), "nobody could tell");
+    server.set_mood(Mood::Well);
+    adapter.until("missing", || missing() == Some(1)).await;
+    adapter.clusters.shutdown().await;
+}
+
+#[tokio::test]
+async fn where_no_list_of_all_namespaces_is_allowed_each_is_watched() {
+    let server = FakeApiServer::start();
+    server.forbid_lists_in_all_namespaces();
+    let adapter = Adapter::start();
+    let handle = adapter.add("c", &server);
+    let identity = identity("app-1");
+    let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
+    let seen = || seen(&handle, &targets, &Baselines::new());
+    adapter.until("the list of the namespace", || seen().is_some()).await;
+    apply(handle.connection(), &targets, &identity, false).await.unwrap();
+    adapter.until("present", || seen().unwrap().missing.is_empty()).await;
+    adapter.clusters.shutdown().await;
+}
+
+fn kubeconfig(token: &str) -> Value {
+    json!({
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+    })
+}
+
+#[tokio::test]
+async fn a_handle_lives_as_long_as_its_kubeconfig() {
+    let adapter = Adapter::start();
+    let uid = ClusterUid::from("c");
+    let first = adapter.clusters.set(&uid, &kubeconfig("one")).unwrap();
+    let same = adapter.clusters.set(&uid, &kubeconfig("one")).unwrap();
+    assert!(Arc::ptr_eq(&first, &same));
+    let renewed = adapter.clusters.set(&uid, &kubeconfig("two")).unwrap();
+    assert!(!Arc::ptr_eq(&first, &renewed));
+    adapter.until("offline", || state(&renewed) == Some(ClusterState::Offline)).await;
+
+    let mut broken = kubeconfig("two");
+    broken["users"][0]["user"]["exec"] = json!({"command": "sh"});
+    assert!(adapter.clusters.set(&uid, &broken).is_err());
+    assert!(adapter.clusters.get(&uid).is_some_and(|handle| handle.is_err()));
+    adapter.clusters.drop_cluster(&uid);
+    assert!(adapter.clusters.get(&uid).is_none());
+    tokio::time::timeout(PATIENCE, adapter.clusters.shutdown()).await.expect("all tasks end");
+}

@@ -1,0 +1,260 @@
+//! A FAKE Kubernetes API server: a router handed to `kube::Client`, no sockets. It knows discovery, get, list, watch, create,
+//! server-side apply (merging maps, replacing lists; no field ownership), merge patch and delete, with their preconditions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::Response;
+use futures::StreamExt;
+use krake_kubernetes::connection::{Connection, Deadlines};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::fake_objects::{Contents, KINDS, Target, create, delete, failure, not_found, ok, patch, read};
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mood {
+    Well,
+    /// 503 for everything, watches end.
+    Down,
+    /// Takes requests and does not answer; watches go silent for ever.
+    Hanging,
+}
+
+type Race = (Method, String, Box<dyn FnOnce(&mut Contents) + Send>);
+
+pub(crate) struct FakeApiServer {
+    contents: Mutex<Contents>,
+    changed: watch::Sender<u64>,
+    mood: watch::Sender<Mood>,
+    requests: Mutex<Vec<String>>,
+    races: Mutex<Vec<Race>>,
+    /// Lists and watches of objects in all namespaces are forbidden.
+    narrow: Mutex<bool>,
+    extra_kinds: Mutex<Vec<&'static str>>,
+}
+
+impl FakeApiServer {
+    pub(crate) fn start() -> Arc<Self> {
+        Arc::new(Self {
+            contents: Mutex::default(),
+            changed: watch::Sender::new(0),
+            mood: watch::Sender::new(Mood::Well),
+            requests: Mutex::default(),
+            races: Mutex::default(),
+            narrow: Mutex::new(false),
+            extra_kinds: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn connection(self: &Arc<Self>) -> Connection {
+        let router = axum::Router::new().fallback(answer).with_state(Arc::clone(self));
+        let client = kube::Client::new(router.into_service::<kube::client::Body>(), "default");
+        Connection::over(client, "context-ns", "api.example", Deadlines::default())
+    }
+
+    pub(crate) fn put(&self, plural: &str, object: Value) -> Value {
+        let stored = self.contents().put(plural, object);
+        self.tell();
+        stored
+    }
+
+    pub(crate) fn erase(&self, plural: &str, namespace: &str, name: &str) {
+        self.contents().erase(plural, namespace, name);
+        self.tell();
+    }
+
+    pub(crate) fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.contents().objects.get(&key).cloned()
+    }
+
+    /// Just before the next such request is carried out, somebody else does this.
+    pub(crate) fn race(&self, method: Method, path: &str, act: impl FnOnce(&mut Contents) + Send + 'static) {
+        self.races.lock().unwrap().push((method, path.to_owned(), Box::new(act)));
+    }
+
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+        self.tell();
+    }
+
+    pub(crate) fn forbid_lists_in_all_namespaces(&self) {
+        *self.narrow.lock().unwrap() = true;
+    }
+
+    /// Serves a further kind of group `example.org/v1`.
+    pub(crate) fn serve_kind(&self, kind: &'static str) {
+        self.extra_kinds.lock().unwrap().push(kind);
+    }
+
+    /// Requests so far, as `METHOD /path`, with ` (watch)` where it is one.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// Requests so far that write.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.requests().into_iter().filter(|request| !request.starts_with("GET ")).collect()
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap()
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|times| *times += 1);
+    }
+}
+
+async fn answer(
+    State(server): State<Arc<FakeApiServer>>,
+    method: Method,
+    uri: Uri,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let watching = query.get("watch").is_some_and(|watch| watch == "true");
+    let note = if watching { " (watch)" } else { "" };
+    server.requests.lock().unwrap().push(format!("{method} {}{note}", uri.path()));
+    let mut moods = server.mood.subscribe();
+    let mood = *moods.borrow();
+    match mood {
+        Mood::Well => {}
+        Mood::Down => return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "down"),
+        Mood::Hanging => drop(moods.wait_for(|mood| *mood != Mood::Hanging).await),
+    }
+    let Some(target) = Target::parse(uri.path()) else { return discovery(&server, uri.path()) };
+    if target.name.is_none() && target.namespace.is_empty() && target.namespaced {
+        let narrow = *server.narrow.lock().unwrap();
+        if narrow {
+            return failure(StatusCode::FORBIDDEN, "Forbidden", "cannot list resource at the cluster scope");
+        }
+    }
+    if watching {
+        return watch_objects(server, target, &query);
+    }
+    let race = {
+        let mut races = server.races.lock().unwrap();
+        let fits = |(m, path, _): &Race| *m == method && uri.path() == path;
+        races.iter().position(fits).map(|index| races.remove(index))
+    };
+    let answer = {
+        let mut contents = server.contents();
+        if let Some((_, _, act)) = race {
+            act(&mut contents);
+        }
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match method {
+            Method::GET => read(&contents, &target, &query),
+            Method::POST => create(&mut contents, &target, body, &query),
+            Method::PATCH => {
+                let apply = headers["content-type"].to_str().unwrap().contains("apply-patch");
+                patch(&mut contents, &target, &body, apply, &query)
+            }
+            Method::DELETE => delete(&mut contents, &target, &body),
+            _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "no"),
+        }
+    };
+    server.tell();
+    answer
+}
+
+fn discovery(server: &FakeApiServer, path: &str) -> Response {
+    if path == "/version" {
+        return ok(
+            &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2", "gitCommit": "", "buildDate": "",
+            "gitTreeState": "", "goVersion": "", "compiler": "", "platform": ""}),
+        );
+    }
+    let api_version = path.trim_start_matches("/apis/").trim_start_matches("/api/");
+    let verbs = ["create", "delete", "get", "list", "patch", "update", "watch"];
+    let resource = |plural: &str, kind: &str, namespaced: bool, verbs: &[&str]| json!({"name": plural, "kind": kind, "namespaced": namespaced, "verbs": verbs, "singularName": ""});
+    let mut resources: Vec<Value> = KINDS
+        .iter()
+        .filter(|(version, ..)| *version == api_version)
+        .flat_map(|(_, plural, kind, namespaced)| {
+            let status = resource(&format!("{plural}/status"), kind, *namespaced, &["get", "patch"]);
+            [resource(plural, kind, *namespaced, &verbs), status]
+        })
+        .collect();
+    match api_version {
+        "example.org/v1" => {
+            let kinds = server.extra_kinds.lock().unwrap();
+            let of = |kind: &&str| resource(&kind.to_lowercase(), kind, true, &verbs);
+            resources.extend(kinds.iter().map(of));
+            resources.push(resource("always", "Always", true, &verbs));
+        }
+        "authorization.k8s.io/v1" => {
+            resources.push(resource("subjectaccessreviews", "SubjectAccessReview", false, &["create"]));
+        }
+        "metrics.k8s.io/v1beta1" => {
+            return failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "aggregated API is broken",
+            );
+        }
+        "garbage.example/v1" => {
+            return ok(&json!({"kind": "APIResourceList", "groupVersion": "x", "resources": []}));
+        }
+        _ if resources.is_empty() => return not_found(),
+        _ => {}
+    }
+    ok(
+        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources}),
+    )
+}
+
+fn watch_objects(server: Arc<FakeApiServer>, target: Target, query: &HashMap<String, String>) -> Response {
+    let selector = query.get("labelSelector").cloned();
+    let from: u64 = query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+    let changed = server.changed.subscribe();
+    let stream = futures::stream::unfold((server, changed, from), move |(server, mut changed, from)| {
+        let (target_plural, selector) = (target.plural.clone(), selector.clone());
+        let scope = Target { name: None, ..Target::parse(&path_of(&target)).unwrap() };
+        async move {
+            loop {
+                let mood = *server.mood.borrow();
+                match mood {
+                    Mood::Well => {}
+                    Mood::Down => return None,
+                    // As over a connection that was lost unnoticed: nothing comes any more.
+                    Mood::Hanging => std::future::pending().await,
+                }
+                let (lines, version) = {
+                    let contents = server.contents();
+                    let new = contents.events.iter().filter(|(version, ..)| *version > from);
+                    let ours = new.filter(|(_, _, plural, object)| {
+                        *plural == target_plural && scope.holds(object, selector.as_ref())
+                    });
+                    let lines: String = ours
+                        .map(|(_, kind, _, object)| format!("{}\n", json!({"type": kind, "object": object})))
+                        .collect();
+                    (lines, contents.version)
+                };
+                if !lines.is_empty() {
+                    return Some((Ok::<_, std::io::Error>(lines), (server, changed, version)));
+                }
+                changed.changed().await.ok()?;
+            }
+        }
+    });
+    Response::builder()
+        .header("content-type", "application/json")
+        .body(Body::from_stream(stream.boxed()))
+        .unwrap()
+}
+
+fn path_of(target: &Target) -> String {
+    let root = if target.api_version == "v1" { "api" } else { "apis" };
+    match target.namespace.as_str() {
+        "" => format!("/{root}/{}/{}", target.api_version, target.plural),
+        namespace => format!("/{root}/{}/namespaces/{namespace}/{}", target.api_version, target.plural),
+    }
+}

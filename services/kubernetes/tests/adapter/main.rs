@@ -1,0 +1,11 @@
+//! The adapter's input and output against a fake API server in the same process. What only a real API server can show
+//! (merging of fields, garbage collection) is tested in the integration tests.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod apply;
+mod cluster;
+mod discovery;
+mod fake_api_server;
+mod fake_objects;
+mod remove;

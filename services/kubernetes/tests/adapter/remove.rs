@@ -1,0 +1,106 @@
+//! Removing: all that is ours, nothing that is not.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use krake_kubernetes::discovery::Discovery;
+use krake_kubernetes::object::{ADOPTED_ANNOTATION, APPLICATION_LABEL, InventoryEntry, ObjectKey};
+use krake_kubernetes::remove::{Remaining, remove};
+use serde_json::{Value, json};
+
+use crate::apply::{config_map, deployment, identity, labelled};
+use crate::fake_api_server::FakeApiServer;
+
+fn entry(object: &Value) -> InventoryEntry {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let key = ObjectKey {
+        api_version: text(&object["apiVersion"]).unwrap(),
+        kind: text(&object["kind"]).unwrap(),
+        namespace: text(&object["metadata"]["namespace"]),
+        name: text(&object["metadata"]["name"]).unwrap(),
+    };
+    InventoryEntry { key, uid: None }
+}
+
+async fn remove_all(server: &Arc<FakeApiServer>, inventory: &[Value]) -> Vec<Remaining> {
+    let inventory: Vec<_> = inventory.iter().map(entry).collect();
+    let connection = server.connection();
+    remove(&connection, &Discovery::new(connection.clone()), &inventory, &identity("app-1")).await
+}
+
+#[tokio::test]
+async fn ours_go_in_reverse_order_and_others_stay() {
+    let server = FakeApiServer::start();
+    for object in [config_map("first"), config_map("second")] {
+        server.put("configmaps", labelled(object, "inst", "app-1"));
+    }
+    let bystanders = [
+        labelled(config_map("theirs"), "inst", "app-2"),
+        labelled(config_map("foreign"), "elsewhere", "app-1"),
+        config_map("nobodys"),
+    ]
+    .map(|object| server.put("configmaps", object));
+    let mut inventory = vec![config_map("first"), config_map("second"), config_map("never-applied")];
+    inventory.extend(bystanders.clone());
+    assert_eq!(remove_all(&server, &inventory).await, []);
+    let path = "DELETE /api/v1/namespaces/demo/configmaps";
+    assert_eq!(server.writes(), [format!("{path}/second"), format!("{path}/first")]);
+    for bystander in bystanders {
+        let name = bystander["metadata"]["name"].as_str().unwrap();
+        assert_eq!(server.get("configmaps", "demo", name), Some(bystander.clone()));
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_was_replaced_meanwhile_is_not_deleted() {
+    let server = FakeApiServer::start();
+    server.put("deployments", labelled(deployment("d"), "inst", "app-1"));
+    let theirs = labelled(deployment("d"), "inst", "app-2");
+    server.race(Method::DELETE, "/apis/apps/v1/namespaces/demo/deployments/d", move |contents| {
+        contents.erase("deployments", "demo", "d");
+        contents.put("deployments", theirs);
+    });
+    assert_eq!(remove_all(&server, &[deployment("d")]).await.len(), 1, "look again");
+    assert_eq!(remove_all(&server, &[deployment("d")]).await, []);
+    let left = server.get("deployments", "demo", "d").unwrap();
+    assert_eq!(left["metadata"]["labels"][APPLICATION_LABEL], "app-2");
+}
+
+#[tokio::test]
+async fn an_object_with_finalizers_remains_until_they_are_gone() {
+    let server = FakeApiServer::start();
+    let mut object = labelled(config_map("c"), "inst", "app-1");
+    object["metadata"]["finalizers"] = json!(["example.org/backup"]);
+    server.put("configmaps", object);
+    assert_eq!(remove_all(&server, &[config_map("c")]).await[0].waits_for, "its deletion");
+    let remaining = remove_all(&server, &[config_map("c")]).await;
+    assert_eq!(remaining[0].waits_for, "its finalizers example.org/backup");
+    server.erase("configmaps", "demo", "c");
+    assert_eq!(remove_all(&server, &[config_map("c")]).await, []);
+}
+
+#[tokio::test]
+async fn an_adopted_object_is_released() {
+    let server = FakeApiServer::start();
+    let mut object = labelled(config_map("found"), "inst", "app-1");
+    object["metadata"]["annotations"] = json!({ADOPTED_ANNOTATION: "true", "note": "mine"});
+    object["metadata"]["labels"]["tier"] = json!("edge");
+    server.put("configmaps", object);
+    assert_eq!(remove_all(&server, &[config_map("found")]).await, []);
+    let left = server.get("configmaps", "demo", "found").unwrap();
+    assert_eq!(left["metadata"]["labels"], json!({"tier": "edge"}));
+    assert_eq!(left["metadata"]["annotations"], json!({"note": "mine"}));
+}
+
+#[tokio::test]
+async fn a_kind_that_is_no_more_has_no_objects_and_trouble_is_not_absence() {
+    let server = FakeApiServer::start();
+    let object =
+        |api_version: &str| json!({"apiVersion": api_version, "kind": "Foo", "metadata": {"name": "x"}});
+    assert_eq!(remove_all(&server, &[object("gone.example/v1")]).await, []);
+    server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
+    let remaining = remove_all(&server, &[config_map("c"), object("metrics.k8s.io/v1beta1")]).await;
+    assert_eq!(remaining.len(), 1, "{remaining:?}");
+    assert!(remaining[0].waits_for.contains("broken"), "{remaining:?}");
+    assert_eq!(server.get("configmaps", "demo", "c"), None, "trouble with one does not keep the others");
+}
