@@ -1,6 +1,6 @@
 //! Applying the objects of an application to a cluster: look at all of them, then write each under its guard.
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -56,13 +56,10 @@ pub async fn apply(
     identity: &Identity,
     adopt_existing: bool,
 ) -> Result<Vec<AppliedObject>, ApplyError> {
-    let found: Vec<_> = futures::stream::iter(targets)
-        .map(|target| async move { (target, read(connection, target).await) })
-        .buffered(READS_AT_ONCE)
-        .collect()
-        .await;
+    let reads: Vec<_> = targets.iter().map(|target| read(connection, target).boxed()).collect();
+    let found: Vec<_> = futures::stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
     let mut seen = Vec::with_capacity(targets.len());
-    for (target, live) in found {
+    for (target, live) in targets.iter().zip(found) {
         seen.push((target, live?));
     }
     let holders = seen.iter().map(|(target, live)| {

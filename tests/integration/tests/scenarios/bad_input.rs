@@ -46,7 +46,8 @@ impl World {
     }
 }
 
-const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i}]}\n";
+const POD: &str =
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i}]}\n";
 
 #[tokio::test]
 async fn applications() {
@@ -90,7 +91,8 @@ async fn clusters_with_two_contexts() {
 #[tokio::test]
 async fn providers_of_an_unknown_type() {
     let world = World::start().await;
-    let said = world.refused(&["core", "gmp", "create", "--type", "graphite", "--url", "http://h", "p"]).await;
+    let said =
+        world.refused(&["core", "gmp", "create", "--type", "graphite", "--url", "http://h", "p"]).await;
     assert!(said.contains("graphite") && said.contains("prometheus"), "{said}");
     assert_eq!(world.count(&["core", "gmp", "list"]).await, 0);
 }

@@ -31,7 +31,7 @@ async fn grpcurl_lists_creates_and_watches() {
     };
     let (address, _state) = ports::retry_on_clash(start).await.unwrap();
     let grpcurl = |args: &[&str]| {
-        let mut command = Command::new(binaries.grpcurl());
+        let mut command = Command::new(binaries.path("grpcurl").unwrap());
         command.arg("-plaintext").args(args).kill_on_drop(true);
         command
     };
@@ -72,7 +72,9 @@ async fn grpcurl_lists_creates_and_watches() {
 
     let create = ["-d", APPLICATION, &address, "krake.kubernetes.v1.ApplicationService/CreateApplication"];
     let created = run(&create).await;
-    assert!(created.contains("terminationGracePeriodSeconds") && created.contains("APPLICATION_STATE_PENDING"));
+    assert!(
+        created.contains("terminationGracePeriodSeconds") && created.contains("APPLICATION_STATE_PENDING")
+    );
     seen("EVENT_TYPE_ADDED").await;
     seen("by-grpcurl").await;
 }

@@ -94,32 +94,60 @@ async fn register(stack: &Stack, cluster: &Kubernetes, name: &str, location: &st
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, cluster.kubeconfig().to_string()).unwrap();
     let (label, metric) = (format!("location={location}"), format!("green-{name}"));
-    let args =
-        ["kube", "cluster", "register", "-k", path.to_str().unwrap(), "-l", &label, "--global-metric", &metric, "1"];
+    let args = [
+        "kube",
+        "cluster",
+        "register",
+        "-k",
+        path.to_str().unwrap(),
+        "-l",
+        &label,
+        "--global-metric",
+        &metric,
+        "1",
+    ];
     stack.rok_ok(&[&args[..], &["--wait", "--timeout", "60s", name]].concat()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_follows_the_better_metric_and_leaves_nothing_behind() {
-    let Some(binaries) = require(&[Component::Etcd, Component::Prometheus, Component::Kubernetes]) else { return };
+    let Some(binaries) = require(&[Component::Etcd, Component::Prometheus, Component::Kubernetes]) else {
+        return;
+    };
     let exporter = Exporter::start().unwrap();
     let set = |cluster: &str, value| exporter.set("green_share", &[("cluster", cluster)], value);
     set("one", 0.9);
     set("two", 0.2);
     let (etcd, shared) = tokio::try_join!(Etcd::start(&binaries), Etcd::start(&binaries)).unwrap();
+    let targets = [exporter.address()];
     let (one, two, prometheus, stack) = tokio::try_join!(
         Kubernetes::start(&binaries, &shared, "one", 1),
         Kubernetes::start(&binaries, &shared, "two", 1),
-        Prometheus::start(&binaries, &[exporter.address()]),
+        Prometheus::start(&binaries, &targets),
         Stack::start(&etcd, SETTINGS),
     )
     .unwrap();
     prometheus.wait_for("green_share{cluster=\"two\"}", 0.2, SOON).await.unwrap();
 
-    stack.rok_ok(&["core", "gmp", "create", "--type", "prometheus", "--url", prometheus.url(), "prom"]).await.unwrap();
+    stack
+        .rok_ok(&["core", "gmp", "create", "--type", "prometheus", "--url", prometheus.url(), "prom"])
+        .await
+        .unwrap();
     for cluster in ["one", "two"] {
         let (name, query) = (format!("green-{cluster}"), format!("green_share{{cluster=\"{cluster}\"}}"));
-        let args = ["core", "gm", "create", "--mp-name", "prom", "--min", "0", "--max", "1", "--metric-name", &query];
+        let args = [
+            "core",
+            "gm",
+            "create",
+            "--mp-name",
+            "prom",
+            "--min",
+            "0",
+            "--max",
+            "1",
+            "--metric-name",
+            &query,
+        ];
         stack.rok_ok(&[&args[..], &[&name]].concat()).await.unwrap();
     }
     register(&stack, &one, "one", "DE").await;
@@ -151,9 +179,11 @@ async fn an_application_follows_the_better_metric_and_leaves_nothing_behind() {
     assert!(took <= MIGRATION, "the migration took {took:?}, {MIGRATION:?} are allowed");
     let settled = async || {
         let shown = stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.ok()?;
-        (shown["status"]["state"] == "RUNNING" && shown["status"]["running_on"]["name"] == "two").then_some(shown)
+        (shown["status"]["state"] == "RUNNING" && shown["status"]["running_on"]["name"] == "two")
+            .then_some(shown)
     };
-    let shown = wait::until("the application to be RUNNING on the other cluster", SOON, settled).await.unwrap();
+    let shown =
+        wait::until("the application to be RUNNING on the other cluster", SOON, settled).await.unwrap();
     assert_eq!(shown["status"]["copies"].as_array().unwrap().len(), 1, "{shown:#}");
     assert_eq!(shown["status"]["history"].as_array().unwrap().len(), 2, "{shown:#}");
 

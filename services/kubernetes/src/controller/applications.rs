@@ -1,0 +1,172 @@
+//! The application controller: looks at everything that concerns one application, plans, and carries the plan out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::future::{join_all, try_join_all};
+use jiff::Timestamp;
+use krake_client::{Client, Mirror, NamespacedName};
+use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+
+use super::execute::{Executor, Progress};
+use super::index::Index;
+use super::project::Application;
+use super::view::{Memory, Sighting, look};
+use crate::clusters::Clusters;
+use crate::object::{ClusterUid, Identity};
+use crate::plan::{Snapshot, Step, plan};
+
+/// How long to wait until the mirror shows a report of our own.
+const OWN_WRITE: Duration = Duration::from_secs(5);
+
+/// The controller.
+pub(crate) struct Applications {
+    client: Client,
+    mirror: Mirror<Application>,
+    clusters: Arc<Clusters>,
+    index: Arc<Index>,
+    queue: Queue<NamespacedName>,
+    memory: Memory,
+    installation: String,
+    epoch: String,
+    deadline: Duration,
+}
+
+impl Applications {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        client: Client,
+        mirror: Mirror<Application>,
+        clusters: Arc<Clusters>,
+        index: Arc<Index>,
+        queue: Queue<NamespacedName>,
+        installation: String,
+        epoch: String,
+        deadline: Duration,
+    ) -> Self {
+        let memory = Memory::default();
+        Applications { client, mirror, clusters, index, queue, memory, installation, epoch, deadline }
+    }
+
+    /// Forgets an application that is not there any more.
+    pub(crate) fn forget(&self, application: &Application) {
+        self.index.forget_application(&application.uid);
+        for cluster in application.clusters() {
+            self.memory.forget(&application.uid, &cluster);
+        }
+    }
+
+    /// The applications that a cluster concerns.
+    pub(crate) fn concerned(&self, cluster: &ClusterUid) -> Vec<NamespacedName> {
+        let all = self.mirror.snapshot().into_iter();
+        all.filter(|(_, application)| application.cluster(cluster).is_some()).map(|(key, _)| key).collect()
+    }
+}
+
+impl Reconciler for Applications {
+    type Key = NamespacedName;
+
+    async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
+        let Some(application) = self.mirror.get(key) else { return Ok(Next::Done) };
+        if application.deleted && !application.our_turn {
+            return Ok(Next::Done);
+        }
+        let identity = Identity {
+            installation: self.installation.clone(),
+            application: application.uid.clone(),
+            epoch: self.epoch.clone(),
+        };
+        let looks = application.clusters().into_iter().map(|cluster| async {
+            let sighting = look(
+                &self.client,
+                &self.clusters,
+                &self.index,
+                &self.memory,
+                &application,
+                &identity,
+                &cluster,
+            );
+            anyhow::Ok(sighting.await?.map(|sighting| (cluster, sighting)))
+        });
+        let sightings: HashMap<ClusterUid, Sighting> =
+            try_join_all(looks).await?.into_iter().flatten().collect();
+        let steps = plan(&self.snapshot(&application, &sightings));
+        if !steps.iter().all(|step| matches!(step, Step::Wait(_))) {
+            tracing::debug!(application = %key, ?steps, "planned");
+        }
+        let progress = self.execute(&application, &identity, &sightings, steps).await?;
+        if progress.version != 0 {
+            // The next plan is made on a mirror that shows this one. An erased application is not shown any more.
+            let shown = self.mirror.wait_for(progress.version);
+            tokio::time::timeout(OWN_WRITE, shown)
+                .await
+                .context("the mirror does not show our own report")??;
+            self.queue.add(key.clone(), Priority::Resync);
+        }
+        match (progress.retry, progress.again) {
+            (Some(why), _) => bail!("not applied, trying again: {why}"),
+            (None, Some(time)) => Ok(Next::After(time)),
+            (None, None) => Ok(Next::Done),
+        }
+    }
+
+    fn keys(&self) -> Vec<NamespacedName> {
+        self.mirror.snapshot().into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+impl Applications {
+    fn snapshot(&self, application: &Application, sightings: &HashMap<ClusterUid, Sighting>) -> Snapshot {
+        let views = sightings.iter().map(|(cluster, sighting)| (cluster.clone(), sighting.view.clone()));
+        Snapshot {
+            deleted: application.deleted,
+            generation: application.generation,
+            scheduled_generation: application.scheduled_generation,
+            bindings: application.bindings.iter().map(|cluster| cluster.uid.as_str().into()).collect(),
+            copies: application.copies.iter().map(|copy| copy.record.clone()).collect(),
+            strategy: application.strategy,
+            clusters: views.collect(),
+            now: Timestamp::now(),
+            deadline: self.deadline,
+        }
+    }
+
+    /// Carries out a plan: the steps of one cluster one after the other, different clusters side by side.
+    async fn execute(
+        &self,
+        application: &Application,
+        identity: &Identity,
+        sightings: &HashMap<ClusterUid, Sighting>,
+        steps: Vec<Step>,
+    ) -> anyhow::Result<Progress> {
+        let mut progress = Progress::default();
+        let mut of_clusters: BTreeMap<ClusterUid, Vec<Step>> = BTreeMap::new();
+        for step in steps {
+            match (step.cluster().cloned(), step) {
+                (Some(cluster), step) => of_clusters.entry(cluster).or_default().push(step),
+                (None, Step::Wait(time)) => progress.again = Some(time),
+                // The state service drops the finalizer with the last copy.
+                (None, _) => {}
+            }
+        }
+        let runs = of_clusters.into_iter().map(|(cluster, steps)| async move {
+            let executor = Executor {
+                client: &self.client,
+                application,
+                identity,
+                cluster: &cluster,
+                sighting: sightings.get(&cluster),
+                memory: &self.memory,
+                deadline: self.deadline,
+            };
+            executor.run(steps).await
+        });
+        // One cluster's trouble must not cut short what is under way on another.
+        for result in join_all(runs).await {
+            progress = progress.and(result?);
+        }
+        Ok(progress)
+    }
+}

@@ -1,0 +1,226 @@
+//! Carries out the steps of a plan on one cluster, in order, until one does not succeed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use krake_client::Client;
+
+use super::project::Application;
+use super::report::{self, Reported};
+use super::view::{Memory, Sighting};
+use crate::apply::{AppliedObject, ApplyError, apply};
+use crate::drift::Baseline;
+use crate::object::{ClusterUid, Identity, InventoryEntry};
+use crate::plan::{self, CopyRecord, Step};
+use crate::remove::{Remaining, remove};
+
+/// What carrying out a plan on one cluster came to.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Version of the application after the last report; 0 if nothing was reported.
+    pub(super) version: i64,
+    /// Look again after this time.
+    pub(super) again: Option<Duration>,
+    /// Something failed that is worth another attempt, with growing intervals; why.
+    pub(super) retry: Option<String>,
+}
+
+/// Everything that a step may need.
+pub(super) struct Executor<'a> {
+    pub(super) client: &'a Client,
+    pub(super) application: &'a Application,
+    pub(super) identity: &'a Identity,
+    pub(super) cluster: &'a ClusterUid,
+    pub(super) sighting: Option<&'a Sighting>,
+    pub(super) memory: &'a Memory,
+    pub(super) deadline: Duration,
+}
+
+impl Executor<'_> {
+    /// Carries out `steps`, all of which are about this cluster.
+    pub(super) async fn run(&self, steps: Vec<Step>) -> anyhow::Result<Progress> {
+        let mut progress = Progress::default();
+        let mut copy = self.application.copy(self.cluster).cloned();
+        for step in steps {
+            let goes_on = match step {
+                Step::RecordIntent(wanted) | Step::Report(wanted) | Step::MarkRemoving(wanted) => {
+                    self.record(wanted, &mut copy, &mut progress).await?
+                }
+                Step::Forget(gone) => self.forget(gone, &mut copy, &mut progress).await?,
+                Step::Apply { basis, .. } => self.apply(basis, &mut copy, &mut progress).await?,
+                Step::Remove { inventory, .. } => {
+                    let after = |copy: &CopyRecord, left: &[Remaining]| plan::after_remove(copy, left);
+                    self.remove(&inventory, after, &mut copy, &mut progress).await?
+                }
+                Step::Withdraw { inventory, .. } => {
+                    let after = |copy: &CopyRecord, left: &[Remaining]| plan::after_withdraw(copy, left);
+                    self.remove(&inventory, after, &mut copy, &mut progress).await?
+                }
+                Step::Prune { surplus, .. } => {
+                    let after =
+                        |copy: &CopyRecord, left: &[Remaining]| plan::after_prune(copy, &surplus, left);
+                    self.remove(&surplus, after, &mut copy, &mut progress).await?
+                }
+                // The state service drops the finalizer with the last copy.
+                Step::DropFinalizer => true,
+                Step::Wait(time) => {
+                    progress.wait(time);
+                    true
+                }
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Records a copy under the version that was last seen; false if the plan is outdated.
+    async fn record(
+        &self,
+        wanted: CopyRecord,
+        copy: &mut Option<CopyRecord>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<bool> {
+        let version = copy.as_ref().map_or(wanted.version, |copy| copy.version);
+        let wanted = CopyRecord { version, ..wanted };
+        match report::copy(self.client, self.application, &wanted).await? {
+            Reported::Done(now, version) => {
+                self.log("recorded", &wanted);
+                *copy = now.map(|now| *now);
+                progress.version = version;
+                Ok(true)
+            }
+            Reported::Outdated => Ok(false),
+        }
+    }
+
+    async fn forget(
+        &self,
+        gone: CopyRecord,
+        copy: &mut Option<CopyRecord>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<bool> {
+        let version = copy.as_ref().map_or(gone.version, |copy| copy.version);
+        match report::forget(self.client, self.application, &CopyRecord { version, ..gone.clone() }).await? {
+            Reported::Done(_, version) => {
+                self.log("forgotten", &gone);
+                self.memory.forget(&self.application.uid, self.cluster);
+                *copy = None;
+                progress.version = version;
+                Ok(true)
+            }
+            Reported::Outdated => Ok(false),
+        }
+    }
+
+    /// Applies the manifest that the plan was made with.
+    async fn apply(
+        &self,
+        basis: i64,
+        copy: &mut Option<CopyRecord>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<bool> {
+        let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
+        let manifest = self.sighting.and_then(|sighting| sighting.manifest.as_ref());
+        let (Some(handle), Some(manifest), Some(recorded)) = (handle, manifest, copy.clone()) else {
+            return Ok(false);
+        };
+        if manifest.basis != basis {
+            return Ok(false);
+        }
+        let adopt = self.application.adopt_existing;
+        let applied = apply(handle.connection(), &manifest.targets, self.identity, adopt).await;
+        let outcome: Result<Vec<InventoryEntry>, ApplyError> = match applied {
+            Ok(objects) => {
+                let entries = objects.iter().map(AppliedObject::inventory_entry).collect();
+                let prepared = manifest.targets.iter().map(|target| &target.prepared);
+                let baselines = prepared.zip(&objects).map(|(prepared, applied)| {
+                    (applied.key.clone(), Baseline::of(&prepared.body, &applied.object))
+                });
+                let (uid, baselines) = (&self.application.uid, baselines.collect());
+                self.memory.applied(uid, self.cluster, manifest.clone(), baselines);
+                handle.note(&manifest.targets, objects, uid);
+                Ok(entries)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &outcome {
+            tracing::warn!(application = %self.application.key, cluster = %self.name(), %error, "cannot apply");
+            progress.retry = Some(error.to_string());
+        }
+        let age = Timestamp::now().duration_since(recorded.since).try_into().unwrap_or(Duration::ZERO);
+        let after = plan::after_apply(&recorded, basis, &outcome, age, self.deadline);
+        if !after.retry {
+            progress.retry = None;
+        }
+        match after.report {
+            Some(step) => self.follow(step, copy, progress).await,
+            None => Ok(outcome.is_ok()),
+        }
+    }
+
+    /// Removes objects, and records what follows.
+    async fn remove(
+        &self,
+        inventory: &[InventoryEntry],
+        after: impl Fn(&CopyRecord, &[Remaining]) -> Step,
+        copy: &mut Option<CopyRecord>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<bool> {
+        let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
+        let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
+        let remaining = remove(handle.connection(), handle.discovery(), inventory, self.identity).await;
+        for left in &remaining {
+            tracing::debug!(application = %self.application.key, cluster = %self.name(), object = %left.key,
+                waits_for = %left.waits_for, "not gone yet");
+        }
+        self.follow(after(&recorded, &remaining), copy, progress).await
+    }
+
+    /// Carries out what follows from a step.
+    async fn follow(
+        &self,
+        step: Step,
+        copy: &mut Option<CopyRecord>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<bool> {
+        match step {
+            Step::Forget(gone) => self.forget(gone, copy, progress).await,
+            Step::Report(wanted) => self.record(wanted, copy, progress).await,
+            Step::Wait(time) => {
+                progress.wait(time);
+                Ok(true)
+            }
+            // Nothing else follows from a step.
+            _ => Ok(true),
+        }
+    }
+
+    fn log(&self, what: &str, copy: &CopyRecord) {
+        tracing::info!(application = %self.application.key, cluster = %self.name(), phase = ?copy.phase,
+            generation = copy.observed_generation, "copy {what}");
+    }
+
+    fn name(&self) -> &str {
+        self.application.cluster(self.cluster).map_or("", |cluster| cluster.name.as_str())
+    }
+}
+
+impl Progress {
+    fn wait(&mut self, time: Duration) {
+        self.again = Some(self.again.map_or(time, |again| again.min(time)));
+    }
+
+    /// Both together.
+    pub(super) fn and(mut self, other: Progress) -> Progress {
+        if let Some(time) = other.again {
+            self.wait(time);
+        }
+        Progress {
+            version: self.version.max(other.version),
+            again: self.again,
+            retry: self.retry.or(other.retry),
+        }
+    }
+}

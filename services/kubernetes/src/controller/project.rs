@@ -1,0 +1,141 @@
+//! From the API's messages to what this adapter keeps of them.
+
+use std::sync::Arc;
+
+use krake_client::NamespacedName;
+use krake_proto::finalizer::KUBERNETES_RESOURCES;
+use krake_proto::json::document_value;
+use krake_proto::krake::kubernetes::v1 as api;
+use krake_proto::krake::meta::v1::{Condition, Metadata, ResourceRef};
+use serde_json::Value;
+
+use super::record;
+use crate::object::{ApplicationUid, ClusterUid};
+use crate::plan::{CopyRecord, Strategy};
+
+/// An application as this adapter keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Application {
+    pub(crate) key: NamespacedName,
+    pub(crate) uid: ApplicationUid,
+    /// Marked as deleted.
+    pub(crate) deleted: bool,
+    /// Nobody else's finalizer stands before ours.
+    pub(crate) our_turn: bool,
+    pub(crate) generation: i64,
+    pub(crate) scheduled_generation: i64,
+    pub(crate) manifest: Arc<Vec<Value>>,
+    pub(crate) adopt_existing: bool,
+    pub(crate) strategy: Strategy,
+    /// The wanted set.
+    pub(crate) bindings: Vec<ResourceRef>,
+    /// What is recorded.
+    pub(crate) copies: Vec<RecordedCopy>,
+}
+
+/// A copy with the API's name of its cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RecordedCopy {
+    pub(crate) cluster: ResourceRef,
+    pub(crate) record: CopyRecord,
+}
+
+impl Application {
+    /// The API's name of a cluster that the application is bound to or has a copy on.
+    pub(crate) fn cluster(&self, uid: &ClusterUid) -> Option<&ResourceRef> {
+        let copies = self.copies.iter().map(|copy| &copy.cluster);
+        self.bindings.iter().chain(copies).find(|cluster| cluster.uid == uid.as_str())
+    }
+
+    /// The copy on a cluster.
+    pub(crate) fn copy(&self, uid: &ClusterUid) -> Option<&CopyRecord> {
+        self.copies.iter().map(|copy| &copy.record).find(|record| record.cluster == *uid)
+    }
+
+    /// The clusters that matter to the application, each once.
+    pub(crate) fn clusters(&self) -> Vec<ClusterUid> {
+        let copies = self.copies.iter().map(|copy| &copy.cluster);
+        let mut uids: Vec<ClusterUid> =
+            self.bindings.iter().chain(copies).map(|cluster| cluster.uid.as_str().into()).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        uids
+    }
+}
+
+/// An application. One whose manifest cannot be read is not kept: nothing is done for it, and nothing against it.
+pub(crate) fn application(object: &api::Application) -> Option<Application> {
+    let metadata = object.metadata.clone()?;
+    let key = NamespacedName::from(&metadata);
+    let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone().unwrap_or_default());
+    let documents =
+        spec.manifest.iter().map(|entry| document_value(&entry.document.clone().unwrap_or_default()));
+    let manifest = match documents.collect::<Result<Vec<Value>, _>>() {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            tracing::error!(application = %key, ?error, "a stored manifest cannot be read");
+            return None;
+        }
+    };
+    let strategy = match spec.migration_strategy() {
+        api::MigrationStrategy::DeleteFirst => Strategy::DeleteFirst,
+        api::MigrationStrategy::CreateFirst | api::MigrationStrategy::Unspecified => Strategy::CreateFirst,
+    };
+    Some(Application {
+        uid: metadata.uid.as_str().into(),
+        deleted: metadata.deleted.is_some(),
+        our_turn: metadata.finalizers.last().is_none_or(|finalizer| finalizer == KUBERNETES_RESOURCES),
+        generation: metadata.generation,
+        scheduled_generation: status.scheduled_generation,
+        manifest: Arc::new(manifest),
+        adopt_existing: spec.adopt_existing,
+        strategy,
+        bindings: status.bindings.into_iter().filter_map(|binding| binding.cluster).collect(),
+        copies: status.copies.iter().filter_map(copy).collect(),
+        key,
+    })
+}
+
+/// A copy as recorded.
+pub(crate) fn copy(copy: &api::Copy) -> Option<RecordedCopy> {
+    let cluster = copy.cluster.clone()?;
+    Some(RecordedCopy { record: record::from_api(&cluster, copy), cluster })
+}
+
+/// A cluster as this adapter keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    pub(crate) reference: ResourceRef,
+    pub(crate) uid: ClusterUid,
+    pub(crate) deleted: bool,
+    /// The finalizer whose owner is to work next.
+    pub(crate) next_finalizer: Option<String>,
+    pub(crate) kubeconfig: Arc<Value>,
+    /// What is told of it now.
+    pub(crate) told: Told,
+    pub(crate) resource_version: i64,
+}
+
+/// What the API shows of a cluster's health.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) nodes: Vec<api::ClusterNode>,
+    pub(crate) version: String,
+}
+
+/// A cluster with a kubeconfig; others are not this adapter's.
+pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
+    let metadata: Metadata = object.metadata.clone()?;
+    let kubeconfig = document_value(object.spec.as_ref()?.kubeconfig.as_ref()?).ok()?;
+    let status = object.status.clone().unwrap_or_default();
+    Some(Cluster {
+        reference: <api::Cluster as krake_proto::Resource>::KIND.reference(&metadata),
+        uid: metadata.uid.as_str().into(),
+        deleted: metadata.deleted.is_some(),
+        next_finalizer: metadata.finalizers.last().cloned(),
+        kubeconfig: Arc::new(kubeconfig),
+        told: Told { conditions: status.conditions, nodes: status.nodes, version: status.kubernetes_version },
+        resource_version: metadata.resource_version,
+    })
+}

@@ -1,0 +1,173 @@
+//! Copies between the planner's form and the API's.
+
+use jiff::Timestamp;
+use krake_proto::krake::kubernetes::v1::{self as api, Copy};
+use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, ResourceRef};
+
+use crate::health::ContainerHealth;
+use crate::object::{InventoryEntry, ObjectKey};
+use crate::plan::{Answer, CopyRecord, Phase, Reason, Truth};
+
+/// The API's form. Version and transition time are filled by the state service.
+pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
+    let count = |pods: i64| i32::try_from(pods).unwrap_or(i32::MAX);
+    Copy {
+        cluster: Some(cluster.clone()),
+        phase: phase_to_api(record.phase).into(),
+        observed_generation: record.observed_generation,
+        conditions: vec![
+            condition(ConditionType::Applied, record, &record.applied),
+            condition(ConditionType::Available, record, &record.available),
+        ],
+        health: Some(api::ContainerHealth {
+            desired_pods: count(record.containers.desired),
+            running_pods: count(record.containers.running),
+            completed_pods: count(record.containers.completed),
+            failed_pods: count(record.containers.failed),
+        }),
+        services: record.services.clone(),
+        inventory: record.inventory.iter().map(object_to_api).collect(),
+        version: 0,
+        last_transition_time: None,
+    }
+}
+
+/// The planner's form.
+pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
+    let health = copy.health.unwrap_or_default();
+    let since = copy.last_transition_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    CopyRecord {
+        cluster: cluster.uid.as_str().into(),
+        phase: phase_from_api(copy.phase()),
+        since: since.unwrap_or(Timestamp::UNIX_EPOCH),
+        observed_generation: copy.observed_generation,
+        version: copy.version,
+        inventory: copy.inventory.iter().map(object_from_api).collect(),
+        applied: answer(copy, ConditionType::Applied),
+        available: answer(copy, ConditionType::Available),
+        containers: ContainerHealth {
+            desired: health.desired_pods.into(),
+            running: health.running_pods.into(),
+            completed: health.completed_pods.into(),
+            failed: health.failed_pods.into(),
+        },
+        services: copy.services.clone(),
+    }
+}
+
+fn phase_to_api(phase: Phase) -> api::Phase {
+    match phase {
+        Phase::Intended => api::Phase::Intended,
+        Phase::Applying => api::Phase::Applying,
+        Phase::Running => api::Phase::Running,
+        Phase::Failed => api::Phase::Failed,
+        Phase::Removing => api::Phase::Removing,
+        Phase::Unreachable => api::Phase::Unreachable,
+    }
+}
+
+fn phase_from_api(phase: api::Phase) -> Phase {
+    match phase {
+        // A phase of a newer peer: nothing may be believed of the copy.
+        api::Phase::Intended | api::Phase::Unspecified => Phase::Intended,
+        api::Phase::Applying => Phase::Applying,
+        api::Phase::Running => Phase::Running,
+        api::Phase::Failed => Phase::Failed,
+        api::Phase::Removing => Phase::Removing,
+        api::Phase::Unreachable => Phase::Unreachable,
+    }
+}
+
+fn object_to_api(entry: &InventoryEntry) -> api::ObjectRef {
+    let ObjectKey { api_version, kind, namespace, name } = entry.key.clone();
+    let uid = entry.uid.clone().unwrap_or_default();
+    api::ObjectRef { api_version, kind, namespace: namespace.unwrap_or_default(), name, uid }
+}
+
+fn object_from_api(object: &api::ObjectRef) -> InventoryEntry {
+    let api::ObjectRef { api_version, kind, namespace, name, uid } = object.clone();
+    let present = |text: String| Some(text).filter(|text| !text.is_empty());
+    let key = ObjectKey { api_version, kind, namespace: present(namespace), name };
+    InventoryEntry { key, uid: present(uid) }
+}
+
+fn condition(r#type: ConditionType, record: &CopyRecord, answer: &Answer) -> Condition {
+    let status = match answer.truth {
+        Truth::True => ConditionStatus::True,
+        Truth::False => ConditionStatus::False,
+        Truth::Unknown => ConditionStatus::Unknown,
+    };
+    Condition {
+        r#type: r#type.into(),
+        status: status.into(),
+        reason: reason_to_api(answer.reason).into(),
+        message: answer.message.clone(),
+        observed_generation: record.observed_generation,
+        last_transition_time: None,
+    }
+}
+
+fn answer(copy: &Copy, r#type: ConditionType) -> Answer {
+    let Some(condition) = copy.conditions.iter().find(|condition| condition.r#type() == r#type) else {
+        return Answer::unknown(Reason::Unspecified, "");
+    };
+    let truth = match condition.status() {
+        ConditionStatus::True => Truth::True,
+        ConditionStatus::False => Truth::False,
+        ConditionStatus::Unknown | ConditionStatus::Unspecified => Truth::Unknown,
+    };
+    Answer { truth, reason: reason_from_api(condition.reason()), message: condition.message.clone() }
+}
+
+/// The planner's reasons and the API's, by the same names.
+const REASONS: [(Reason, ConditionReason); 9] = [
+    (Reason::Unspecified, ConditionReason::Unspecified),
+    (Reason::ObjectOwnedByOther, ConditionReason::ObjectOwnedByOther),
+    (Reason::KubernetesError, ConditionReason::KubernetesError),
+    (Reason::UnsupportedResource, ConditionReason::UnsupportedResource),
+    (Reason::InvalidResource, ConditionReason::InvalidResource),
+    (Reason::Progressing, ConditionReason::Progressing),
+    (Reason::DeadlineExceeded, ConditionReason::DeadlineExceeded),
+    (Reason::ClusterNotReachable, ConditionReason::ClusterNotReachable),
+    (Reason::Unhealthy, ConditionReason::Unhealthy),
+];
+
+fn reason_to_api(reason: Reason) -> ConditionReason {
+    REASONS.iter().find(|(ours, _)| *ours == reason).map_or(ConditionReason::Unspecified, |(_, api)| *api)
+}
+
+fn reason_from_api(reason: ConditionReason) -> Reason {
+    REASONS.iter().find(|(_, api)| *api == reason).map_or(Reason::Unspecified, |(ours, _)| *ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_survives_the_way_to_the_api_and_back() {
+        let cluster = ResourceRef { name: "one".into(), uid: "u1".into(), ..Default::default() };
+        let entry = |namespace: Option<&str>, uid: Option<&str>| InventoryEntry {
+            key: ObjectKey {
+                api_version: "v1".into(),
+                kind: "Service".into(),
+                namespace: namespace.map(Into::into),
+                name: "web".into(),
+            },
+            uid: uid.map(Into::into),
+        };
+        for (reason, _) in REASONS {
+            let record = CopyRecord {
+                phase: Phase::Applying,
+                observed_generation: 3,
+                inventory: vec![entry(Some("demo"), Some("o1")), entry(None, None)],
+                applied: Answer::no(reason, "why"),
+                available: Answer::yes(),
+                containers: ContainerHealth { desired: 3, running: 1, completed: 0, failed: 2 },
+                services: [("web".to_owned(), "h:80".to_owned())].into(),
+                ..CopyRecord::intended(&"u1".into(), Timestamp::UNIX_EPOCH)
+            };
+            assert_eq!(from_api(&cluster, &to_api(&cluster, &record)), record);
+        }
+    }
+}
