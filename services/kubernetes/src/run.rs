@@ -12,15 +12,15 @@ use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Prio
 use krake_runtime::serve::bind;
 use krake_runtime::shutdown::Shutdown;
 
-use crate::clusters::Clusters;
+use crate::cluster::ProbeTimes;
+use crate::cluster::clusters::Clusters;
+use crate::cluster::connection::Deadlines;
+use crate::cluster::wake::{Wake, Wakes};
 use crate::config::Config;
-use crate::connection::Deadlines;
 use crate::controller::applications::Applications;
 use crate::controller::clusters::ClusterController;
 use crate::controller::index::Index;
 use crate::controller::project::{self, Application, Cluster};
-use crate::probe::ProbeTimes;
-use crate::wake::{Wake, Wakes};
 
 /// Pause before an API that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);

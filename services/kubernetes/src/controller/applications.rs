@@ -14,7 +14,7 @@ use super::execute::{Executor, Progress};
 use super::index::Index;
 use super::project::Application;
 use super::view::{Memory, Sighting, look};
-use crate::clusters::Clusters;
+use crate::cluster::clusters::Clusters;
 use crate::object::{ClusterUid, Identity};
 use crate::plan::{Snapshot, Step, plan};
 

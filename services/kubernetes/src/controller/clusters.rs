@@ -13,9 +13,9 @@ use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, 
 use krake_runtime::controller::{Next, Reconciler};
 
 use super::project::{Application, Cluster, Told};
-use crate::clusters::Clusters;
-use crate::nodes::{ClusterState, NodeFacts};
-use crate::probe::ClusterReport;
+use crate::cluster::ClusterReport;
+use crate::cluster::clusters::Clusters;
+use crate::cluster::nodes::{ClusterState, NodeFacts};
 
 /// When to ask again whether a deleted cluster may go.
 const LET_GO_AGAIN: Duration = Duration::from_secs(5);
@@ -195,7 +195,7 @@ fn differs(told: &Told, shown: &Told) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nodes::Fitness;
+    use crate::cluster::nodes::Fitness;
 
     fn report(state: ClusterState, message: &str) -> ClusterReport {
         ClusterReport { fitness: Fitness { state, message: message.into() }, nodes: vec![], version: None }

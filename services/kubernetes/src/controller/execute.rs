@@ -8,11 +8,11 @@ use krake_client::Client;
 use super::project::Application;
 use super::report::{self, Reported};
 use super::view::{Memory, Sighting};
-use crate::apply::{AppliedObject, ApplyError, apply};
-use crate::drift::Baseline;
+use crate::object::apply::{AppliedObject, ApplyError, apply};
+use crate::object::drift::Baseline;
+use crate::object::remove::{Remaining, remove};
 use crate::object::{ClusterUid, Identity, InventoryEntry};
 use crate::plan::{self, CopyRecord, Step};
-use crate::remove::{Remaining, remove};
 
 /// What carrying out a plan on one cluster came to.
 #[derive(Debug, Default)]

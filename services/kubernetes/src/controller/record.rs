@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use krake_proto::krake::kubernetes::v1::{self as api, Copy};
 use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, ResourceRef};
 
-use crate::health::ContainerHealth;
+use crate::object::health::ContainerHealth;
 use crate::object::{InventoryEntry, ObjectKey};
 use crate::plan::{Answer, CopyRecord, Phase, Reason, Truth};
 

@@ -8,13 +8,13 @@ use krake_proto::krake::meta::v1::CheckTombstonesRequest;
 
 use super::index::Index;
 use super::project::Application;
+use crate::cluster::clusters::Clusters;
+use crate::cluster::discovery::DiscoveryError;
 use crate::cluster::{ClusterHandle, TargetError};
-use crate::clusters::Clusters;
-use crate::discovery::DiscoveryError;
+use crate::object::observation::{Baselines, observe};
+use crate::object::prepare::Target;
 use crate::object::{ApplicationUid, ClusterUid, Identity};
-use crate::observation::{Baselines, observe};
 use crate::plan::{ClusterView, Presence, Reason, Targets};
-use crate::prepare::Target;
 
 /// The objects of one generation of an application on one cluster.
 #[derive(Clone)]

@@ -3,9 +3,9 @@
 use super::{
     Answer, ClusterView, CopyRecord, LOOK_AGAIN, Phase, Presence, Reason, Snapshot, Step, Targets, Truth,
 };
-use crate::health::Verdict;
+use crate::object::health::Verdict;
+use crate::object::observation::Observation;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
-use crate::observation::Observation;
 
 /// Whether the copy on a bound cluster runs: recorded as running, of the present spec, and available at this moment.
 pub(super) fn runs(snapshot: &Snapshot, cluster: &ClusterUid) -> bool {

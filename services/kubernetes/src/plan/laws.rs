@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::apply::ApplyError;
 use crate::error::ClusterError;
-use crate::health::{ContainerHealth, Health, Verdict};
 use crate::object::ObjectKey;
-use crate::observation::Observation;
-use crate::remove::Remaining;
+use crate::object::apply::ApplyError;
+use crate::object::health::{ContainerHealth, Health, Verdict};
+use crate::object::observation::Observation;
+use crate::object::remove::Remaining;
 
 const CLUSTERS: [&str; 3] = ["a", "b", "c"];
 const DEADLINE: Duration = Duration::from_secs(300);

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{Answer, CopyRecord, Phase, REMOVAL_INTERVAL, Reason, Step};
-use crate::apply::ApplyError;
 use crate::error::ClusterError;
 use crate::object::InventoryEntry;
-use crate::ownership::Refusal;
-use crate::remove::Remaining;
+use crate::object::apply::ApplyError;
+use crate::object::ownership::Refusal;
+use crate::object::remove::Remaining;
 
 /// What follows from an apply.
 #[derive(Clone, Debug, PartialEq)]

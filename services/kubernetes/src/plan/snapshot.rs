@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::health::ContainerHealth;
+use crate::object::health::ContainerHealth;
+use crate::object::observation::Observation;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
-use crate::observation::Observation;
 
 /// How far a copy is, as recorded in Krake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::apply::ApplyError;
 use crate::error::ClusterError;
-use crate::health::{ContainerHealth, Health, Verdict};
 use crate::object::ObjectKey;
-use crate::observation::Observation;
-use crate::ownership::{Occupied, Refusal};
-use crate::remove::Remaining;
+use crate::object::apply::ApplyError;
+use crate::object::health::{ContainerHealth, Health, Verdict};
+use crate::object::observation::Observation;
+use crate::object::ownership::{Occupied, Refusal};
+use crate::object::remove::Remaining;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 const NOW: i64 = 1_000_000;

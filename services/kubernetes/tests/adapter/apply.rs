@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use krake_kubernetes::apply::{AppliedObject, ApplyError, apply};
-use krake_kubernetes::discovery::Discovery;
+use krake_kubernetes::cluster::discovery::Discovery;
+use krake_kubernetes::object::apply::{AppliedObject, ApplyError, apply};
+use krake_kubernetes::object::ownership::Refusal;
+use krake_kubernetes::object::prepare::{Target, prepare_all};
 use krake_kubernetes::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity,
 };
-use krake_kubernetes::ownership::Refusal;
-use krake_kubernetes::prepare::{Target, prepare_all};
 use serde_json::{Value, json};
 
 use crate::fake_api_server::FakeApiServer;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use krake_kubernetes::apply::apply;
+use krake_kubernetes::cluster::clusters::Clusters;
+use krake_kubernetes::cluster::connection::Deadlines;
+use krake_kubernetes::cluster::nodes::ClusterState;
+use krake_kubernetes::cluster::wake::{Wake, Wakes};
 use krake_kubernetes::cluster::{ClusterHandle, ProbeTimes};
-use krake_kubernetes::clusters::Clusters;
-use krake_kubernetes::connection::Deadlines;
-use krake_kubernetes::drift::Baseline;
-use krake_kubernetes::nodes::ClusterState;
 use krake_kubernetes::object::ClusterUid;
-use krake_kubernetes::observation::{Baselines, Observation, observe};
-use krake_kubernetes::prepare::Target;
-use krake_kubernetes::wake::{Wake, Wakes};
+use krake_kubernetes::object::apply::apply;
+use krake_kubernetes::object::drift::Baseline;
+use krake_kubernetes::object::observation::{Baselines, Observation, observe};
+use krake_kubernetes::object::prepare::Target;
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment, identity};

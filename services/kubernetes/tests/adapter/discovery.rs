@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use krake_kubernetes::discovery::{Discovery, DiscoveryError};
+use krake_kubernetes::cluster::discovery::{Discovery, DiscoveryError};
 
 use crate::fake_api_server::{FakeApiServer, Mood};
 

@@ -9,7 +9,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use futures::StreamExt;
-use krake_kubernetes::connection::{Connection, Deadlines};
+use krake_kubernetes::cluster::connection::{Connection, Deadlines};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 

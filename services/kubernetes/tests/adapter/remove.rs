@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use krake_kubernetes::discovery::Discovery;
+use krake_kubernetes::cluster::discovery::Discovery;
+use krake_kubernetes::object::remove::{Remaining, remove};
 use krake_kubernetes::object::{ADOPTED_ANNOTATION, APPLICATION_LABEL, InventoryEntry, ObjectKey};
-use krake_kubernetes::remove::{Remaining, remove};
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment, identity, labelled};

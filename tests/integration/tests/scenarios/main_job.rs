@@ -176,6 +176,7 @@ async fn an_application_follows_the_better_metric_and_leaves_nothing_behind() {
     one.wait_for_absence(SERVICE, SOON).await.unwrap();
     let took = flipped.elapsed();
     assert_eq!(checker.finish().await, Vec::<String>::new(), "available all the time");
+    println!("moved within {took:.1?} of the change of the metric; {MIGRATION:?} are allowed");
     assert!(took <= MIGRATION, "the migration took {took:?}, {MIGRATION:?} are allowed");
     let settled = async || {
         let shown = stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.ok()?;

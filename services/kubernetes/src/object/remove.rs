@@ -3,14 +3,14 @@
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 
-use crate::connection::Connection;
-use crate::discovery::{Discovery, DiscoveryError, ResolvedKind};
+use crate::cluster::connection::Connection;
+use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
 use crate::error::ClusterError;
+use crate::object::ownership::{self, Holder, Live};
 use crate::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, FIELD_MANAGER, INSTALLATION_LABEL, Identity,
     InventoryEntry, ObjectKey,
 };
-use crate::ownership::{self, Holder, Live};
 
 /// An object that is not gone yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,19 +7,18 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::apply::AppliedObject;
-use crate::cache::Lookup;
-use crate::connection::Connection;
-use crate::discovery::{Discovery, DiscoveryError};
+use crate::cluster::cache::Lookup;
+use crate::cluster::connection::Connection;
+use crate::cluster::discovery::{Discovery, DiscoveryError};
+use crate::cluster::nodes::ClusterState;
+use crate::cluster::probe::{ClusterReport, Probe, ProbeTimes};
+use crate::cluster::wake::Wakes;
+use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
-use crate::nodes::ClusterState;
+use crate::object::apply::AppliedObject;
+use crate::object::observation::Sight;
+use crate::object::prepare::{self, ManifestError, Target};
 use crate::object::{ApplicationUid, ClusterUid, Identity};
-use crate::observation::Sight;
-use crate::prepare::{self, ManifestError, Target};
-use crate::probe::Probe;
-pub use crate::probe::{ClusterReport, ProbeTimes};
-use crate::wake::Wakes;
-use crate::watch::Watches;
 
 /// A manifest cannot be made into objects of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

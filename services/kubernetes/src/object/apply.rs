@@ -4,12 +4,12 @@ use futures::{FutureExt, StreamExt};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::connection::Connection;
+use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
-use crate::field_ownership;
+use crate::object::field_ownership;
+use crate::object::ownership::{self, Admitted, Live, Refusal};
+use crate::object::prepare::Target;
 use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, Identity, InventoryEntry, ObjectKey};
-use crate::ownership::{self, Admitted, Live, Refusal};
-use crate::prepare::Target;
 
 /// Reads in flight at once during the preflight.
 const READS_AT_ONCE: usize = 8;

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::core::{ApiResource, GroupVersion};
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
 
 /// A kind that is missing is asked for again, but not more often than this.

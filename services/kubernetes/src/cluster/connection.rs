@@ -8,9 +8,9 @@ use kube::api::{Api, DynamicObject};
 use kube::{Client, Config};
 use serde_json::Value;
 
-use crate::discovery::ResolvedKind;
+use crate::cluster::discovery::ResolvedKind;
+use crate::cluster::kubeconfig::{self, KubeconfigError};
 use crate::error::ClusterError;
-use crate::kubeconfig::{self, KubeconfigError};
 
 /// How long a cluster may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cluster::connection::{Connection, Deadlines};
+use crate::cluster::kubeconfig::KubeconfigError;
+use crate::cluster::wake::Wakes;
 use crate::cluster::{ClusterHandle, ProbeTimes};
-use crate::connection::{Connection, Deadlines};
-use crate::kubeconfig::KubeconfigError;
 use crate::object::ClusterUid;
-use crate::wake::Wakes;
 
 struct Entry {
     /// Fingerprint of the kubeconfig that the handle was made from.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
 
-use crate::discovery::ResolvedKind;
+use crate::cluster::discovery::ResolvedKind;
 use crate::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity, ObjectKey, text,
 };

@@ -13,12 +13,12 @@ use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use crate::connection::Connection;
+use crate::cluster::connection::Connection;
+use crate::cluster::nodes::{self, ClusterState, Fitness, Look, NodeFacts};
+use crate::cluster::wake::{Wake, Wakes};
+use crate::cluster::watch;
 use crate::error::ClusterError;
-use crate::nodes::{self, ClusterState, Fitness, Look, NodeFacts};
 use crate::object::ClusterUid;
-use crate::wake::{Wake, Wakes};
-use crate::watch;
 
 /// How often a cluster is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,15 @@
-//! Names of clusters, applications and objects, and the marks on an object that say whose it is.
+//! Objects on clusters: names of clusters, applications and objects, and the marks that say whose an object is; below,
+//! how they are prepared, applied, judged and removed.
+
+pub mod apply;
+pub mod drift;
+mod field_ownership;
+pub mod health;
+pub mod observation;
+pub mod ownership;
+pub mod prepare;
+pub mod remove;
+pub mod services;
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::cache::CachedObject;
-use crate::drift::{self, Baseline};
-use crate::health::{self, Health, Verdict};
+use crate::cluster::cache::CachedObject;
+use crate::object::drift::{self, Baseline};
+use crate::object::health::{self, Health, Verdict};
+use crate::object::prepare::Target;
+use crate::object::services;
 use crate::object::{ApplicationUid, InventoryEntry, ObjectKey};
-use crate::prepare::Target;
-use crate::services;
 
 /// What is seen of one target.
 #[derive(Clone, Debug)]

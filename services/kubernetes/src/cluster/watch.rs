@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::cache::KindCache;
-use crate::connection::Connection;
-use crate::discovery::ResolvedKind;
+use crate::cluster::cache::KindCache;
+use crate::cluster::connection::Connection;
+use crate::cluster::discovery::ResolvedKind;
+use crate::cluster::wake::{Wake, Wakes};
 use crate::error::ClusterError;
 use crate::object::{ApplicationUid, ClusterUid, INSTALLATION_LABEL};
-use crate::wake::{Wake, Wakes};
 
 /// API version, kind, and the namespace where a kind may not be listed in all of them.
 type WatchKey = (String, String, Option<String>);

@@ -1,0 +1,15 @@
+//! Clusters: how they are reached, what they serve, how they do, and what is seen on them.
+
+pub mod cache;
+pub mod clusters;
+pub mod connection;
+pub mod discovery;
+mod handle;
+pub(crate) mod kubeconfig;
+pub mod nodes;
+mod probe;
+pub mod wake;
+pub mod watch;
+
+pub use handle::{ClusterHandle, TargetError};
+pub use probe::{ClusterReport, ProbeTimes};
