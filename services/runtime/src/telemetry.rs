@@ -1,5 +1,6 @@
 //! Telemetry: logs to stderr, spans to an OTLP collector, trace context in the W3C form.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -126,7 +127,9 @@ where
 {
     let provider =
         config.otlp_endpoint.as_deref().map(|endpoint| tracer_provider(service, endpoint)).transpose()?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    // Colours are for people; a file or a log collector gets plain text.
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(writer);
     let lines = match config.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),

@@ -18,7 +18,7 @@ use crate::decide::Options;
 /// Keeps no state of its own: stop it at any time, start it again anywhere. Run one per installation.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
-/// (listen), telemetry (log_level, log_format, otlp_endpoint) and keys named as the flags.
+/// (listen), telemetry (log_level, log_format, otlp_endpoint) and rules (keys named as the flags: reschedule_after, …).
 #[derive(Debug, Parser)]
 #[command(name = "krake-scheduler", version)]
 pub struct Args {

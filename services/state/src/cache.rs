@@ -18,6 +18,8 @@ use crate::store::{Batch as StoreBatch, ChangeKind, Entry, Key, Page, Revision, 
 
 /// How many revisions are kept for watchers that resume.
 const HISTORY: usize = 10_000;
+/// How many bytes of changed objects are kept for them at most; the newest revision is kept whatever its size.
+const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 /// How many entries are read at a time when the cache is filled.
 const PAGE: usize = 500;
 /// Pause before the store is asked again.
@@ -71,6 +73,14 @@ pub(crate) struct Batch {
     pub changes: Vec<Change>,
 }
 
+impl Batch {
+    /// The bytes that are kept because of it: every object that it wrote, and the last state of those that it erased.
+    fn bytes(&self) -> usize {
+        let kept = self.changes.iter().filter_map(|change| change.after.as_ref().or(change.before.as_ref()));
+        kept.map(|stored| stored.sections.encoded_len()).sum()
+    }
+}
+
 /// A change of one resource. At least one side is there.
 #[derive(Debug)]
 pub(crate) struct Change {
@@ -94,6 +104,8 @@ struct Contents {
     objects: BTreeMap<Key, Arc<Stored>>,
     /// Changes after `oldest`, in order.
     history: VecDeque<Arc<Batch>>,
+    /// Size of `history`.
+    history_bytes: usize,
     oldest: Revision,
     revision: Revision,
 }
@@ -179,7 +191,10 @@ impl Cache {
             }
         };
         tracing::info!(objects = objects.len(), %revision, "cache filled");
-        *self.write() = Contents { objects, history: VecDeque::new(), oldest: revision, revision };
+        let new = Contents { objects, oldest: revision, revision, ..Default::default() };
+        // The old contents are dropped after the lock is released.
+        let old = std::mem::replace(&mut *self.write(), new);
+        drop(old);
         self.revision.send_replace(revision);
         Ok(revision)
     }
@@ -204,7 +219,14 @@ impl Cache {
         let mut changes = Vec::with_capacity(batch.changes.len());
         for change in batch.changes {
             let after = match &change.kind {
-                ChangeKind::Put(entry) => readable(entry).map(|(_, stored)| stored),
+                ChangeKind::Put(entry) => match Stored::read(entry) {
+                    Ok(stored) => stored.map(Arc::new),
+                    Err(error) => {
+                        // Written by a newer version, perhaps. It must not look erased, so the last state stays.
+                        tracing::error!(%error, "a stored value is left out");
+                        continue;
+                    }
+                },
                 ChangeKind::Delete => None,
             };
             let before = match &after {
@@ -216,11 +238,15 @@ impl Cache {
             }
         }
         if !changes.is_empty() {
-            contents.history.push_back(Arc::new(Batch { revision, changes }));
+            let batch = Batch { revision, changes };
+            contents.history_bytes += batch.bytes();
+            contents.history.push_back(Arc::new(batch));
         }
-        if contents.history.len() > HISTORY
-            && let Some(dropped) = contents.history.pop_front()
+        while contents.history.len() > HISTORY
+            || (contents.history_bytes > HISTORY_BYTES && contents.history.len() > 1)
         {
+            let Some(dropped) = contents.history.pop_front() else { break };
+            contents.history_bytes -= dropped.bytes();
             contents.oldest = dropped.revision;
         }
         contents.revision = revision;
@@ -239,12 +265,37 @@ impl Cache {
 }
 
 /// A resource entry; anything that cannot be read is logged and left out.
-fn readable(entry: &Entry) -> Option<(Key, Arc<Stored>)> {
+pub(crate) fn readable(entry: &Entry) -> Option<(Key, Arc<Stored>)> {
     match Stored::read(entry) {
         Ok(stored) => stored.map(|stored| (entry.key.clone(), Arc::new(stored))),
         Err(error) => {
             tracing::error!(%error, "a stored value is left out");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Change as StoreChange;
+
+    #[test]
+    fn the_history_is_bounded_in_bytes_and_tells_where_it_begins() {
+        let metric = krake_proto::kind("core", "Metric").unwrap();
+        let cache = Cache::default();
+        let spec = Sections { spec: Some(vec![0; HISTORY_BYTES / 3].into()), ..Default::default() };
+        let value = value::encode(metric.message, &spec.encode());
+        for revision in (1..=5).map(Revision) {
+            let key = key::resource(metric, "", "m");
+            let entry =
+                Entry { key: key.clone(), value: value.clone(), created: Revision(1), modified: revision };
+            let change = StoreChange { key, kind: ChangeKind::Put(entry), previous: None };
+            cache.apply(StoreBatch { revision, changes: vec![change] });
+        }
+        let oldest = cache.since(Revision(0), 10).unwrap_err().oldest;
+        let (kept, now) = cache.since(oldest, 10).unwrap();
+        let revisions: Vec<i64> = kept.iter().map(|batch| batch.revision.0).collect();
+        assert_eq!((oldest, revisions, now), (Revision(3), vec![4, 5], Revision(5)));
     }
 }

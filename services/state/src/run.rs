@@ -37,10 +37,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let admin = Admin::new();
     let ready = admin.readiness.condition("store");
     let mut tasks = JoinSet::new();
-    tasks.spawn(admin.serve(admin_listener, shutdown.clone()));
+    let admin_shutdown = shutdown.child();
+    tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
     let options = ServeOptions { tls: config.tls, ..Default::default() };
     let served =
         serve(listener, store, config.authentication, options, move || ready.set(true), shutdown).await;
+    // Also when the API ended by itself: a process that serves nothing must not look alive.
+    admin_shutdown.request();
     while let Some(ended) = tasks.join_next().await {
         ended.context("the admin listener failed")?.context("the admin listener failed")?;
     }
@@ -83,8 +86,11 @@ pub async fn serve(
         "serving"
     );
     ready();
-    serve::serve(listener, services, options, shutdown).await?;
-    Ok(())
+    tokio::select! {
+        served = serve::serve(listener, services, options, shutdown) => Ok(served?),
+        // It runs for ever, so this is a panic; without it the cache would stand still.
+        Some(ended) = feeding.join_next() => ended.context("the watch cache failed"),
+    }
 }
 
 /// Waits for the store, as long as it takes; `None` if shutdown is requested first.

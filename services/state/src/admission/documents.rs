@@ -55,6 +55,9 @@ fn document(message: &mut DynamicMessage, path: &str, findings: &mut Findings) {
             }
         }
         Some(Content::Object(object)) => {
+            if !object.fields.values().all(finite) {
+                findings.add(path, "holds a number that is not finite, which JSON does not have");
+            }
             let value = object_value(object);
             if depth(&value) > MAX_DEPTH {
                 findings.add(path, format!("is nested deeper than {MAX_DEPTH}"));
@@ -75,6 +78,15 @@ pub(super) fn value(document: Option<&Document>) -> Option<serde_json::Value> {
     match document?.content.as_ref()? {
         Content::Json(text) => serde_json::from_str(text).ok(),
         Content::Object(object) => Some(object_value(object.clone())),
+    }
+}
+
+fn finite(value: &prost_types::Value) -> bool {
+    match &value.kind {
+        Some(StructKind::NumberValue(number)) => number.is_finite(),
+        Some(StructKind::ListValue(list)) => list.values.iter().all(finite),
+        Some(StructKind::StructValue(object)) => object.fields.values().all(finite),
+        _ => true,
     }
 }
 

@@ -106,10 +106,7 @@ pub(crate) fn spec(
     let Some(rules) = rules(kind) else {
         return Err(vec![Violation::new("kind", format!("{} is not supported yet", kind.kind))]);
     };
-    if spec.len() > MAX_SPEC {
-        let text = format!("is {} bytes; at most {MAX_SPEC} are allowed", spec.len());
-        return Err(vec![Violation::new("spec", text)]);
-    }
+    spec_size(spec)?;
     let mut findings = Findings::default();
     let mut message = DynamicMessage::decode(descriptor.clone(), spec)
         .map_err(|error| vec![Violation::new("spec", error.to_string())])?;
@@ -119,8 +116,18 @@ pub(crate) fn spec(
     fill(&mut message, &defaults);
     (rules.complete)(&mut message);
     let admitted = message.encode_to_vec();
+    spec_size(&admitted)?;
     (rules.validate)(namespace, &admitted, &mut findings);
     if findings.0.is_empty() { Ok(admitted) } else { Err(findings.0) }
+}
+
+/// Refuses specs that are too large, whatever is in them.
+pub(crate) fn spec_size(spec: &[u8]) -> Result<(), Vec<Violation>> {
+    if spec.len() <= MAX_SPEC {
+        return Ok(());
+    }
+    let text = format!("is {} bytes; at most {MAX_SPEC} are allowed", spec.len());
+    Err(vec![Violation::new("spec", text)])
 }
 
 /// Gives `message` the populated fields of `defaults` that it lacks, at every level.

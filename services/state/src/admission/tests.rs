@@ -194,6 +194,7 @@ fn providers_need_a_known_type_and_a_url() {
     );
     let influx = provider(Some(Type::Influx(InfluxProvider::default())));
     assert!(
-        admit::<MetricsProvider>(&influx).unwrap_err()[0].starts_with("spec.influx: this type of provider is not supported yet")
+        admit::<MetricsProvider>(&influx).unwrap_err()[0]
+            .starts_with("spec.influx: this type of provider is not supported yet")
     );
 }

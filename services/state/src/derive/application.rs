@@ -46,10 +46,11 @@ fn others(status: &ApplicationStatus) -> impl Iterator<Item = &Copy> {
 fn health(copies: &[&Copy]) -> ContainerHealth {
     let mut sum = ContainerHealth::default();
     for health in copies.iter().filter_map(|copy| copy.health.as_ref()) {
-        sum.desired_pods += health.desired_pods;
-        sum.running_pods += health.running_pods;
-        sum.completed_pods += health.completed_pods;
-        sum.failed_pods += health.failed_pods;
+        // The numbers are the reporters'; no report may overflow the sum.
+        sum.desired_pods = sum.desired_pods.saturating_add(health.desired_pods);
+        sum.running_pods = sum.running_pods.saturating_add(health.running_pods);
+        sum.completed_pods = sum.completed_pods.saturating_add(health.completed_pods);
+        sum.failed_pods = sum.failed_pods.saturating_add(health.failed_pods);
     }
     sum
 }
@@ -92,6 +93,12 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
     }
     if leaving {
         return (State::Migrating, None);
+    }
+    // The scheduler has seen this spec and found no cluster for it: nothing is on its way.
+    if let Some(condition) =
+        unscheduled.filter(|condition| condition.observed_generation >= metadata.generation)
+    {
+        return (State::Degraded, Some(reason(condition)));
     }
     if status.scheduled_generation < metadata.generation
         || bound.iter().any(|copy| copy.observed_generation < metadata.generation)
@@ -169,6 +176,20 @@ mod tests {
         let mut unhealthy = copy("a", Phase::Running, 2);
         unhealthy.conditions = vec![no(ConditionType::Available, ConditionReason::Unhealthy)];
         assert_eq!(derive(&metadata, &status(&["a"], vec![unhealthy])).state(), State::Degraded);
+    }
+
+    #[test]
+    fn a_changed_spec_without_a_cluster_is_degraded_and_not_for_ever_reconciling() {
+        let metadata = Metadata { generation: 3, ..Default::default() };
+        let mut stays = status(&["a"], vec![copy("a", Phase::Running, 2)]);
+        assert_eq!(derive(&metadata, &stays).state(), State::Reconciling);
+        let refused = no(ConditionType::Scheduled, ConditionReason::NoSuitableResource);
+        stays.conditions = vec![Condition { observed_generation: 2, ..refused.clone() }];
+        assert_eq!(derive(&metadata, &stays).state(), State::Reconciling, "an old answer");
+        stays.conditions = vec![Condition { observed_generation: 3, ..refused }];
+        let derived = derive(&metadata, &stays);
+        assert_eq!(derived.state(), State::Degraded);
+        assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
     }
 
     #[test]

@@ -37,12 +37,16 @@ impl Authentication {
     }
 }
 
-/// Whether `text` has the form of a W3C traceparent; anything else is not stored.
+/// Whether `text` is a W3C traceparent, whose hexadecimal digits are lower case and whose ids are not zero; anything
+/// else is not stored.
 fn is_trace_parent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let id = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
     matches!(parts.as_slice(), [version, trace, span, flags]
-        if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+        if hex(version, 2) && *version != "ff" && id(trace, 32) && id(span, 16) && hex(flags, 2))
 }
 
 #[cfg(test)]
@@ -66,7 +70,10 @@ mod tests {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         headers.insert("traceparent", parent.parse().unwrap());
         assert_eq!(authentication.call(&headers).unwrap().trace_parent, parent);
-        headers.insert("traceparent", "junk".parse().unwrap());
-        assert_eq!(authentication.call(&headers).unwrap().trace_parent, "");
+        let nobody = format!("00-{}-b7ad6b7169203331-01", "0".repeat(32));
+        for wrong in ["junk", &parent.to_uppercase(), &parent.replacen("00", "ff", 1), &nobody] {
+            headers.insert("traceparent", wrong.parse().unwrap());
+            assert_eq!(authentication.call(&headers).unwrap().trace_parent, "", "{wrong}");
+        }
     }
 }

@@ -96,7 +96,7 @@ impl KindService {
             Method::Create => registry.create(&call, kind, CreateRequest::decode(request)?).await,
             Method::Get => registry.get(kind, GetRequest::decode(request)?).await,
             Method::List => {
-                let mut response = registry.list(kind, ListRequest::decode(request)?).await?;
+                let mut response = registry.list(&call, kind, ListRequest::decode(request)?).await?;
                 response.epoch = self.epoch.to_string();
                 Ok(response.encode_to_vec().into())
             }
@@ -139,11 +139,9 @@ fn encode(
 ) -> Result<Bytes, Error> {
     let mut events = Vec::with_capacity(message.events.len());
     for (r#type, object) in message.events {
-        let object = match (view, descriptor) {
-            (View::Basic, Some(descriptor)) => {
-                projection::project(&object.encode(), descriptor, view)?.into()
-            }
-            _ => object.encode(),
+        let object = match descriptor {
+            Some(descriptor) => projection::project(object.encode(), descriptor, view)?,
+            None => object.encode(),
         };
         events.push(Event { r#type: r#type.into(), object });
     }

@@ -1,5 +1,7 @@
 //! Field masks (AIP-134, AIP-161) on encoded messages: which fields of a request go into the stored message.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use krake_proto::error::Violation;
 use prost_reflect::{Kind, MessageDescriptor};
 
@@ -67,18 +69,20 @@ pub(crate) fn copy(
     let number = field.number();
     if deeper.is_empty() {
         let with = wire::occurrences(source, number)?;
-        return Ok(wire::overwrite(target, &group(descriptor, number), &with)?);
+        let cleared = if with.is_empty() { vec![number] } else { group(descriptor, number) };
+        return Ok(wire::overwrite(target, &cleared, &with)?);
     }
     let message = child(descriptor, number).ok_or_else(|| {
         let text = format!("{name:?} is written as a whole; name it without {:?}", deeper.join("."));
         MaskError::Path(Violation::new("update_mask", text))
     })?;
-    let inner = copy(
-        &wire::singular(target, number)?.unwrap_or_default(),
-        &wire::singular(source, number)?.unwrap_or_default(),
-        &message,
-        deeper,
-    )?;
+    let (before, after) = (wire::singular(target, number)?, wire::singular(source, number)?);
+    let nowhere = before.is_none() && after.is_none();
+    let inner = copy(&before.unwrap_or_default(), &after.unwrap_or_default(), &message, deeper)?;
+    if nowhere {
+        // Clearing what is not there makes no empty message around it.
+        return Ok(target.to_vec());
+    }
     Ok(wire::overwrite(target, &group(descriptor, number), &wire::delimited(number, &inner))?)
 }
 
@@ -89,20 +93,37 @@ pub(crate) fn merge(
     source: &[u8],
     descriptor: &MessageDescriptor,
 ) -> Result<Vec<u8>, Malformed> {
-    let mut numbers: Vec<u32> = wire::fields(source)?.iter().map(|field| field.number).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let mut merged = target.to_vec();
-    for number in numbers {
-        let with = match child(descriptor, number) {
+    // One pass over each side: the number of fields is the caller's choice.
+    let mut written: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    for field in wire::fields(source)? {
+        for other in group(descriptor, field.number).into_iter().filter(|other| *other != field.number) {
+            written.remove(&other);
+        }
+        let part = written.entry(field.number).or_default();
+        match (child(descriptor, field.number), field.content) {
+            (None, _) => part.extend_from_slice(field.raw),
+            (Some(_), Some(content)) => part.extend_from_slice(content),
+            (Some(_), None) => return Err(Malformed(format!("field {} is not a message", field.number))),
+        }
+    }
+    let replaced: BTreeSet<u32> = written.keys().flat_map(|number| group(descriptor, *number)).collect();
+    let mut before: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let mut merged = Vec::with_capacity(target.len() + source.len());
+    for field in wire::fields(target)? {
+        if !replaced.contains(&field.number) {
+            merged.extend_from_slice(field.raw);
+        } else if let Some(content) = field.content {
+            before.entry(field.number).or_default().extend_from_slice(content);
+        }
+    }
+    for (number, part) in written {
+        match child(descriptor, number) {
             Some(message) => {
-                let before = wire::singular(&merged, number)?.unwrap_or_default();
-                let after = wire::singular(source, number)?.unwrap_or_default();
-                wire::delimited(number, &merge(&before, &after, &message)?)
+                let before = before.remove(&number).unwrap_or_default();
+                merged.extend(wire::delimited(number, &merge(&before, &part, &message)?));
             }
-            None => wire::occurrences(source, number)?,
-        };
-        merged = wire::overwrite(&merged, &group(descriptor, number), &with)?;
+            None => merged.extend(part),
+        }
     }
     Ok(merged)
 }
@@ -165,6 +186,26 @@ mod tests {
         let bytes = merge(&old.encode_to_vec(), &new.encode_to_vec(), &application_spec()).unwrap();
         let merged = ApplicationSpec::decode(bytes.as_slice()).unwrap();
         assert_eq!(merged, spec(&["c is d"], Some(true), Some(2)));
+    }
+
+    #[test]
+    fn clearing_what_is_not_there_changes_nothing() {
+        let empty = ApplicationSpec::default();
+        assert_eq!(copied(&empty, &empty, "placement.min_clusters"), empty, "no empty placement");
+        let fixed = Type::Static(StaticProvider { metrics: [("m".to_owned(), 1.0)].into() });
+        let spec = MetricsProviderSpec { r#type: Some(fixed) }.encode_to_vec();
+        let descriptor = POOL.get_message_by_name(&MetricsProviderSpec::full_name()).unwrap();
+        for path in [&["kafka"][..], &["kafka", "url"][..]] {
+            assert_eq!(copy(&spec, &[], &descriptor, path).unwrap(), spec, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn any_number_of_unknown_fields_is_merged_in_one_pass() {
+        let unknown = |number| wire::delimited(number, &[]);
+        let source: Vec<u8> = (1_000..60_000).flat_map(unknown).collect();
+        let merged = merge(&source, &source, &application_spec()).unwrap();
+        assert_eq!(merged, source);
     }
 
     #[test]

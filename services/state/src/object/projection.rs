@@ -1,5 +1,6 @@
 //! Views: encoded resources without their documents.
 
+use bytes::Bytes;
 use krake_proto::krake::meta::v1::View;
 use prost_reflect::{Kind, MessageDescriptor};
 
@@ -9,13 +10,13 @@ const DOCUMENT: &str = "krake.meta.v1.Document";
 
 /// `message` as `view` shows it.
 pub(crate) fn project(
-    message: &[u8],
+    message: Bytes,
     descriptor: &MessageDescriptor,
     view: View,
-) -> Result<Vec<u8>, Malformed> {
+) -> Result<Bytes, Malformed> {
     match view {
-        View::Basic => without_documents(message, descriptor),
-        View::Full | View::Unspecified => Ok(message.to_vec()),
+        View::Basic => Ok(without_documents(&message, descriptor)?.into()),
+        View::Full | View::Unspecified => Ok(message),
     }
 }
 
@@ -50,10 +51,11 @@ mod tests {
         let spec = ApplicationSpec { manifest: vec![manifest], backoff: Some(2), ..Default::default() };
         let full = Application { spec: Some(spec), ..Default::default() };
         let descriptor = POOL.get_message_by_name(Application::KIND.message).unwrap();
-        let basic = project(&full.encode_to_vec(), &descriptor, View::Basic).unwrap();
-        let spec = Application::decode(basic.as_slice()).unwrap().spec.unwrap();
+        let encoded = Bytes::from(full.encode_to_vec());
+        let basic = project(encoded.clone(), &descriptor, View::Basic).unwrap();
+        let spec = Application::decode(basic).unwrap().spec.unwrap();
         assert_eq!(spec.manifest, [Manifest { name: "web".into(), ..Default::default() }]);
         assert_eq!(spec.backoff, Some(2));
-        assert_eq!(project(&full.encode_to_vec(), &descriptor, View::Full).unwrap(), full.encode_to_vec());
+        assert_eq!(project(encoded.clone(), &descriptor, View::Full).unwrap(), encoded);
     }
 }

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use krake_proto::krake::meta::v1::Metadata;
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use super::wire::{self, Malformed};
 
@@ -29,20 +30,23 @@ pub(crate) struct Sections {
 impl Sections {
     /// Splits an encoded resource. Sections that occur once are slices of `message`, not copies.
     pub(crate) fn parse(message: &Bytes) -> Result<Self, Malformed> {
-        let mut found: [Option<Bytes>; 3] = [None, None, None];
+        let mut found: [Vec<&[u8]>; 3] = Default::default();
         let mut rest = BytesMut::new();
         for field in wire::fields(message)? {
-            let (METADATA..=STATUS, Some(content)) = (field.number, field.content) else {
-                rest.put_slice(field.raw);
-                continue;
-            };
-            let slot = &mut found[field.number as usize - 1];
-            *slot = Some(match slot.take() {
-                None => message.slice_ref(content),
-                Some(before) => [before.as_ref(), content].concat().into(),
-            });
+            match (field.number, field.content) {
+                (number @ METADATA..=STATUS, Some(content)) => found[number as usize - 1].push(content),
+                // Were it kept among the unknown fields, nobody could decode the stored resource.
+                (number @ METADATA..=STATUS, None) => {
+                    return Err(Malformed(format!("field {number} is not a message")));
+                }
+                _ => rest.put_slice(field.raw),
+            }
         }
-        let [metadata, spec, status] = found;
+        let [metadata, spec, status] = found.map(|occurrences| match occurrences.as_slice() {
+            [] => None,
+            [content] => Some(message.slice_ref(content)),
+            several => Some(Bytes::from(several.concat())),
+        });
         Ok(Sections { metadata: metadata.unwrap_or_default(), spec, status, rest: rest.freeze() })
     }
 
@@ -63,13 +67,27 @@ impl Sections {
         Ok(Metadata::decode(self.metadata.clone())?)
     }
 
+    /// The length of [`Self::encode`], in bytes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let section = |(number, section): (u32, Option<&Bytes>)| {
+            section.map_or(0, |section| {
+                key_len(number) + encoded_len_varint(section.len() as u64) + section.len()
+            })
+        };
+        self.numbered().into_iter().map(section).sum::<usize>() + self.rest.len()
+    }
+
+    fn numbered(&self) -> [(u32, Option<&Bytes>); 3] {
+        [(METADATA, Some(&self.metadata)), (SPEC, self.spec.as_ref()), (STATUS, self.status.as_ref())]
+    }
+
     fn encode_with(&self, extra: &[u8]) -> Bytes {
-        let sections =
-            [(METADATA, Some(&self.metadata)), (SPEC, self.spec.as_ref()), (STATUS, self.status.as_ref())];
-        let mut out = BytesMut::new();
-        for (number, section) in sections {
+        let mut out = BytesMut::with_capacity(self.encoded_len() + extra.len());
+        for (number, section) in self.numbered() {
             if let Some(section) = section {
-                out.put_slice(&wire::delimited(number, section));
+                encode_key(number, WireType::LengthDelimited, &mut out);
+                encode_varint(section.len() as u64, &mut out);
+                out.put_slice(section);
             }
             if number == METADATA {
                 out.put_slice(extra);
@@ -95,10 +113,30 @@ mod tests {
         encoded.extend(wire::delimited(900, b"new"));
         let sections = Sections::parse(&encoded.clone().into()).unwrap();
         assert_eq!(sections.encode(), encoded);
+        assert_eq!(sections.encoded_len(), encoded.len());
         let shown = Metric::decode(sections.encode_at(42)).unwrap();
         let metadata = shown.metadata.unwrap();
         assert_eq!((metadata.name.as_str(), metadata.resource_version), ("m", 42));
         assert_eq!(shown.spec, metric.spec);
         assert_eq!(sections.status, None);
+    }
+
+    #[test]
+    fn sections_that_occur_several_times_are_joined() {
+        let part = |metadata: Metadata| wire::delimited(METADATA, &metadata.encode_to_vec());
+        let mut encoded = part(Metadata { name: "m".into(), ..Default::default() });
+        encoded.extend(part(Metadata { namespace: "n".into(), ..Default::default() }));
+        let metadata = Sections::parse(&encoded.into()).unwrap().decode_metadata().unwrap();
+        assert_eq!((metadata.name.as_str(), metadata.namespace.as_str()), ("m", "n"));
+    }
+
+    #[test]
+    fn a_section_that_is_no_message_is_refused() {
+        for number in METADATA..=STATUS {
+            let mut encoded = Vec::new();
+            encode_key(number, WireType::Varint, &mut encoded);
+            encode_varint(7, &mut encoded);
+            assert!(Sections::parse(&encoded.into()).is_err(), "{number}");
+        }
     }
 }

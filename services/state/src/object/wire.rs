@@ -8,7 +8,7 @@ use prost::encoding::{
 /// The bytes are not an encoded message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid protobuf message: {0}")]
-pub struct Malformed(String);
+pub struct Malformed(pub(super) String);
 
 impl From<prost::DecodeError> for Malformed {
     fn from(error: prost::DecodeError) -> Self {

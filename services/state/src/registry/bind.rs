@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use krake_proto::Resource;
 use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationStatus, BindApplicationRequest, Binding, Cluster, ClusterSpec, PlacementRecord,
+    Application, ApplicationStatus, BindApplicationRequest, Binding, Cluster, ClusterSpec, Decision,
+    PlacementRecord,
 };
 use krake_proto::krake::meta::v1::{
     Condition, ConditionReason, ConditionStatus, ConditionType, OnDelete, OwnerReference, ResourceRef,
 };
-use krake_proto::{POOL, Resource};
-use prost::{Message, Name};
+use prost::Message;
 
+use super::create::size;
 use super::status::merge_conditions;
 use super::transact::Outcome;
-use super::update::same;
-use super::{Call, Error, Registry, what};
+use super::{Call, Error, Registry, checked_key, what};
 use crate::cache::Stored;
 use crate::derive;
 use crate::object::metadata::{Edit, timestamp};
@@ -49,17 +50,22 @@ impl Registry {
         if request.bindings.len() > 1 {
             return Err(Error::invalid("bindings", "only one cluster is supported yet"));
         }
+        check_scores(request.decision.as_ref())?;
+        checked_key(Application::KIND, &request.namespace, &request.name)?;
         let mut clusters = Vec::new();
         for (index, binding) in request.bindings.iter().enumerate() {
             let wanted = binding.cluster.clone().unwrap_or_default();
             let field = format!("bindings[{index}].cluster");
             clusters.push(self.bindable(&field, &request.namespace, &wanted).await?);
         }
+        if clusters.is_empty() {
+            // Whether a cluster may be left depends on the cluster, which the cache must show as it is.
+            self.refresh(0).await?;
+        }
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
         let after = self
             .transact(Application::KIND, &namespace, &name, 0, |stored| {
-                let (sections, changed) = self.decide_binding(call, stored, &request, &clusters)?;
-                Ok(if changed { Outcome::Put(sections) } else { Outcome::Keep }.into())
+                Ok(self.decide_binding(call, stored, &request, &clusters)?.into())
             })
             .await?;
         Ok(after.encode())
@@ -72,33 +78,18 @@ impl Registry {
         namespace: &str,
         wanted: &ResourceRef,
     ) -> Result<ResourceRef, Error> {
-        let kind = Cluster::KIND;
         let cluster_namespace = if wanted.namespace.is_empty() { namespace } else { &wanted.namespace };
-        let key = key::resource(kind, cluster_namespace, &wanted.name);
-        let fits = |cluster: &Stored| wanted.uid.is_empty() || cluster.metadata.uid == wanted.uid;
-        let mut cluster = self.cache.get(&key).filter(|cluster| fits(cluster));
-        if cluster.is_none() {
-            cluster = self.fetch(&key).await?.filter(|cluster| fits(cluster));
+        for (part, text) in [("namespace", cluster_namespace), ("name", &wanted.name)] {
+            krake_proto::name::resource_name(text)
+                .map_err(|error| Error::invalid(format!("{field}.{part}"), error.to_string()))?;
         }
-        let Some(cluster) = cluster else {
-            let text = format!(
-                "{} with uid {:?} does not exist",
-                what(kind, cluster_namespace, &wanted.name),
-                wanted.uid
-            );
-            return Err(Error::invalid(field, text));
-        };
-        if cluster.metadata.deleted.is_some() {
-            return Err(Error::BeingDeleted(what(kind, cluster_namespace, &wanted.name)));
+        let key = key::resource(Cluster::KIND, cluster_namespace, &wanted.name);
+        let wanted = ResourceRef { namespace: cluster_namespace.to_owned(), ..wanted.clone() };
+        match bindable(field, namespace, &wanted, self.cache.get(&key).as_deref()) {
+            Ok(reference) => Ok(reference),
+            // The cache may lag behind; what the store says is final.
+            Err(_) => bindable(field, namespace, &wanted, self.fetch(&key).await?.as_deref()),
         }
-        if cluster_namespace != namespace {
-            let spec = ClusterSpec::decode(cluster.sections.spec.clone().unwrap_or_default())?;
-            if !spec.allowed_namespaces.iter().any(|allowed| allowed == namespace || allowed == "*") {
-                let text = format!("spec.allowed_namespaces of the cluster does not hold {namespace:?}");
-                return Err(Error::invalid(field, text));
-            }
-        }
-        Ok(kind.reference(&cluster.metadata))
     }
 
     fn decide_binding(
@@ -107,7 +98,7 @@ impl Registry {
         stored: &Stored,
         request: &BindApplicationRequest,
         clusters: &[ResourceRef],
-    ) -> Result<(Sections, bool), Error> {
+    ) -> Result<Outcome, Error> {
         let application = what(stored.kind, &stored.metadata.namespace, &stored.metadata.name);
         if stored.metadata.deleted.is_some() {
             return Err(Error::BeingDeleted(application));
@@ -141,33 +132,41 @@ impl Registry {
             self.check_unbinding(&status)?;
         }
         let now = timestamp((self.clock)());
-        let written = ApplicationStatus {
-            kube_controller_triggered: Some(now),
-            scheduled: if moved { Some(now) } else { status.scheduled },
-            bindings: clusters.iter().map(|cluster| binding(cluster, request, &status, now)).collect(),
-            scheduled_generation: generation,
-            decision: request.decision.clone().or(status.decision.clone()),
-            history: if moved { history(&status, clusters, request, now) } else { status.history.clone() },
-            ..Default::default()
-        };
-        let unchanged = !moved
-            && status.scheduled_generation == generation
-            && written.decision == status.decision
-            && status.conditions.iter().any(|condition| {
+        let bindings: Vec<Binding> =
+            clusters.iter().map(|cluster| binding(cluster, request, &status, now)).collect();
+        let rebound = bindings != status.bindings;
+        let decision = request.decision.clone().filter(|decision| status.decision.as_ref() != Some(decision));
+        let settled = clusters.is_empty()
+            || status.conditions.iter().any(|condition| {
                 condition.r#type() == ConditionType::Scheduled && condition.status() == ConditionStatus::True
             });
-        if unchanged {
-            return Ok((stored.sections.clone(), false));
+        if !rebound && decision.is_none() && settled && status.scheduled_generation == generation {
+            return Ok(Outcome::Keep);
         }
-        let numbers = [
-            field::KUBE_CONTROLLER_TRIGGERED,
-            field::SCHEDULED,
-            field::HISTORY,
-            field::DECISION,
-            field::BINDINGS,
-            field::SCHEDULED_GENERATION,
-        ];
-        let mut new = wire::overwrite(&old, &numbers, &written.encode_to_vec())?;
+        let mut numbers = vec![field::KUBE_CONTROLLER_TRIGGERED, field::SCHEDULED_GENERATION];
+        let mut written = ApplicationStatus {
+            kube_controller_triggered: Some(now),
+            scheduled_generation: generation,
+            ..Default::default()
+        };
+        if rebound {
+            numbers.push(field::BINDINGS);
+            written.bindings = bindings;
+        }
+        if decision.is_some() {
+            numbers.push(field::DECISION);
+            written.decision = decision;
+        }
+        let mut past = Vec::new();
+        if moved {
+            numbers.extend([field::SCHEDULED, field::HISTORY]);
+            written.scheduled = Some(now);
+            written.history = vec![newest(&status, clusters, request, now)];
+            past = wire::elements(&old, field::HISTORY)?;
+        }
+        let mut encoded = written.encode_to_vec();
+        encoded.extend(past.iter().take(HISTORY - 1).flat_map(|item| wire::delimited(field::HISTORY, item)));
+        let mut new = wire::overwrite(&old, &numbers, &encoded)?;
         if !clusters.is_empty() {
             new = self.scheduled(&new, generation)?;
         }
@@ -178,8 +177,8 @@ impl Registry {
         let mut sections =
             Sections { metadata: metadata.finish(), status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
-        let changed = !same(&status_descriptor(), &old, sections.status.as_deref().unwrap_or_default());
-        Ok((sections, changed))
+        size(&sections)?;
+        Ok(Outcome::Put(sections))
     }
 
     /// Nothing is ever unbound except from a cluster that is gone or going.
@@ -207,15 +206,55 @@ impl Registry {
             ..Default::default()
         };
         let present = wire::elements(status, field::CONDITIONS)?;
-        let merged = merge_conditions(present, vec![condition.encode_to_vec().into()], (self.clock)())?;
+        let new = vec![condition.encode_to_vec().into()];
+        let merged = merge_conditions("status.conditions", present, new, (self.clock)())?;
         let encoded: Vec<u8> =
             merged.iter().flat_map(|item| wire::delimited(field::CONDITIONS, item)).collect();
         Ok(wire::overwrite(status, &[field::CONDITIONS], &encoded)?)
     }
 }
 
+/// The reference to a cluster as the store has it, if applications of `namespace` may be bound to it.
+fn bindable(
+    field: &str,
+    namespace: &str,
+    wanted: &ResourceRef,
+    stored: Option<&Stored>,
+) -> Result<ResourceRef, Error> {
+    let kind = Cluster::KIND;
+    let shown = what(kind, &wanted.namespace, &wanted.name);
+    let fits = |cluster: &&Stored| wanted.uid.is_empty() || cluster.metadata.uid == wanted.uid;
+    let Some(cluster) = stored.filter(fits) else {
+        return Err(Error::invalid(field, format!("{shown} with uid {:?} does not exist", wanted.uid)));
+    };
+    if cluster.metadata.deleted.is_some() {
+        return Err(Error::BeingDeleted(shown));
+    }
+    if wanted.namespace != namespace {
+        let spec = ClusterSpec::decode(cluster.sections.spec.clone().unwrap_or_default())?;
+        if !spec.allowed_namespaces.iter().any(|allowed| allowed == namespace || allowed == "*") {
+            let text = format!("spec.allowed_namespaces of the cluster does not hold {namespace:?}");
+            return Err(Error::invalid(field, text));
+        }
+    }
+    Ok(kind.reference(&cluster.metadata))
+}
+
+/// Refuses scores that are no numbers: they equal nothing, not even themselves, and JSON has none.
+fn check_scores(decision: Option<&Decision>) -> Result<(), Error> {
+    let Some(decision) = decision else { return Ok(()) };
+    let mut scored = decision.chosen.iter().chain(&decision.runner_up).chain(&decision.top);
+    if scored.all(|scored| scored.score.is_finite()) {
+        return Ok(());
+    }
+    Err(Error::invalid("decision", "holds a score that is not a finite number"))
+}
+
+#[cfg(test)]
 pub(super) fn status_descriptor() -> prost_reflect::MessageDescriptor {
-    POOL.get_message_by_name(&ApplicationStatus::full_name()).expect("part of the contract")
+    krake_proto::POOL
+        .get_message_by_name("krake.kubernetes.v1.ApplicationStatus")
+        .expect("part of the contract")
 }
 
 fn uids<'a>(clusters: impl Iterator<Item = &'a ResourceRef>) -> BTreeSet<&'a str> {
@@ -238,21 +277,21 @@ fn binding(
     }
 }
 
-fn history(
+/// The record of the move that is being made.
+fn newest(
     status: &ApplicationStatus,
     clusters: &[ResourceRef],
     request: &BindApplicationRequest,
     now: prost_types::Timestamp,
-) -> Vec<PlacementRecord> {
+) -> PlacementRecord {
     let decision = request.decision.clone().unwrap_or_default();
-    let newest = PlacementRecord {
+    PlacementRecord {
         from: status.bindings.first().and_then(|binding| binding.cluster.clone()),
         to: clusters.first().cloned(),
         time: Some(now),
         reason: decision.reason,
         world_revision: decision.world_revision,
-    };
-    std::iter::once(newest).chain(status.history.iter().cloned()).take(HISTORY).collect()
+    }
 }
 
 /// The owners of an application: its clusters, released when one is deleted, and whatever else was there.

@@ -26,6 +26,7 @@ const COPIES: u32 = 31;
 
 /// Numbers of the fields of a copy that the state service fills.
 mod field {
+    pub(super) const CLUSTER: u32 = 1;
     pub(super) const CONDITIONS: u32 = 4;
     pub(super) const VERSION: u32 = 8;
     pub(super) const LAST_TRANSITION_TIME: u32 = 9;
@@ -48,6 +49,10 @@ impl Registry {
             return Err(Error::invalid("copy.phase", "is missing or unknown"));
         }
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
+        if request.expected_version == 0 && !request.forget {
+            // A first report looks at the cluster too, which the cache must show as it is.
+            self.refresh(0).await?;
+        }
         let after = self
             .transact(Application::KIND, &namespace, &name, 0, |stored| {
                 self.decide_copy(call, stored, &request, &cluster, &copy)
@@ -92,10 +97,15 @@ impl Registry {
             (Some(place), true) => {
                 copies.remove(place);
             }
-            (Some(place), false) => copies[place] = self.filled(copy, present, version)?,
+            (Some(place), false) => {
+                let cluster = present.and_then(|present| present.cluster.as_ref()).unwrap_or(cluster);
+                copies[place] = self.filled(copy, cluster, present.zip(Some(&copies[place])))?;
+            }
             (None, false) => {
-                also = self.first_report(stored, &status, request, cluster)?;
-                copies.push(self.filled(copy, None, version)?);
+                let bound = status.bindings.iter().filter_map(|binding| binding.cluster.as_ref());
+                let bound = bound.into_iter().find(|bound| bound.uid == cluster.uid);
+                also = self.first_report(stored, request, bound)?;
+                copies.push(self.filled(copy, bound.unwrap_or(cluster), None)?);
             }
         }
         let encoded: Vec<u8> = copies.iter().flat_map(|copy| wire::delimited(COPIES, copy)).collect();
@@ -109,14 +119,13 @@ impl Registry {
         Ok(Write { outcome: if erase { Outcome::Erase(sections) } else { Outcome::Put(sections) }, also })
     }
 
-    /// A copy that nobody has recorded yet: allowed only as an intent, for a bound cluster, while both live. The
+    /// A copy that nobody has recorded yet: allowed only as an intent, on the `bound` cluster, while both live. The
     /// cluster is held by a finalizer from the first one on; the guard makes sure that its deletion has not begun.
     fn first_report(
         &self,
         stored: &Stored,
-        status: &ApplicationStatus,
         request: &ReportCopyRequest,
-        cluster: &ResourceRef,
+        bound: Option<&ResourceRef>,
     ) -> Result<Txn, Error> {
         if stored.metadata.deleted.is_some() {
             return Err(Error::BeingDeleted(what(
@@ -128,13 +137,12 @@ impl Registry {
         if request.copy.as_ref().map(Copy::phase) != Some(Phase::Intended) {
             return Err(Error::invalid("copy.phase", "a new copy is recorded as INTENDED first"));
         }
-        let bound = status.bindings.iter().filter_map(|binding| binding.cluster.as_ref());
-        if !bound.clone().any(|bound| bound.uid == cluster.uid) {
+        let Some(cluster) = bound else {
             return Err(Error::Conflict {
-                message: format!("copy.cluster: the application is not bound to {}", cluster.name),
+                message: "copy.cluster: the application is not bound to it".to_owned(),
                 resource_version: stored.revision.0,
             });
-        }
+        };
         let kind = Cluster::KIND;
         let key = key::resource(kind, &cluster.namespace, &cluster.name);
         let Some(target) = self.cache.get(&key).filter(|target| target.metadata.uid == cluster.uid) else {
@@ -154,25 +162,34 @@ impl Registry {
         Ok(txn)
     }
 
-    /// The reported copy with what the state service fills in.
-    fn filled(&self, copy: &Bytes, present: Option<&Copy>, version: i64) -> Result<Bytes, Error> {
+    /// The reported copy on `cluster` with what the state service fills in. Only the uid of the reporter's reference
+    /// counts: what else it says about the cluster is not taken over. `present` is what is recorded, as read and as it
+    /// is stored.
+    fn filled(
+        &self,
+        copy: &Bytes,
+        cluster: &ResourceRef,
+        present: Option<(&Copy, &Bytes)>,
+    ) -> Result<Bytes, Error> {
         let reported = Copy::decode(copy.as_ref())?;
         let now = (self.clock)();
-        let since = present.filter(|present| present.phase == reported.phase);
-        let before = present.into_iter().flat_map(|present| &present.conditions);
+        let since = present.map(|(present, _)| present).filter(|present| present.phase == reported.phase);
+        let before = present.map(|(_, encoded)| wire::elements(encoded, field::CONDITIONS)).transpose()?;
         let conditions = merge_conditions(
-            before.map(|condition| condition.encode_to_vec().into()).collect(),
+            "copy.conditions",
+            before.unwrap_or_default(),
             wire::elements(copy, field::CONDITIONS)?,
             now,
         )?;
         let mut with = Copy {
-            version: version + 1,
+            cluster: Some(cluster.clone()),
+            version: present.map_or(0, |(present, _)| present.version) + 1,
             last_transition_time: since.and_then(|since| since.last_transition_time).or(Some(timestamp(now))),
             ..Default::default()
         }
         .encode_to_vec();
         with.extend(conditions.iter().flat_map(|condition| wire::delimited(field::CONDITIONS, condition)));
-        let numbers = [field::CONDITIONS, field::VERSION, field::LAST_TRANSITION_TIME];
+        let numbers = [field::CLUSTER, field::CONDITIONS, field::VERSION, field::LAST_TRANSITION_TIME];
         Ok(wire::overwrite(copy, &numbers, &with)?.into())
     }
 
@@ -218,6 +235,7 @@ mod tests {
         assert_eq!(status.get_field(COPIES).unwrap().name(), "copies");
         let copy = POOL.get_message_by_name("krake.kubernetes.v1.Copy").unwrap();
         let expected = [
+            (field::CLUSTER, "cluster"),
             (field::CONDITIONS, "conditions"),
             (field::VERSION, "version"),
             (field::LAST_TRANSITION_TIME, "last_transition_time"),

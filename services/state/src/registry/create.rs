@@ -55,6 +55,9 @@ impl Registry {
         sections.status = derive::status(kind, &sections)?;
         size(&sections)?;
         if request.validate_only {
+            if self.fetch(&key).await?.is_some() {
+                return Err(Error::AlreadyExists { what: what(kind, &namespace, &name) });
+            }
             let metadata = sections.decode_metadata()?;
             return Ok(Stored { kind, sections, metadata, revision: Revision::default() }.encode());
         }
@@ -88,7 +91,7 @@ pub(super) fn admit(kind: &Kind, namespace: &str, spec: &[u8]) -> Result<Vec<u8>
 
 /// Refuses objects that are too large to be stored.
 pub(super) fn size(sections: &Sections) -> Result<(), Error> {
-    let size = sections.encode().len();
+    let size = sections.encoded_len();
     if size > admission::MAX_OBJECT {
         let text = format!("the object would be {size} bytes; at most {} are allowed", admission::MAX_OBJECT);
         return Err(Error::invalid("", text));

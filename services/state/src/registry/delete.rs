@@ -3,21 +3,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use krake_proto::Kind;
 use krake_proto::Resource;
 use krake_proto::envelope::DeleteRequest;
-use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES};
-use krake_proto::krake::kubernetes::v1::{Application, ApplicationStatus};
+use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES, KUBERNETES_RESOURCES};
+use krake_proto::krake::kubernetes::v1::{Application, ApplicationStatus, Cluster};
 use krake_proto::krake::meta::v1::{OnDelete, OwnerReference};
 use prost::Message;
 
-use super::transact::{Outcome, Write};
+use super::transact::{Outcome, Write, check_version};
 use super::{Call, Error, Registry, what};
 use crate::cache::Stored;
 use crate::derive;
 use crate::object::key;
 use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
+
+/// How many tombstones are looked up at the same time.
+const QUESTIONS: usize = 32;
 
 impl Registry {
     /// Serves `Delete<Kind>`.
@@ -28,7 +32,7 @@ impl Registry {
         request: DeleteRequest,
     ) -> Result<Bytes, Error> {
         if request.cascade {
-            self.own_dependents(call, kind, &request.namespace, &request.name).await?;
+            self.own_dependents(call, kind, &request).await?;
         }
         let DeleteRequest { namespace, name, resource_version, force, .. } = request;
         let stored = self.mark_deleted(call, kind, &namespace, &name, resource_version, "", force).await?;
@@ -55,6 +59,10 @@ impl Registry {
             let mut edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
             if stored.metadata.deleted.is_none() {
                 let mut finalizers = stored.metadata.finalizers.clone();
+                if stored.kind == Application::KIND && held_by_copies(stored)?.is_none() {
+                    // Given by a caller, or left over: no copy means that nobody would ever remove it.
+                    finalizers.retain(|finalizer| finalizer != KUBERNETES_RESOURCES);
+                }
                 finalizers.push(CASCADE_DELETION.to_owned());
                 edit = edit.deleted((self.clock)())?.finalizers(finalizers)?;
             }
@@ -74,14 +82,17 @@ impl Registry {
         uid: &str,
         finalizer: &str,
     ) -> Result<Arc<Stored>, Error> {
-        if finalizer == CLUSTER_COPIES {
+        if kind == Cluster::KIND && finalizer == CLUSTER_COPIES {
             self.check_no_copies(kind, namespace, name).await?;
         }
         self.transact(kind, namespace, name, 0, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_none() {
+                return Err(not_deleted(finalizer));
+            }
+            if kind == Application::KIND && held_by_copies(stored)? == Some(finalizer) {
                 return Err(Error::FinalizersInUse(format!(
-                    "{finalizer:?} can only be removed while a deletion is in progress"
+                    "{finalizer:?} stays until the last copy is gone"
                 )));
             }
             let mut finalizers = stored.metadata.finalizers.clone();
@@ -108,6 +119,9 @@ impl Registry {
         let Some(cluster) = self.cache.get(&super::checked_key(kind, namespace, name)?) else {
             return Ok(());
         };
+        if cluster.metadata.deleted.is_none() {
+            return Err(not_deleted(CLUSTER_COPIES));
+        }
         let (applications, _) = self.cache.list(&key::all(Application::KIND), None);
         for (_, application) in applications {
             let status = application.sections.status.clone().unwrap_or_default();
@@ -124,13 +138,14 @@ impl Registry {
 
     /// Which of `uids` belong to objects that were erased here.
     pub(crate) async fn erased(&self, uids: Vec<String>) -> Result<Vec<String>, Error> {
-        let mut erased = Vec::new();
-        for uid in uids {
-            if self.store.get(&key::tombstone(&uid)).await?.is_some() {
-                erased.push(uid);
-            }
-        }
-        Ok(erased)
+        // What is no UUID was never the uid of an object.
+        let uids = uids.into_iter().filter(|uid| uuid::Uuid::try_parse(uid).is_ok());
+        let asked = uids.map(|uid| async move {
+            let found = self.store.get(&key::tombstone(&uid)).await?.is_some();
+            Ok::<_, Error>(found.then_some(uid))
+        });
+        let answers = futures::stream::iter(asked).buffered(QUESTIONS).try_collect::<Vec<_>>().await?;
+        Ok(answers.into_iter().flatten().collect())
     }
 
     /// Deletes an object by its uid, for callers that know only metadata.
@@ -150,10 +165,13 @@ impl Registry {
         &self,
         call: &Call,
         kind: &'static Kind,
-        namespace: &str,
-        name: &str,
+        request: &DeleteRequest,
     ) -> Result<(), Error> {
-        let Some(owner) = self.cache.get(&super::checked_key(kind, namespace, name)?) else { return Ok(()) };
+        let key = super::checked_key(kind, &request.namespace, &request.name)?;
+        self.refresh(0).await?;
+        // The deletion that follows tells that there is no such object.
+        let Some(owner) = self.cache.get(&key) else { return Ok(()) };
+        check_version(&owner, request.resource_version)?;
         let names_owner = |reference: &OwnerReference| refers_to(reference, &owner);
         let (objects, _) = self.cache.list(&key::ROOT, None);
         for (_, dependent) in
@@ -189,6 +207,23 @@ impl Registry {
         sections.status = derive::status(stored.kind, &sections)?;
         Ok(sections)
     }
+}
+
+/// The finalizer that stays as long as copies exist: of a cluster always, for only the applications tell whether there
+/// are any; of an application while its status lists some.
+pub(super) fn held_by_copies(stored: &Stored) -> Result<Option<&'static str>, Error> {
+    if stored.kind == Cluster::KIND {
+        return Ok(Some(CLUSTER_COPIES));
+    }
+    if stored.kind != Application::KIND {
+        return Ok(None);
+    }
+    let status = ApplicationStatus::decode(stored.sections.status.clone().unwrap_or_default())?;
+    Ok((!status.copies.is_empty()).then_some(KUBERNETES_RESOURCES))
+}
+
+fn not_deleted(finalizer: &str) -> Error {
+    Error::FinalizersInUse(format!("{finalizer:?} can only be removed while a deletion is in progress"))
 }
 
 /// Refuses to touch a successor of the object that the caller means.

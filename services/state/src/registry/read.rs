@@ -9,8 +9,8 @@ use krake_proto::krake::meta::v1::{Consistency, View};
 use krake_proto::{KINDS, Kind};
 
 use super::page::PageToken;
-use super::{Error, Registry, checked_key, descriptor, what};
-use crate::cache::Stored;
+use super::{Call, Error, Registry, checked_key, descriptor, what};
+use crate::cache::{Stored, readable};
 use crate::object::{key, projection};
 use crate::store::{Key, Page, Revision, Txn};
 
@@ -37,6 +37,7 @@ impl Registry {
     /// Serves `List<Kind>s`.
     pub(crate) async fn list(
         &self,
+        call: &Call,
         kind: &'static Kind,
         request: ListRequest,
     ) -> Result<ListResponse, Error> {
@@ -48,12 +49,12 @@ impl Registry {
             Ok(size) => size.min(PAGE),
         };
         let view = View::try_from(request.view).unwrap_or_default();
-        let token = PageToken::read(&request)?;
-        let (found, revision, more_in_store) = match &token {
+        let token = PageToken::read(&request, &call.user)?;
+        let (found, revision, mut rest) = match &token {
             None => {
                 self.refresh(request.consistency).await?;
                 let (found, revision) = self.cache.list(&prefix, None);
-                (found, revision, false)
+                (found, revision, None)
             }
             Some(token) => self.page(&prefix, token, limit).await?,
         };
@@ -61,23 +62,22 @@ impl Registry {
         let mut response = ListResponse { resource_version: revision.0, ..Default::default() };
         let mut bytes = 0;
         let mut last = None;
-        let mut left = false;
         for (key, stored) in found {
             // A list of all namespaces never holds global resources.
             if request.namespace == "-" && stored.metadata.namespace.is_empty() {
                 continue;
             }
             if response.items.len() == limit || bytes >= PAGE_BYTES {
-                left = true;
+                rest = last;
                 break;
             }
-            let item = Bytes::from(projection::project(&stored.encode(), &descriptor, view)?);
+            let item = projection::project(stored.encode(), &descriptor, view)?;
             bytes += item.len();
             response.items.push(item);
             last = Some(key);
         }
-        if let Some(last) = last.filter(|_| left || more_in_store) {
-            response.next_page_token = PageToken::new(&request, revision, &last).write();
+        if let Some(last) = rest {
+            response.next_page_token = PageToken::new(&request, &call.user, revision, &last).write();
         }
         Ok(response)
     }
@@ -93,21 +93,17 @@ impl Registry {
         Ok((found.into_iter().map(|(_, stored)| stored).filter(|stored| wanted(stored)).collect(), revision))
     }
 
-    /// A later page, at the revision of the first one.
+    /// A later page, at the revision of the first one, and its last key if more follows.
     async fn page(
         &self,
         prefix: &Key,
         token: &PageToken,
         limit: usize,
-    ) -> Result<(Vec<(Key, Arc<Stored>)>, Revision, bool), Error> {
+    ) -> Result<(Vec<(Key, Arc<Stored>)>, Revision, Option<Key>), Error> {
         let page = Page { at: Some(token.revision), after: Some(token.after.clone()), limit };
         let listing = self.store.list(prefix, page).await?;
-        let mut found = Vec::with_capacity(listing.entries.len());
-        for entry in &listing.entries {
-            let stored = Stored::read(entry).map_err(|error| Error::Internal(error.to_string()))?;
-            found.extend(stored.map(|stored| (entry.key.clone(), Arc::new(stored))));
-        }
-        Ok((found, token.revision, listing.more))
+        let last = listing.entries.last().filter(|_| listing.more).map(|entry| entry.key.clone());
+        Ok((listing.entries.iter().filter_map(readable).collect(), token.revision, last))
     }
 
     /// Waits until the cache shows every write that was answered before this call.
@@ -146,19 +142,17 @@ pub(super) fn prefix(kind: &Kind, namespace: &str) -> Result<Key, Error> {
 pub(crate) fn kinds(
     references: &[krake_proto::krake::meta::v1::KindRef],
 ) -> Result<Vec<&'static Kind>, Error> {
-    references
-        .iter()
-        .enumerate()
-        .map(|(index, reference)| {
-            KINDS
-                .iter()
-                .copied()
-                .find(|kind| kind.api == reference.api && kind.kind == reference.kind)
-                .ok_or_else(|| {
-                    let text =
-                        format!("there is no kind {:?} in API group {:?}", reference.kind, reference.api);
-                    Error::invalid(format!("kinds[{index}]"), text)
-                })
-        })
-        .collect()
+    let mut found = Vec::new();
+    for (index, reference) in references.iter().enumerate() {
+        let is_meant = |kind: &&Kind| kind.api == reference.api && kind.kind == reference.kind;
+        let Some(kind) = KINDS.iter().copied().find(is_meant) else {
+            let text = format!("there is no kind {:?} in API group {:?}", reference.kind, reference.api);
+            return Err(Error::invalid(format!("kinds[{index}]"), text));
+        };
+        // Each once: every object is compared with all of them.
+        if !found.contains(&kind) {
+            found.push(kind);
+        }
+    }
+    Ok(found)
 }

@@ -1,5 +1,6 @@
 //! UpdateStatus: write masked fields of the status; conditions are added or replaced by type.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use prost_reflect::MessageDescriptor;
 
 use super::create::{one, size};
 use super::transact::Outcome;
-use super::update::same;
+use super::update::{paths, same};
 use super::{Call, Error, Registry, section_descriptor};
 use crate::derive;
 use crate::object::metadata::{Edit, timestamp};
@@ -19,11 +20,21 @@ use crate::object::sections::Sections;
 use crate::object::{mask, wire};
 
 const CONDITIONS: &str = "conditions";
+/// The most conditions of a resource or a copy; there are far fewer types.
+const MAX_CONDITIONS: usize = 100;
 
 /// Fields that have a writer of their own.
 fn reserved(kind: &Kind) -> &'static [&'static str] {
     if kind.kind == "Application" {
-        &["bindings", "copies", "scheduled_generation", "history", "decision"]
+        &[
+            "bindings",
+            "copies",
+            "kube_controller_triggered",
+            "scheduled",
+            "scheduled_generation",
+            "history",
+            "decision",
+        ]
     } else {
         &[]
     }
@@ -44,7 +55,7 @@ impl Registry {
         let descriptor = section_descriptor(kind, "status")
             .ok_or_else(|| Error::invalid("status", format!("{} has no status", kind.kind)))?;
         let new = submitted.status.unwrap_or_default();
-        let fields = fields(kind, &descriptor, &new, request.update_mask.map(|mask| mask.paths))?;
+        let fields = fields(kind, &descriptor, &new, paths(request.update_mask)?)?;
         let after = self
             .transact(kind, &namespace, &name, metadata.resource_version, |stored| {
                 if !metadata.uid.is_empty() && metadata.uid != stored.metadata.uid {
@@ -86,14 +97,13 @@ fn fields(
 ) -> Result<Vec<String>, Error> {
     let reserved = reserved(kind);
     let derived = derive::fields(kind);
-    let Some(paths) = paths.filter(|paths| !paths.is_empty()) else {
-        let mut names: Vec<String> = wire::fields(status)?
-            .iter()
-            .filter_map(|field| Some(descriptor.get_field(field.number)?.name().to_owned()))
+    let Some(paths) = paths else {
+        let numbers: BTreeSet<u32> = wire::fields(status)?.iter().map(|field| field.number).collect();
+        let names =
+            numbers.iter().filter_map(|number| Some(descriptor.get_field(*number)?.name().to_owned()));
+        return Ok(names
             .filter(|name| !reserved.contains(&name.as_str()) && !derived.contains(&name.as_str()))
-            .collect();
-        names.dedup();
-        return Ok(names);
+            .collect());
     };
     let mut fields = Vec::new();
     for path in paths {
@@ -125,20 +135,27 @@ fn upsert_conditions(
             Error::invalid("update_mask", format!("{} has no conditions", descriptor.full_name()))
         })?
         .number();
-    let merged = merge_conditions(wire::elements(status, number)?, wire::elements(new, number)?, now)?;
+    let (present, new) = (wire::elements(status, number)?, wire::elements(new, number)?);
+    let merged = merge_conditions("status.conditions", present, new, now)?;
     let encoded: Vec<u8> = merged.iter().flat_map(|condition| wire::delimited(number, condition)).collect();
     Ok(wire::overwrite(status, &[number], &encoded)?)
 }
 
-/// Encoded conditions, upserted by type; `last_transition_time` is kept while the status stays the same.
+/// Encoded conditions, upserted by type; `path` names them in errors, `last_transition_time` is kept while the status stays the same.
 pub(super) fn merge_conditions(
+    path: &str,
     mut present: Vec<Bytes>,
     new: Vec<Bytes>,
     now: SystemTime,
 ) -> Result<Vec<Bytes>, Error> {
+    let check = |count: usize| {
+        let text = || format!("would be {count} entries; at most {MAX_CONDITIONS} are allowed");
+        if count > MAX_CONDITIONS { Err(Error::invalid(path, text())) } else { Ok(()) }
+    };
+    check(new.len())?;
     for (index, encoded) in new.into_iter().enumerate() {
         let mut condition = Condition::decode(encoded.as_ref())?;
-        let field = format!("status.conditions[{index}]");
+        let field = format!("{path}[{index}]");
         if matches!(ConditionType::try_from(condition.r#type), Ok(ConditionType::Unspecified)) {
             return Err(Error::invalid(format!("{field}.type"), "is missing"));
         }
@@ -160,5 +177,6 @@ pub(super) fn merge_conditions(
             None => present.push(encoded),
         }
     }
+    check(present.len())?;
     Ok(present)
 }

@@ -1,7 +1,6 @@
 //! The one write loop: decide on the present object, commit if it still is the present one, else decide again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use krake_proto::Kind;
 
@@ -13,8 +12,6 @@ use crate::store::{Conflict, Entry, Guard, Key, Revision, Txn};
 
 /// How often a write is decided again because somebody else was faster.
 const ATTEMPTS: usize = 100;
-/// How long to wait until the cache shows a change that made a guard fail.
-const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// What a write does to an object.
 pub(super) enum Outcome {
@@ -56,18 +53,9 @@ impl Registry {
         for _ in 0..ATTEMPTS {
             let verdict = match &current {
                 None => Err(Error::NotFound { what: what(kind, namespace, name) }),
-                Some(stored) if resource_version != 0 && stored.revision.0 != resource_version => {
-                    Err(Error::Conflict {
-                        message: format!(
-                            "metadata.resource_version: {} is at {}, the request was made for {resource_version}; \
-                         read it again",
-                            what(kind, namespace, name),
-                            stored.revision
-                        ),
-                        resource_version: stored.revision.0,
-                    })
-                }
-                Some(stored) => decide(stored).map(|write| (stored.clone(), write)),
+                Some(stored) => check_version(stored, resource_version)
+                    .and_then(|()| decide(stored))
+                    .map(|write| (stored.clone(), write)),
             };
             let (before, write) = match verdict {
                 Ok((before, write)) if fresh || !matches!(write.outcome, Outcome::Keep) => (before, write),
@@ -88,8 +76,8 @@ impl Registry {
                     fresh = true;
                 }
                 // Another key that the decision looked at in the cache has changed: wait until the cache shows it.
-                Err(conflict) => {
-                    self.cache.reach(conflict.revision, CATCH_UP).await;
+                Err(_) => {
+                    self.refresh(0).await?;
                     current = self.fetch(&key).await?;
                     fresh = true;
                 }
@@ -147,6 +135,22 @@ impl Registry {
         let outcome = self.store.commit(txn).await?;
         Ok(outcome.map(|revision: Revision| Stored { kind, sections, metadata, revision }))
     }
+}
+
+/// Refuses a write that was decided on another version; 0 stands for any.
+pub(super) fn check_version(stored: &Stored, resource_version: i64) -> Result<(), Error> {
+    if resource_version == 0 || stored.revision.0 == resource_version {
+        return Ok(());
+    }
+    let object = what(stored.kind, &stored.metadata.namespace, &stored.metadata.name);
+    Err(Error::Conflict {
+        message: format!(
+            "metadata.resource_version: {object} is at {}, the request was made for {resource_version}; \
+             read it again",
+            stored.revision
+        ),
+        resource_version: stored.revision.0,
+    })
 }
 
 fn read(entry: &Entry) -> Result<Arc<Stored>, Error> {

@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use krake_proto::envelope::UpdateRequest;
+use krake_proto::error::Violation;
 use krake_proto::krake::meta::v1::Metadata;
 use krake_proto::{Kind, POOL};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost_types::FieldMask;
 
 use super::create::{admit, one, size};
-use super::transact::{Outcome, Write};
+use super::delete::held_by_copies;
+use super::transact::{Outcome, Write, check_version};
 use super::{Call, Error, Registry, section_descriptor, what};
 use crate::admission;
 use crate::cache::Stored;
@@ -16,6 +19,9 @@ use crate::derive;
 use crate::object::mask;
 use crate::object::metadata::{Edit, WRITABLE};
 use crate::object::sections::Sections;
+
+/// The most paths of a mask.
+const MAX_PATHS: usize = 100;
 
 impl Registry {
     /// Serves `Update<Kind>`.
@@ -29,14 +35,22 @@ impl Registry {
         let metadata = submitted.decode_metadata()?;
         let name = one("name", &request.name, &metadata.name)?;
         let namespace = one("namespace", &request.namespace, &metadata.namespace)?;
-        let paths = request.update_mask.as_ref().map(|mask| mask.paths.clone());
-        let paths = paths.filter(|paths| !paths.is_empty());
+        let paths = paths(request.update_mask)?;
+        // Before any work is done with it.
+        admission::spec_size(submitted.spec.as_deref().unwrap_or_default()).map_err(Error::Invalid)?;
         let version = metadata.resource_version;
-        let decide = |stored: &Stored| self.decide_update(call, stored, &submitted, paths.as_deref());
+        let decide = |stored: &Stored| {
+            let write = self.decide_update(call, stored, &submitted, paths.as_deref())?;
+            if request.reject_unchanged && matches!(write.outcome, Outcome::Keep) {
+                return Err(Error::NothingToUpdate);
+            }
+            Ok(write)
+        };
         if request.validate_only {
             let key = super::checked_key(kind, &namespace, &name)?;
             let stored = self.fetch(&key).await?;
             let stored = stored.ok_or_else(|| Error::NotFound { what: what(kind, &namespace, &name) })?;
+            check_version(&stored, version)?;
             return match decide(&stored)?.outcome {
                 Outcome::Put(sections) | Outcome::Erase(sections) => {
                     Ok(sections.encode_at(stored.revision.0))
@@ -44,16 +58,7 @@ impl Registry {
                 Outcome::Keep => Ok(stored.encode()),
             };
         }
-        let after = self
-            .transact(kind, &namespace, &name, version, |stored| {
-                let write = decide(stored)?;
-                if request.reject_unchanged && matches!(write.outcome, Outcome::Keep) {
-                    return Err(Error::NothingToUpdate);
-                }
-                Ok(write)
-            })
-            .await?;
-        Ok(after.encode())
+        Ok(self.transact(kind, &namespace, &name, version, decide).await?.encode())
     }
 
     fn decide_update(
@@ -67,27 +72,26 @@ impl Registry {
         let (metadata, spec) = masked(kind, &stored.sections, submitted, paths)?;
         let decoded = Metadata::decode(metadata.as_slice())?;
         check_finalizers(stored, &decoded)?;
-        let mut violations = admission::metadata::validate(&decoded);
-        let spec = admit(kind, &stored.metadata.namespace, &spec).unwrap_or_else(|mut more| {
+        // Only what changes is admitted: a rule made since then must not stand in the way of a new label.
+        let same_metadata = same(&metadata_descriptor(), &stored.sections.metadata, &metadata);
+        let mut violations = if same_metadata { Vec::new() } else { admission::metadata::validate(&decoded) };
+        let spec = changed_spec(stored, spec).unwrap_or_else(|mut more| {
             violations.append(&mut more);
-            Vec::new()
+            None
         });
         if !violations.is_empty() {
             return Err(Error::Invalid(violations));
         }
-        let old_spec = stored.sections.spec.as_deref().unwrap_or_default();
-        let same_spec =
-            section_descriptor(kind, "spec").is_none_or(|descriptor| same(&descriptor, old_spec, &spec));
-        let same_metadata = same(&metadata_descriptor(), &stored.sections.metadata, &metadata);
-        if same_spec && same_metadata {
+        if spec.is_none() && same_metadata {
             return Ok(Outcome::Keep.into());
         }
         let mut edit = Edit::new(&metadata).modified((self.clock)())?.trace_parent(&call.trace_parent)?;
-        if !same_spec {
+        let mut sections = stored.sections.clone();
+        if let Some(spec) = spec {
             edit = edit.generation(stored.metadata.generation + 1)?;
+            sections.spec = Some(spec.into());
         }
-        let mut sections =
-            Sections { metadata: edit.finish(), spec: Some(spec.into()), ..stored.sections.clone() };
+        sections.metadata = edit.finish();
         sections.status = derive::status(kind, &sections)?;
         size(&sections)?;
         if stored.metadata.deleted.is_some() && decoded.finalizers.is_empty() {
@@ -95,6 +99,27 @@ impl Registry {
         }
         Ok(Outcome::Put(sections).into())
     }
+}
+
+/// The paths of a mask; `None` where there are none, which means the populated fields.
+pub(super) fn paths(mask: Option<FieldMask>) -> Result<Option<Vec<String>>, Error> {
+    let paths = mask.map(|mask| mask.paths).unwrap_or_default();
+    if paths.len() > MAX_PATHS {
+        let text = format!("has {} paths; at most {MAX_PATHS} are allowed", paths.len());
+        return Err(Error::invalid("update_mask", text));
+    }
+    Ok(Some(paths).filter(|paths| !paths.is_empty()))
+}
+
+/// The admitted form of `spec`; `None` if it means what is stored already.
+fn changed_spec(stored: &Stored, spec: Vec<u8>) -> Result<Option<Vec<u8>>, Vec<Violation>> {
+    let old = stored.sections.spec.as_deref().unwrap_or_default();
+    let Some(descriptor) = section_descriptor(stored.kind, "spec") else { return Ok(None) };
+    if same(&descriptor, old, &spec) {
+        return Ok(None);
+    }
+    let admitted = admit(stored.kind, &stored.metadata.namespace, &spec)?;
+    Ok(Some(admitted).filter(|admitted| !same(&descriptor, old, admitted)))
 }
 
 /// Metadata and spec after the masked fields of `submitted` are written over `stored`.
@@ -154,11 +179,15 @@ fn masked(
 /// Finalizers are promises: while the object lives they may only be added, while it is deleted only removed.
 fn check_finalizers(stored: &Stored, new: &Metadata) -> Result<(), Error> {
     let old = &stored.metadata.finalizers;
+    let held = held_by_copies(stored)?;
     let missing = old.iter().find(|finalizer| !new.finalizers.contains(finalizer));
     let added = new.finalizers.iter().find(|finalizer| !old.contains(finalizer));
     match (stored.metadata.deleted.is_some(), missing, added) {
         (false, Some(missing), _) => Err(Error::FinalizersInUse(format!(
             "metadata.finalizers: {missing:?} can only be removed while a deletion is in progress"
+        ))),
+        (true, Some(missing), _) if Some(missing.as_str()) == held => Err(Error::FinalizersInUse(format!(
+            "metadata.finalizers: {missing:?} stays until the last copy is gone"
         ))),
         (true, _, Some(added)) => Err(Error::FinalizersInUse(format!(
             "metadata.finalizers: {added:?} cannot be added while a deletion is in progress"

@@ -10,6 +10,7 @@ use krake_proto::Kind;
 use krake_proto::envelope::{WatchRequest, WatchStart};
 use krake_proto::krake::meta::v1::EventType;
 use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::read::prefix;
@@ -109,6 +110,7 @@ impl Registry {
             filter,
             place: self.cache.revision(),
             pending: VecDeque::new(),
+            bookmark: Instant::now() + BOOKMARK,
             shutdown,
         };
         match start {
@@ -143,6 +145,8 @@ struct Watcher {
     filter: Filter,
     place: Revision,
     pending: VecDeque<Message>,
+    /// When the next message is due, whether it shows anything or not.
+    bookmark: Instant,
     shutdown: CancellationToken,
 }
 
@@ -160,12 +164,22 @@ impl Watcher {
     }
 
     async fn next(&mut self) -> Result<Message, Error> {
+        let message = self.due().await;
+        self.bookmark = Instant::now() + BOOKMARK;
+        message
+    }
+
+    /// The next message. Changes that the filter hides do not put off the bookmark.
+    async fn due(&mut self) -> Result<Message, Error> {
         loop {
             if self.shutdown.is_cancelled() {
                 return Err(Error::ShuttingDown);
             }
             if let Some(message) = self.pending.pop_front() {
                 return Ok(message);
+            }
+            if Instant::now() >= self.bookmark {
+                return Ok(Message { revision: self.place, ..Default::default() });
             }
             // Marked before the look, so that a change during it wakes us.
             self.changed.mark_unchanged();
@@ -175,9 +189,7 @@ impl Watcher {
                 tokio::select! {
                     () = self.shutdown.cancelled() => return Err(Error::ShuttingDown),
                     changed = self.changed.changed() => changed.map_err(|_| Error::ShuttingDown)?,
-                    () = tokio::time::sleep(BOOKMARK) => {
-                        return Ok(Message { revision: self.place, ..Default::default() });
-                    }
+                    () = tokio::time::sleep_until(self.bookmark) => {}
                 }
                 continue;
             }
@@ -213,7 +225,7 @@ fn messages(events: impl Iterator<Item = (EventType, Arc<Stored>)>, revision: Re
             bytes = 0;
             messages.push_back(Message { revision, ..Default::default() });
         }
-        bytes += object.sections.encode().len();
+        bytes += object.sections.encoded_len();
         if let Some(message) = messages.back_mut() {
             message.events.push((r#type, object));
         }
@@ -234,4 +246,48 @@ pub(super) fn check_selector(label_selector: &str, cluster: &str) -> Result<(), 
         return Err(Error::invalid("cluster", "is not supported yet; leave it out"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::value;
+    use crate::store::{MemoryStore, Store, Txn};
+    use bytes::Bytes;
+    use futures::StreamExt;
+    use std::time::SystemTime;
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_that_a_watch_hides_do_not_put_off_its_bookmarks() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let cache = Arc::new(Cache::default());
+        let feed = tokio::spawn({
+            let (cache, store) = (cache.clone(), store.clone());
+            async move { cache.feed(store).await }
+        });
+        let registry = Registry::new(store.clone(), cache, Arc::new(SystemTime::now));
+        let metric = krake_proto::kind("core", "Metric").unwrap();
+        let filter =
+            Filter { prefix: key::namespace(metric, "quiet"), kinds: vec![metric], namespaced: false };
+        let watch = registry.watch(filter, Start::Now, CancellationToken::new()).await.unwrap();
+        let mut watch = std::pin::pin!(watch);
+        watch.next().await.unwrap().unwrap();
+        let busy = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(BOOKMARK / 3).await;
+                let value = value::encode(metric.message, &Bytes::new());
+                let txn = Txn::new().put(key::resource(metric, "busy", "m"), value);
+                store.commit(txn).await.unwrap().unwrap();
+            }
+        });
+        let mut place = Revision::default();
+        for _ in 0..3 {
+            let next = tokio::time::timeout(Duration::from_secs(30), watch.next()).await;
+            let bookmark = next.expect("in time").unwrap().unwrap();
+            assert!(bookmark.events.is_empty() && bookmark.revision > place, "it moves on");
+            place = bookmark.revision;
+        }
+        busy.abort();
+        feed.abort();
+    }
 }

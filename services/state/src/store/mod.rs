@@ -19,7 +19,7 @@ pub use txn::{Conflict, Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
 
 /// A totally ordered, revisioned key space, shared by any number of writers.
 ///
-/// All backends keep the same laws; `tests/store.rs` states them and runs them against each.
+/// All backends keep the same laws; `tests/laws/store_matrix.rs` states them and runs them against each.
 /// Every call ends within the backend's deadline. Leadership (`campaign`: a key bound to a lease, whose
 /// creation revision is the fence that [`Guard::CreatedAt`] checks) will be a method of this trait too.
 #[async_trait]

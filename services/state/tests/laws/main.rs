@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helping functions too")]
 
 mod api;
+mod deletion;
 mod placement;
+mod reports;
 mod store;
 mod store_matrix;
 mod support;
+mod unreadable;
+mod updates;

@@ -12,11 +12,11 @@ use krake_proto::krake::kubernetes::v1::{
 use krake_proto::krake::meta::v1::{OnDelete, RemoveFinalizerRequest, ResourceRef};
 use tonic::Status;
 
-fn reference(cluster: &Cluster) -> ResourceRef {
+pub(crate) fn reference(cluster: &Cluster) -> ResourceRef {
     Cluster::KIND.reference(cluster.metadata.as_ref().unwrap())
 }
 
-async fn bind(
+pub(crate) async fn bind(
     client: &Client,
     to: &[&Cluster],
     generation: i64,
@@ -34,7 +34,7 @@ async fn bind(
     Ok(client.applications().bind_application(request).await?.into_inner())
 }
 
-async fn report(
+pub(crate) async fn report(
     client: &Client,
     uid: &str,
     cluster: &Cluster,
@@ -58,7 +58,12 @@ async fn report(
     Ok(client.applications().report_copy(request).await?.into_inner())
 }
 
-async fn forget(client: &Client, uid: &str, cluster: &Cluster, version: i64) -> Result<Application, Status> {
+pub(crate) async fn forget(
+    client: &Client,
+    uid: &str,
+    cluster: &Cluster,
+    version: i64,
+) -> Result<Application, Status> {
     let copy = Copy { cluster: Some(reference(cluster)), ..Default::default() };
     let request = ReportCopyRequest {
         namespace: "demo".into(),
@@ -71,18 +76,18 @@ async fn forget(client: &Client, uid: &str, cluster: &Cluster, version: i64) -> 
     Ok(client.applications().report_copy(request).await?.into_inner())
 }
 
-fn why<T: std::fmt::Debug>(result: Result<T, Status>) -> Option<ErrorReason> {
+pub(crate) fn why<T: std::fmt::Debug>(result: Result<T, Status>) -> Option<ErrorReason> {
     reason(&result.unwrap_err())
 }
 
-struct World {
-    server: Server,
-    uid: String,
-    one: Cluster,
-    two: Cluster,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) uid: String,
+    pub(crate) one: Cluster,
+    pub(crate) two: Cluster,
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let server = Server::start(memory()).await;
     let uid = server.client.api().create(&application("a")).await.unwrap().metadata.unwrap().uid;
     let one = server.client.api().create(&cluster("one")).await.unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use krake_client::{Client, ConnectOptions};
+use krake_proto::Kind;
 use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, ClusterSpec, Manifest};
 use krake_proto::krake::meta::v1::{Document, Metadata, document::Content};
@@ -80,4 +81,10 @@ pub(crate) fn metric(namespace: &str, name: &str, max: f64) -> Metric {
     let provider = Some(MetricSource { name: "prometheus".into(), metric: "heat".into() });
     let spec = MetricSpec { min: Some(0.0), max: Some(max), provider, ..Default::default() };
     Metric { metadata: named(namespace, name), spec: Some(spec) }
+}
+
+/// The stored form of an encoded resource.
+pub(crate) fn stored(kind: &Kind, message: &[u8]) -> Vec<u8> {
+    let name = kind.message.as_bytes();
+    [b"KRK\x01\x00", &[u8::try_from(name.len()).unwrap()][..], name, message].concat()
 }

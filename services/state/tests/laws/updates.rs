@@ -1,0 +1,87 @@
+//! Laws of updates at their edges: dry runs, masks, rules that are younger than the object.
+
+use crate::support::memory;
+use crate::support::server::{Server, application, metric, named, stored};
+use krake_client::Mask;
+use krake_proto::Resource;
+use krake_proto::error::{ErrorReason, reason};
+use krake_proto::krake::core::v1::{CreateMetricRequest, Metric, UpdateMetricRequest};
+use krake_proto::krake::kubernetes::v1::Application;
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
+use krake_state::store::Txn;
+use prost::Message;
+
+#[tokio::test]
+async fn a_rule_made_later_does_not_stop_a_label_and_still_guards_the_spec() {
+    let store = memory();
+    let server = Server::start(store.clone()).await;
+    let api = server.client.api::<Metric>();
+    let created = api.create(&metric("demo", "m", 1.0)).await.unwrap();
+    let mut old = created.clone();
+    old.spec.as_mut().unwrap().min = Some(5.0);
+    let old = stored(Metric::KIND, &old.encode_to_vec());
+    store.commit(Txn::new().put("/krake/core/metrics/demo/m", old)).await.unwrap().unwrap();
+
+    let mut label = Metric { metadata: named("demo", "m"), ..Default::default() };
+    label.metadata.as_mut().unwrap().labels.insert("tier".into(), "edge".into());
+    let labelled = api.update(&label, Mask::fields(["metadata.labels"])).await.unwrap();
+    assert_eq!(labelled.spec.as_ref().unwrap().min, Some(5.0));
+    assert_eq!(labelled.metadata.as_ref().unwrap().generation, 1);
+    let mut other = labelled;
+    other.spec.as_mut().unwrap().min = Some(6.0);
+    let error = api.update(&other, Mask::All).await.unwrap_err();
+    assert_eq!(error.violations()[0].field, "spec.min");
+}
+
+#[tokio::test]
+async fn a_dry_run_fails_where_the_write_would() {
+    let server = Server::start(memory()).await;
+    let created = server.client.api::<Metric>().create(&metric("demo", "m", 1.0)).await.unwrap();
+    let again = CreateMetricRequest {
+        metric: Some(metric("demo", "m", 1.0)),
+        validate_only: true,
+        ..Default::default()
+    };
+    let error = server.client.metrics().create_metric(again).await.unwrap_err();
+    assert_eq!(reason(&error), Some(ErrorReason::AlreadyExists));
+
+    let mut stale = created.clone();
+    stale.metadata.as_mut().unwrap().resource_version -= 1;
+    let update = |metric: Metric| UpdateMetricRequest {
+        metric: Some(metric),
+        validate_only: true,
+        reject_unchanged: true,
+        ..Default::default()
+    };
+    let error = server.client.metrics().update_metric(update(stale)).await.unwrap_err();
+    assert_eq!(reason(&error), Some(ErrorReason::Conflict));
+    let error = server.client.metrics().update_metric(update(created)).await.unwrap_err();
+    assert_eq!(reason(&error), Some(ErrorReason::NothingToUpdate));
+}
+
+#[tokio::test]
+async fn clearing_what_is_not_set_changes_nothing() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Application>();
+    let created = api.create(&application("a")).await.unwrap();
+    let empty = Application { metadata: named("demo", "a"), ..Default::default() };
+    let cleared = api.update(&empty, Mask::fields(["spec.placement.min_clusters"])).await.unwrap();
+    assert_eq!(cleared, created);
+}
+
+#[tokio::test]
+async fn requests_that_are_all_work_and_no_sense_are_refused_at_once() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Application>();
+    let mut created = api.create(&application("a")).await.unwrap();
+    let paths = vec!["spec.backoff"; 200_000];
+    let error = api.update(&created, Mask::fields(paths.clone())).await.unwrap_err();
+    assert_eq!(error.violations()[0].field, "update_mask");
+    let error = api.update_status(&created, Mask::fields(paths)).await.unwrap_err();
+    assert_eq!(error.violations()[0].field, "update_mask");
+
+    let condition = |r#type| Condition { r#type, status: ConditionStatus::True.into(), ..Default::default() };
+    created.status.as_mut().unwrap().conditions = (1..100_000).map(condition).collect();
+    let error = api.update_status(&created, Mask::fields(["status.conditions"])).await.unwrap_err();
+    assert_eq!(error.violations()[0].field, "status.conditions");
+}
