@@ -15,6 +15,7 @@ use thiserror::Error;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::api::Api;
+use crate::fence::Fence;
 use crate::transport::Transport;
 
 /// The largest message that is sent or accepted, in bytes. Servers cut pages at 2 MiB; one object may be larger.
@@ -41,6 +42,9 @@ pub struct ConnectOptions {
     pub client_key_file: Option<PathBuf>,
     /// Who calls, for the server's logs.
     pub user_agent: String,
+    /// A channel made elsewhere, for example over a simulated network. The URL then only names the server in errors, and
+    /// what else is said of the connection counts for nothing. Default: none.
+    pub channel: Option<Channel>,
 }
 
 impl ConnectOptions {
@@ -56,6 +60,7 @@ impl ConnectOptions {
             client_cert_file: None,
             client_key_file: None,
             user_agent: concat!("krake-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            channel: None,
         }
     }
 
@@ -169,6 +174,9 @@ impl Client {
     /// # Errors
     /// When the URL, a file or the user agent cannot be used.
     pub fn new(options: &ConnectOptions) -> Result<Self, ConnectError> {
+        if let Some(channel) = &options.channel {
+            return Ok(Self::from_channel(channel.clone(), &options.url, options.request_timeout));
+        }
         let uri = options.uri()?;
         let tls = options.tls(&uri)?;
         let mut endpoint = Endpoint::from(uri)
@@ -191,6 +199,15 @@ impl Client {
     /// A client on a channel made elsewhere, for example over a simulated network. `server` names it in errors.
     pub fn from_channel(channel: Channel, server: &str, request_timeout: Duration) -> Self {
         Client { transport: Transport::new(channel, server, request_timeout) }
+    }
+
+    /// A client on the same connection whose unary writes carry the fence, and fail without being sent while it is
+    /// lowered. Reads and streams are as without.
+    ///
+    /// # Errors
+    /// Of its writes: [`Error::is_fenced`](crate::Error::is_fenced) if another holder leads.
+    pub fn fenced(&self, fence: Fence) -> Self {
+        Client { transport: self.transport.fenced(fence) }
     }
 
     /// The standard methods of a kind.

@@ -65,6 +65,11 @@ impl Error {
         self.reason() == Some(ErrorReason::Conflict)
     }
 
+    /// Whether another holder leads, or this process does not: stop acting.
+    pub fn is_fenced(&self) -> bool {
+        self.reason() == Some(ErrorReason::Fenced)
+    }
+
     /// Whether there is no such object.
     pub fn is_not_found(&self) -> bool {
         self.reason() == Some(ErrorReason::NotFound)

@@ -7,12 +7,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
+use krake_proto::error::ErrorReason;
 use opentelemetry::trace::TraceContextExt;
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::fence::{Fence, KRAKE_FENCE, is_read};
 
 /// The header that tells the server how long the caller will wait.
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -29,11 +32,18 @@ pub struct Transport {
     /// Where the channel leads, for error texts.
     server: Arc<str>,
     request_timeout: Duration,
+    /// As which leader writes are sent.
+    fence: Option<Fence>,
 }
 
 impl Transport {
     pub(crate) fn new(channel: Channel, server: &str, request_timeout: Duration) -> Self {
-        Transport { channel, server: server.into(), request_timeout }
+        Transport { channel, server: server.into(), request_timeout, fence: None }
+    }
+
+    /// The same connection, for a leader's writes.
+    pub(crate) fn fenced(&self, fence: Fence) -> Self {
+        Transport { fence: Some(fence), ..self.clone() }
     }
 }
 
@@ -61,6 +71,16 @@ impl Service<Request<Body>> for Transport {
         if let Some(traceparent) = traceparent() {
             request.headers_mut().insert(TRACEPARENT, traceparent);
         }
+        let fence = match self.fence.as_ref().filter(|_| is_unary_write(&request)) {
+            None => None,
+            Some(fence) => match fence.header() {
+                Ok((revision, value)) => {
+                    request.headers_mut().insert(KRAKE_FENCE, value);
+                    Some((fence.clone(), revision))
+                }
+                Err(refused) => return Box::pin(std::future::ready(Err(refused))),
+            },
+        };
         let server = self.server.clone();
         let answer = self.channel.clone().oneshot(request);
         Box::pin(async move {
@@ -74,9 +94,25 @@ impl Service<Request<Body>> for Transport {
                     }
                 },
             };
-            answer.map_err(|error| unreachable_server(&server, error))
+            let answer = answer.map_err(|error| unreachable_server(&server, error))?;
+            if let Some((fence, revision)) = fence
+                && is_fenced(&answer)
+            {
+                fence.refuse(revision);
+            }
+            Ok(answer)
         })
     }
+}
+
+fn is_unary_write(request: &Request<Body>) -> bool {
+    request.uri().path().rsplit('/').next().is_some_and(|method| !is_streaming(method) && !is_read(method))
+}
+
+/// Whether a write was refused because another holder leads. Refusals have no body, so their status is in the headers.
+fn is_fenced(answer: &Response<Body>) -> bool {
+    let status = Status::from_header_map(answer.headers());
+    status.is_some_and(|status| krake_proto::error::reason(&status) == Some(ErrorReason::Fenced))
 }
 
 /// How long to wait for the answer: streams live on, and a timeout that the caller chose is left to the channel.

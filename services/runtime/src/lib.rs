@@ -76,6 +76,7 @@
 pub mod admin;
 pub mod config;
 pub mod controller;
+pub mod leadership;
 pub mod metrics;
 pub mod process;
 pub mod readiness;

@@ -9,6 +9,7 @@ mod metrics;
 mod queue;
 mod reconcile;
 mod schedule;
+mod trace;
 
 pub use backoff::Backoff;
 pub use metrics::ControllerMetrics;

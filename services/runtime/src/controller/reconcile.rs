@@ -18,6 +18,7 @@ use super::backoff::{Backoff, Failures};
 use super::metrics::ControllerMetrics;
 use super::queue::{Claim, Queue};
 use super::schedule::Priority;
+use super::trace;
 use crate::shutdown::Shutdown;
 
 /// What is to be done about a key after a reconcile without error.
@@ -40,6 +41,12 @@ pub trait Reconciler: Send + Sync + 'static {
 
     /// Works on one object. An error is logged with the key and the key is retried with backoff.
     fn reconcile(&self, key: &Self::Key) -> impl Future<Output = anyhow::Result<Next>> + Send;
+
+    /// `metadata.trace_parent` of the object as it is now: a reconcile after a change continues the trace of the write
+    /// that made it. Default: every reconcile has a trace of its own.
+    fn trace_parent(&self, _key: &Self::Key) -> Option<String> {
+        None
+    }
 
     /// All keys known at the moment; asked at each resync.
     fn keys(&self) -> Vec<Self::Key> {
@@ -157,6 +164,9 @@ impl<R: Reconciler> Controller<R> {
         let (reconciler, key, deadline) =
             (self.reconciler.clone(), claim.key().clone(), self.options.deadline);
         let span = tracing::info_span!(parent: None, "reconcile", controller = self.name, %key);
+        if let Some(trace_parent) = reconciler.trace_parent(&key) {
+            trace::join(&span, &trace_parent, claim.priority());
+        }
         let reconcile = async move { tokio::time::timeout(deadline, reconciler.reconcile(&key)).await };
         let task = self.tasks.spawn(reconcile.instrument(span));
         self.running.insert(task.id(), (claim, Instant::now()));

@@ -1,6 +1,8 @@
 //! Accepted connections: without Nagle's delay, and cut when the server says so.
 
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,33 +16,61 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 /// Pause after an error of the listener itself (out of file descriptors, say), instead of spinning on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A TCP connection that ends when its token is cancelled: reading then fails, wherever the connection is stuck.
-pub(super) struct Connection {
-    stream: TcpStream,
+/// Where connections come from: a TCP port, or the network of a simulation.
+pub trait Listener: Send + Sync + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next connection, and the address of the peer.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// The address that is listened on.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        // Small frames must leave at once: with Nagle's algorithm each call waits for a delayed ACK.
+        match stream.set_nodelay(true) {
+            Ok(()) => Ok((stream, peer)),
+            Err(error) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
+}
+
+/// A connection that ends when its token is cancelled: reading then fails, wherever the connection is stuck.
+pub(super) struct Connection<S> {
+    stream: S,
+    info: TcpConnectInfo,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-/// The connections of `listener`, each with TCP_NODELAY; cancelling `cut` ends all of them.
-pub(super) fn accept(
-    listener: TcpListener,
+/// The connections of `listener`; cancelling `cut` ends all of them.
+pub(super) fn accept<L: Listener>(
+    listener: L,
     cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Connection>> + Send {
-    futures::stream::unfold((listener, cut), async |(listener, cut)| {
-        let stream = next(&listener).await;
+) -> impl Stream<Item = io::Result<Connection<L::Stream>>> + Send {
+    let local_addr = listener.local_addr().ok();
+    futures::stream::unfold((listener, cut), move |(listener, cut)| async move {
+        let (stream, peer) = next(&listener).await;
+        let info = TcpConnectInfo { local_addr, remote_addr: Some(peer) };
         // A token of its own: a shared one would have all connections wait on one lock.
-        let connection = Connection { stream, cut: Box::pin(cut.child_token().cancelled_owned()) };
+        let connection = Connection { stream, info, cut: Box::pin(cut.child_token().cancelled_owned()) };
         Some((Ok(connection), (listener, cut)))
     })
 }
 
-async fn next(listener: &TcpListener) -> TcpStream {
+async fn next<L: Listener>(listener: &L) -> (L::Stream, SocketAddr) {
     loop {
         match listener.accept().await {
-            // Small frames must leave at once: with Nagle's algorithm each call waits for a delayed ACK.
-            Ok((stream, peer)) => match stream.set_nodelay(true) {
-                Ok(()) => return stream,
-                Err(error) => tracing::debug!(%peer, %error, "connection was gone at once"),
-            },
+            Ok(accepted) => return accepted,
             Err(error) if is_about_the_peer(&error) => tracing::debug!(%error, "connection was gone at once"),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
@@ -55,7 +85,7 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -68,7 +98,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -98,11 +128,11 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
+impl<S> Connected for Connection<S> {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        self.info.clone()
     }
 }
 

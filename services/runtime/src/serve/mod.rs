@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use incoming::Listener;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -132,7 +133,7 @@ fn is_exposed(address: SocketAddr, tls: bool) -> bool {
 /// Serves until shutdown is requested and calls under way have ended, or [`ServeOptions::drain`] has passed; no
 /// connection outlives this call.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     services: Services,
     options: ServeOptions,
     shutdown: Shutdown,

@@ -5,12 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::bail;
 use futures::future::BoxFuture;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::sync::mpsc;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::metrics::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// The trace of the write that all objects show.
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 type Script = dyn Fn(String, usize) -> BoxFuture<'static, anyhow::Result<Next>> + Send + Sync;
 
@@ -35,6 +42,10 @@ impl Reconciler for Scripted {
         };
         self.seen.send((key.clone(), self.start.elapsed())).await.unwrap();
         (self.script)(key.clone(), attempt).await
+    }
+
+    fn trace_parent(&self, _: &String) -> Option<String> {
+        Some(format!("00-{TRACE}-b7ad6b7169203331-01"))
     }
 
     fn keys(&self) -> Vec<String> {
@@ -243,4 +254,24 @@ async fn the_depth_of_the_queue_is_shown() {
         assert!(text.contains(&line), "{text}");
     }
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_after_a_change_continues_the_trace_of_the_write() {
+    let tracer = SdkTracerProvider::builder().build().tracer("test");
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer).boxed();
+    let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let traces = Arc::new(Mutex::new(Vec::new()));
+    let seen = traces.clone();
+    let mut running = start(ControllerOptions::default(), &[], move |_, _| {
+        let trace = tracing::Span::current().context().span().span_context().trace_id().to_string();
+        seen.lock().unwrap().push(trace == TRACE);
+        Box::pin(async { Ok(Next::Done) })
+    });
+    running.add("a");
+    running.attempt().await;
+    running.queue.add("b".into(), Priority::Resync);
+    running.attempt().await;
+    running.stop().await;
+    assert_eq!(*traces.lock().unwrap(), [true, false], "a resync follows from no write");
 }

@@ -1,0 +1,243 @@
+//! Leadership: of several replicas of a controller one acts, the others stand by.
+//!
+//! [`Leadership`] campaigns in the background and knows until when this process leads for certain: it counts from
+//! before a sign of life was sent, so a process that was paused finds its lease over before it acts again. What it
+//! writes carries a fence, so a write that was on its way all the same is refused once somebody else leads.
+
+mod campaign;
+mod config;
+mod lease;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use krake_client::{Client, Fence};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use config::{Candidacy, ElectionArgs, ElectionConfig, ElectionSection};
+use lease::Lease;
+
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+/// How long work may go on after leadership is lost, before it is dropped where it stands. It cannot write any more.
+const STEP_DOWN: Duration = Duration::from_secs(1);
+/// How long giving up the place may take; it ends by itself otherwise.
+const RESIGN: Duration = Duration::from_secs(1);
+/// A lease that does not end within the life of a process.
+const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
+/// This process's place in an election; clones share it. The campaign ends with the last clone.
+#[derive(Clone)]
+pub struct Leadership {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    fence: Fence,
+    lease: watch::Sender<Option<Lease>>,
+    resign: CancellationToken,
+    campaign: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+impl fmt::Debug for Leadership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (election, leading) = (self.shared.fence.election(), self.leading());
+        f.debug_struct("Leadership").field("election", &election).field("leading", &leading).finish()
+    }
+}
+
+impl Leadership {
+    /// Campaigns in the background, through lost connections and restarts of the server, until the last handle is
+    /// dropped or [`Leadership::while_leading`] has ended. Must be called within a Tokio runtime.
+    pub fn campaign(client: &Client, candidacy: Candidacy) -> Self {
+        let leadership = Self::new(client, &candidacy.election, None);
+        let Shared { lease, resign, .. } = &*leadership.shared;
+        let campaign = campaign::run(client.clone(), candidacy, lease.clone(), resign.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(campaign));
+        *leadership.shared.campaign.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        leadership
+    }
+
+    /// Leads without any election, and writes without a fence: for a controller of which there is only one.
+    pub fn unopposed(client: &Client, election: &str) -> Self {
+        Self::new(client, election, Some(Lease { fence: 0, until: Instant::now() + FOR_EVER }))
+    }
+
+    fn new(client: &Client, election: &str, lease: Option<Lease>) -> Self {
+        let fence = Fence::new(election);
+        let client = if lease.is_some() { client.clone() } else { client.fenced(fence.clone()) };
+        let shared = Shared {
+            client,
+            fence,
+            lease: watch::Sender::new(lease),
+            resign: CancellationToken::new(),
+            campaign: Mutex::default(),
+        };
+        Leadership { shared: Arc::new(shared) }
+    }
+
+    /// The client to write with: its writes carry the fence of the present term of [`Leadership::while_leading`], and
+    /// fail outside of it.
+    pub fn client(&self) -> Client {
+        self.shared.client.clone()
+    }
+
+    /// Whether this process leads at this moment, for certain. To be asked before every effect that no fence guards.
+    pub fn leading(&self) -> bool {
+        self.fence().is_some()
+    }
+
+    /// The fence of the present term; `None` while this process does not lead. 0 if there is no election.
+    pub fn fence(&self) -> Option<i64> {
+        let acting = self.shared.fence.revision()?;
+        let lease = (*self.shared.lease.borrow()).filter(|lease| lease.fence == acting)?;
+        lease.holds(Instant::now()).then_some(acting)
+    }
+
+    /// Runs `work` whenever this process leads, until shutdown is requested or `work` ends by itself; then gives the
+    /// place up.
+    ///
+    /// Each term gets a future of its own. It should end when the handle it gets is requested: at once when leadership
+    /// is lost, for it is dropped a second later; in its own time when the process ends.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn while_leading<F>(
+        &self,
+        shutdown: &Shutdown,
+        mut work: impl FnMut(Shutdown) -> F,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let result = loop {
+            let fence = tokio::select! {
+                fence = self.elected() => fence,
+                () = shutdown.requested() => break Ok(()),
+            };
+            match self.term(fence, shutdown, &mut work).await {
+                Some(ended) => break ended,
+                None if shutdown.is_requested() => break Ok(()),
+                None => {}
+            }
+        };
+        self.resign().await;
+        result
+    }
+
+    /// One term; `None` if leadership was lost.
+    async fn term<F>(
+        &self,
+        fence: i64,
+        shutdown: &Shutdown,
+        work: &mut impl FnMut(Shutdown) -> F,
+    ) -> Option<anyhow::Result<()>>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let election = self.shared.fence.election();
+        tracing::info!(election, fence, "leading");
+        // Lowered in any case, also when this future is dropped.
+        let _raised = Raised::new(&self.shared.fence, fence);
+        let stop = shutdown.child();
+        let mut work = Box::pin(work(stop.clone()));
+        let why = tokio::select! {
+            ended = &mut work => return Some(ended),
+            why = self.lost(fence) => why,
+        };
+        tracing::warn!(election, fence, why, "not leading any more: stepping down");
+        stop.request();
+        timeout(STEP_DOWN, work).await.ok()?.err().map(Err)
+    }
+
+    /// Waits until this process leads, and tells the fence.
+    async fn elected(&self) -> i64 {
+        let mut lease = self.shared.lease.subscribe();
+        loop {
+            let held = *lease.borrow_and_update();
+            if let Some(lease) = held.filter(|lease| lease.holds(Instant::now())) {
+                return lease.fence;
+            }
+            // The sender is in `shared`, so waiting cannot fail.
+            let _ = lease.changed().await;
+        }
+    }
+
+    /// Waits until the term of this fence is over, and tells why.
+    async fn lost(&self, fence: i64) -> &'static str {
+        let mut lease = self.shared.lease.subscribe();
+        loop {
+            let Some(held) = (*lease.borrow_and_update()).filter(|lease| lease.fence == fence) else {
+                return "another one was elected";
+            };
+            if !held.holds(Instant::now()) {
+                return "the lease is over";
+            }
+            tokio::select! {
+                _ = lease.changed() => {}
+                () = sleep_until(held.until) => {}
+                () = self.shared.fence.refused() => {
+                    // What was known of the lease is wrong.
+                    self.shared.lease.send_if_modified(|lease| lease.take_if(|lease| lease.fence == fence).is_some());
+                    return "a write was refused";
+                }
+            }
+        }
+    }
+
+    async fn resign(&self) {
+        self.shared.resign.cancel();
+        let campaign = self.shared.campaign.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(campaign) = campaign {
+            // If the server does not answer in time, the place ends by itself.
+            let _ = timeout(RESIGN, campaign).await;
+        }
+        self.shared.lease.send_replace(None);
+    }
+
+    /// Shows the gauge `leader` in `metrics`: 1 while this process leads. Once per process.
+    pub fn register(&self, metrics: &Metrics) {
+        metrics.register(|registry| registry.register_collector(Box::new(Gauge(self.clone()))));
+    }
+}
+
+/// A fence that is raised as long as this lives.
+struct Raised<'a>(&'a Fence);
+
+impl<'a> Raised<'a> {
+    fn new(fence: &'a Fence, revision: i64) -> Self {
+        fence.raise(revision);
+        Raised(fence)
+    }
+}
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.lower();
+    }
+}
+
+/// Asks whether the process leads whenever metrics are read.
+#[derive(Debug)]
+struct Gauge(Leadership);
+
+impl Collector for Gauge {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Whether this process leads the election";
+        let mut metric = encoder.encode_descriptor("leader", help, None, MetricType::Gauge)?;
+        let labels = [("election", self.0.shared.fence.election())];
+        metric.encode_family(&labels)?.encode_gauge(&u64::from(self.0.leading()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
