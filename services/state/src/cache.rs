@@ -1,20 +1,20 @@
 //! The watch cache: every resource, decoded as far as needed, and the recent changes, fed by one watch on the store.
 
+mod recall;
+mod stored;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
-use krake_proto::Kind;
-use krake_proto::krake::meta::v1::Metadata;
 use tokio::sync::watch;
 
 use crate::object::key;
-use crate::object::sections::Sections;
-use crate::object::value;
-use crate::store::{Batch as StoreBatch, ChangeKind, Entry, Key, Page, Revision, Store, StoreError};
+use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
+
+pub(crate) use stored::{Stored, readable};
 
 /// How many revisions are kept for watchers that resume.
 const HISTORY: usize = 10_000;
@@ -24,45 +24,6 @@ const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 const PAGE: usize = 500;
 /// Pause before the store is asked again.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// A resource as it was stored at a revision.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    /// Its kind.
-    pub kind: &'static Kind,
-    /// Its encoded sections.
-    pub sections: Sections,
-    /// Its decoded metadata; `resource_version` is 0.
-    pub metadata: Metadata,
-    /// Store revision of the last write.
-    pub revision: Revision,
-}
-
-/// A stored value that is not the resource that its key says.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {key}: {reason}")]
-pub(crate) struct Unreadable {
-    key: String,
-    reason: String,
-}
-
-impl Stored {
-    /// Reads a store entry; `None` if the key is not a resource's.
-    pub(crate) fn read(entry: &Entry) -> Result<Option<Self>, Unreadable> {
-        let Some(parts) = key::parse(&entry.key) else { return Ok(None) };
-        let unreadable = |reason: String| Unreadable { key: entry.key.to_string(), reason };
-        let message =
-            value::decode(parts.kind.message, &entry.value).map_err(|e| unreadable(e.to_string()))?;
-        let sections = Sections::parse(&message).map_err(|e| unreadable(e.to_string()))?;
-        let metadata = sections.decode_metadata().map_err(|e| unreadable(e.to_string()))?;
-        Ok(Some(Stored { kind: parts.kind, sections, metadata, revision: entry.modified }))
-    }
-
-    /// The resource as clients see it.
-    pub(crate) fn encode(&self) -> Bytes {
-        self.sections.encode_at(self.revision.0)
-    }
-}
 
 /// The changes of one revision.
 #[derive(Debug)]
@@ -115,15 +76,22 @@ struct Contents {
 pub(crate) struct Cache {
     contents: RwLock<Contents>,
     revision: watch::Sender<Revision>,
+    /// How many revisions are kept for watchers that resume.
+    length: usize,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Cache { contents: RwLock::default(), revision: watch::channel(Revision::default()).0 }
+        Self::with_history(HISTORY)
     }
 }
 
 impl Cache {
+    /// An empty cache that will keep the changes of the last `length` revisions.
+    pub(crate) fn with_history(length: usize) -> Self {
+        Cache { contents: RwLock::default(), revision: watch::channel(Revision::default()).0, length }
+    }
+
     /// The resource at `key`.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         self.read().objects.get(key).cloned()
@@ -190,8 +158,11 @@ impl Cache {
                 None => break listing.revision,
             }
         };
-        tracing::info!(objects = objects.len(), %revision, "cache filled");
-        let new = Contents { objects, oldest: revision, revision, ..Default::default() };
+        let recall::Past { batches: history, oldest } =
+            recall::recall(store, revision, self.length, &objects).await;
+        tracing::info!(objects = objects.len(), %revision, %oldest, "cache filled");
+        let history_bytes = history.iter().map(|batch| batch.bytes()).sum();
+        let new = Contents { objects, history, history_bytes, oldest, revision };
         // The old contents are dropped after the lock is released.
         let old = std::mem::replace(&mut *self.write(), new);
         drop(old);
@@ -242,7 +213,7 @@ impl Cache {
             contents.history_bytes += batch.bytes();
             contents.history.push_back(Arc::new(batch));
         }
-        while contents.history.len() > HISTORY
+        while contents.history.len() > self.length
             || (contents.history_bytes > HISTORY_BYTES && contents.history.len() > 1)
         {
             let Some(dropped) = contents.history.pop_front() else { break };
@@ -264,21 +235,12 @@ impl Cache {
     }
 }
 
-/// A resource entry; anything that cannot be read is logged and left out.
-pub(crate) fn readable(entry: &Entry) -> Option<(Key, Arc<Stored>)> {
-    match Stored::read(entry) {
-        Ok(stored) => stored.map(|stored| (entry.key.clone(), Arc::new(stored))),
-        Err(error) => {
-            tracing::error!(%error, "a stored value is left out");
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Change as StoreChange;
+    use crate::object::sections::Sections;
+    use crate::object::value;
+    use crate::store::{Change as StoreChange, Entry};
 
     #[test]
     fn the_history_is_bounded_in_bytes_and_tells_where_it_begins() {

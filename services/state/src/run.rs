@@ -5,15 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use krake_runtime::admin::Admin;
-use krake_runtime::serve::{self, ServeOptions, Services};
+use krake_runtime::serve::{self, Listener, ServeOptions, Services};
 use krake_runtime::shutdown::Shutdown;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::cache::Cache;
 use crate::config::{Config, StoreConfig};
 use crate::grpc::{self, Authentication};
+use crate::housekeeping;
 use crate::installation::Installation;
+use crate::reachable;
 use crate::registry::Registry;
 use crate::store::{EtcdOptions, EtcdStore, MemoryStore, Revision, Store};
 
@@ -35,13 +36,24 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         }
     };
     let admin = Admin::new();
-    let ready = admin.readiness.condition("store");
+    let filled = admin.readiness.condition("cache");
+    let mut probe = JoinSet::new();
+    probe.spawn(reachable::follow(
+        {
+            let store = store.clone();
+            move || {
+                let store = store.clone();
+                async move { store.revision().await.is_ok() }
+            }
+        },
+        admin.readiness.condition("store"),
+    ));
     let mut tasks = JoinSet::new();
     let admin_shutdown = shutdown.child();
     tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
     let options = ServeOptions { tls: config.tls, ..Default::default() };
     let served =
-        serve(listener, store, config.authentication, options, move || ready.set(true), shutdown).await;
+        serve(listener, store, config.authentication, options, move || filled.set(true), shutdown).await;
     // Also when the API ended by itself: a process that serves nothing must not look alive.
     admin_shutdown.request();
     while let Some(ended) = tasks.join_next().await {
@@ -53,7 +65,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 /// Serves the API over `store` on `listener` until shutdown is requested. `ready` is called once reads and writes are
 /// answered.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     store: Arc<dyn Store>,
     authentication: Authentication,
     options: ServeOptions,
@@ -76,6 +88,7 @@ pub async fn serve(
         () = filled => {}
         () = shutdown.requested() => return Ok(()),
     }
+    feeding.spawn(housekeeping::run(store.clone(), Arc::new(SystemTime::now)));
     let registry = Arc::new(Registry::new(store, cache, Arc::new(SystemTime::now)));
     let routes = grpc::routes(registry, installation.clone(), authentication, shutdown.token());
     let services = Services::new(routes, &[krake_proto::DESCRIPTORS])?;
@@ -88,8 +101,8 @@ pub async fn serve(
     ready();
     tokio::select! {
         served = serve::serve(listener, services, options, shutdown) => Ok(served?),
-        // It runs for ever, so this is a panic; without it the cache would stand still.
-        Some(ended) = feeding.join_next() => ended.context("the watch cache failed"),
+        // Both run for ever, so this is a panic; without them the cache would stand still or the store grow.
+        Some(ended) = feeding.join_next() => ended.context("the watch cache or the housekeeping failed"),
     }
 }
 

@@ -3,12 +3,21 @@
 use std::collections::BTreeMap;
 
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
-use krake_proto::krake::kubernetes::v1::{ApplicationSpec, ClusterConstraints, Constraints, Placement};
+use krake_proto::krake::kubernetes::v1::{
+    ApplicationSpec, ClusterConstraints, Constraints, MigrationStrategy, Placement,
+};
 use krake_proto::krake::meta::v1::Document;
 use prost_reflect::{DynamicMessage, Value};
 use serde_json::Value as Json;
 
 use super::{Findings, documents};
+
+/// The largest factor between attempts to schedule.
+const MAX_BACKOFF: i32 = 1_000_000;
+/// The longest delay before the first further attempt, in seconds: a year.
+const MAX_DELAY: i32 = 365 * 24 * 60 * 60;
+/// The longest time in seconds that an application may be made to stay: ten years, which is for ever.
+const LONGEST: i64 = 10 * 365 * 24 * 60 * 60;
 
 /// Behaviour of upstream 1.0.1 where a field is left out.
 pub(super) fn defaults() -> ApplicationSpec {
@@ -78,8 +87,23 @@ pub(super) fn validate(spec: &ApplicationSpec, findings: &mut Findings) {
     findings.not_built("spec.storage_migration", spec.storage_migration != "none");
     findings.not_built("spec.auto_cluster_create", spec.auto_cluster_create);
     findings.not_built("spec.ignore_fields", !spec.ignore_fields.is_empty());
-    findings.not_built("spec.min_gain", spec.min_gain.is_some());
-    findings.not_built("spec.min_residency", spec.min_residency.is_some());
+    moving(spec, findings);
+}
+
+/// When and how a running application moves.
+fn moving(spec: &ApplicationSpec, findings: &mut Findings) {
+    if MigrationStrategy::try_from(spec.migration_strategy).is_err() {
+        findings.add("spec.migration_strategy", "is unknown; known are CREATE_FIRST and DELETE_FIRST");
+    }
+    if spec.min_gain.is_some_and(|gain| !gain.is_finite() || gain < 0.0) {
+        findings.add("spec.min_gain", "must be a finite number and not negative");
+    }
+    let Some(residency) = &spec.min_residency else { return };
+    if residency.seconds < 0 || residency.nanos < 0 {
+        findings.add("spec.min_residency", "must not be negative");
+    } else if residency.seconds > LONGEST || residency.nanos >= 1_000_000_000 {
+        findings.add("spec.min_residency", format!("must be at most {LONGEST} seconds"));
+    }
 }
 
 fn source(spec: &ApplicationSpec, findings: &mut Findings) {
@@ -155,13 +179,16 @@ pub(super) fn custom_resource(field: &str, text: &str, findings: &mut Findings) 
     }
 }
 
-/// The three backoff fields, which applications and clusters share.
+/// The three backoff fields, which applications and clusters share. Their product must stay a time that can be told.
 pub(super) fn backoff(factor: Option<i32>, delay: Option<i32>, limit: Option<i32>, findings: &mut Findings) {
-    if factor.is_some_and(|factor| factor < 1) {
-        findings.add("spec.backoff", "must be at least 1");
+    if factor.is_some_and(|factor| !(1..=MAX_BACKOFF).contains(&factor)) {
+        findings.add("spec.backoff", format!("must be at least 1 and at most {MAX_BACKOFF}"));
     }
-    if delay.is_some_and(|delay| delay < 0) {
-        findings.add("spec.backoff_delay", "must not be negative; it is a number of seconds");
+    if let Some(delay) = delay
+        && !(0..=MAX_DELAY).contains(&delay)
+    {
+        let text = if delay < 0 { "must not be negative" } else { "must be at most a year, 31536000" };
+        findings.add("spec.backoff_delay", format!("{text}; it is a number of seconds"));
     }
     if limit.is_some_and(|limit| limit < -1) {
         findings.add("spec.backoff_limit", "must be -1 (no limit) or more");

@@ -70,7 +70,15 @@ fn document(message: &mut DynamicMessage, path: &str, findings: &mut Findings) {
 
 /// The value of a JSON text; the error tells line and column.
 pub(super) fn parse(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("is not valid JSON: {error}"))
+    serde_json::from_str(text).map_err(|error| {
+        let text = error.to_string();
+        // The parser's own limit is beyond ours.
+        if text.starts_with("recursion limit exceeded") {
+            format!("is nested deeper than {MAX_DEPTH}: {text}")
+        } else {
+            format!("is not valid JSON: {text}")
+        }
+    })
 }
 
 /// The value of an admitted document; `None` if it is absent or not JSON.

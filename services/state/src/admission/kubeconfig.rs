@@ -1,5 +1,7 @@
 //! Rules for kubeconfigs: one context, one cluster, one user, and nothing that reads files or starts programs here.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
 use super::Findings;
@@ -17,6 +19,9 @@ const FOREIGN: [(&str, &str); 7] = [
     ("auth-provider", "use a token or a client certificate"),
 ];
 
+/// Settings in base64.
+const ENCODED: [&str; 3] = ["certificate-authority-data", "client-certificate-data", "client-key-data"];
+
 pub(super) fn validate(config: &Json, findings: &mut Findings) {
     if !config.is_object() {
         findings.add(FIELD, "is not an object");
@@ -28,9 +33,11 @@ pub(super) fn validate(config: &Json, findings: &mut Findings) {
     if let Some((_, cluster)) = &cluster {
         server(cluster, findings);
         foreign("clusters[0].cluster", cluster, findings);
+        encoded("clusters[0].cluster", cluster, findings);
     }
     if let Some((_, user)) = &user {
         foreign("users[0].user", user, findings);
+        encoded("users[0].user", user, findings);
     }
     let Some((context_name, context)) = context else { return };
     for (field, found) in [("cluster", &cluster), ("user", &user)] {
@@ -92,7 +99,8 @@ fn server(cluster: &Json, findings: &mut Findings) {
     let fine =
         uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
     if !fine {
-        findings.add(field, format!("{server:?} is not an http or https URL"));
+        // It may hold a password, which an error must not repeat.
+        findings.add(field, "is not an http or https URL");
     }
 }
 
@@ -103,6 +111,20 @@ fn foreign(place: &str, settings: &Json, findings: &mut Findings) {
                 format!("{FIELD}.{place}.{name}"),
                 format!("is not allowed in a stored kubeconfig: {advice}"),
             );
+        }
+    }
+}
+
+/// Without a word of what they hold.
+fn encoded(place: &str, settings: &Json, findings: &mut Findings) {
+    for name in ENCODED {
+        let fine = match settings.get(name) {
+            None | Some(Json::Null) => true,
+            Some(Json::String(text)) => STANDARD.decode(text).is_ok(),
+            Some(_) => false,
+        };
+        if !fine {
+            findings.add(format!("{FIELD}.{place}.{name}"), "is not base64 in one line");
         }
     }
 }

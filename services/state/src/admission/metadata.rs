@@ -50,6 +50,9 @@ pub(crate) fn validate(metadata: &Metadata) -> Vec<Violation> {
             );
         }
         findings.check(format!("{field}.name"), name::resource_name(&owner.name));
+        if !owner.namespace.is_empty() {
+            findings.check(format!("{field}.namespace"), name::resource_name(&owner.namespace));
+        }
     }
     findings.0
 }

@@ -19,6 +19,10 @@ fn admit<K: Resource>(spec: &impl Message) -> Result<Vec<u8>, Vec<String>> {
         .map_err(|violations| violations.iter().map(ToString::to_string).collect())
 }
 
+fn time(seconds: i64, nanos: i32) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos }
+}
+
 fn pod(name: &str) -> Manifest {
     let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
     Manifest { document: document(object), ..Default::default() }
@@ -101,6 +105,44 @@ fn fields_of_a_newer_peer_survive() {
 #[case::no_document(ApplicationSpec { manifest: vec![Manifest::default()], ..Default::default() }, "spec.manifest[0]: is empty")]
 #[case::twice(ApplicationSpec { manifest: vec![pod("p"), pod("p")], ..Default::default() }, "spec.manifest[1]: is the same object as spec.manifest[0]")]
 #[case::negative(ApplicationSpec { backoff_delay: Some(-1), ..application() }, "spec.backoff_delay: must not be negative")]
+#[case::far_off(ApplicationSpec { backoff_delay: Some(i32::MAX), ..application() }, "spec.backoff_delay: must be at most a year")]
+#[case::no_factor(ApplicationSpec { backoff: Some(0), ..application() }, "spec.backoff: must be at least 1")]
+#[case::large_factor(ApplicationSpec { backoff: Some(1_000_001), ..application() }, "spec.backoff: must be at least 1 and at most 1000000")]
+#[case::limit(ApplicationSpec { backoff_limit: Some(-2), ..application() }, "spec.backoff_limit: must be -1 (no limit) or more")]
+#[case::loss(ApplicationSpec { min_gain: Some(-0.1), ..application() }, "spec.min_gain: must be a finite number")]
+#[case::no_number(ApplicationSpec { min_gain: Some(f64::NAN), ..application() }, "spec.min_gain: must be a finite number")]
+#[case::endless(ApplicationSpec { min_gain: Some(f64::INFINITY), ..application() }, "spec.min_gain: must be a finite number")]
+#[case::before(ApplicationSpec { min_residency: Some(time(-1, 0)), ..application() }, "spec.min_residency: must not be negative")]
+#[case::just_before(ApplicationSpec { min_residency: Some(time(0, -1)), ..application() }, "spec.min_residency: must not be negative")]
+#[case::for_ever(ApplicationSpec { min_residency: Some(time(i64::MAX, 0)), ..application() }, "spec.min_residency: must be at most")]
+#[case::strategy(ApplicationSpec { migration_strategy: 9, ..application() }, "spec.migration_strategy: is unknown")]
+#[case::no_object(
+    ApplicationSpec { manifest: vec![Manifest { document: document(json!([1])), ..Default::default() }], ..Default::default() },
+    "spec.manifest[0]: is not an object"
+)]
+#[case::no_json(
+    ApplicationSpec {
+        manifest: vec![Manifest { document: Some(Document { content: Some(Content::Json("{\n  \"kind\": }".into())) }), ..Default::default() }],
+        ..Default::default()
+    },
+    "spec.manifest[0]: is not valid JSON: expected value at line 2 column 11"
+)]
+#[case::no_string(
+    ApplicationSpec {
+        manifest: vec![Manifest { document: document(json!({"apiVersion": "v1", "kind": 7, "metadata": {"name": "p"}})), ..Default::default() }],
+        ..Default::default()
+    },
+    "spec.manifest[0].kind: is not a string"
+)]
+#[case::custom_resource(
+    ApplicationSpec {
+        constraints: Some(Constraints { cluster: Some(ClusterConstraints { custom_resources: vec!["a b".into()], ..Default::default() }), migration: None }),
+        ..application()
+    },
+    "spec.constraints.cluster.custom_resources[0]: \"a b\" is not a name"
+)]
+#[case::tosca(ApplicationSpec { tosca: document(json!("https://h/x.yaml")), ..application() }, "spec.tosca: is not supported yet")]
+#[case::archive(ApplicationSpec { csar: Some("https://h/x.csar".into()), ..application() }, "spec.csar: is not supported yet")]
 #[case::not_built(ApplicationSpec { hooks: vec!["complete".into()], ..application() }, "spec.hooks: is not supported yet")]
 #[case::many(
     ApplicationSpec { placement: Some(Placement { min_clusters: Some(2), ..Default::default() }), ..application() },
@@ -109,6 +151,31 @@ fn fields_of_a_newer_peer_survive() {
 fn bad_applications(#[case] spec: ApplicationSpec, #[case] expected: &str) {
     let found = admit::<Application>(&spec).unwrap_err();
     assert!(found.iter().any(|text| text.starts_with(expected)), "{found:?}");
+}
+
+#[test]
+fn limits_themselves_are_fine() {
+    let spec = ApplicationSpec {
+        backoff: Some(1_000_000),
+        backoff_delay: Some(31_536_000),
+        backoff_limit: Some(0),
+        min_gain: Some(0.0),
+        min_residency: Some(time(90, 500_000_000)),
+        migration_strategy: MigrationStrategy::DeleteFirst.into(),
+        ..application()
+    };
+    let admitted = ApplicationSpec::decode(admit::<Application>(&spec).unwrap().as_slice()).unwrap();
+    assert_eq!((admitted.min_gain, admitted.min_residency), (spec.min_gain, spec.min_residency));
+}
+
+#[test]
+fn an_operator_that_is_none_is_named_with_its_position() {
+    let metrics = vec!["load ~ 5".to_owned()];
+    let cluster = Some(ClusterConstraints { metrics, ..Default::default() });
+    let constraints = Some(Constraints { cluster, migration: None });
+    let found = admit::<Application>(&ApplicationSpec { constraints, ..application() }).unwrap_err();
+    let expected = "spec.constraints.cluster.metrics[0]: unexpected \"~\" at column 6: expected an operator";
+    assert!(found[0].starts_with(expected), "{found:?}");
 }
 
 #[test]
@@ -159,6 +226,10 @@ fn a_kubeconfig_with_two_contexts_is_refused_by_field() {
 #[case("/clusters/0/cluster/server", json!("h:6443"), "spec.kubeconfig.clusters[0].cluster.server: ")]
 #[case("/contexts/0/context/user", json!("other"), "spec.kubeconfig.contexts[0].context.user: ")]
 #[case("/clusters", json!([]), "spec.kubeconfig.clusters: ")]
+#[case("/users/0/user", json!({"client-key-data": "not base64"}), "spec.kubeconfig.users[0].user.client-key-data: is not base64")]
+#[case("/clusters/0/cluster", json!({"server": "https://h", "certificate-authority-data": 7}), "spec.kubeconfig.clusters[0].cluster.certificate-authority-data: ")]
+#[case("/current-context", json!("other"), "spec.kubeconfig.current-context: is not \"x\"")]
+#[case("/contexts/0/name", json!(""), "spec.kubeconfig.contexts[0].name: is missing")]
 fn bad_kubeconfigs(#[case] place: &str, #[case] value: serde_json::Value, #[case] expected: &str) {
     let mut config = kubeconfig();
     *config.pointer_mut(place).unwrap() = value;
@@ -197,4 +268,51 @@ fn providers_need_a_known_type_and_a_url() {
         admit::<MetricsProvider>(&influx).unwrap_err()[0]
             .starts_with("spec.influx: this type of provider is not supported yet")
     );
+}
+
+#[test]
+fn clusters_are_checked_beyond_their_kubeconfig() {
+    let found = |spec: ClusterSpec| admit::<Cluster>(&spec).unwrap_err().join("; ");
+    let metric = |name: &str, weight| MetricRef { name: name.into(), weight, namespaced: false };
+    let spec = || cluster(kubeconfig());
+    let weights = found(ClusterSpec { metrics: vec![metric("a", f64::NAN), metric("b c", 1.0)], ..spec() });
+    assert!(weights.contains("spec.metrics[0].weight: must be a finite number"), "{weights}");
+    assert!(weights.contains("spec.metrics[1].name: "), "{weights}");
+    let twice = found(ClusterSpec { metrics: vec![metric("a", 1.0), metric("a", 2.0)], ..spec() });
+    assert_eq!(twice, "spec.metrics[1]: \"a\" is listed twice");
+    let namespaces = found(ClusterSpec { allowed_namespaces: vec!["*".into(), "a b".into()], ..spec() });
+    assert!(namespaces.starts_with("spec.allowed_namespaces[1]: "), "{namespaces}");
+    assert!(found(ClusterSpec { backoff: Some(-1), ..spec() }).starts_with("spec.backoff: "));
+    assert!(found(ClusterSpec::default()).starts_with("spec.kubeconfig: is empty"));
+    let named = found(ClusterSpec { custom_resources: vec!["plain".into()], ..spec() });
+    assert!(named.starts_with("spec.custom_resources[0]: "), "{named}");
+}
+
+#[test]
+fn errors_about_kubeconfigs_repeat_no_secrets() {
+    let mut config = kubeconfig();
+    config["clusters"][0]["cluster"]["server"] = json!("user:hunter2@h");
+    config["users"][0]["user"] = json!({"client-key-data": "hunter2!", "tokenFile": "hunter2"});
+    let found = admit::<Cluster>(&cluster(config)).unwrap_err().join("; ");
+    assert!(!found.contains("hunter2"), "{found}");
+}
+
+#[test]
+fn static_values_are_finite() {
+    let metrics = [("a".to_owned(), 1.0), ("b".to_owned(), f64::NAN)].into();
+    let provider = MetricsProviderSpec { r#type: Some(Type::Static(StaticProvider { metrics })) };
+    let found = admit::<MetricsProvider>(&provider).unwrap_err();
+    assert_eq!(found, ["spec.static.metrics[\"b\"]: must be a finite number"]);
+}
+
+#[rstest]
+#[case::beyond_the_parser(200)]
+#[case::absurd(100_000)]
+fn no_depth_hurts(#[case] depth: usize) {
+    let text = format!(r#"{{"apiVersion": {}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let document = Some(Document { content: Some(Content::Json(text)) });
+    let entry = Manifest { document, ..Default::default() };
+    let spec = ApplicationSpec { manifest: vec![entry], ..Default::default() };
+    let found = admit::<Application>(&spec).unwrap_err();
+    assert!(found[0].starts_with("spec.manifest[0]: is nested deeper than 64"), "{found:?}");
 }

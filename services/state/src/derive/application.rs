@@ -63,6 +63,13 @@ fn complaint(copy: &Copy) -> Option<&Condition> {
         .find(|condition| condition.status() == ConditionStatus::False)
 }
 
+/// Whether the scheduler has used up its attempts to place this spec. Another spec gets new ones.
+fn is_given_up(metadata: &Metadata, status: &ApplicationStatus, unscheduled: &Condition) -> bool {
+    status.retries == Some(0)
+        && status.scheduled_retry.is_none()
+        && unscheduled.observed_generation >= metadata.generation
+}
+
 fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reason>) {
     let unscheduled = condition(&status.conditions, ConditionType::Scheduled)
         .filter(|condition| condition.status() == ConditionStatus::False);
@@ -72,7 +79,11 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
         return (State::Deleting, None);
     }
     if status.bindings.is_empty() {
-        return (State::Pending, unscheduled.map(reason));
+        let state = match unscheduled {
+            Some(answer) if is_given_up(metadata, status, answer) => State::Failed,
+            _ => State::Pending,
+        };
+        return (state, unscheduled.map(reason));
     }
     let bound: Vec<&Copy> = bound(status).collect();
     if let Some(failed) = bound.iter().find(|copy| copy.phase() == Phase::Failed) {
@@ -176,6 +187,30 @@ mod tests {
         let mut unhealthy = copy("a", Phase::Running, 2);
         unhealthy.conditions = vec![no(ConditionType::Available, ConditionReason::Unhealthy)];
         assert_eq!(derive(&metadata, &status(&["a"], vec![unhealthy])).state(), State::Degraded);
+    }
+
+    #[test]
+    fn an_application_whose_attempts_are_used_up_has_failed_until_its_spec_changes() {
+        let metadata = Metadata { generation: 2, ..Default::default() };
+        let refused = no(ConditionType::Scheduled, ConditionReason::NoSuitableResource);
+        let conditions = vec![Condition { observed_generation: 2, ..refused }];
+        let mut used_up = ApplicationStatus { conditions, retries: Some(0), ..status(&[], vec![]) };
+        let derived = derive(&metadata, &used_up);
+        assert_eq!(derived.state(), State::Failed);
+        assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
+        for retries in [None, Some(1), Some(-1)] {
+            let trying = ApplicationStatus { retries, ..used_up.clone() };
+            assert_eq!(derive(&metadata, &trying).state(), State::Pending, "{retries:?}");
+        }
+        let last = ApplicationStatus { scheduled_retry: Some(Default::default()), ..used_up.clone() };
+        assert_eq!(derive(&metadata, &last).state(), State::Pending, "one attempt is still to come");
+        let unasked = ApplicationStatus { conditions: vec![], ..used_up.clone() };
+        assert_eq!(derive(&metadata, &unasked).state(), State::Pending);
+        let changed = Metadata { generation: 3, ..Default::default() };
+        assert_eq!(derive(&changed, &used_up).state(), State::Pending, "a new spec gets new attempts");
+        used_up.bindings = status(&["a"], vec![]).bindings;
+        used_up.copies = vec![copy("a", Phase::Running, 2)];
+        assert_eq!(derive(&metadata, &used_up).state(), State::Degraded, "it runs");
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Who calls. Every handler gets the answer; nothing is served to nobody.
 
 use http::HeaderMap;
-use krake_proto::error::{self, ErrorReason};
+use krake_proto::error::{self, ErrorReason, Violation};
 use tonic::{Code, Status};
 
-use crate::registry::Call;
+use crate::registry::{Call, Fence};
 
 /// Name of callers that nobody knows, as upstream's.
 pub(super) const ANONYMOUS: &str = "system:anonymous";
+
+/// Metadata that says as which leader a controller writes.
+const FENCE: &str = "krake-fence";
 
 /// How callers are told apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,9 +33,15 @@ impl Authentication {
             }
         };
         let trace_parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let fence = headers.get(FENCE).map(|value| value.to_str().ok().and_then(Fence::parse).ok_or(()));
+        let fence = fence.transpose().map_err(|()| {
+            let text = "is not `<election>=<revision>`, with what the campaign answered";
+            error::invalid(&[Violation::new(FENCE, text)])
+        })?;
         Ok(Call {
             user,
             trace_parent: trace_parent.filter(|text| is_trace_parent(text)).unwrap_or_default().to_owned(),
+            fence,
         })
     }
 }
@@ -75,5 +84,17 @@ mod tests {
             headers.insert("traceparent", wrong.parse().unwrap());
             assert_eq!(authentication.call(&headers).unwrap().trace_parent, "", "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_fence_that_cannot_be_read_lets_nothing_pass() {
+        let authentication = Authentication { allow_anonymous: true, ..Default::default() };
+        let mut headers = HeaderMap::new();
+        assert_eq!(authentication.call(&headers).unwrap().fence, None);
+        headers.insert(FENCE, "scheduler=7".parse().unwrap());
+        assert_eq!(authentication.call(&headers).unwrap().fence, Fence::parse("scheduler=7"));
+        headers.insert(FENCE, "scheduler".parse().unwrap());
+        let refused = authentication.call(&headers).unwrap_err();
+        assert_eq!(error::violations(&refused)[0].field, FENCE);
     }
 }

@@ -94,7 +94,7 @@ impl KindService {
         let (registry, kind) = (&self.registry, self.kind);
         match method {
             Method::Create => registry.create(&call, kind, CreateRequest::decode(request)?).await,
-            Method::Get => registry.get(kind, GetRequest::decode(request)?).await,
+            Method::Get => registry.get(&call, kind, GetRequest::decode(request)?).await,
             Method::List => {
                 let mut response = registry.list(&call, kind, ListRequest::decode(request)?).await?;
                 response.epoch = self.epoch.to_string();
@@ -114,7 +114,11 @@ impl KindService {
         }
     }
 
-    async fn watch(&self, request: Bytes) -> Result<BoxStream<'static, Result<Bytes, Status>>, Error> {
+    async fn watch(
+        &self,
+        call: &Call,
+        request: Bytes,
+    ) -> Result<BoxStream<'static, Result<Bytes, Status>>, Error> {
         let request = WatchRequest::decode(request)?;
         let (filter, start) = self.registry.watch_request(self.kind, &request)?;
         if !request.epoch.is_empty() && *request.epoch != *self.epoch {
@@ -123,7 +127,7 @@ impl KindService {
         let view = View::try_from(request.view).unwrap_or_default();
         let descriptor = POOL.get_message_by_name(self.kind.message);
         let epoch = self.epoch.clone();
-        let messages = self.registry.watch(filter, start, self.shutdown.clone()).await?;
+        let messages = self.registry.watch(call, filter, start, self.shutdown.clone()).await?;
         Ok(messages
             .map(move |message| encode(message?, &epoch, view, descriptor.as_ref()))
             .map_err(Status::from)
@@ -175,9 +179,10 @@ impl UnaryService<Bytes> for Unary {
     }
 }
 
-/// The watch.
+/// The watch, with its caller.
 struct Watch {
     service: KindService,
+    call: Call,
 }
 
 impl ServerStreamingService<Bytes> for Watch {
@@ -186,8 +191,8 @@ impl ServerStreamingService<Bytes> for Watch {
     type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let service = self.service.clone();
-        Box::pin(async move { Ok(tonic::Response::new(service.watch(request.into_inner()).await?)) })
+        let (service, call) = (self.service.clone(), self.call.clone());
+        Box::pin(async move { Ok(tonic::Response::new(service.watch(&call, request.into_inner()).await?)) })
     }
 }
 
@@ -214,7 +219,7 @@ impl tower::Service<Request<axum::body::Body>> for KindService {
             };
             let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_REQUEST);
             Ok(match method {
-                Method::Watch => grpc.server_streaming(Watch { service }, request).await,
+                Method::Watch => grpc.server_streaming(Watch { service, call }, request).await,
                 method => grpc.unary(Unary { service, method, call }, request).await,
             })
         })

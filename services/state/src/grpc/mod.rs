@@ -36,7 +36,7 @@ pub(crate) fn routes(
         authentication: authentication.clone(),
         shutdown: shutdown.clone(),
     };
-    let leadership = leadership::Leadership { authentication: authentication.clone() };
+    let leadership = leadership::Leadership::new(registry.clone(), authentication.clone(), shutdown.clone());
     let mut routes = Routes::new(ObjectServiceServer::new(objects).max_decoding_message_size(MAX_REQUEST))
         .add_service(LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_REQUEST));
     for kind in KINDS {

@@ -63,8 +63,9 @@ impl ObjectService for Objects {
         &self,
         request: Request<ListObjectsRequest>,
     ) -> Result<Response<ListObjectsResponse>, Status> {
-        self.authentication.call(request.metadata().as_ref())?;
-        let (found, revision) = self.registry.list_objects(&kinds(&request.into_inner().kinds)?).await?;
+        let call = self.authentication.call(request.metadata().as_ref())?;
+        let (found, revision) =
+            self.registry.list_objects(&call, &kinds(&request.into_inner().kinds)?).await?;
         let objects = found.iter().map(|stored| object(stored)).collect();
         let epoch = self.installation.epoch.to_string();
         Ok(Response::new(ListObjectsResponse { objects, resource_version: revision.0, epoch }))
@@ -74,7 +75,7 @@ impl ObjectService for Objects {
         &self,
         request: Request<WatchObjectsRequest>,
     ) -> Result<Response<Self::WatchObjectsStream>, Status> {
-        self.authentication.call(request.metadata().as_ref())?;
+        let call = self.authentication.call(request.metadata().as_ref())?;
         let request = request.into_inner();
         let start = match request.start {
             Some(WireStart::InitialState(true)) => Start::InitialState,
@@ -87,7 +88,7 @@ impl ObjectService for Objects {
             return Err(Error::OtherEpoch.into());
         }
         let filter = Filter::kinds(kinds(&request.kinds)?);
-        let messages = self.registry.watch(filter, start, self.shutdown.clone()).await?;
+        let messages = self.registry.watch(&call, filter, start, self.shutdown.clone()).await?;
         let epoch = self.installation.epoch.clone();
         Ok(Response::new(
             messages.map_ok(move |message| response(message, &epoch)).map_err(Status::from).boxed(),

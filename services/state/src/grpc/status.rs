@@ -22,6 +22,7 @@ impl From<Error> for Status {
                 text,
                 [("resource_version", resource_version.to_string())],
             ),
+            Error::Fenced { .. } => plain(Code::Aborted, ErrorReason::Fenced),
             Error::FinalizersInUse(_) => plain(Code::FailedPrecondition, ErrorReason::FinalizersInUse),
             Error::BeingDeleted(_) => plain(Code::FailedPrecondition, ErrorReason::BeingDeleted),
             Error::Compacted { oldest, .. } => error::status_with(

@@ -16,9 +16,19 @@ pub(crate) const EPOCH: Key = Key::from_static("/krake/_epoch");
 /// Written to make a revision that the root watch sees.
 pub(crate) const TICK: Key = Key::from_static("/krake/_tick");
 
+/// The mark by which replicas agree on compactions.
+pub(crate) const COMPACT: Key = Key::from_static("/krake/_compact");
+/// The records that objects were erased.
+pub(crate) const TOMBSTONES: Key = Key::from_static("/krake/_tombstones/");
+
 /// The record that an object was erased.
 pub(crate) fn tombstone(uid: &str) -> Key {
     format!("/krake/_tombstones/{uid}").into()
+}
+
+/// The place of an election's leader.
+pub(crate) fn election(name: &str) -> Key {
+    format!("/krake/_elections/{name}").into()
 }
 
 /// A resource.

@@ -64,7 +64,7 @@ impl Registry {
         }
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
         let after = self
-            .transact(Application::KIND, &namespace, &name, 0, |stored| {
+            .transact(call, Application::KIND, &namespace, &name, 0, |stored| {
                 Ok(self.decide_binding(call, stored, &request, &clusters)?.into())
             })
             .await?;

@@ -54,7 +54,7 @@ impl Registry {
             self.refresh(0).await?;
         }
         let after = self
-            .transact(Application::KIND, &namespace, &name, 0, |stored| {
+            .transact(call, Application::KIND, &namespace, &name, 0, |stored| {
                 self.decide_copy(call, stored, &request, &cluster, &copy)
             })
             .await?;

@@ -59,9 +59,9 @@ impl Registry {
                 return Err(Error::AlreadyExists { what: what(kind, &namespace, &name) });
             }
             let metadata = sections.decode_metadata()?;
-            return Ok(Stored { kind, sections, metadata, revision: Revision::default() }.encode());
+            return Ok(Stored::new(kind, sections, metadata, Revision::default()).encode());
         }
-        match self.insert(kind, &key, sections).await? {
+        match self.insert(call, kind, &key, sections).await? {
             Ok(stored) => Ok(Arc::new(stored).encode()),
             Err(_) => Err(Error::AlreadyExists { what: what(kind, &namespace, &name) }),
         }

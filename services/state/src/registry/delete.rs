@@ -51,7 +51,7 @@ impl Registry {
         uid: &str,
         force: bool,
     ) -> Result<Arc<Stored>, Error> {
-        self.transact(kind, namespace, name, resource_version, |stored| {
+        self.transact(call, kind, namespace, name, resource_version, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_some() && !force {
                 return Ok(Outcome::Keep.into());
@@ -85,7 +85,7 @@ impl Registry {
         if kind == Cluster::KIND && finalizer == CLUSTER_COPIES {
             self.check_no_copies(kind, namespace, name).await?;
         }
-        self.transact(kind, namespace, name, 0, |stored| {
+        self.transact(call, kind, namespace, name, 0, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_none() {
                 return Err(not_deleted(finalizer));
@@ -179,7 +179,7 @@ impl Registry {
         {
             let metadata = &dependent.metadata;
             let written = self
-                .transact(dependent.kind, &metadata.namespace, &metadata.name, 0, |stored| {
+                .transact(call, dependent.kind, &metadata.namespace, &metadata.name, 0, |stored| {
                     let mut owners = stored.metadata.owners.clone();
                     for reference in owners.iter_mut().filter(|reference| names_owner(reference)) {
                         reference.on_delete = OnDelete::Delete.into();

@@ -38,6 +38,14 @@ pub enum Error {
         /// The present resource_version; 0 if there is no object.
         resource_version: i64,
     },
+    /// Another holder leads the election of the caller's fence, or nobody does: stop acting.
+    #[error("krake-fence: {election} is not led by the holder of fence {fence} any more: stop acting")]
+    Fenced {
+        /// Name of the election.
+        election: String,
+        /// The caller's fence.
+        fence: i64,
+    },
     /// Finalizers may only be removed while a deletion is in progress, and only be added while none is.
     #[error("{0}")]
     FinalizersInUse(String),

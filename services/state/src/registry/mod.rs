@@ -1,12 +1,16 @@
 //! The registry: what each method does to the stored objects, for all kinds alike.
 
 mod bind;
+mod campaign;
 mod copy;
 mod create;
 mod delete;
 mod error;
+mod filter;
 mod page;
 mod read;
+mod rounds;
+mod selector;
 mod status;
 mod transact;
 mod update;
@@ -18,13 +22,17 @@ use std::time::SystemTime;
 use krake_proto::{Kind, POOL};
 use prost_reflect::MessageDescriptor;
 
+pub(crate) use campaign::{Candidate, Fence, Vacancy};
 pub(crate) use error::Error;
+pub(crate) use filter::Filter;
 pub(crate) use read::kinds;
-pub(crate) use watch::{Filter, Message, Start};
+pub(crate) use watch::{Message, Start};
+
+use rounds::Rounds;
 
 use crate::cache::{Cache, Stored};
 use crate::object::key;
-use crate::store::{Key, Store};
+use crate::store::{Conflict, Key, Revision, Store, StoreError};
 
 /// Tells the time; a parameter so that tests and simulations can.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -36,6 +44,8 @@ pub struct Call {
     pub user: String,
     /// W3C traceparent of the request; empty if it has none.
     pub trace_parent: String,
+    /// As which leader the caller writes; a write fails unless it still leads. `None`: as none.
+    pub fence: Option<Fence>,
 }
 
 /// Serves all methods of all kinds over a store and its cache.
@@ -43,12 +53,16 @@ pub(crate) struct Registry {
     store: Arc<dyn Store>,
     cache: Arc<Cache>,
     clock: Clock,
+    /// Reads that ask how far the store is.
+    revisions: Rounds<Result<Revision, StoreError>>,
+    /// Reads that wait for a write of our own.
+    ticks: Rounds<Result<Result<Revision, Conflict>, StoreError>>,
 }
 
 impl Registry {
     /// A registry over `store`. `cache` must be fed from the same store.
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock) -> Self {
-        Registry { store, cache, clock }
+        Registry { store, cache, clock, revisions: Rounds::default(), ticks: Rounds::default() }
     }
 
     /// The object as the store has it now.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use krake_proto::envelope::{GetRequest, ListRequest, ListResponse};
 use krake_proto::krake::meta::v1::{Consistency, View};
 use krake_proto::{KINDS, Kind};
+use prost_reflect::MessageDescriptor;
 
 use super::page::PageToken;
-use super::{Call, Error, Registry, checked_key, descriptor, what};
+use super::{Call, Error, Filter, Registry, checked_key, descriptor, what};
 use crate::cache::{Stored, readable};
 use crate::object::{key, projection};
 use crate::store::{Key, Page, Revision, Txn};
@@ -18,6 +19,8 @@ use crate::store::{Key, Page, Revision, Txn};
 const PAGE: usize = 500;
 /// Pages are also cut when they hold this many bytes.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// How often the store is read for one later page at most.
+const STEPS: usize = 10;
 /// How long the cache may take to show the present revision before it is helped along.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a read waits for the cache at most.
@@ -25,7 +28,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 impl Registry {
     /// Serves `Get<Kind>`.
-    pub(crate) async fn get(&self, kind: &'static Kind, request: GetRequest) -> Result<Bytes, Error> {
+    pub(crate) async fn get(
+        &self,
+        _call: &Call,
+        kind: &'static Kind,
+        request: GetRequest,
+    ) -> Result<Bytes, Error> {
         let key = checked_key(kind, &request.namespace, &request.name)?;
         self.refresh(request.consistency).await?;
         let stored = self.cache.get(&key);
@@ -41,8 +49,7 @@ impl Registry {
         kind: &'static Kind,
         request: ListRequest,
     ) -> Result<ListResponse, Error> {
-        super::watch::check_selector(&request.label_selector, "")?;
-        let prefix = prefix(kind, &request.namespace)?;
+        let filter = Filter::request(kind, &request.namespace, &request.label_selector)?;
         let limit = match usize::try_from(request.page_size) {
             Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
             Ok(0) => PAGE,
@@ -50,41 +57,30 @@ impl Registry {
         };
         let view = View::try_from(request.view).unwrap_or_default();
         let token = PageToken::read(&request, &call.user)?;
-        let (found, revision, mut rest) = match &token {
+        let mut page =
+            Collected { filter, limit, view, descriptor: descriptor(kind), items: vec![], bytes: 0 };
+        let (revision, rest) = match token {
             None => {
                 self.refresh(request.consistency).await?;
-                let (found, revision) = self.cache.list(&prefix, None);
-                (found, revision, None)
+                let (found, revision) = self.cache.list(&page.filter.prefix, None);
+                (revision, page.take(found)?)
             }
-            Some(token) => self.page(&prefix, token, limit).await?,
+            Some(token) => (token.revision, self.later_page(&mut page, &token).await?),
         };
-        let descriptor = descriptor(kind);
-        let mut response = ListResponse { resource_version: revision.0, ..Default::default() };
-        let mut bytes = 0;
-        let mut last = None;
-        for (key, stored) in found {
-            // A list of all namespaces never holds global resources.
-            if request.namespace == "-" && stored.metadata.namespace.is_empty() {
-                continue;
-            }
-            if response.items.len() == limit || bytes >= PAGE_BYTES {
-                rest = last;
-                break;
-            }
-            let item = projection::project(stored.encode(), &descriptor, view)?;
-            bytes += item.len();
-            response.items.push(item);
-            last = Some(key);
-        }
-        if let Some(last) = rest {
-            response.next_page_token = PageToken::new(&request, &call.user, revision, &last).write();
-        }
-        Ok(response)
+        Ok(ListResponse {
+            items: page.items,
+            resource_version: revision.0,
+            next_page_token: rest
+                .map(|last| PageToken::new(&request, &call.user, revision, &last).write())
+                .unwrap_or_default(),
+            ..Default::default()
+        })
     }
 
     /// Objects of some kinds, or of all, with the revision that they show.
     pub(crate) async fn list_objects(
         &self,
+        _call: &Call,
         kinds: &[&'static Kind],
     ) -> Result<(Vec<Arc<Stored>>, Revision), Error> {
         self.refresh(Consistency::Linearizable.into()).await?;
@@ -93,17 +89,22 @@ impl Registry {
         Ok((found.into_iter().map(|(_, stored)| stored).filter(|stored| wanted(stored)).collect(), revision))
     }
 
-    /// A later page, at the revision of the first one, and its last key if more follows.
-    async fn page(
-        &self,
-        prefix: &Key,
-        token: &PageToken,
-        limit: usize,
-    ) -> Result<(Vec<(Key, Arc<Stored>)>, Revision, Option<Key>), Error> {
-        let page = Page { at: Some(token.revision), after: Some(token.after.clone()), limit };
-        let listing = self.store.list(prefix, page).await?;
-        let last = listing.entries.last().filter(|_| listing.more).map(|entry| entry.key.clone());
-        Ok((listing.entries.iter().filter_map(readable).collect(), token.revision, last))
+    /// Fills a later page, at the revision of the first one. Returns where the next one begins, if more follows.
+    async fn later_page(&self, page: &mut Collected, token: &PageToken) -> Result<Option<Key>, Error> {
+        let limit = if page.filter.is_selective() { PAGE } else { page.limit };
+        let mut after = token.after.clone();
+        for _ in 0..STEPS {
+            let step = Page { at: Some(token.revision), after: Some(after), limit };
+            let listing = self.store.list(&page.filter.prefix, step).await?;
+            let last = listing.entries.last().filter(|_| listing.more).map(|entry| entry.key.clone());
+            let cut = page.take(listing.entries.iter().filter_map(readable).collect())?;
+            match (cut, last) {
+                (None, Some(last)) if !page.is_full() => after = last,
+                (cut, last) => return Ok(cut.or(last)),
+            }
+        }
+        // Few objects match. Whoever asks goes on from here, so that no call takes for ever.
+        Ok(Some(after))
     }
 
     /// Waits until the cache shows every write that was answered before this call.
@@ -111,17 +112,51 @@ impl Registry {
         if consistency == i32::from(Consistency::Cached) {
             return Ok(());
         }
-        let now = self.store.revision().await?;
+        let now = self.revisions.ask(|| self.store.revision()).await?;
         if self.cache.reach(now, PATIENCE).await {
             return Ok(());
         }
         // Somebody else wrote to the same etcd, or the cache is slow: a write of our own is sure to come by.
-        let tick = self.store.commit(Txn::new().put(key::TICK, Bytes::new())).await?;
+        let tick = self.ticks.ask(|| self.store.commit(Txn::new().put(key::TICK, Bytes::new()))).await?;
         let tick = tick.map_err(|_| Error::Internal("a write without guards met a conflict".to_owned()))?;
         if self.cache.reach(tick, LIMIT).await {
             return Ok(());
         }
         Err(crate::store::StoreError::Unavailable { reason: "the cache does not keep up".to_owned() }.into())
+    }
+}
+
+/// A page while it is filled.
+struct Collected {
+    filter: Filter,
+    limit: usize,
+    view: View,
+    descriptor: MessageDescriptor,
+    items: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Collected {
+    fn is_full(&self) -> bool {
+        self.items.len() >= self.limit || self.bytes >= PAGE_BYTES
+    }
+
+    /// Takes what is to be shown of `found`. If the page is full before all of it was looked at, returns the last key
+    /// that was.
+    fn take(&mut self, found: Vec<(Key, Arc<Stored>)>) -> Result<Option<Key>, Error> {
+        let mut last = None;
+        for (key, stored) in found {
+            if self.filter.shows(&key, &stored) {
+                if self.is_full() {
+                    return Ok(last);
+                }
+                let item = projection::project(stored.encode(), &self.descriptor, self.view)?;
+                self.bytes += item.len();
+                self.items.push(item);
+            }
+            last = Some(key);
+        }
+        Ok(None)
     }
 }
 

@@ -57,7 +57,7 @@ impl Registry {
         let new = submitted.status.unwrap_or_default();
         let fields = fields(kind, &descriptor, &new, paths(request.update_mask)?)?;
         let after = self
-            .transact(kind, &namespace, &name, metadata.resource_version, |stored| {
+            .transact(call, kind, &namespace, &name, metadata.resource_version, |stored| {
                 if !metadata.uid.is_empty() && metadata.uid != stored.metadata.uid {
                     return Err(Error::Conflict {
                         message: format!("metadata.uid: is {:?} now", stored.metadata.uid),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use krake_proto::Kind;
 
-use super::{Error, Registry, checked_key, what};
+use super::{Call, Error, Registry, checked_key, what};
 use crate::cache::Stored;
 use crate::object::sections::Sections;
 use crate::object::{key, value};
@@ -41,6 +41,7 @@ impl Registry {
     /// `resource_version` is the caller's precondition; 0 = none.
     pub(super) async fn transact(
         &self,
+        call: &Call,
         kind: &'static Kind,
         namespace: &str,
         name: &str,
@@ -69,8 +70,9 @@ impl Registry {
             if matches!(write.outcome, Outcome::Keep) {
                 return Ok(before);
             }
-            match self.commit(&key, &before, write).await? {
+            match self.commit(call, &key, &before, write).await? {
                 Ok(after) => return Ok(Arc::new(after)),
+                Err(conflict) if is_fence(call, &conflict) => return Err(fenced(call)),
                 Err(conflict) if conflict.key == key => {
                     current = conflict.current.as_ref().map(read).transpose()?;
                     fresh = true;
@@ -91,11 +93,14 @@ impl Registry {
 
     async fn commit(
         &self,
+        call: &Call,
         key: &Key,
         before: &Stored,
         write: Write,
     ) -> Result<Result<Stored, Conflict>, Error> {
         let mut txn = write.also.guard(Guard::At(key.clone(), before.revision));
+        // First, so that a conflict names it before all others.
+        txn.guards.splice(0..0, fence(call));
         let (sections, erased) = match write.outcome {
             Outcome::Put(sections) => {
                 txn = txn.put(key.clone(), value::encode(before.kind.message, &sections.encode()));
@@ -111,7 +116,7 @@ impl Registry {
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
         Ok(self.store.commit(txn).await?.map(|revision| {
             let revision = if erased { before.revision } else { revision };
-            Stored { kind: before.kind, sections, metadata, revision }
+            Stored::new(before.kind, sections, metadata, revision)
         }))
     }
 
@@ -124,16 +129,40 @@ impl Registry {
     /// Writes a new object.
     pub(super) async fn insert(
         &self,
+        call: &Call,
         kind: &'static Kind,
         key: &Key,
         sections: Sections,
     ) -> Result<Result<Stored, Conflict>, Error> {
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
-        let txn = Txn::new()
+        let mut txn = Txn::new()
             .guard(Guard::Absent(key.clone()))
             .put(key.clone(), value::encode(kind.message, &sections.encode()));
+        txn.guards.splice(0..0, fence(call));
         let outcome = self.store.commit(txn).await?;
-        Ok(outcome.map(|revision: Revision| Stored { kind, sections, metadata, revision }))
+        if let Err(conflict) = &outcome
+            && is_fence(call, conflict)
+        {
+            return Err(fenced(call));
+        }
+        Ok(outcome.map(|revision: Revision| Stored::new(kind, sections, metadata, revision)))
+    }
+}
+
+/// What must hold for a leader to write.
+fn fence(call: &Call) -> Option<Guard> {
+    call.fence.as_ref().map(|fence| Guard::CreatedAt(fence.election.key(), fence.revision))
+}
+
+fn is_fence(call: &Call, conflict: &Conflict) -> bool {
+    call.fence.as_ref().is_some_and(|fence| conflict.key == fence.election.key())
+}
+
+fn fenced(call: &Call) -> Error {
+    let fence = call.fence.as_ref();
+    Error::Fenced {
+        election: fence.map(|fence| fence.election.to_string()).unwrap_or_default(),
+        fence: fence.map(|fence| fence.revision.0).unwrap_or_default(),
     }
 }
 

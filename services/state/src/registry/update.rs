@@ -58,7 +58,7 @@ impl Registry {
                 Outcome::Keep => Ok(stored.encode()),
             };
         }
-        Ok(self.transact(kind, &namespace, &name, version, decide).await?.encode())
+        Ok(self.transact(call, kind, &namespace, &name, version, decide).await?.encode())
     }
 
     fn decide_update(

@@ -13,11 +13,9 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::read::prefix;
-use super::{Error, Registry};
+use super::{Call, Error, Filter, Registry};
 use crate::cache::{Cache, Stored};
-use crate::object::key;
-use crate::store::{Key, Revision};
+use crate::store::Revision;
 
 /// A silent watch says where it is this often; clients take much longer silence for a broken connection.
 const BOOKMARK: Duration = Duration::from_secs(25);
@@ -25,29 +23,6 @@ const BOOKMARK: Duration = Duration::from_secs(25);
 const REVISIONS: usize = 100;
 /// A message is sent when it holds about this many bytes.
 const MESSAGE_BYTES: usize = 1024 * 1024;
-
-/// Which objects a watch shows.
-#[derive(Debug, Clone)]
-pub(crate) struct Filter {
-    prefix: Key,
-    /// Empty = all.
-    kinds: Vec<&'static Kind>,
-    /// Show objects with a namespace only.
-    namespaced: bool,
-}
-
-impl Filter {
-    /// All objects of some kinds, or of all.
-    pub(crate) fn kinds(kinds: Vec<&'static Kind>) -> Self {
-        Filter { prefix: key::ROOT, kinds, namespaced: false }
-    }
-
-    fn shows(&self, key: &Key, object: &Stored) -> bool {
-        key.starts_with(&self.prefix)
-            && (self.kinds.is_empty() || self.kinds.contains(&object.kind))
-            && !(self.namespaced && object.metadata.namespace.is_empty())
-    }
-}
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +55,8 @@ impl Registry {
         kind: &'static Kind,
         request: &WatchRequest,
     ) -> Result<(Filter, Start), Error> {
-        check_selector(&request.label_selector, &request.cluster)?;
-        let filter = Filter {
-            prefix: prefix(kind, &request.namespace)?,
-            kinds: vec![kind],
-            namespaced: request.namespace == "-",
-        };
+        let filter = Filter::request(kind, &request.namespace, &request.label_selector)?
+            .on_cluster(&request.cluster)?;
         let start = match request.start {
             Some(WatchStart::InitialState(true)) => Start::InitialState,
             Some(WatchStart::Now(true)) => Start::Now,
@@ -99,6 +70,7 @@ impl Registry {
     /// The messages of a watch. Nothing is delivered twice or left out; the stream ends with the first error.
     pub(crate) async fn watch(
         &self,
+        _call: &Call,
         filter: Filter,
         start: Start,
         shutdown: CancellationToken,
@@ -195,23 +167,13 @@ impl Watcher {
             }
             for batch in batches {
                 self.place = batch.revision;
-                let shown = batch.changes.iter().filter_map(|change| self.event(change));
+                let shown = batch.changes.iter().filter_map(|change| self.filter.event(change));
                 let mut more = messages(shown, batch.revision);
                 // A revision that shows nothing here needs no message: the next one or a bookmark tells the place.
                 if more.iter().any(|message| !message.events.is_empty()) {
                     self.pending.append(&mut more);
                 }
             }
-        }
-    }
-
-    fn event(&self, change: &crate::cache::Change) -> Option<(EventType, Arc<Stored>)> {
-        let shows = |object: &&Arc<Stored>| self.filter.shows(&change.key, object);
-        match (change.before.as_ref().filter(shows), change.after.as_ref().filter(shows)) {
-            (None, Some(after)) => Some((EventType::Added, after.clone())),
-            (Some(_), Some(after)) => Some((EventType::Modified, after.clone())),
-            (Some(before), None) => Some((EventType::Deleted, before.clone())),
-            (None, None) => None,
         }
     }
 }
@@ -237,21 +199,10 @@ fn messages(events: impl Iterator<Item = (EventType, Arc<Stored>)>, revision: Re
     messages
 }
 
-/// Filters that are part of the contract and not built yet.
-pub(super) fn check_selector(label_selector: &str, cluster: &str) -> Result<(), Error> {
-    if !label_selector.is_empty() {
-        return Err(Error::invalid("label_selector", "is not supported yet; leave it out"));
-    }
-    if !cluster.is_empty() {
-        return Err(Error::invalid("cluster", "is not supported yet; leave it out"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::value;
+    use crate::object::{key, value};
     use crate::store::{MemoryStore, Store, Txn};
     use bytes::Bytes;
     use futures::StreamExt;
@@ -267,9 +218,9 @@ mod tests {
         });
         let registry = Registry::new(store.clone(), cache, Arc::new(SystemTime::now));
         let metric = krake_proto::kind("core", "Metric").unwrap();
-        let filter =
-            Filter { prefix: key::namespace(metric, "quiet"), kinds: vec![metric], namespaced: false };
-        let watch = registry.watch(filter, Start::Now, CancellationToken::new()).await.unwrap();
+        let filter = Filter::request(metric, "quiet", "").unwrap();
+        let call = Call { user: "alice".into(), trace_parent: String::new(), fence: None };
+        let watch = registry.watch(&call, filter, Start::Now, CancellationToken::new()).await.unwrap();
         let mut watch = std::pin::pin!(watch);
         watch.next().await.unwrap().unwrap();
         let busy = tokio::spawn(async move {

@@ -1,18 +1,19 @@
 //! The store on etcd (3.4 and later): one key space below a fixed prefix of an etcd cluster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, KvClient, Txn as EtcdTxn, TxnOp,
-    WatchClient,
-};
+use bytes::Bytes;
+use etcd_client::{Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, WatchClient};
 use futures::stream::BoxStream;
 
-use super::etcd_answer::{Refusal, Root, header_revision, refusal};
+use super::etcd_answer::{Refusal, Root, header_revision, refusal, unavailable};
+use super::etcd_commit::Commits;
+use super::etcd_lease::EtcdLeases;
 use super::etcd_watch::EtcdWatch;
 use super::{
-    Batch, Conflict, Entry, Guard, Key, Listing, Op, Page, Revision, Store, StoreError, Txn, WatchError,
+    Batch, Bid, Conflict, Entry, Key, Listing, Page, Revision, Standing, Store, StoreError, Txn, WatchError,
 };
 
 /// The longest key prefix: it is part of what [`Txn::size`] allows for each operation.
@@ -57,6 +58,8 @@ impl EtcdOptions {
 #[derive(Clone)]
 pub struct EtcdStore {
     kv: KvClient,
+    commits: Arc<Commits>,
+    leases: LeaseClient,
     /// On a connection of its own: a watch that is not read fills the flow-control window of its connection.
     watch: WatchClient,
     root: Root,
@@ -84,22 +87,30 @@ impl EtcdStore {
                 _ => StoreError::Invalid { reason: error.to_string() },
             })
         };
+        let calls = client().await?;
+        let kv = calls.kv_client().max_decoding_message_size(MAX_ANSWER_BYTES);
+        let root = Root::new(&options.prefix);
         Ok(Self {
-            kv: client().await?.kv_client().max_decoding_message_size(MAX_ANSWER_BYTES),
+            commits: Arc::new(Commits::new(kv.clone(), root.clone(), options.request_timeout)),
+            leases: calls.lease_client(),
+            kv,
             watch: client().await?.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
-            root: Root::new(&options.prefix),
+            root,
             deadline: options.request_timeout,
         })
     }
 
     /// Awaits a call, but not longer than its deadline.
     async fn call<T>(&self, call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Refusal> {
-        match tokio::time::timeout(self.deadline, call).await {
-            Ok(answer) => answer.map_err(|error| refusal(&error)),
-            Err(_) => {
-                let reason = format!("etcd did not answer within {:?}", self.deadline);
-                Err(Refusal::Other(StoreError::Unavailable { reason }))
-            }
+        within(self.deadline, call).await
+    }
+
+    fn leases(&self) -> EtcdLeases {
+        EtcdLeases {
+            kv: self.kv.clone(),
+            leases: self.leases.clone(),
+            root: self.root.clone(),
+            deadline: self.deadline,
         }
     }
 
@@ -168,16 +179,7 @@ impl Store for EtcdStore {
 
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
         txn.check()?;
-        let compares: Vec<Compare> = txn.guards.iter().map(|guard| self.compare(guard)).collect();
-        let reads: Vec<TxnOp> =
-            txn.guards.iter().map(|guard| TxnOp::get(self.root.outer(guard.key()), None)).collect();
-        let ops: Vec<TxnOp> = txn.ops.into_iter().map(|op| self.op(op)).collect();
-        let request = EtcdTxn::new().when(compares).and_then(ops).or_else(reads);
-        match self.call(self.kv.clone().txn(request)).await {
-            Ok(answer) if answer.0.succeeded => header_revision(answer.0.header.as_ref()).map(Ok),
-            Ok(answer) => self.root.conflict(txn.guards, answer.0).map(Err),
-            Err(refusal) => Err(self.error(refusal, Revision(0)).await),
-        }
+        self.commits.commit(txn).await
     }
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
@@ -193,23 +195,23 @@ impl Store for EtcdStore {
             Err(refusal) => Err(self.error(refusal, to).await),
         }
     }
-}
 
-impl EtcdStore {
-    fn compare(&self, guard: &Guard) -> Compare {
-        let key = self.root.outer(guard.key());
-        match guard {
-            Guard::Absent(_) => Compare::create_revision(key, CompareOp::Equal, 0),
-            Guard::Exists(_) => Compare::create_revision(key, CompareOp::Greater, 0),
-            Guard::At(_, revision) => Compare::mod_revision(key, CompareOp::Equal, revision.0),
-            Guard::CreatedAt(_, revision) => Compare::create_revision(key, CompareOp::Equal, revision.0),
-        }
+    async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
+        self.leases().campaign(bid).await
     }
 
-    fn op(&self, op: Op) -> TxnOp {
-        match op {
-            Op::Put(key, value) => TxnOp::put(self.root.outer(&key), value, None),
-            Op::Delete(key) => TxnOp::delete(self.root.outer(&key), None),
-        }
+    async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
+        self.leases().resign(key, holder).await
+    }
+}
+
+/// Awaits a call to etcd, but not longer than `deadline`.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Refusal> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(answer) => answer.map_err(|error| refusal(&error)),
+        Err(_) => Err(Refusal::Other(unavailable(format!("etcd did not answer within {deadline:?}")))),
     }
 }

@@ -6,7 +6,10 @@ use etcd_client::proto::{
 use etcd_client::{Error, EventType};
 use tonic::Code;
 
-use super::{Batch, Change, ChangeKind, Conflict, Entry, Guard, Key, Revision, StoreError};
+use super::{Batch, Change, ChangeKind, Conflict, Entry, Key, Revision, StoreError, Txn};
+
+/// How one commit ended.
+pub(super) type Outcome = Result<Result<Revision, Conflict>, StoreError>;
 
 /// Why etcd refused a call. `Compacted` and `Future` do not tell the revisions that [`StoreError`] tells.
 #[derive(Debug)]
@@ -23,7 +26,6 @@ pub(super) enum Refusal {
 
 /// Sorts an error by what the caller can do. The texts are those of etcd's `rpctypes` and of tonic.
 pub(super) fn refusal(error: &Error) -> Refusal {
-    let unavailable = |reason: String| Refusal::Other(StoreError::Unavailable { reason });
     match error {
         Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) => {
             Refusal::Other(StoreError::Invalid { reason: error.to_string() })
@@ -44,7 +46,7 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                     Refusal::Other(StoreError::TooLarge { reason })
                 }
                 Code::InvalidArgument => Refusal::Other(StoreError::Invalid { reason }),
-                _ => unavailable(reason),
+                _ => Refusal::Other(unavailable(reason)),
             }
         }
         // The outer texts say no more than "transport error"; the cause is at the end of the chain.
@@ -53,7 +55,7 @@ pub(super) fn refusal(error: &Error) -> Refusal {
             while let Some(source) = cause.source() {
                 cause = source;
             }
-            unavailable(format!("{error} ({cause})"))
+            Refusal::Other(unavailable(format!("{error} ({cause})")))
         }
     }
 }
@@ -119,19 +121,41 @@ impl Root {
         Some((revision, Change { key: entry.key.clone(), kind: ChangeKind::Put(entry), previous }))
     }
 
-    /// The conflict of a transaction whose guards failed, from the reads of their keys in the same order.
-    pub(super) fn conflict(&self, guards: Vec<Guard>, answer: PbTxnResponse) -> Result<Conflict, StoreError> {
+    /// The outcome of a transaction.
+    pub(super) fn outcome(&self, txn: &Txn, answer: PbTxnResponse) -> Outcome {
         let revision = header_revision(answer.header.as_ref())?;
+        self.outcome_at(txn, answer, revision)
+    }
+
+    /// The outcomes of the transactions that are nested in another one, in their order. Only the outer answer tells
+    /// the revision. It holds for refused ones too: none of the others wrote what they have guards on.
+    pub(super) fn outcomes(&self, txns: &[Txn], answer: PbTxnResponse) -> Result<Vec<Outcome>, StoreError> {
+        let revision = header_revision(answer.header.as_ref())?;
+        if answer.responses.len() != txns.len() {
+            return Err(garbled("it has another number of nested transactions"));
+        }
+        let nested = txns.iter().zip(answer.responses).map(|(txn, nested)| match nested.response {
+            Some(PbTxnOpResponse::ResponseTxn(nested)) => self.outcome_at(txn, nested, revision),
+            _ => Err(garbled("a nested transaction has no answer")),
+        });
+        Ok(nested.collect())
+    }
+
+    /// A refused transaction has read the keys of its guards, in their order.
+    fn outcome_at(&self, txn: &Txn, answer: PbTxnResponse, revision: Revision) -> Outcome {
+        if answer.succeeded {
+            return Ok(Ok(revision));
+        }
         let reads = answer.responses.into_iter().map(|read| match read.response {
             Some(PbTxnOpResponse::ResponseRange(range)) => self.first(range),
             _ => None,
         });
-        guards
-            .into_iter()
+        txn.guards
+            .iter()
             .zip(reads)
             .find(|(guard, current)| !guard.holds(current.as_ref()))
-            .map(|(guard, current)| Conflict { key: guard.key().clone(), current, revision })
-            .ok_or_else(|| garbled("the guards of a refused transaction all hold"))
+            .map(|(guard, current)| Ok(Err(Conflict { key: guard.key().clone(), current, revision })))
+            .unwrap_or_else(|| Err(garbled("the guards of a refused transaction all hold")))
     }
 
     /// The first entry of a read.
@@ -146,7 +170,12 @@ pub(super) fn header_revision(header: Option<&PbResponseHeader>) -> Result<Revis
 }
 
 fn garbled(what: &str) -> StoreError {
-    StoreError::Unavailable { reason: format!("the answer of etcd makes no sense: {what}") }
+    unavailable(format!("the answer of etcd makes no sense: {what}"))
+}
+
+/// An error that leaves open what happened.
+pub(super) fn unavailable(reason: impl Into<String>) -> StoreError {
+    StoreError::Unavailable { reason: reason.into() }
 }
 
 /// Puts the changes of a watch together to whole revisions. etcd cuts large answers anywhere (`fragment`), also within a

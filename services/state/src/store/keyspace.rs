@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::StoreError;
 
-/// A point in the history of a store; rises with every commit that changes something. The first commit is later
-/// than 1; 0 stands for "before everything".
+/// A point in the history of a store; rises when commits change something. Independent commits made at the same time
+/// may share one. The first commit is later than 1; 0 stands for "before everything".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);
 
@@ -160,7 +160,7 @@ impl Listing {
     }
 }
 
-/// All changes of one revision below the prefix of a watch, in the order of the transaction's operations.
+/// All changes of one revision below the prefix of a watch, in the order of the operations of each transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The revision that made the changes.

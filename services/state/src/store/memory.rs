@@ -5,12 +5,15 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
+use super::memory_lease::Leases;
 use super::{
-    Batch, Change, ChangeKind, Conflict, Entry, Key, Listing, Op, Page, Revision, Store, StoreError, Txn,
-    WatchError,
+    Batch, Bid, Change, ChangeKind, Conflict, Entry, Key, Listing, Op, Page, Revision, Standing, Store,
+    StoreError, Txn, WatchError,
 };
 
 /// A store that lives as long as the process.
@@ -32,6 +35,7 @@ struct History {
     versions: BTreeMap<Key, Vec<(Revision, Option<Entry>)>>,
     /// The batches after `compacted`, oldest first.
     log: VecDeque<Batch>,
+    leases: Leases,
 }
 
 impl MemoryStore {
@@ -39,8 +43,13 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         let revision = Revision(1);
-        let history =
-            History { revision, compacted: Revision(0), versions: BTreeMap::new(), log: VecDeque::new() };
+        let history = History {
+            revision,
+            compacted: Revision(0),
+            versions: BTreeMap::new(),
+            log: VecDeque::new(),
+            leases: Leases::default(),
+        };
         let shared = Shared { history: Mutex::new(history), newest: watch::Sender::new(revision) };
         Self { shared: Arc::new(shared) }
     }
@@ -72,10 +81,7 @@ impl Store for MemoryStore {
         txn.check()?;
         let answer = self.shared.history().commit(&txn);
         if let Ok(revision) = answer {
-            // Commits may end in another order than they were made in; the watches need the newest one.
-            self.shared
-                .newest
-                .send_if_modified(|newest| std::mem::replace(newest, revision.max(*newest)) < revision);
+            self.shared.tell(revision);
         }
         Ok(answer)
     }
@@ -99,12 +105,38 @@ impl Store for MemoryStore {
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {
         self.shared.history().compact(to)
     }
+
+    async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
+        bid.check()?;
+        let standing = self.shared.history().campaign(&bid, Instant::now());
+        self.shared.tell(standing.revision);
+        Ok(standing)
+    }
+
+    async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
+        key.check()?;
+        let revision = self.shared.history().resign(&key, &holder);
+        self.shared.tell(revision);
+        Ok(())
+    }
 }
 
 impl Shared {
+    /// The history up to now: keys whose lease is over are gone.
     fn history(&self) -> MutexGuard<'_, History> {
         // Nothing below panics half way through a change, so a poisoned lock still guards a whole history.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = history.revision;
+        history.expire(Instant::now());
+        if history.revision > before {
+            self.tell(history.revision);
+        }
+        history
+    }
+
+    /// Wakes the watches. Commits may end in another order than they were made in; the watches need the newest one.
+    fn tell(&self, revision: Revision) {
+        self.newest.send_if_modified(|newest| std::mem::replace(newest, revision.max(*newest)) < revision);
     }
 }
 
@@ -123,8 +155,18 @@ impl Cursor {
             if let Some(batch) = self.advance()? {
                 return Ok(batch);
             }
-            // The sender lives in `shared`, which this cursor holds, so waiting cannot fail.
-            let _ = self.newest.changed().await;
+            let next_end = self.shared.history().leases.next_end();
+            let lease_ends = async {
+                match next_end {
+                    Some(end) => sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // The sender lives in `shared`, which this cursor holds, so waiting cannot fail.
+                _ = self.newest.changed() => {}
+                () = lease_ends => {}
+            }
         }
     }
 
@@ -189,6 +231,8 @@ impl History {
             return Ok(self.revision);
         }
         for change in &changes {
+            // A put by others than the holder unbinds the key from its lease, as in etcd.
+            self.leases.forget(&change.key);
             let entry = match &change.kind {
                 ChangeKind::Put(entry) => Some(entry.clone()),
                 ChangeKind::Delete => None,
@@ -198,6 +242,43 @@ impl History {
         self.log.push_back(Batch { revision, changes });
         self.revision = revision;
         Ok(revision)
+    }
+
+    fn campaign(&mut self, bid: &Bid, now: Instant) -> Standing {
+        if let Some(entry) = self.current(&bid.key).cloned() {
+            let held = entry.value == bid.holder;
+            let kept = if held { self.leases.keep_alive(&bid.key, now) } else { None };
+            return Standing { entry, kept, revision: self.revision };
+        }
+        let (key, value) = (bid.key.clone(), bid.holder.clone());
+        let created = self.apply(&Txn::new().put(key.clone(), value.clone()));
+        self.leases.grant(key.clone(), bid.ttl, now);
+        let entry = Entry { key, value, created, modified: created };
+        Standing { entry, kept: Some(bid.ttl), revision: created }
+    }
+
+    fn resign(&mut self, key: &Key, holder: &Bytes) -> Revision {
+        if self.current(key).is_some_and(|entry| entry.value == *holder) {
+            self.delete(key.clone());
+        }
+        self.revision
+    }
+
+    /// Deletes the keys whose lease is over, each at a revision of its own.
+    fn expire(&mut self, now: Instant) {
+        for key in self.leases.over(now) {
+            self.delete(key);
+        }
+    }
+
+    fn delete(&mut self, key: Key) {
+        self.leases.forget(&key);
+        self.apply(&Txn::new().delete(key));
+    }
+
+    /// Commits a transaction without guards, which cannot conflict.
+    fn apply(&mut self, txn: &Txn) -> Revision {
+        self.commit(txn).unwrap_or_else(|conflict| conflict.revision)
     }
 
     /// What `op` changes if it is applied at `revision`; nothing if it deletes an absent key.

@@ -3,25 +3,31 @@
 mod error;
 mod etcd;
 mod etcd_answer;
+mod etcd_batch;
+mod etcd_commit;
+mod etcd_lease;
 mod etcd_watch;
 mod keyspace;
+mod lease;
 mod memory;
+mod memory_lease;
 mod txn;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use error::{StoreError, WatchError};
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
+pub use lease::{Bid, MIN_TTL, Standing};
 pub use memory::MemoryStore;
 pub use txn::{Conflict, Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
 
 /// A totally ordered, revisioned key space, shared by any number of writers.
 ///
 /// All backends keep the same laws; `tests/laws/store_matrix.rs` states them and runs them against each.
-/// Every call ends within the backend's deadline. Leadership (`campaign`: a key bound to a lease, whose
-/// creation revision is the fence that [`Guard::CreatedAt`] checks) will be a method of this trait too.
+/// Every call ends within the backend's deadline.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The revision of the newest commit that had ended when this was called, or of a newer one (linearizable).
@@ -41,6 +47,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Answers that revision, or the first guard that failed together with what its key holds. A transaction that
     /// changes nothing (it only deletes absent keys) answers the present revision and makes no new one.
+    /// Concurrent commits may share a revision if none writes a key that another one writes or has a guard on:
+    /// revisions rise strictly per key.
     /// After [`StoreError::Unavailable`] the outcome is unknown: a guarded transaction may be sent again, and
     /// fails with a conflict if the first attempt was applied.
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError>;
@@ -57,4 +65,16 @@ pub trait Store: Send + Sync + 'static {
     /// ones fail with `Compacted`. Does nothing if that much is forgotten already; fails with
     /// [`StoreError::Future`] if `to` does not exist yet.
     async fn compact(&self, to: Revision) -> Result<(), StoreError>;
+
+    /// Bids for a key that is there only as long as its holder goes on bidding: creates it if it is absent, keeps it
+    /// alive if the bidder holds it, and tells who holds it otherwise.
+    ///
+    /// There is one holder at a time. The key is deleted, at a revision of its own, when its holder's last bid is older
+    /// than its ttl; not before, but maybe somewhat later. A commit guarded by [`Guard::CreatedAt`] with the revision
+    /// that created it fails from then on. After [`StoreError::Unavailable`] the bid may have been won.
+    /// Never shares a transaction with commits: in one transaction guards are read before anything is written.
+    async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError>;
+
+    /// Deletes `key` at once if it is held by `holder`, and does nothing otherwise.
+    async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError>;
 }

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helping functions too")]
 
 mod api;
+mod bad_input;
 mod deletion;
+mod filters;
+mod leadership;
 mod placement;
 mod reports;
+mod resume;
 mod store;
 mod store_matrix;
 mod support;

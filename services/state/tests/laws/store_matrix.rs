@@ -43,10 +43,22 @@ laws! {
         a_watch_resumes_without_gap_or_duplicate,
         a_watch_ahead_of_the_store_waits,
         one_writer_wins_each_version,
+        concurrent_commits_are_answered_one_by_one,
+        concurrent_updates_of_one_key_each_get_a_later_revision,
+        a_guard_sees_no_write_that_is_made_at_the_same_time,
+        callers_that_go_away_disturb_nobody,
+        wide_commits_at_the_same_time_pass,
         values_from_empty_to_large_are_kept,
         transactions_up_to_the_limits_pass,
         a_large_revision_arrives_whole,
-        a_slow_watch_loses_nothing;
+        a_slow_watch_loses_nothing,
+        a_place_has_one_holder_who_keeps_its_fence,
+        of_many_bids_at_once_one_wins,
+        a_place_goes_when_nobody_bids_for_a_ttl,
+        signs_of_life_keep_a_place_beyond_its_ttl,
+        a_place_that_is_given_up_is_free_at_once,
+        who_comes_back_gets_a_new_fence,
+        places_do_not_touch_other_keys;
     alone:
         compaction_ends_old_reads_and_old_watches_alike,
 }

@@ -1,11 +1,12 @@
 //! Laws of the store on an etcd that freezes, dies and comes back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use krake_state::store::{Batch, Key, Revision, Txn};
+use krake_state::store::{Batch, Guard, Key, Revision, Txn, WatchError};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::{AnyStore, commit, key, list, next, pairs, put, until};
@@ -50,10 +51,11 @@ impl Witness {
     }
 
     /// Whether it was told what the store's history holds, after a put of the last key at `last`.
-    async fn was_told_everything(self, store: &AnyStore, last: Revision) {
+    async fn was_told_everything(self, store: &AnyStore, last: Revision) -> Vec<Batch> {
         let told = timeout(PATIENCE, self.told).await.unwrap().unwrap();
         let history = until(&mut store.watch(&key(""), self.start), last).await;
         assert_eq!(told, history);
+        told
     }
 }
 
@@ -138,6 +140,102 @@ async fn a_killed_etcd_fails_calls_and_the_watch_goes_on_after_its_restart() {
     writer.abort();
     let last = put(&store, "last", "").await;
     witness.was_told_everything(&store, last).await;
+}
+
+/// Creates one key after the other without end; what is unavailable is tried again. The keys, each with the revision
+/// that was answered, or `None` where an earlier attempt turned out to have been applied.
+async fn create_on(
+    store: AnyStore,
+    writer: usize,
+    enough: watch::Receiver<bool>,
+) -> Vec<(Key, Option<Revision>)> {
+    let mut created = Vec::new();
+    while !*enough.borrow() {
+        let name = key(&format!("w/{writer}/{}", created.len()));
+        let create = Txn::new().guard(Guard::Absent(name.clone())).put(name.clone(), writer.to_string());
+        let mut lost = false;
+        let answered = loop {
+            let start = Instant::now();
+            let answer = store.commit(create.clone()).await;
+            assert!(start.elapsed() < DEADLINE, "a commit took {:?}", start.elapsed());
+            match answer {
+                Ok(Ok(revision)) => break Some(revision),
+                Ok(Err(conflict)) => {
+                    assert!(lost, "nobody else creates {name}");
+                    assert_eq!(conflict.current.unwrap().value, writer.to_string());
+                    break None;
+                }
+                Err(failed) => {
+                    assert!(failed.retryable(), "{failed}");
+                    lost = true;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        created.push((name, answered));
+    }
+    created
+}
+
+#[tokio::test]
+async fn commits_under_way_when_etcd_is_killed_happen_once() {
+    if !have_etcd() {
+        return;
+    }
+    let mut server = Etcd::start().await;
+    let store = server.store("/underway/").await;
+    let mut witness = Witness::of(&store, "last").await;
+    let (stop, enough) = watch::channel(false);
+    let mut writers = JoinSet::new();
+    for writer in 0..40 {
+        writers.spawn(create_on(Arc::clone(&store), writer, enough.clone()));
+    }
+    for _ in 0..2 {
+        witness.sees(20).await;
+        server.kill();
+        server.restart().await;
+        recovered(&store).await;
+    }
+    witness.sees(20).await;
+    stop.send_replace(true);
+    let created = writers.join_all().await.concat();
+    let last = put(&store, "last", "").await;
+    let mut told: HashMap<Key, Revision> = HashMap::new();
+    for batch in witness.was_told_everything(&store, last).await {
+        for change in batch.changes {
+            assert_eq!(told.insert(change.key, batch.revision), None, "each was created once");
+        }
+    }
+    assert_eq!(told.len(), created.len() + 1);
+    for (name, answered) in created {
+        let at = told[&name];
+        assert!(answered.is_none_or(|answered| answered == at), "{name}: {answered:?}, but written at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_misses_a_compaction_while_etcd_is_away_says_so() {
+    if !have_etcd() {
+        return;
+    }
+    let mut server = Etcd::start().await;
+    let store = server.store("/missed/").await;
+    let start = store.revision().await.unwrap();
+    let mut watch = store.watch(&key(""), start);
+    let first = put(&store, "a", "1").await;
+    assert_eq!(next(&mut watch).await.unwrap().revision, first);
+    server.kill();
+    server.restart().await;
+    recovered(&store).await;
+    for _ in 0..10 {
+        put(&store, "a", "2").await;
+    }
+    let oldest = put(&store, "a", "3").await;
+    let last = put(&store, "a", "4").await;
+    store.compact(oldest).await.unwrap();
+    assert_eq!(next(&mut watch).await, Err(WatchError::Compacted { oldest }));
+    let told = until(&mut store.watch(&key(""), oldest), last).await;
+    assert_eq!(told.len(), 1, "from there on it can be followed");
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! The laws: one function each, over any store that nobody else writes to below its prefix.
 
 mod faults;
+mod leases;
 mod limits;
+mod machine;
 mod model;
 mod reads;
+mod replicas;
+mod sharing;
 mod watches;
 mod writes;
 
@@ -18,8 +22,10 @@ use tokio::time::timeout;
 
 use crate::support::PATIENCE;
 
+pub(crate) use leases::*;
 pub(crate) use limits::*;
 pub(crate) use reads::*;
+pub(crate) use sharing::*;
 pub(crate) use watches::*;
 pub(crate) use writes::*;
 

@@ -55,15 +55,22 @@ pub(crate) struct Etcd {
     child: Child,
     data: TempDir,
     ports: [u16; 2],
+    options: &'static [&'static str],
 }
 
 impl Etcd {
     /// Starts an etcd on free ports and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further command line options.
+    pub(crate) async fn start_with(options: &'static [&'static str]) -> Self {
         for _ in 0..5 {
             let data = TempDir::new().unwrap();
             let ports = free_ports();
-            let mut etcd = Self { child: spawn(data.path().to_owned(), ports), data, ports };
+            let child = spawn(data.path().to_owned(), ports, options);
+            let mut etcd = Self { child, data, ports, options };
             if etcd.ready().await {
                 return etcd;
             }
@@ -108,7 +115,7 @@ impl Etcd {
 
     /// Starts a killed process again on its old data and ports.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.data.path().to_owned(), self.ports);
+        self.child = spawn(self.data.path().to_owned(), self.ports, self.options);
         assert!(self.ready().await, "etcd does not start again");
     }
 
@@ -160,7 +167,7 @@ fn free_ports() -> [u16; 2] {
 
 /// Starts etcd so that the kernel kills it when this process ends: statics are never dropped. The kernel watches the
 /// thread that made the child, and threads of tests end early, so a thread that never ends makes it.
-fn spawn(data: PathBuf, ports: [u16; 2]) -> Child {
+fn spawn(data: PathBuf, ports: [u16; 2], options: &'static [&'static str]) -> Child {
     let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
@@ -172,6 +179,7 @@ fn spawn(data: PathBuf, ports: [u16; 2]) -> Child {
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("test={peer}")])
+            .args(options)
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .stdin(Stdio::null())

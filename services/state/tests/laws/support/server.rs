@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 /// A running service; it ends when this is dropped.
 pub(crate) struct Server {
     pub(crate) client: Client,
+    url: String,
     shutdown: Shutdown,
 }
 
@@ -39,7 +40,12 @@ impl Server {
             || {},
             shutdown.clone(),
         ));
-        Server { client: Client::new(&ConnectOptions::new(url)).unwrap(), shutdown }
+        Server { client: Client::new(&ConnectOptions::new(&url)).unwrap(), url, shutdown }
+    }
+
+    /// A client with a connection of its own, which an unread watch stops without stopping others.
+    pub(crate) fn connect(&self) -> Client {
+        Client::new(&ConnectOptions::new(&self.url)).unwrap()
     }
 }
 

@@ -1,0 +1,188 @@
+//! Laws of elections over the API: campaigns at any replica, and writes that only a leader makes.
+
+use std::sync::Arc;
+
+use krake_client::{Client, DeleteOptions, Error, Fence, Mask};
+use krake_proto::error;
+use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse};
+use krake_proto::krake::core::v1::{Metric, MetricSpec};
+use krake_state::store::Store;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use crate::support::server::{Server, metric};
+use crate::support::{PATIENCE, memory};
+
+/// The shortest ttl in seconds, for what is waited for; and one that does not end on a loaded machine.
+const SHORT: i64 = 2;
+const LONG: i64 = 60;
+
+struct Campaign {
+    requests: mpsc::Sender<CampaignRequest>,
+    answers: Streaming<CampaignResponse>,
+    sequence: i64,
+}
+
+fn request(holder: &str, seconds: i64) -> CampaignRequest {
+    CampaignRequest {
+        election: "test/0".into(),
+        holder: holder.into(),
+        address: format!("{holder}:1"),
+        ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
+        sequence: 1,
+        resign: false,
+    }
+}
+
+impl Campaign {
+    async fn start(client: &Client, first: CampaignRequest) -> Self {
+        let (requests, receiver) = mpsc::channel(8);
+        requests.send(first).await.unwrap();
+        let answers = client.leadership().campaign(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        Campaign { requests, answers, sequence: 1 }
+    }
+
+    async fn answer(&mut self) -> CampaignResponse {
+        timeout(PATIENCE, self.answers.message()).await.unwrap().unwrap().expect("the campaign goes on")
+    }
+
+    /// How the campaign ended.
+    async fn end(mut self) -> Option<Status> {
+        loop {
+            match timeout(PATIENCE, self.answers.message()).await.unwrap() {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(status) => return Some(status),
+            }
+        }
+    }
+
+    async fn send(&mut self, request: CampaignRequest) {
+        self.sequence += 1;
+        self.requests.send(CampaignRequest { sequence: self.sequence, ..request }).await.unwrap();
+    }
+
+    async fn sign_of_life(&mut self) -> CampaignResponse {
+        self.send(CampaignRequest::default()).await;
+        self.answer().await
+    }
+
+    async fn resign(mut self) {
+        self.send(CampaignRequest { resign: true, ..Default::default() }).await;
+        assert!(self.end().await.is_none());
+    }
+}
+
+async fn replicas() -> [Server; 2] {
+    let store: Arc<dyn Store> = memory();
+    [Server::start(store.clone()).await, Server::start(store).await]
+}
+
+#[tokio::test]
+async fn one_leads_and_the_next_is_told_when_its_turn_comes() {
+    let [one, two] = replicas().await;
+    let mut first = Campaign::start(&one.client, request("a", LONG)).await;
+    let won = first.answer().await;
+    assert_eq!((won.leader.as_str(), won.address.as_str(), won.sequence), ("a", "a:1", 1));
+    assert!(won.fence > 0);
+    assert_eq!(won.ttl.unwrap().seconds, LONG);
+    let mut second = Campaign::start(&two.client, request("b", LONG)).await;
+    let lost = second.answer().await;
+    assert_eq!((lost.leader.as_str(), lost.address.as_str(), lost.fence), ("a", "a:1", 0));
+    let kept = first.sign_of_life().await;
+    assert_eq!((kept.fence, kept.sequence), (won.fence, 2), "a sign of life changes nothing");
+    assert_eq!(second.sign_of_life().await.leader, "a");
+    first.resign().await;
+    let told = second.answer().await;
+    assert_eq!((told.leader.as_str(), told.sequence), ("b", 2), "without a further request");
+    assert!(told.fence > won.fence);
+}
+
+#[tokio::test]
+async fn a_holder_keeps_its_place_when_it_comes_back_at_another_replica() {
+    let [one, two] = replicas().await;
+    let mut first = Campaign::start(&one.client, request("a", LONG)).await;
+    let won = first.answer().await;
+    let mut waiting = Campaign::start(&one.client, request("b", LONG)).await;
+    assert_eq!(waiting.answer().await.fence, 0);
+    drop(first);
+    let mut again = Campaign::start(&two.client, request("a", LONG)).await;
+    assert_eq!(again.answer().await.fence, won.fence);
+    let elsewhere = CampaignRequest { address: "elsewhere:1".into(), ..request("a", LONG) };
+    let mut other = Campaign::start(&two.client, elsewhere).await;
+    assert_eq!(other.answer().await.fence, 0, "the same name at another address is somebody else");
+}
+
+#[tokio::test]
+async fn a_crashed_leader_is_replaced_after_its_ttl() {
+    let [one, two] = replicas().await;
+    let mut first = Campaign::start(&one.client, request("a", SHORT)).await;
+    let won = first.answer().await;
+    let mut second = Campaign::start(&two.client, request("b", LONG)).await;
+    assert_eq!(second.answer().await.fence, 0);
+    drop(first);
+    let told = second.answer().await;
+    assert!(told.leader == "b" && told.fence > won.fence);
+}
+
+#[tokio::test]
+async fn a_campaign_without_signs_of_life_is_ended() {
+    let [one, _] = replicas().await;
+    let mut leader = Campaign::start(&one.client, request("a", LONG)).await;
+    assert!(leader.answer().await.fence > 0);
+    let silent = Campaign::start(&one.client, request("b", SHORT)).await;
+    let status = silent.end().await.expect("not for ever");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(Error::from(status).retryable());
+}
+
+#[tokio::test]
+async fn campaigns_that_make_no_sense_are_refused_field_by_field() {
+    let [one, _] = replicas().await;
+    for (wrong, fields) in [
+        (CampaignRequest { election: "No".into(), ..request("a", LONG) }, ["election"].as_slice()),
+        (CampaignRequest { holder: String::new(), ttl: None, ..request("a", LONG) }, &["holder", "ttl"]),
+        (request("a", 61), &["ttl"]),
+    ] {
+        let status = Campaign::start(&one.client, wrong).await.end().await.unwrap();
+        let named: Vec<_> = error::violations(&status).into_iter().map(|wrong| wrong.field).collect();
+        assert_eq!(named, fields);
+    }
+}
+
+#[tokio::test]
+async fn only_the_leader_writes() {
+    let [one, two] = replicas().await;
+    let (fence, late) = (Fence::new("test/0"), Fence::new("test/0"));
+    let (leader, ex_leader) = (two.client.fenced(fence.clone()), one.client.fenced(late.clone()));
+    let metrics = leader.api::<Metric>();
+    let unsent = metrics.create(&metric("", "heat", 1.0)).await.unwrap_err();
+    assert!(unsent.is_fenced(), "nobody leads: {unsent}");
+    let mut first = Campaign::start(&one.client, request("a", LONG)).await;
+    late.raise(first.answer().await.fence);
+    let ex_metrics = ex_leader.api::<Metric>();
+    let made = ex_metrics.create(&metric("", "heat", 1.0)).await.unwrap();
+    first.resign().await;
+    let mut second = Campaign::start(&one.client, request("b", LONG)).await;
+    fence.raise(second.answer().await.fence);
+
+    let changed =
+        Metric { spec: Some(MetricSpec { max: Some(2.0), ..made.spec.clone().unwrap() }), ..made.clone() };
+    let refused = ex_metrics.update(&changed, Mask::All).await.unwrap_err();
+    assert!(refused.is_fenced() && !refused.retryable() && !refused.is_conflict(), "{refused}");
+    timeout(PATIENCE, late.refused()).await.expect("the fence knows");
+    assert_eq!(late.revision(), None, "and nothing more is sent");
+    late.raise(fence.revision().unwrap() - 1);
+    let refused = ex_metrics.create(&metric("", "late", 1.0)).await.unwrap_err();
+    assert!(refused.is_fenced(), "{refused}");
+    late.raise(fence.revision().unwrap() - 1);
+    assert!(ex_metrics.delete("", "heat", &DeleteOptions::default()).await.unwrap_err().is_fenced());
+    assert_eq!(ex_metrics.get("", "heat").await.unwrap(), made, "who does not lead may read");
+
+    metrics.update(&changed, Mask::All).await.unwrap();
+    metrics.delete("", "heat", &DeleteOptions::default()).await.unwrap();
+    // Users write without.
+    one.client.api::<Metric>().create(&metric("", "cold", 1.0)).await.unwrap();
+}
