@@ -7,6 +7,7 @@ use clap::Parser;
 use krake_client::ConnectOptions;
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
+use krake_runtime::leadership::{ElectionArgs, ElectionConfig, ElectionSection};
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use serde::Deserialize;
@@ -15,10 +16,12 @@ use serde::Deserialize;
 ///
 /// An object names its owners in metadata.owners. When an owner is deleted, the garbage collector deletes everything
 /// that names it (except references with on_delete: RELEASE) and lets the owner go when nothing is left. It keeps no
-/// state of its own: start it beside the API server, stop it at any time, start it again anywhere.
+/// state of its own: start it beside the API server, stop it at any time, start it again anywhere. Of several replicas one
+/// works and the others stand by.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
-/// (listen), telemetry (log_level, log_format, otlp_endpoint) and the keys workers and resync_seconds.
+/// (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and the keys workers and
+/// resync_seconds.
 #[derive(Debug, Parser)]
 #[command(name = "krake-gc", version)]
 pub struct Args {
@@ -28,6 +31,8 @@ pub struct Args {
     api: ApiArgs,
     #[command(flatten)]
     admin: AdminArgs<7703>,
+    #[command(flatten)]
+    election: ElectionArgs,
     /// How many objects are worked on at the same time. [default: 4]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
@@ -44,6 +49,7 @@ pub struct Args {
 struct File {
     api: ApiArgs,
     admin: AdminSection,
+    election: ElectionSection,
     telemetry: TelemetryArgs,
     workers: Option<usize>,
     resync_seconds: Option<u64>,
@@ -56,6 +62,8 @@ pub struct Config {
     pub connect: ConnectOptions,
     /// Where metrics and health are served.
     pub admin: SocketAddr,
+    /// Whether and how to share the work with other replicas.
+    pub election: ElectionConfig,
     /// What to log and where to send traces.
     pub telemetry: TelemetryConfig,
     /// How many objects are worked on at the same time.
@@ -83,6 +91,7 @@ impl Args {
         Ok(Config {
             connect,
             admin: self.admin.resolve(file.admin),
+            election: self.election.resolve(file.election)?,
             telemetry: self.telemetry.resolve(file.telemetry)?,
             workers,
             resync: Duration::from_secs(resync),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use krake_client::{Client, Mirror};
 use krake_runtime::admin::Admin;
-use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue};
+use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue, Reconciler};
 use krake_runtime::serve::bind;
 use krake_runtime::shutdown::Shutdown;
 
@@ -24,6 +24,9 @@ use collector::Collector;
 pub use config::{Args, Config};
 use graph::SharedGraph;
 use member::Member;
+
+/// Of the replicas, the leader of this election collects.
+const ELECTION: &str = "gc";
 
 /// Runs the garbage collector until shutdown is requested.
 ///
@@ -45,7 +48,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let queue = Queue::new();
     let graph = SharedGraph::default();
     let (mirror, feed) = Mirror::of_objects(Member::of);
-    let collector = Arc::new(Collector::new(client.clone(), graph.clone(), mirror.clone(), queue.clone()));
+    let leadership = config.election.lead(ELECTION, &client, &admin.metrics);
+    let collector =
+        Arc::new(Collector::new(leadership.client(), graph.clone(), mirror.clone(), queue.clone()));
 
     let follow = async {
         let woken = queue.clone();
@@ -68,9 +73,19 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
             () = shutdown.requested() => return Ok(()),
         }
         synced.set(true);
-        tracing::info!(objects = mirror.len(), "all objects are known: collecting");
-        controller::run("gc", collector, queue.clone(), options, shutdown.clone()).await;
-        Ok(())
+        tracing::info!(objects = mirror.len(), "all objects are known");
+        let collect = |stop: Shutdown| {
+            // What a leader before has left, and what this process had begun in a term before.
+            for key in collector.keys() {
+                queue.add(key, Priority::Resync);
+            }
+            let run = controller::run("gc", collector.clone(), queue.clone(), options.clone(), stop);
+            async {
+                run.await;
+                Ok(())
+            }
+        };
+        leadership.while_leading(&shutdown, collect).await
     };
     tokio::select! {
         result = work => result,

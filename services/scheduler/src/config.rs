@@ -7,6 +7,7 @@ use clap::Parser;
 use krake_client::ConnectOptions;
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
+use krake_runtime::leadership::{ElectionArgs, ElectionConfig, ElectionSection};
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use serde::Deserialize;
@@ -15,10 +16,12 @@ use crate::decide::Options;
 
 /// Chooses the cluster for every application, by constraints and metrics, and moves applications to better ones.
 ///
-/// Keeps no state of its own: stop it at any time, start it again anywhere. Run one per installation.
+/// Keeps no state of its own: stop it at any time, start it again anywhere. Of several replicas one schedules and the
+/// others stand by.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
-/// (listen), telemetry (log_level, log_format, otlp_endpoint) and rules (keys named as the flags: reschedule_after, …).
+/// (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and rules (keys named as
+/// the flags: reschedule_after, …).
 #[derive(Debug, Parser)]
 #[command(name = "krake-scheduler", version)]
 pub struct Args {
@@ -28,6 +31,8 @@ pub struct Args {
     api: ApiArgs,
     #[command(flatten)]
     admin: AdminArgs<7702>,
+    #[command(flatten)]
+    election: ElectionArgs,
     #[command(flatten)]
     telemetry: TelemetryArgs,
     #[command(flatten)]
@@ -47,6 +52,10 @@ struct Rules {
     /// Seconds that a cluster may be OFFLINE before its applications move. [default: 60]
     #[arg(long, env = "KRAKE_OFFLINE_GRACE", value_name = "SECONDS")]
     offline_grace: Option<f64>,
+    /// Seconds that a cluster is no candidate for an application after its copy failed there while another one still
+    /// ran. Doubles with every further failure. [default: 600]
+    #[arg(long, env = "KRAKE_FAILURE_COOLDOWN", value_name = "SECONDS")]
+    failure_cooldown: Option<f64>,
     /// Seconds between two questions to a metrics provider. [default: 10]
     #[arg(long, env = "KRAKE_METRICS_INTERVAL", value_name = "SECONDS")]
     metrics_interval: Option<f64>,
@@ -60,6 +69,7 @@ struct Rules {
 struct File {
     api: ApiArgs,
     admin: AdminSection,
+    election: ElectionSection,
     telemetry: TelemetryArgs,
     rules: Rules,
 }
@@ -71,6 +81,8 @@ pub struct Config {
     pub connect: ConnectOptions,
     /// Where metrics and health are served.
     pub admin: SocketAddr,
+    /// Whether and how to share the work with other replicas.
+    pub election: ElectionConfig,
     /// What to log and where to send traces.
     pub telemetry: TelemetryConfig,
     /// How decisions are made.
@@ -103,6 +115,7 @@ impl Args {
         Ok(Config {
             connect,
             admin: self.admin.resolve(file.admin),
+            election: self.election.resolve(file.election)?,
             telemetry: self.telemetry.resolve(file.telemetry)?,
             options: Options {
                 reschedule_after: seconds(
@@ -113,6 +126,10 @@ impl Args {
                 offline_grace: seconds(
                     "--offline-grace",
                     pick(rules.offline_grace, filed.offline_grace, 60.0),
+                )?,
+                failure_cooldown: seconds(
+                    "--failure-cooldown",
+                    pick(rules.failure_cooldown, filed.failure_cooldown, 600.0),
                 )?,
             },
             metrics_interval: interval,
@@ -161,6 +178,7 @@ mod tests {
         for wrong in [
             ["--stickiness", "NaN"],
             ["--reschedule-after", "inf"],
+            ["--failure-cooldown", "nan"],
             ["--metrics-interval", "0"],
             ["--workers", "0"],
         ] {

@@ -1,5 +1,6 @@
 //! The controller: looks at one application, decides, writes; and looks at all of them when the world changes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,98 +8,139 @@ use anyhow::Context;
 use jiff::Timestamp;
 use krake_client::{Client, Mask, NamespacedName};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationStatus, BindApplicationRequest};
-use krake_proto::krake::meta::v1::{CheckTombstonesRequest, Condition, Metadata};
+use krake_proto::krake::meta::v1::{CheckTombstonesRequest, Metadata};
 use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
 
-use crate::act::{Act, act};
+use crate::act::{Act, Report, act};
 use crate::decide::{Decision, Options, decide};
-use crate::filter::Shortlists;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Snapshot};
+use crate::own_writes::{OwnWrites, PATIENCE};
 use crate::project::Placed;
 
-/// How long to wait until the mirror shows a write of our own.
-const OWN_WRITE: Duration = Duration::from_secs(5);
+/// When to look again after a write that was decided on an old state, if the mirror does not tell before.
+pub(crate) const CONFLICT_AGAIN: Duration = Duration::from_secs(1);
 /// When to look again at an application whose cluster is unknown.
 const UNKNOWN_AGAIN: Duration = Duration::from_secs(30);
+/// After so many applications a look at all of them lets others work.
+const BREATH: usize = 256;
+
+/// Tells the time that decisions are made at; a parameter so that tests can.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Decides and writes.
 pub(crate) struct Scheduler {
-    pub(crate) client: Client,
-    pub(crate) inputs: Arc<Inputs>,
-    pub(crate) options: Options,
-    pub(crate) queue: Queue<NamespacedName>,
+    client: Client,
+    inputs: Arc<Inputs>,
+    options: Options,
+    queue: Queue<NamespacedName>,
+    clock: Clock,
+    own_writes: OwnWrites,
 }
 
 impl Reconciler for Scheduler {
     type Key = NamespacedName;
 
-    async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
-        let Some(placed) = self.inputs.applications.get(key) else { return Ok(Next::Done) };
-        let world = self.inputs.world();
-        let shortlist = Shortlists::new(&world).get(&key.namespace, &placed.application.constraints);
-        let now = Timestamp::now();
-        let decision = decide(&world, &shortlist, &placed.application, now, &self.options);
-        let act = act(&placed, &decision);
-        let again = act.again;
-        match self.write(&placed, act, &decision).await {
-            Ok(true) => Ok(Next::Done),
-            // Somebody else wrote: the mirror brings it, and with it the next look.
-            Ok(false) => Ok(again.map_or(Next::Done, |time| Next::After(until(now, time)))),
-            Err(error) => Err(error),
-        }
+    fn trace_parent(&self, key: &NamespacedName) -> Option<String> {
+        self.inputs.applications.get(key).map(|placed| placed.trace_parent.clone())
     }
 
-    fn keys(&self) -> Vec<NamespacedName> {
-        self.inputs.applications.snapshot().into_iter().map(|(key, _)| key).collect()
+    async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
+        let Some(placed) = self.inputs.applications.get(key) else {
+            self.own_writes.forget(key);
+            return Ok(Next::Done);
+        };
+        if !self.own_writes.are_shown(key, placed.resource_version) {
+            return Ok(Next::After(PATIENCE));
+        }
+        let now = (self.clock)();
+        let snapshot = self.inputs.snapshot();
+        let mut decision = self.decide(&snapshot, &placed, now);
+        if matches!(decision, Decision::Unschedulable(_)) && !self.inputs.is_current(&snapshot) {
+            // An attempt may be the last one: it is made on nothing but the present.
+            decision = self.decide(&self.inputs.rebuild(), &placed, now);
+        }
+        let act = act(&placed, &decision);
+        let again = act.again.map_or(Next::Done, |time| Next::After(until(now, time)));
+        Ok(match self.write(&placed, act, &decision).await? {
+            Written::All => again,
+            Written::Unknown => Next::After(UNKNOWN_AGAIN),
+            // Somebody else wrote: the mirror brings it, and with it the next look.
+            Written::Outdated => Next::After(CONFLICT_AGAIN),
+        })
     }
 }
 
+/// How a write went.
+enum Written {
+    /// Everything that was to be written was.
+    All,
+    /// Nothing is known of the application's cluster.
+    Unknown,
+    /// The decision was made on an old state. That is no error.
+    Outdated,
+}
+
 impl Scheduler {
-    /// Looks at all applications in the present world and wakes those for which something is to be done.
-    pub(crate) fn reconsider(&self) {
-        let world = self.inputs.world();
-        let mut shortlists = Shortlists::new(&world);
-        let now = Timestamp::now();
-        for (key, placed) in self.inputs.applications.snapshot() {
-            let shortlist = shortlists.get(&key.namespace, &placed.application.constraints);
-            let decision = decide(&world, &shortlist, &placed.application, now, &self.options);
-            let act = act(&placed, &decision);
-            if !act.is_nothing() {
-                self.queue.add(key, Priority::Resync);
-            } else if let Some(time) = act.again {
-                self.queue.add_after(key, Priority::Resync, until(now, time));
-            }
-        }
+    pub(crate) fn new(
+        client: Client,
+        inputs: Arc<Inputs>,
+        options: Options,
+        queue: Queue<NamespacedName>,
+        clock: Clock,
+    ) -> Self {
+        Scheduler { client, inputs, options, queue, clock, own_writes: OwnWrites::default() }
     }
 
-    /// Writes what follows from a decision; true if something was written. A conflict means that the decision was made
-    /// on an old state: nothing is wrong, and nothing was written.
-    async fn write(&self, placed: &Placed, act: Act, decision: &Decision) -> anyhow::Result<bool> {
+    fn decide(&self, snapshot: &Snapshot, placed: &Placed, now: Timestamp) -> Decision {
+        let application = &placed.application;
+        let shortlist = snapshot.shortlist(&application.key.namespace, &application.constraints);
+        decide(snapshot.world(), &shortlist, application, now, &self.options)
+    }
+
+    /// Looks at all applications in the world as it was built last, and wakes those for which something is to be done.
+    pub(crate) async fn reconsider(&self) {
+        let snapshot = self.inputs.snapshot();
+        let now = (self.clock)();
+        let applications = self.inputs.applications.snapshot();
+        let mut nowhere = HashSet::new();
+        for (index, (key, placed)) in applications.iter().enumerate() {
+            // A pass over a large fleet takes a core for a moment; other tasks must not wait for it.
+            if index % BREATH == BREATH - 1 {
+                tokio::task::yield_now().await;
+            }
+            let bound_to = placed.application.binding.as_ref().map(|binding| binding.cluster_uid.as_str());
+            nowhere.extend(bound_to.filter(|uid| snapshot.world().rank_of(uid).is_none()));
+            let act = act(placed, &self.decide(&snapshot, placed, now));
+            if !act.is_nothing() {
+                self.queue.add(key.clone(), Priority::Resync);
+            } else if let Some(time) = act.again {
+                self.queue.add_after(key.clone(), Priority::Resync, until(now, time));
+            }
+        }
+        self.inputs.forget_erased(snapshot.world(), &nowhere);
+    }
+
+    /// Writes what follows from a decision.
+    async fn write(&self, placed: &Placed, act: Act, decision: &Decision) -> anyhow::Result<Written> {
         let key = &placed.application.key;
         if let Some(uid) = act.ask {
             return self.ask(key, uid).await;
         }
         let mut version = placed.resource_version;
-        let mut written = false;
         if let Some(request) = act.bind {
-            let Some(after) = self.bind(request).await? else { return Ok(false) };
+            let Some(after) = self.bind(request).await? else { return Ok(Written::Outdated) };
+            self.own_writes.wrote(key, after);
             tracing::info!(application = %key, decision = %summary(decision), "bound");
-            (version, written) = (after, true);
+            version = after;
         }
-        if let Some(condition) = act.condition {
-            let Some(after) = self.report(placed, version, condition).await? else { return Ok(false) };
-            tracing::info!(application = %key, decision = %summary(decision), "no cluster");
-            (version, written) = (after, true);
+        if let Some(report) = act.report {
+            let Some(after) = self.report(placed, version, report).await? else {
+                return Ok(Written::Outdated);
+            };
+            self.own_writes.wrote(key, after);
+            tracing::info!(application = %key, decision = %summary(decision), "reported");
         }
-        if written {
-            // The next decision is made on a mirror that shows this one.
-            let shown = self.inputs.applications.wait_for(version);
-            tokio::time::timeout(OWN_WRITE, shown)
-                .await
-                .context("the mirror does not show our own write")??;
-            self.queue.add(key.clone(), Priority::Resync);
-        }
-        Ok(written)
+        Ok(Written::All)
     }
 
     /// Writes a binding; answers the new version, or nothing if a precondition did not hold.
@@ -112,12 +154,7 @@ impl Scheduler {
         }
     }
 
-    async fn report(
-        &self,
-        placed: &Placed,
-        version_now: i64,
-        condition: Condition,
-    ) -> anyhow::Result<Option<i64>> {
+    async fn report(&self, placed: &Placed, version_now: i64, report: Report) -> anyhow::Result<Option<i64>> {
         let application = &placed.application;
         let metadata = Metadata {
             namespace: application.key.namespace.clone(),
@@ -126,37 +163,39 @@ impl Scheduler {
             resource_version: version_now,
             ..Default::default()
         };
-        let status = ApplicationStatus { conditions: vec![condition], ..Default::default() };
+        let mut fields = vec!["status.retries", "status.scheduled_retry"];
+        fields.extend(report.condition.as_ref().map(|_| "status.conditions"));
+        let status = ApplicationStatus {
+            conditions: report.condition.into_iter().collect(),
+            retries: report.retries,
+            scheduled_retry: report.scheduled_retry,
+            ..Default::default()
+        };
         let object = Application { metadata: Some(metadata), spec: None, status: Some(status) };
-        match self
-            .client
-            .api::<Application>()
-            .update_status(&object, Mask::fields(["status.conditions"]))
-            .await
-        {
+        match self.client.api::<Application>().update_status(&object, Mask::fields(fields)).await {
             Ok(after) => Ok(Some(version(after.metadata))),
             Err(error) if outdated(&error) => Ok(None),
-            Err(error) => Err(error).context("cannot write the condition"),
+            Err(error) => Err(error).context("cannot write the attempts to find a cluster"),
         }
     }
 
     /// Asks whether the cluster of a binding was erased; only then it counts as gone.
-    async fn ask(&self, key: &NamespacedName, uid: String) -> anyhow::Result<bool> {
+    async fn ask(&self, key: &NamespacedName, uid: String) -> anyhow::Result<Written> {
         let request = CheckTombstonesRequest { uids: vec![uid.clone()] };
         let answer =
             self.client.objects().check_tombstones(request).await.map_err(krake_client::Error::from)?;
         if answer.into_inner().erased.contains(&uid) {
+            // The next world knows it, and wakes all that are bound to it.
             self.inputs.erase(&uid);
         } else {
             tracing::warn!(application = %key, cluster = %uid, "bound to a cluster that is neither there nor erased");
-            self.queue.add_after(key.clone(), Priority::Resync, UNKNOWN_AGAIN);
         }
-        Ok(false)
+        Ok(Written::Unknown)
     }
 }
 
 /// Whether a write failed because the world has moved on, which the mirrors will tell.
-fn outdated(error: &krake_client::Error) -> bool {
+pub(crate) fn outdated(error: &krake_client::Error) -> bool {
     use krake_proto::error::ErrorReason;
     matches!(error.reason(), Some(ErrorReason::Conflict | ErrorReason::NotFound | ErrorReason::BeingDeleted))
 }

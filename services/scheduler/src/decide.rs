@@ -4,27 +4,34 @@
 //!
 //! 1. Its cluster is being deleted, or is gone: it moves; without a candidate it is released.
 //! 2. Its cluster is being drained: it moves; without a candidate it stays.
-//! 3. It may not migrate: it stays.
-//! 4. Its cluster no longer satisfies its constraints: it moves; without a candidate it stays.
-//! 5. Its cluster is OFFLINE: it waits for the grace period and moves then; without a candidate it stays.
-//! 6. It was bound less than `reschedule_after` ago: it stays.
-//! 7. The metrics of its cluster are not known: it stays, for nothing can be said to be better.
-//! 8. A candidate has a higher score: it moves.
+//! 3. Its copy there failed while another one still runs: it goes back to that, or to a candidate; else it stays.
+//! 4. It may not migrate: it stays.
+//! 5. Its cluster no longer satisfies its constraints: it moves; without a candidate it stays.
+//! 6. Its cluster is OFFLINE: it waits for the grace period and moves then; without a candidate it stays.
+//! 7. It was bound less than `min_residency` (default: `reschedule_after`) ago: it stays.
+//! 8. The metrics of its cluster are not known: it stays, for nothing can be said to be better.
+//! 9. A candidate has a higher score, by `min_gain` at least: it moves.
 //!
-//! UNHEALTHY, NOTREADY, CONNECTING and failing metrics keep new applications away, nothing else.
+//! UNHEALTHY, NOTREADY, CONNECTING and failing metrics keep new applications away, nothing else. A cluster where a
+//! copy of the application failed is no candidate for it until a cool-down is over.
+//!
+//! An application without a candidate is looked at again whenever the world changes, and as often as its backoff
+//! fields say. When these attempts are used up, it is left alone by all rules but the first two until its spec changes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::filter::{Rejection, Shortlist, tenable};
-use crate::score::{Score, Standing, rendezvous, rendezvous_key};
+use crate::handover::{Copy, CopyPhase};
+use crate::retry::later;
+use crate::score::{Standing, rendezvous_key};
 use crate::world::{Application, Binding, ClusterState, Lifecycle, World};
-use krake_client::NamespacedName;
 
-/// How many clusters a decision names.
-const TOP: usize = 5;
+mod candidates;
+mod decision;
+
+pub use decision::{BindReason, Choice, Deadlock, Decision, KeepReason, Outcome, ScoredCluster};
 
 /// What is configured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,134 +42,21 @@ pub struct Options {
     pub stickiness: f64,
     /// How long a cluster may be OFFLINE before its applications move.
     pub offline_grace: Duration,
+    /// How long a cluster is no candidate for an application after a copy of it failed there. Doubles with every
+    /// further failure.
+    pub failure_cooldown: Duration,
 }
 
 impl Default for Options {
-    /// 60 s, 0.1 and 60 s.
+    /// 60 s, 0.1, 60 s and 10 min.
     fn default() -> Self {
         Self {
             reschedule_after: Duration::from_secs(60),
             stickiness: 0.1,
             offline_grace: Duration::from_secs(60),
+            failure_cooldown: Duration::from_secs(600),
         }
     }
-}
-
-/// What is to be done with an application.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    /// Bind it to another cluster than before.
-    Bind(Box<Choice>),
-    /// Leave it where it is.
-    Keep {
-        /// Why.
-        reason: KeepReason,
-        /// The present generation is to be recorded as scheduled, so that the adapter applies it.
-        confirm_generation: bool,
-    },
-    /// Leave it where it is and decide again at that time at the latest.
-    KeepUntil {
-        /// When the reason ends.
-        time: Timestamp,
-        /// Why.
-        reason: KeepReason,
-        /// The present generation is to be recorded as scheduled, so that the adapter applies it.
-        confirm_generation: bool,
-    },
-    /// No cluster comes into question (NO_SUITABLE_RESOURCE).
-    Unschedulable(Box<Deadlock>),
-}
-
-/// A placement and how it was found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
-    /// The cluster to bind to.
-    pub cluster: ScoredCluster,
-    /// Why the application is to be there and no longer where it was.
-    pub reason: BindReason,
-    /// uid of the cluster that it is bound to so far.
-    pub replaces: Option<String>,
-    /// The next best, if there is one; it may be the cluster it is bound to so far.
-    pub runner_up: Option<ScoredCluster>,
-    /// The best five, best first.
-    pub top: Vec<ScoredCluster>,
-    /// How many clusters were rejected for which reason.
-    pub rejected: BTreeMap<Rejection, u32>,
-    /// Revision of the world.
-    pub world_revision: i64,
-}
-
-/// A cluster and its score for the application.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScoredCluster {
-    /// Namespace and name.
-    pub key: NamespacedName,
-    /// uid.
-    pub uid: String,
-    /// The score, stickiness included.
-    pub score: f64,
-}
-
-/// Why an application is to be bound elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindReason {
-    /// It was not bound.
-    FirstPlacement,
-    /// Another cluster has the higher score.
-    BetterCluster,
-    /// Its cluster no longer satisfies its constraints.
-    NoLongerMatches(Rejection),
-    /// Its cluster is being drained.
-    ClusterDraining,
-    /// Its cluster is being deleted, or is gone.
-    ClusterDeleted,
-    /// Its cluster is OFFLINE longer than the grace period.
-    ClusterOffline,
-}
-
-/// Why an application stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepReason {
-    /// It is being deleted: no business of the scheduler.
-    ApplicationDeleted,
-    /// Nothing is known of its cluster, not even that it is gone.
-    ClusterUnknown,
-    /// It may not migrate.
-    MigrationDisabled,
-    /// Its cluster does not answer, but may come back.
-    ClusterOffline,
-    /// It was bound a short time ago.
-    RecentlyScheduled,
-    /// Its cluster cannot be compared with others at present.
-    MetricsUnavailable,
-    /// No candidate has a higher score.
-    Best,
-}
-
-/// An application without a candidate.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Deadlock {
-    /// What becomes of it.
-    pub outcome: Outcome,
-    /// For people: what was looked for, and why each cluster was rejected.
-    pub message: String,
-    /// How many clusters were rejected for which reason.
-    pub rejected: BTreeMap<Rejection, u32>,
-    /// The present generation is to be recorded as scheduled: the cluster it stays on satisfies it.
-    pub confirm_generation: bool,
-    /// Revision of the world.
-    pub world_revision: i64,
-}
-
-/// What becomes of an application without a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is not bound and waits: PENDING.
-    Wait,
-    /// It stays where it is, and should not be there for that reason: DEGRADED.
-    Stay(BindReason),
-    /// Its cluster goes: the binding is removed and it waits, PENDING.
-    Release,
 }
 
 /// Decides where an application belongs. `shortlist` must be that of the application's namespace and constraints in
@@ -175,7 +69,9 @@ pub fn decide(
     options: &Options,
 ) -> Decision {
     let rendezvous_key = rendezvous_key(&application.uid);
-    Case { world, shortlist, application, rendezvous_key, now, options }.decide()
+    let mut case = Case { world, shortlist, application, rendezvous_key, now, options, cooling: Vec::new() };
+    case.cooling = case.cooling();
+    case.decide()
 }
 
 struct Case<'a> {
@@ -185,6 +81,8 @@ struct Case<'a> {
     rendezvous_key: u64,
     now: Timestamp,
     options: &'a Options,
+    /// Clusters, by rank, that are no candidates for a while, and until when.
+    cooling: Vec<(usize, Timestamp)>,
 }
 
 impl Case<'_> {
@@ -193,7 +91,7 @@ impl Case<'_> {
             return Decision::Keep { reason: KeepReason::ApplicationDeleted, confirm_generation: false };
         }
         let Some(binding) = &self.application.binding else {
-            return self.place(BindReason::FirstPlacement, Outcome::Wait);
+            return self.unless_given_up(|| self.place(BindReason::FirstPlacement, Outcome::Wait));
         };
         match self.world.rank_of(&binding.cluster_uid) {
             Some(rank) => self.bound(binding, rank),
@@ -211,20 +109,24 @@ impl Case<'_> {
             Lifecycle::Draining => return self.leave(BindReason::ClusterDraining),
             Lifecycle::Active => {}
         }
+        if let Some(decision) = self.after_failed_handover(binding, rank) {
+            return decision;
+        }
         if !self.application.migration {
             return self.keep(KeepReason::MigrationDisabled);
         }
         if let Err(rejection) = self.tenable(rank) {
-            return self.leave(BindReason::NoLongerMatches(rejection));
+            return self.unless_given_up(|| self.leave(BindReason::NoLongerMatches(rejection)));
         }
         if let ClusterState::Offline { since } = entry.cluster.state {
             let end = self.end(since, self.options.offline_grace);
             return match end > self.now {
                 true => self.keep_until(end, KeepReason::ClusterOffline),
-                false => self.leave(BindReason::ClusterOffline),
+                false => self.unless_given_up(|| self.leave(BindReason::ClusterOffline)),
             };
         }
-        let end = self.end(binding.bound, self.options.reschedule_after);
+        let stay = self.application.min_residency.unwrap_or(self.options.reschedule_after);
+        let end = self.end(binding.bound, stay);
         if end > self.now {
             return self.keep_until(end, KeepReason::RecentlyScheduled);
         }
@@ -232,15 +134,73 @@ impl Case<'_> {
             return self.keep(KeepReason::MetricsUnavailable);
         }
         let present = self.score(rank, Some(rank));
-        let best = self.shortlist.ranks().find(|other| *other != rank);
-        if best.is_some_and(|other| self.score(other, Some(rank)).outranks(&present)) {
+        let best = self.others(Some(rank)).next().map(|other| self.score(other, Some(rank)));
+        let attracts = best.is_some_and(|best| {
+            best.outranks(&present)
+                && (self.application.min_gain <= 0.0
+                    || best.value() - present.value() >= self.application.min_gain)
+        });
+        if attracts {
             return self.place_beside(
                 Some(rank),
                 BindReason::BetterCluster,
                 Outcome::Stay(BindReason::BetterCluster),
             );
         }
-        self.keep(KeepReason::Best)
+        match self.thaw() {
+            Some(time) => self.keep_until(time, KeepReason::Best),
+            None => self.keep(KeepReason::Best),
+        }
+    }
+
+    /// What follows if the copy on the bound cluster failed and another one still runs. That one is a safe place only
+    /// with the very spec that is wanted: another spec may be what failed.
+    fn after_failed_handover(&self, binding: &Binding, rank: usize) -> Option<Decision> {
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            self.application.copies.iter().partition(|copy| copy.cluster_uid == binding.cluster_uid);
+        let generation = self.application.generation;
+        here.iter().find(|copy| copy.phase == CopyPhase::Failed && copy.generation == generation)?;
+        let running = || elsewhere.iter().filter(|copy| copy.phase == CopyPhase::Running);
+        running().next()?;
+        let safe = |rank: &usize| {
+            let cluster = &self.world.ranked()[*rank].cluster;
+            cluster.lifecycle == Lifecycle::Active
+                && !matches!(cluster.state, ClusterState::Offline { .. })
+                && self.tenable(*rank).is_ok()
+        };
+        let back = running()
+            .filter(|copy| copy.generation == generation)
+            .filter_map(|copy| self.world.rank_of(&copy.cluster_uid))
+            .filter(safe)
+            .max_by_key(|other| self.score(*other, None));
+        // What runs with another spec is left as it is: it may be all that still works.
+        let next = self
+            .others(Some(rank))
+            .filter(|other| self.application.migration && !running().any(|copy| self.is_on(copy, *other)))
+            .max_by_key(|other| self.score(*other, None));
+        let Some(target) = back.or(next) else {
+            return Some(match self.thaw() {
+                Some(time) => self.keep_until(time, KeepReason::HandoverFailed),
+                None => self.keep(KeepReason::HandoverFailed),
+            });
+        };
+        let mut top = self.top(None);
+        // Once the cool-down is over the cluster may be on the list again; not for this.
+        top.retain(|scored| scored.uid != binding.cluster_uid);
+        Some(self.bind(self.scored(self.score(target, None), target), BindReason::HandoverFailed, top))
+    }
+
+    fn is_on(&self, copy: &Copy, rank: usize) -> bool {
+        self.world.ranked()[rank].cluster.uid == copy.cluster_uid
+    }
+
+    fn unless_given_up(&self, attempt: impl FnOnce() -> Decision) -> Decision {
+        match self.attempts() {
+            Some(made) if made.retry.is_exhausted() => {
+                Decision::Keep { reason: KeepReason::GivenUp, confirm_generation: false }
+            }
+            _ => attempt(),
+        }
     }
 
     fn tenable(&self, rank: usize) -> Result<(), Rejection> {
@@ -251,7 +211,7 @@ impl Case<'_> {
     /// When a period that began at `start` ends. Clocks of different machines may differ: a start that lies in the
     /// future counts as now.
     fn end(&self, start: Timestamp, period: Duration) -> Timestamp {
-        start.min(self.now).checked_add(period).unwrap_or(Timestamp::MAX)
+        later(start.min(self.now), period)
     }
 
     fn unconfirmed(&self) -> bool {
@@ -274,90 +234,10 @@ impl Case<'_> {
     fn place(&self, reason: BindReason, otherwise: Outcome) -> Decision {
         self.place_beside(None, reason, otherwise)
     }
-
-    /// Binds to the best candidate. `present` is the bound cluster if it competes.
-    fn place_beside(&self, present: Option<usize>, reason: BindReason, otherwise: Outcome) -> Decision {
-        let top = self.top(present);
-        let Some(cluster) = top.first().cloned() else {
-            return Decision::Unschedulable(Box::new(self.deadlock(otherwise)));
-        };
-        Decision::Bind(Box::new(Choice {
-            cluster,
-            reason,
-            replaces: self.application.binding.as_ref().map(|binding| binding.cluster_uid.clone()),
-            runner_up: top.get(1).cloned(),
-            top,
-            rejected: self.shortlist.rejected().clone(),
-            world_revision: self.world.revision(),
-        }))
-    }
-
-    fn score(&self, rank: usize, present: Option<usize>) -> Score {
-        let entry = &self.world.ranked()[rank];
-        let tie = rendezvous(self.rendezvous_key, entry.rendezvous);
-        entry.assessment.score((present == Some(rank)).then_some(self.options.stickiness), tie)
-    }
-
-    /// The best candidates, best first.
-    fn top(&self, present: Option<usize>) -> Vec<ScoredCluster> {
-        let mut contenders: Vec<(Score, usize)> = Vec::with_capacity(TOP + 1);
-        contenders.extend(present.map(|rank| (self.score(rank, present), rank)));
-        let mut last: Option<Score> = None;
-        for (seen, rank) in self.shortlist.ranks().filter(|rank| Some(*rank) != present).enumerate() {
-            let score = self.score(rank, present);
-            // Ranks fall, but those of one value are in no order yet: the last value is taken whole.
-            if seen >= TOP && last.is_some_and(|last| last.outranks(&score)) {
-                break;
-            }
-            last = Some(score);
-            contenders.push((score, rank));
-        }
-        if contenders.len() > TOP {
-            contenders.select_nth_unstable_by(TOP - 1, |a, b| b.cmp(a));
-            contenders.truncate(TOP);
-        }
-        contenders.sort_unstable_by(|a, b| b.cmp(a));
-        let scored = |(score, rank): (Score, usize)| {
-            let cluster = &self.world.ranked()[rank].cluster;
-            ScoredCluster { key: cluster.key.clone(), uid: cluster.uid.clone(), score: score.value() }
-        };
-        contenders.into_iter().map(scored).collect()
-    }
-
-    fn deadlock(&self, outcome: Outcome) -> Deadlock {
-        let rejected = self.shortlist.rejected();
-        let reasons: Vec<_> = rejected
-            .iter()
-            .map(|(rejection, count)| {
-                format!("{count} × {}", rejection.describe(&self.application.constraints))
-            })
-            .collect();
-        let reasons = match reasons.is_empty() {
-            true => format!("namespace \"{}\" may use no cluster", self.application.key.namespace),
-            false => format!("rejected {}", reasons.join(", ")),
-        };
-        let confirm_generation = match outcome {
-            Outcome::Wait | Outcome::Release => false,
-            // Without migration the user wants it there in any case.
-            Outcome::Stay(_) => self.unconfirmed() && (!self.application.migration || self.stays_tenable()),
-        };
-        Deadlock {
-            outcome,
-            message: format!("No matching Kubernetes cluster found: {reasons}"),
-            rejected: rejected.clone(),
-            confirm_generation,
-            world_revision: self.world.revision(),
-        }
-    }
-
-    fn stays_tenable(&self) -> bool {
-        let binding = self.application.binding.as_ref();
-        binding
-            .and_then(|binding| self.world.rank_of(&binding.cluster_uid))
-            .is_some_and(|rank| self.tenable(rank).is_ok())
-    }
 }
 
+#[cfg(test)]
+mod handover_tests;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]

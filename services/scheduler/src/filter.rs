@@ -35,6 +35,8 @@ pub enum Rejection {
     FailingMetrics,
     /// One of its metrics has not been read yet.
     PendingMetrics,
+    /// A copy of this very application failed there a short time ago.
+    CoolingDown,
     /// It does not satisfy this label constraint.
     Label(usize),
     /// It does not offer this custom resource.
@@ -60,6 +62,7 @@ impl Rejection {
             Self::Unavailable => "not ONLINE".to_owned(),
             Self::FailingMetrics => "FAILING_METRICS".to_owned(),
             Self::PendingMetrics => "metrics not read yet".to_owned(),
+            Self::CoolingDown => "a copy failed there a short time ago".to_owned(),
             Self::Label(index) => quoted("label constraint", &constraints.labels, index),
             Self::CustomResource(index) => quoted("custom resource", &constraints.custom_resources, index),
             Self::Metric(index) => quoted("metric constraint", &constraints.metrics, index),
@@ -187,8 +190,8 @@ impl Shortlist {
 
 /// Shortlists of one world, each made once.
 #[derive(Debug)]
-pub struct Shortlists<'w> {
-    world: &'w World,
+pub struct Shortlists {
+    world: Arc<World>,
     closed: Vec<(Rejection, BitSet)>,
     namespaces: HashMap<String, BitSet>,
     labels: HashMap<LabelConstraint, BitSet>,
@@ -197,16 +200,16 @@ pub struct Shortlists<'w> {
     made: HashMap<String, HashMap<Arc<Constraints>, Arc<Shortlist>>>,
 }
 
-impl<'w> Shortlists<'w> {
+impl Shortlists {
     /// No shortlists yet.
-    pub fn new(world: &'w World) -> Self {
+    pub fn new(world: &Arc<World>) -> Self {
         let ranked = world.ranked();
         let mut reasons: Vec<_> = ranked.iter().filter_map(closed).collect();
         reasons.sort_unstable();
         reasons.dedup();
         let open = |reason| BitSet::of(ranked.len(), |rank| closed(&ranked[rank]) != Some(reason));
         Self {
-            world,
+            world: Arc::clone(world),
             closed: reasons.into_iter().map(|reason| (reason, open(reason))).collect(),
             namespaces: HashMap::new(),
             labels: HashMap::new(),
@@ -227,7 +230,8 @@ impl<'w> Shortlists<'w> {
     }
 
     fn make(&mut self, namespace: &str, constraints: &Constraints) -> Shortlist {
-        let ranked = self.world.ranked();
+        let world = Arc::clone(&self.world);
+        let ranked = world.ranked();
         let size = ranked.len();
         let served =
             recall(&mut self.namespaces, namespace, size, |rank| ranked[rank].cluster.serves(namespace));

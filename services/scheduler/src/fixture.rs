@@ -10,6 +10,7 @@ use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use crate::decide::{Decision, Options, decide};
 use crate::filter::Shortlists;
 use crate::metrics::MetricError;
+use crate::retry::Backoff;
 use crate::world::{
     Application, Binding, Cluster, ClusterState, Constraints, Lifecycle, MetricDefinition, MetricRef,
     Reading, Readings, World,
@@ -51,6 +52,12 @@ pub(crate) fn application() -> Application {
         migration: true,
         deleted: false,
         binding: None,
+        copies: Vec::new(),
+        failed_handovers: Vec::new(),
+        backoff: Backoff::default(),
+        attempts: None,
+        min_gain: 0.0,
+        min_residency: None,
     }
 }
 
@@ -131,8 +138,9 @@ impl Fleet {
         self.read(metric, Some(Err(MetricError::Unreachable("down".to_owned()))));
     }
 
-    pub(crate) fn world(&self) -> World {
-        World::new(7, self.clusters.clone(), &self.definitions, &self.readings, self.erased.clone())
+    pub(crate) fn world(&self) -> Arc<World> {
+        let clusters = self.clusters.clone();
+        Arc::new(World::new(7, clusters, &self.definitions, &self.readings, self.erased.clone()))
     }
 
     pub(crate) fn decide(&self, application: &Application) -> Decision {

@@ -1,24 +1,28 @@
 //! What decisions are made on: mirrors of resources, metric values, and the world built from them when they change.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use krake_client::{Mirror, NamespacedName};
+use krake_client::{Mirror, MirrorClosed, NamespacedName};
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use tokio::sync::watch;
 
+use crate::filter::{Shortlist, Shortlists};
 use crate::metrics::{MetricSource, Poller, PrometheusSource, StaticSource, Target};
-use crate::project::{Placed, Provider};
-use crate::world::{Cluster, MetricDefinition, World};
+use crate::project::{Placed, Provider, Registered};
+use crate::world::{Constraints, MetricDefinition, World};
+
+/// The most erased clusters that are remembered.
+const MAX_ERASED: usize = 4096;
 
 /// Everything that decisions look at.
 pub(crate) struct Inputs {
     /// Applications.
     pub(crate) applications: Mirror<Placed>,
     /// Clusters.
-    pub(crate) clusters: Mirror<Cluster>,
+    pub(crate) clusters: Mirror<Registered>,
     /// Metrics: global ones, and those of namespaces.
     pub(crate) metrics: [Mirror<MetricDefinition>; 2],
     /// Metrics providers: global ones, and those of namespaces.
@@ -26,23 +30,50 @@ pub(crate) struct Inputs {
     poller: Mutex<Poller>,
     client: reqwest::Client,
     interval: Duration,
-    /// uids of clusters that are known to be erased.
+    /// Metrics or providers changed since the poller was told whom to ask.
+    redefined: AtomicBool,
+    /// uids of clusters that are known to be erased, as long as an application is bound to them.
     erased: Mutex<HashSet<String>>,
     /// Counts changes of anything that the world is made of.
     version: AtomicU64,
     changed: watch::Sender<u64>,
-    world: Mutex<Option<(u64, Arc<World>)>>,
+    snapshot: Mutex<Arc<Snapshot>>,
+}
+
+/// The world as it was at one moment, and the shortlists that were made of it.
+pub(crate) struct Snapshot {
+    version: u64,
+    world: Arc<World>,
+    shortlists: Mutex<Shortlists>,
+}
+
+impl Snapshot {
+    fn new(version: u64, world: World) -> Arc<Self> {
+        let world = Arc::new(world);
+        Arc::new(Snapshot { version, shortlists: Mutex::new(Shortlists::new(&world)), world })
+    }
+
+    /// The world.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The shortlist for applications of `namespace` with these constraints.
+    pub(crate) fn shortlist(&self, namespace: &str, constraints: &Arc<Constraints>) -> Arc<Shortlist> {
+        lock(&self.shortlists).get(namespace, constraints)
+    }
 }
 
 impl Inputs {
     pub(crate) fn new(
         applications: Mirror<Placed>,
-        clusters: Mirror<Cluster>,
+        clusters: Mirror<Registered>,
         metrics: [Mirror<MetricDefinition>; 2],
         providers: [Mirror<Provider>; 2],
         client: reqwest::Client,
         interval: Duration,
     ) -> Self {
+        let nothing = World::new(0, vec![], &HashMap::new(), &HashMap::new(), HashSet::new());
         Inputs {
             applications,
             clusters,
@@ -51,17 +82,25 @@ impl Inputs {
             poller: Mutex::new(Poller::new()),
             client,
             interval,
+            redefined: AtomicBool::new(true),
             erased: Mutex::default(),
-            version: AtomicU64::new(0),
-            changed: watch::channel(0).0,
-            world: Mutex::default(),
+            // The empty world is out of date from the first moment on.
+            version: AtomicU64::new(1),
+            changed: watch::channel(1).0,
+            snapshot: Mutex::new(Snapshot::new(0, nothing)),
         }
     }
 
-    /// Clusters or metric values changed: the next look builds a new world.
+    /// Clusters or metric values changed: the world is to be built anew.
     pub(crate) fn touch(&self) {
         let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
         self.changed.send_replace(version);
+    }
+
+    /// Metrics or providers changed: others are to be asked, and the world is to be built anew.
+    pub(crate) fn redefine(&self) {
+        self.redefined.store(true, Ordering::Release);
+        self.touch();
     }
 
     /// Tells when the world is another one.
@@ -76,13 +115,45 @@ impl Inputs {
 
     /// Remembers that a cluster was erased.
     pub(crate) fn erase(&self, uid: &str) {
-        if lock(&self.erased).insert(uid.to_owned()) {
+        let mut erased = lock(&self.erased);
+        if erased.len() >= MAX_ERASED {
+            // Nobody looks at all applications, as in a standby. What is bound to one of them is asked for again.
+            erased.clear();
+        }
+        if erased.insert(uid.to_owned()) {
+            drop(erased);
             self.touch();
         }
     }
 
-    /// Metrics or providers changed: asks what is defined now, and nothing else.
-    pub(crate) fn retarget(&self) {
+    /// Forgets the erased clusters of `world` that are not in `bound`: nothing depends on them any more. What is bound
+    /// to one all the same, and seen later, is asked for again.
+    pub(crate) fn forget_erased(&self, world: &World, bound: &HashSet<&str>) {
+        lock(&self.erased).retain(|uid| !world.is_erased(uid) || bound.contains(uid.as_str()));
+    }
+
+    /// Waits until every mirror shows everything.
+    pub(crate) async fn synced(&self) -> Result<(), MirrorClosed> {
+        self.applications.synced().await?;
+        self.clusters.synced().await?;
+        for mirror in &self.metrics {
+            mirror.synced().await?;
+        }
+        for mirror in &self.providers {
+            mirror.synced().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every metric was read, or could not be, at least once.
+    pub(crate) async fn measured(&self) {
+        let mut changes = self.metric_changes();
+        // The sender lives as long as the poller: this ends with an answer.
+        while !lock(&self.poller).is_settled() && changes.changed().await.is_ok() {}
+    }
+
+    /// Asks what is defined now, and nothing else.
+    fn retarget(&self) {
         let mut targets: HashMap<NamespacedName, Target> = HashMap::new();
         for (name, provider) in self.providers.iter().flat_map(Mirror::snapshot) {
             let source = self.source(&name, &provider);
@@ -102,7 +173,6 @@ impl Inputs {
             }
         }
         lock(&self.poller).set_targets(targets);
-        self.touch();
     }
 
     fn source(&self, name: &NamespacedName, provider: &Provider) -> Option<Arc<dyn MetricSource>> {
@@ -121,26 +191,36 @@ impl Inputs {
         }
     }
 
-    /// The world as it is now.
-    pub(crate) fn world(&self) -> Arc<World> {
+    /// The world as it was built last. It may be behind by the time that changes are gathered for.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        lock(&self.snapshot).clone()
+    }
+
+    /// Whether nothing has changed since a snapshot was made.
+    pub(crate) fn is_current(&self, snapshot: &Snapshot) -> bool {
+        snapshot.version == self.version.load(Ordering::Acquire)
+    }
+
+    /// The world as it is now. Must be called within a Tokio runtime.
+    pub(crate) fn rebuild(&self) -> Arc<Snapshot> {
+        let mut current = lock(&self.snapshot);
         let version = self.version.load(Ordering::Acquire);
-        let mut cached = lock(&self.world);
-        if let Some((built, world)) = cached.as_ref()
-            && *built == version
-        {
-            return world.clone();
+        if current.version == version {
+            return current.clone();
         }
-        let clusters =
-            self.clusters.snapshot().into_iter().map(|(_, cluster)| Cluster::clone(&cluster)).collect();
+        if self.redefined.swap(false, Ordering::AcqRel) {
+            self.retarget();
+        }
+        let clusters = self.clusters.snapshot();
+        let clusters = clusters.into_iter().map(|(_, registered)| registered.cluster.clone()).collect();
         let definitions = self.metrics.iter().flat_map(Mirror::snapshot);
         let definitions =
             definitions.map(|(name, metric)| (name, MetricDefinition::clone(&metric))).collect();
         let readings = lock(&self.poller).readings();
         let revision = self.clusters.resource_version();
         let erased = lock(&self.erased).clone();
-        let world = Arc::new(World::new(revision, clusters, &definitions, &readings, erased));
-        *cached = Some((version, world.clone()));
-        world
+        *current = Snapshot::new(version, World::new(revision, clusters, &definitions, &readings, erased));
+        current.clone()
     }
 }
 

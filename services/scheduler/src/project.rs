@@ -1,14 +1,20 @@
 //! From the API's messages to the world's plain values.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use krake_client::NamespacedName;
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use krake_proto::krake::core::v1 as core;
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, Metadata};
+use krake_proto::krake::meta::v1::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, Metadata, ReasonCode, ResourceRef,
+};
 
+use crate::handover::{self, Copy, CopyPhase, FailedHandover};
+use crate::retry::{Attempts, Backoff, Retry};
 use crate::world::{
     Application, Binding, Cluster, ClusterState, Constraints, Lifecycle, MetricDefinition, MetricRef,
 };
@@ -20,10 +26,29 @@ pub(crate) struct Placed {
     pub(crate) application: Application,
     /// Store revision of what this shows.
     pub(crate) resource_version: i64,
+    /// The trace context of the write that made it.
+    pub(crate) trace_parent: String,
     /// What the condition SCHEDULED says now: its status, generation and message.
     pub(crate) scheduled: Option<(ConditionStatus, i64, String)>,
+    /// `status.retries` and `status.scheduled_retry` as they are.
+    pub(crate) retry: (Option<i32>, Option<Timestamp>),
     /// The bound cluster as the API names it.
     pub(crate) bound: Option<api::Binding>,
+}
+
+/// A cluster as the controllers keep it.
+#[derive(Debug, Clone)]
+pub(crate) struct Registered {
+    /// What decisions look at.
+    pub(crate) cluster: Cluster,
+    /// Store revision of what this shows.
+    pub(crate) resource_version: i64,
+    /// `metadata.generation`.
+    pub(crate) generation: i64,
+    /// What the condition METRICS_AVAILABLE says now: its status, reason and message.
+    pub(crate) metrics_available: Option<(ConditionStatus, ConditionReason, String)>,
+    /// `status.metrics_reasons`.
+    pub(crate) metrics_reasons: BTreeMap<String, (ReasonCode, String)>,
 }
 
 /// A metrics provider as the controller keeps it.
@@ -49,6 +74,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
         }
     };
     let bound = status.bindings.first().cloned();
+    let scheduled_retry = status.scheduled_retry.as_ref().map(|time| timestamp(Some(time)));
     let application = Application {
         key: key(&metadata),
         uid: metadata.uid.clone(),
@@ -58,13 +84,71 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
         migration: constraints.migration.unwrap_or(true),
         deleted: metadata.deleted.is_some(),
         binding: bound.as_ref().map(|binding| Binding {
-            cluster_uid: binding.cluster.as_ref().map(|cluster| cluster.uid.clone()).unwrap_or_default(),
+            cluster_uid: uid(binding.cluster.as_ref()),
             bound: timestamp(binding.bound.as_ref()),
         }),
+        copies: status.copies.iter().map(copy).collect(),
+        failed_handovers: failed_handovers(&status.history, timestamp(metadata.modified.as_ref())),
+        backoff: Backoff {
+            factor: spec.backoff.and_then(|factor| factor.try_into().ok()).unwrap_or(1).max(1),
+            delay: Duration::from_secs(
+                spec.backoff_delay.map_or(1, |delay| delay.try_into().unwrap_or_default()),
+            ),
+            limit: spec.backoff_limit.and_then(|limit| limit.try_into().ok()),
+        },
+        attempts: condition(&status.conditions, ConditionType::Scheduled)
+            .filter(|condition| condition.status() == ConditionStatus::False)
+            .map(|condition| Attempts {
+                generation: condition.observed_generation,
+                since: timestamp(condition.last_transition_time.as_ref())
+                    .max(timestamp(metadata.modified.as_ref())),
+                retry: Retry {
+                    left: status.retries.and_then(|left| left.try_into().ok()),
+                    due: scheduled_retry,
+                },
+            }),
+        min_gain: spec.min_gain.filter(|gain| gain.is_finite() && *gain > 0.0).unwrap_or_default(),
+        min_residency: spec.min_residency.map(|time| Duration::try_from(time).unwrap_or_default()),
     };
     let scheduled = condition(&status.conditions, ConditionType::Scheduled)
         .map(|condition| (condition.status(), condition.observed_generation, condition.message.clone()));
-    Some(Placed { application, resource_version: metadata.resource_version, scheduled, bound })
+    Some(Placed {
+        application,
+        resource_version: metadata.resource_version,
+        trace_parent: metadata.trace_parent,
+        scheduled,
+        retry: (status.retries, scheduled_retry),
+        bound,
+    })
+}
+
+fn copy(copy: &api::Copy) -> Copy {
+    Copy {
+        cluster_uid: uid(copy.cluster.as_ref()),
+        phase: match copy.phase() {
+            api::Phase::Running => CopyPhase::Running,
+            api::Phase::Failed => CopyPhase::Failed,
+            _ => CopyPhase::Other,
+        },
+        generation: copy.observed_generation,
+        since: timestamp(copy.last_transition_time.as_ref()),
+    }
+}
+
+/// The moves on record that were made because a copy failed. What failed before the user's last change may work now.
+fn failed_handovers(history: &[api::PlacementRecord], modified: Timestamp) -> Vec<FailedHandover> {
+    let failed = history.iter().filter(|record| record.reason.starts_with(handover::RECORD));
+    failed
+        .map(|record| FailedHandover {
+            cluster_uid: uid(record.from.as_ref()),
+            time: timestamp(record.time.as_ref()),
+        })
+        .filter(|failure| failure.time >= modified)
+        .collect()
+}
+
+fn uid(reference: Option<&ResourceRef>) -> String {
+    reference.map(|reference| reference.uid.clone()).unwrap_or_default()
 }
 
 fn parse(cluster: api::ClusterConstraints) -> Result<Constraints, krake_proto::constraint::ConstraintError> {
@@ -80,15 +164,17 @@ fn parse(cluster: api::ClusterConstraints) -> Result<Constraints, krake_proto::c
 }
 
 /// A cluster.
-pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
+pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
     let metadata = object.metadata.clone()?;
-    let spec = object.spec.clone().unwrap_or_default();
-    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    Some(Cluster {
+    let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone().unwrap_or_default());
+    let metrics_available = condition(&status.conditions, ConditionType::MetricsAvailable)
+        .map(|condition| (condition.status(), condition.reason(), condition.message.clone()));
+    let reasons = status.metrics_reasons.iter();
+    let cluster = Cluster {
         key: key(&metadata),
         uid: metadata.uid,
         labels: metadata.labels,
-        state: state(conditions),
+        state: state(&status.conditions),
         lifecycle: if metadata.deleted.is_some() { Lifecycle::Deleted } else { Lifecycle::Active },
         allowed_namespaces: spec.allowed_namespaces,
         custom_resources: spec.custom_resources,
@@ -100,6 +186,15 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
                 weight: metric.weight,
                 namespaced: metric.namespaced,
             })
+            .collect(),
+    };
+    Some(Registered {
+        cluster,
+        resource_version: metadata.resource_version,
+        generation: metadata.generation,
+        metrics_available,
+        metrics_reasons: reasons
+            .map(|(metric, reason)| (metric.clone(), (reason.code(), reason.message.clone())))
             .collect(),
     })
 }
@@ -157,63 +252,4 @@ fn timestamp(time: Option<&prost_types::Timestamp>) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    fn say(r#type: ConditionType, status: ConditionStatus, reason: ConditionReason) -> Condition {
-        let last_transition_time = Some(prost_types::Timestamp { seconds: 7, nanos: 0 });
-        Condition {
-            r#type: r#type.into(),
-            status: status.into(),
-            reason: reason.into(),
-            last_transition_time,
-            ..Default::default()
-        }
-    }
-
-    #[rstest]
-    #[case::unknown(vec![], ClusterState::Unavailable)]
-    #[case::offline(
-        vec![say(ConditionType::Reachable, ConditionStatus::False, ConditionReason::ClusterNotReachable)],
-        ClusterState::Offline { since: Timestamp::from_second(7).unwrap() }
-    )]
-    #[case::connecting(
-        vec![say(ConditionType::Reachable, ConditionStatus::Unknown, ConditionReason::Connecting)],
-        ClusterState::Connecting
-    )]
-    #[case::not_looked_at(
-        vec![say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified)],
-        ClusterState::Connecting
-    )]
-    #[case::pressure(
-        vec![
-            say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
-            say(ConditionType::NodesHealthy, ConditionStatus::False, ConditionReason::NodePressure),
-        ],
-        ClusterState::Unhealthy
-    )]
-    #[case::online(
-        vec![
-            say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
-            say(ConditionType::NodesHealthy, ConditionStatus::True, ConditionReason::Unspecified),
-            say(ConditionType::MetricsAvailable, ConditionStatus::False, ConditionReason::InvalidMetric),
-        ],
-        ClusterState::Online
-    )]
-    fn states_follow_the_conditions(#[case] conditions: Vec<Condition>, #[case] expected: ClusterState) {
-        assert_eq!(state(&conditions), expected);
-    }
-
-    #[test]
-    fn migration_is_allowed_unless_it_is_refused_and_bad_constraints_hide_the_application() {
-        let mut object = api::Application { metadata: Some(Metadata::default()), ..Default::default() };
-        assert!(application(&object).unwrap().application.migration);
-        let constraints = object.spec.get_or_insert_default().constraints.get_or_insert_default();
-        constraints.migration = Some(false);
-        assert!(!application(&object).unwrap().application.migration);
-        let constraints = object.spec.get_or_insert_default().constraints.get_or_insert_default();
-        constraints.cluster.get_or_insert_default().labels.push("a in (".into());
-        assert!(application(&object).is_none());
-    }
-}
+mod tests;

@@ -1,31 +1,203 @@
-//! The process: mirrors, polling, and the controller over them.
+//! The process: mirrors, polling, and the controllers over them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::future::{BoxFuture, try_join_all};
+use jiff::Timestamp;
 use krake_client::{Api, Change, Client, Mirror, MirrorFeed, Notice, WatchOptions};
 use krake_proto::Resource;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster};
 use krake_runtime::admin::Admin;
 use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue};
+use krake_runtime::leadership::Leadership;
 use krake_runtime::serve::bind;
 use krake_runtime::shutdown::Shutdown;
+use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::controller::Scheduler;
+use crate::controller::{Clock, Scheduler};
+use crate::decide::Options;
 use crate::inputs::Inputs;
 use crate::metrics::PrometheusSource;
 use crate::project;
+use crate::reporter::Reporter;
 
+/// Of several schedulers, the leader of this election schedules.
+const ELECTION: &str = "scheduler";
 /// All namespaces; objects without one are followed apart.
 const ALL: &str = "-";
 /// Global objects.
 const GLOBAL: &str = "";
 /// How often all applications are looked at though nothing changed.
 const RESYNC: Duration = Duration::from_secs(300);
+/// Changes of the world are gathered for this long between two looks at all applications.
+const GATHER: Duration = Duration::from_millis(200);
+/// How long the first decisions wait for the first answers of the metrics providers.
+const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+/// How many clusters are reported on at the same time.
+const REPORTERS: usize = 4;
+
+/// Runs the scheduler until shutdown is requested.
+///
+/// # Errors
+/// When the API's address or the admin listener cannot be used, or the API refuses to show objects. An API that is not
+/// there is waited for.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let client = Client::new(&config.connect)?;
+    let admin = Admin::new();
+    let ready = admin.readiness.condition("objects-synced");
+    let settings = Settings {
+        options: config.options,
+        metrics_interval: config.metrics_interval,
+        workers: config.workers,
+        controller_metrics: ControllerMetrics::register(&admin.metrics),
+        clock: Arc::new(Timestamp::now),
+    };
+    let listener = bind(config.admin, false).await?;
+    let leadership = config.election.lead(ELECTION, &client, &admin.metrics);
+    let serve = async {
+        admin.serve(listener, shutdown.clone()).await.context("the admin listener failed")?;
+        // Ended by the shutdown: the rest ends in its own time.
+        std::future::pending().await
+    };
+    tokio::select! {
+        result = schedule(leadership, settings, || ready.set(true), shutdown.clone()) => result,
+        result = serve => result,
+    }
+}
+
+/// What the controllers need to know.
+pub(crate) struct Settings {
+    pub(crate) options: Options,
+    pub(crate) metrics_interval: Duration,
+    pub(crate) workers: usize,
+    pub(crate) controller_metrics: ControllerMetrics,
+    pub(crate) clock: Clock,
+}
+
+/// Follows the API, and schedules while it leads, until shutdown is requested. `on_ready` is called when all objects are
+/// known.
+pub(crate) async fn schedule(
+    leadership: Leadership,
+    settings: Settings,
+    on_ready: impl FnOnce(),
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let client = leadership.client();
+    let (applications, clusters) = (Queue::new(), Queue::new());
+    let (inputs, feeds) = mirrors(&client, settings.metrics_interval, applications.clone())?;
+    let reporter = Arc::new(Reporter::new(client.clone(), inputs.clone(), clusters.clone()));
+    let scheduler = Arc::new(Scheduler::new(
+        client,
+        inputs.clone(),
+        settings.options,
+        applications.clone(),
+        settings.clock,
+    ));
+    let options = |workers| ControllerOptions {
+        workers,
+        metrics: settings.controller_metrics.clone(),
+        ..ControllerOptions::default()
+    };
+    let work = async {
+        tokio::select! {
+            result = inputs.synced() => result?,
+            () = shutdown.requested() => return Ok(()),
+        }
+        inputs.rebuild();
+        tokio::select! {
+            // Who does not answer is a failing metric soon, and nobody has to wait for that.
+            _ = tokio::time::timeout(FIRST_ANSWERS, inputs.measured()) => inputs.touch(),
+            () = shutdown.requested() => return Ok(()),
+        }
+        inputs.rebuild();
+        on_ready();
+        tracing::info!(
+            applications = inputs.applications.len(),
+            clusters = inputs.clusters.len(),
+            "all objects are known"
+        );
+        let lead = |stop: Shutdown| {
+            let schedule = controller::run(
+                "scheduler",
+                scheduler.clone(),
+                applications.clone(),
+                options(settings.workers),
+                stop.clone(),
+            );
+            let report = controller::run(
+                "cluster-metrics",
+                reporter.clone(),
+                clusters.clone(),
+                options(REPORTERS),
+                stop,
+            );
+            // Begins with a look at everything: also at what a leader before has left.
+            let reconsider = reconsider(&scheduler, &reporter, &inputs);
+            async move {
+                tokio::select! {
+                    _ = async { tokio::join!(schedule, report) } => Ok(()),
+                    ended = reconsider => ended,
+                }
+            }
+        };
+        leadership.while_leading(&shutdown, lead).await
+    };
+    tokio::select! {
+        result = work => result,
+        result = try_join_all(feeds) => result.map(drop),
+    }
+}
+
+type Feeds = Vec<BoxFuture<'static, anyhow::Result<()>>>;
+
+/// The mirrors, and what fills them. Changes of applications go into the queue, all others into a new world.
+fn mirrors(
+    client: &Client,
+    metrics_interval: Duration,
+    queue: Queue<krake_client::NamespacedName>,
+) -> anyhow::Result<(Arc<Inputs>, Feeds)> {
+    let (applications, application_feed) = Mirror::of_kind(project::application);
+    let (clusters, cluster_feed) = Mirror::of_kind(project::cluster);
+    let (global_metrics, global_metric_feed) = Mirror::of_kind(project::metric);
+    let (metrics, metric_feed) = Mirror::of_kind(project::metric);
+    let (global_providers, global_provider_feed) = Mirror::of_kind(project::provider);
+    let (providers, provider_feed) = Mirror::of_kind(project::provider);
+    let inputs = Arc::new(Inputs::new(
+        applications,
+        clusters,
+        [global_metrics, metrics],
+        [global_providers, providers],
+        PrometheusSource::client().context("cannot make an HTTP client")?,
+        metrics_interval,
+    ));
+    let redefine = || {
+        let inputs = inputs.clone();
+        move || inputs.redefine()
+    };
+    let feeds = vec![
+        follow(client.api::<Application>(), ALL, application_feed, move |notice| {
+            queue.add(notice.key, Priority::Change);
+        }),
+        follow(client.api::<Cluster>(), ALL, cluster_feed, {
+            let inputs = inputs.clone();
+            move |notice| {
+                if let (Change::Deleted, Some(before)) = (notice.change, &notice.before) {
+                    inputs.erase(&before.cluster.uid);
+                }
+                inputs.touch();
+            }
+        }),
+        follow(client.api::<Metric>(), GLOBAL, global_metric_feed, told(redefine())),
+        follow(client.api::<Metric>(), ALL, metric_feed, told(redefine())),
+        follow(client.api::<MetricsProvider>(), GLOBAL, global_provider_feed, told(redefine())),
+        follow(client.api::<MetricsProvider>(), ALL, provider_feed, told(redefine())),
+    ];
+    Ok((inputs, feeds))
+}
 
 /// Follows a kind for as long as the process lives.
 fn follow<K: Resource, T: Send + Sync + 'static>(
@@ -41,126 +213,34 @@ fn follow<K: Resource, T: Send + Sync + 'static>(
     })
 }
 
-/// Runs the scheduler until shutdown is requested.
-///
-/// # Errors
-/// When the API's address or the admin listener cannot be used, or the API refuses to show objects. An API that is not
-/// there is waited for.
-pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let client = Client::new(&config.connect)?;
-    let admin = Admin::new();
-    let ready = admin.readiness.condition("objects-synced");
-    let metrics = ControllerMetrics::register(&admin.metrics);
-    let options = ControllerOptions {
-        workers: config.workers,
-        resync: Some(RESYNC),
-        metrics,
-        ..ControllerOptions::default()
-    };
-    let listener = bind(config.admin, false).await?;
-    let queue = Queue::new();
-
-    let (applications, application_feed) = Mirror::of_kind(project::application);
-    let (clusters, cluster_feed) = Mirror::of_kind(project::cluster);
-    let (global_metrics, global_metric_feed) = Mirror::of_kind(project::metric);
-    let (metrics, metric_feed) = Mirror::of_kind(project::metric);
-    let (global_providers, global_provider_feed) = Mirror::of_kind(project::provider);
-    let (providers, provider_feed) = Mirror::of_kind(project::provider);
-    let inputs = Arc::new(Inputs::new(
-        applications,
-        clusters,
-        [global_metrics, metrics],
-        [global_providers, providers],
-        PrometheusSource::client().context("cannot make an HTTP client")?,
-        config.metrics_interval,
-    ));
-    let retarget = || {
-        let inputs = inputs.clone();
-        move || inputs.retarget()
-    };
-    let feeds = vec![
-        follow(client.api::<Application>(), ALL, application_feed, {
-            let queue = queue.clone();
-            move |notice| queue.add(notice.key, Priority::Change)
-        }),
-        follow(client.api::<Cluster>(), ALL, cluster_feed, {
-            let inputs = inputs.clone();
-            move |notice| {
-                if let (Change::Deleted, Some(before)) = (notice.change, &notice.before) {
-                    inputs.erase(&before.uid);
-                }
-                inputs.touch();
-            }
-        }),
-        follow(client.api::<Metric>(), GLOBAL, global_metric_feed, told(retarget())),
-        follow(client.api::<Metric>(), ALL, metric_feed, told(retarget())),
-        follow(client.api::<MetricsProvider>(), GLOBAL, global_provider_feed, told(retarget())),
-        follow(client.api::<MetricsProvider>(), ALL, provider_feed, told(retarget())),
-    ];
-    let scheduler = Arc::new(Scheduler {
-        client: client.clone(),
-        inputs: inputs.clone(),
-        options: config.options,
-        queue: queue.clone(),
-    });
-    let work = async {
-        tokio::select! {
-            result = synced(&inputs) => result?,
-            () = shutdown.requested() => return Ok(()),
-        }
-        ready.set(true);
-        tracing::info!(
-            applications = inputs.applications.len(),
-            clusters = inputs.clusters.len(),
-            "all objects are known: scheduling"
-        );
-        tokio::select! {
-            () = controller::run("scheduler", scheduler.clone(), queue.clone(), options, shutdown.clone()) => Ok(()),
-            ended = reconsider(&scheduler, &inputs) => ended,
-        }
-    };
-    let serve = async {
-        admin.serve(listener, shutdown.clone()).await.context("the admin listener failed")?;
-        // Ended by the shutdown: the rest ends in its own time.
-        std::future::pending().await
-    };
-    tokio::select! {
-        result = work => result,
-        result = try_join_all(feeds) => result.map(drop),
-        result = serve => result,
-    }
-}
-
 /// A listener that only wants to know that something changed.
 fn told<T>(mut tell: impl FnMut() + Send + 'static) -> impl FnMut(Notice<T>) + Send + 'static {
     move |_| tell()
 }
 
-async fn synced(inputs: &Inputs) -> anyhow::Result<()> {
-    inputs.applications.synced().await?;
-    inputs.clusters.synced().await?;
-    for mirror in &inputs.metrics {
-        mirror.synced().await?;
-    }
-    for mirror in &inputs.providers {
-        mirror.synced().await?;
-    }
-    Ok(())
-}
-
-/// Looks at all applications whenever clusters or metric values change. Changes during a look make one more.
-async fn reconsider(scheduler: &Scheduler, inputs: &Inputs) -> anyhow::Result<()> {
+/// Looks at all applications and clusters whenever the world changes, and now and then without that. What changes
+/// during a look, or shortly after it, makes one more. At least half of the time goes to other work.
+async fn reconsider(scheduler: &Scheduler, reporter: &Reporter, inputs: &Inputs) -> anyhow::Result<()> {
     let (mut world, mut values) = (inputs.changes(), inputs.metric_changes());
     loop {
+        let begun = Instant::now();
+        world.mark_unchanged();
+        inputs.rebuild();
+        reporter.reconsider();
+        scheduler.reconsider().await;
+        tokio::time::sleep(GATHER.saturating_sub(begun.elapsed()).max(begun.elapsed())).await;
         tokio::select! {
             changed = values.changed() => {
                 changed?;
                 inputs.touch();
             }
             changed = world.changed() => changed?,
+            () = tokio::time::sleep(RESYNC) => inputs.touch(),
         }
-        world.mark_unchanged();
-        // A pass over a large fleet takes a core for a moment; other tasks must not wait for it.
-        tokio::task::block_in_place(|| scheduler.reconsider());
     }
 }
+
+#[cfg(test)]
+mod fake_api;
+#[cfg(test)]
+mod tests;

@@ -202,11 +202,12 @@ fn measure(
     }
     // Written so that NaN is refused, too.
     if !(*min <= raw && raw <= *max) {
-        return Err(invalid(format!("the value {raw} of the metric {key} is not between {min} and {max}")));
+        // Without the value: texts that change with every reading would be written with every reading.
+        return Err(invalid(format!("the value of the metric {key} is not between {min} and {max}")));
     }
     #[allow(clippy::cast_precision_loss)] // the definition compares numbers, not representations
     if !allowed_values.is_empty() && !allowed_values.iter().any(|allowed| *allowed as f64 == raw) {
-        return Err(invalid(format!("the value {raw} of the metric {key} is none of its allowed values")));
+        return Err(invalid(format!("the value of the metric {key} is none of its allowed values")));
     }
     if !reference.weight.is_finite() {
         return Err(invalid(format!(

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use krake_client::NamespacedName;
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 
+use crate::handover::{Copy, FailedHandover};
 use crate::metrics::MetricError;
+use crate::retry::{Attempts, Backoff};
 use crate::score::{Assessment, rendezvous_key};
 
 /// An application, as far as its placement is concerned.
@@ -30,6 +32,18 @@ pub struct Application {
     pub deleted: bool,
     /// Where it is bound now.
     pub binding: Option<Binding>,
+    /// What runs of it, bound or not.
+    pub copies: Vec<Copy>,
+    /// Handovers of the present spec that failed, as far as they are on record.
+    pub failed_handovers: Vec<FailedHandover>,
+    /// `spec.backoff` and its neighbours.
+    pub backoff: Backoff,
+    /// Attempts to find a cluster, if the last one failed.
+    pub attempts: Option<Attempts>,
+    /// `spec.min_gain`: by how much another cluster's score must be higher to draw it away. Finite, not negative.
+    pub min_gain: f64,
+    /// `spec.min_residency`: how long it stays before another cluster can draw it away.
+    pub min_residency: Option<Duration>,
 }
 
 /// The cluster that an application is bound to.

@@ -13,7 +13,9 @@ use krake_runtime::shutdown::Shutdown;
 /// Runs the service beside `story`, and ends it after it.
 async fn with_gc(server: &Fake, story: impl Future<Output = ()>) {
     let url = server.url.clone();
-    let args = ["krake-gc", "--api-url", url.as_str(), "--admin-listen", "127.0.0.1:0"];
+    // The fake holds no elections.
+    let args =
+        ["krake-gc", "--api-url", url.as_str(), "--admin-listen", "127.0.0.1:0", "--election", "false"];
     let config = Args::try_parse_from(args).unwrap().resolve().unwrap();
     let shutdown = Shutdown::new();
     let service = tokio::spawn(krake_gc::run(config, shutdown.clone()));

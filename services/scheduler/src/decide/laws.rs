@@ -1,12 +1,17 @@
 //! The laws of the decision over arbitrary worlds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use krake_client::NamespacedName;
 use proptest::prelude::*;
 
 use super::*;
 use crate::filter::{Shortlists, candidate};
 use crate::fixture::{Fleet, ago, application, constraints, now};
+use crate::handover::FailedHandover;
+use crate::retry::{Attempts, Backoff, Retry};
+use crate::score::rendezvous;
 use crate::world::{Cluster, Constraints};
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -90,21 +95,70 @@ fn asked() -> impl Strategy<Value = Arc<Constraints>> {
         .prop_map(|(labels, custom, metrics)| constraints(&labels, &custom, &metrics))
 }
 
+fn copies() -> impl Strategy<Value = Vec<Copy>> {
+    let phase = prop::sample::select(vec![CopyPhase::Running, CopyPhase::Failed, CopyPhase::Other]);
+    let copy = (prop::sample::select(NAMES[..4].to_vec()), phase, 4..6i64, 0..1200u64);
+    let copy = copy.prop_map(|(cluster, phase, generation, seconds)| Copy {
+        cluster_uid: format!("uid-{cluster}"),
+        phase,
+        generation,
+        since: ago(seconds),
+    });
+    prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(copy, 1..4)]
+}
+
+fn failed_handovers() -> impl Strategy<Value = Vec<FailedHandover>> {
+    let failed = (prop::sample::select(NAMES.to_vec()), 0..1500u64);
+    let failed = failed.prop_map(|(cluster, seconds)| FailedHandover {
+        cluster_uid: format!("uid-{cluster}"),
+        time: ago(seconds),
+    });
+    prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(failed, 1..4)]
+}
+
+fn attempts() -> impl Strategy<Value = (Backoff, Option<Attempts>)> {
+    let due = prop::option::of((0..2u8, 0..60u64)).prop_map(|due| {
+        due.map(|(late, seconds)| match late {
+            0 => now().checked_add(Duration::from_secs(seconds)).unwrap(),
+            _ => ago(seconds),
+        })
+    });
+    let made =
+        (4..6i64, 0..600u64, prop::option::of(0..3u32), due).prop_map(|(generation, since, left, due)| {
+            Attempts { generation, since: ago(since), retry: Retry { left, due } }
+        });
+    let limit = prop::option::of(0..4u32);
+    (1..4u32, 0..30u64, limit, prop_oneof![2 => Just(None), 1 => made.prop_map(Some)]).prop_map(
+        |(factor, delay, limit, made)| (Backoff { factor, delay: Duration::from_secs(delay), limit }, made),
+    )
+}
+
 fn app() -> impl Strategy<Value = Application> {
     let binding = prop::option::of((prop::sample::select(NAMES.to_vec()), 0..120u64));
-    (0..1000u32, asked(), prop_oneof![4 => Just(true), 1 => Just(false)], binding, 0..2i64, 0..20u8).prop_map(
-        |(id, constraints, migration, binding, behind, deleted)| Application {
-            uid: format!("uid-{id}"),
-            constraints,
-            migration,
-            binding: binding.map(|(cluster, seconds)| Binding {
-                cluster_uid: format!("uid-{cluster}"),
-                bound: ago(seconds),
-            }),
-            generation: 5,
-            scheduled_generation: 5 - behind,
-            deleted: deleted == 0,
-            ..application()
+    let calm = (prop_oneof![3 => Just(0.0), 1 => 0.0..0.5], prop::option::weighted(0.2, 0..120u64));
+    let plain =
+        (0..1000u32, asked(), prop_oneof![4 => Just(true), 1 => Just(false)], binding, 0..2i64, 0..20u8);
+    (plain, copies(), failed_handovers(), attempts(), calm).prop_map(
+        |((id, constraints, migration, binding, behind, deleted), copies, failed_handovers, tried, calm)| {
+            Application {
+                uid: format!("uid-{id}"),
+                constraints,
+                migration,
+                binding: binding.map(|(cluster, seconds)| Binding {
+                    cluster_uid: format!("uid-{cluster}"),
+                    bound: ago(seconds),
+                }),
+                generation: 5,
+                scheduled_generation: 5 - behind,
+                deleted: deleted == 0,
+                copies,
+                failed_handovers,
+                backoff: tried.0,
+                attempts: tried.1,
+                min_gain: calm.0,
+                min_residency: calm.1.map(Duration::from_secs),
+                ..application()
+            }
         },
     )
 }
@@ -114,9 +168,33 @@ fn verdict(fleet: &Fleet, application: &Application, uid: &str) -> Result<(), Re
     candidate(&world, world.rank_of(uid).unwrap(), &application.key.namespace, &application.constraints)
 }
 
+/// The application after a choice was written, which ends all attempts.
 fn bound_by(application: &Application, choice: &Choice) -> Application {
-    let binding = Some(Binding { cluster_uid: choice.cluster.uid.clone(), bound: now() });
-    Application { binding, scheduled_generation: application.generation, ..application.clone() }
+    let mut after = application.clone();
+    after.binding = Some(Binding { cluster_uid: choice.cluster.uid.clone(), bound: now() });
+    (after.scheduled_generation, after.attempts) = (application.generation, None);
+    if choice.reason == BindReason::HandoverFailed {
+        let cluster_uid = choice.replaces.clone().unwrap();
+        after.failed_handovers.push(FailedHandover { cluster_uid, time: now() });
+    }
+    after
+}
+
+/// Whether a copy failed there so that the cluster is no candidate.
+fn cooling(application: &Application, uid: &str) -> bool {
+    let Application { failed_handovers, copies, generation, .. } = application;
+    let period = Options::default().failure_cooldown;
+    crate::handover::cool_down(uid, failed_handovers, copies, *generation, period)
+        .is_some_and(|end| end > now())
+}
+
+/// Whether there is a copy there that runs the present spec.
+fn runs(application: &Application, uid: &str) -> bool {
+    application.copies.iter().any(|copy| {
+        copy.cluster_uid == uid
+            && copy.phase == CopyPhase::Running
+            && copy.generation == application.generation
+    })
 }
 
 proptest! {
@@ -148,12 +226,14 @@ proptest! {
     #[test]
     fn only_candidates_are_bound_and_only_to_move(fleet in fleet(), application in app()) {
         if let Decision::Bind(choice) = fleet.decide(&application) {
-            prop_assert_eq!(verdict(&fleet, &application, &choice.cluster.uid), Ok(()));
+            let back = choice.reason == BindReason::HandoverFailed && runs(&application, &choice.cluster.uid);
+            prop_assert!(back || verdict(&fleet, &application, &choice.cluster.uid).is_ok());
+            prop_assert!(back || !cooling(&application, &choice.cluster.uid));
             let before = application.binding.as_ref().map(|binding| &binding.cluster_uid);
             prop_assert_ne!(before, Some(&choice.cluster.uid));
             prop_assert_eq!(before, choice.replaces.as_ref());
             prop_assert_eq!(before.is_none(), choice.reason == BindReason::FirstPlacement);
-            prop_assert_eq!(&choice.top[0], &choice.cluster);
+            prop_assert!(choice.reason == BindReason::HandoverFailed || choice.top[0] == choice.cluster);
         }
     }
 
@@ -161,8 +241,12 @@ proptest! {
     fn an_application_is_unschedulable_only_without_a_candidate(fleet in fleet(), application in app()) {
         if let Decision::Unschedulable(deadlock) = fleet.decide(&application) {
             for cluster in &fleet.clusters {
-                prop_assert!(verdict(&fleet, &application, &cluster.uid).is_err());
+                prop_assert!(
+                    verdict(&fleet, &application, &cluster.uid).is_err() || cooling(&application, &cluster.uid)
+                );
             }
+            prop_assert_eq!(deadlock.retry.left.is_none(), application.backoff.limit.is_none());
+            prop_assert!(deadlock.retry.due.is_none_or(|due| deadlock.again.is_some_and(|again| again <= due)));
             let bound_to = |lifecycle| {
                 let uid = application.binding.as_ref().map(|binding| &binding.cluster_uid);
                 fleet.clusters.iter().any(|cluster| Some(&cluster.uid) == uid && cluster.lifecycle == lifecycle)
@@ -182,7 +266,13 @@ proptest! {
             let options = Options { reschedule_after, ..Options::default() };
             let decision = fleet.decide_with(&bound_by(&application, &choice), &options);
             let kept = matches!(decision, Decision::Keep { confirm_generation: false, .. } | Decision::KeepUntil { confirm_generation: false, .. });
-            prop_assert!(kept, "{:?}", decision);
+            // A copy may have failed there before: then a further step leads on, and never in a circle.
+            let next = matches!(&decision, Decision::Bind(next) if next.reason == BindReason::HandoverFailed);
+            prop_assert!(kept || next, "{:?}", decision);
+            if let Decision::Bind(next) = decision {
+                let settled = fleet.decide_with(&bound_by(&bound_by(&application, &choice), &next), &options);
+                prop_assert!(!matches!(settled, Decision::Bind(_)), "{:?}", settled);
+            }
         }
     }
 
@@ -210,15 +300,49 @@ proptest! {
     fn the_best_candidate_wins(fleet in fleet(), application in app()) {
         let world = fleet.world();
         if let Decision::Bind(choice) = fleet.decide(&application) {
+            let back = choice.reason == BindReason::HandoverFailed && runs(&application, &choice.cluster.uid);
+            prop_assume!(!back);
             let score = |uid: &str| {
                 let entry = &world.ranked()[world.rank_of(uid).unwrap()];
                 entry.assessment.score(None, rendezvous(rendezvous_key(&application.uid), entry.rendezvous))
             };
             for cluster in &fleet.clusters {
-                if verdict(&fleet, &application, &cluster.uid).is_ok() {
+                let left_alone = choice.reason == BindReason::HandoverFailed
+                    && application.copies.iter().any(|copy| copy.cluster_uid == cluster.uid && copy.phase == CopyPhase::Running);
+                let here = choice.replaces.as_ref() == Some(&cluster.uid) || left_alone;
+                if verdict(&fleet, &application, &cluster.uid).is_ok() && !cooling(&application, &cluster.uid) && !here {
                     prop_assert!(score(&cluster.uid) <= score(&choice.cluster.uid));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn who_asks_for_calm_moves_only_for_the_gain(fleet in fleet(), application in app(), gain in 0.01..0.5) {
+        let application = Application { min_gain: gain, ..application };
+        if let Decision::Bind(choice) = fleet.decide(&application)
+            && choice.reason == BindReason::BetterCluster
+        {
+            let before = choice.top.iter().find(|scored| Some(&scored.uid) == choice.replaces.as_ref());
+            prop_assert!(before.is_none_or(|before| choice.cluster.score - before.score >= gain));
+        }
+    }
+
+    #[test]
+    fn an_application_that_was_given_up_moves_only_when_its_cluster_goes(fleet in fleet(), application in app()) {
+        let retry = Retry { left: Some(0), due: None };
+        let given_up = Attempts { generation: application.generation, since: ago(9), retry };
+        let application = Application { attempts: Some(given_up), copies: vec![], ..application };
+        match fleet.decide(&application) {
+            Decision::Bind(choice) => prop_assert!(matches!(
+                choice.reason,
+                BindReason::ClusterDeleted | BindReason::ClusterDraining | BindReason::BetterCluster
+            )),
+            Decision::Unschedulable(deadlock) => {
+                prop_assert!(application.binding.is_some());
+                prop_assert!(application.backoff.limit.is_none() || deadlock.retry.is_exhausted());
+            }
+            Decision::Keep { .. } | Decision::KeepUntil { .. } => {}
         }
     }
 }

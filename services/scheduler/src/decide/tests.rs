@@ -1,12 +1,14 @@
 //! Every rule of the decision as a row of a table.
 
+use std::collections::BTreeMap;
+
 use rstest::rstest;
 
 use super::*;
 use crate::fixture::{Fleet, ago, application, bound, constraints, now};
 
 /// A decision in a line.
-fn brief(decision: &Decision) -> String {
+pub(super) fn brief(decision: &Decision) -> String {
     let confirmed = |confirm: &bool| if *confirm { ", confirm" } else { "" };
     match decision {
         Decision::Bind(choice) => format!("bind {}: {:?}", choice.cluster.key.name, choice.reason),

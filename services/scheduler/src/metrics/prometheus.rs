@@ -178,14 +178,14 @@ fn evaluate(query: &str, status: StatusCode, body: &[u8]) -> Result<f64, MetricE
             return Err(MetricError::Invalid(format!("\"{query}\" gives values over time, not one value")));
         }
     };
-    let value: f64 = sample.1.parse().map_err(|_| {
-        MetricError::Invalid(format!("the value of \"{query}\" is \"{}\", not a number", sample.1))
-    })?;
+    // Without the value: texts that change with every reading would be written with every reading.
+    let value: f64 = sample
+        .1
+        .parse()
+        .map_err(|_| MetricError::Invalid(format!("the value of \"{query}\" is not a number")))?;
     match value.is_finite() {
         true => Ok(value),
-        false => {
-            Err(MetricError::Invalid(format!("the value of \"{query}\" is {value}, not a finite number")))
-        }
+        false => Err(MetricError::Invalid(format!("the value of \"{query}\" is not a finite number"))),
     }
 }
 

@@ -105,7 +105,7 @@ fn definition(fleet: &mut Fleet) -> &mut MetricDefinition {
 #[case::out_of_range(
     broken(|fleet| fleet.read("m_a", Some(Ok(2.0)))),
     FailureCode::InvalidMetric,
-    "the value 2 of the metric m_a is not between 0 and 1"
+    "the value of the metric m_a is not between 0 and 1"
 )]
 #[case::min_equals_max(
     broken(|fleet| definition(fleet).min = 1.0),

@@ -57,6 +57,13 @@ fn polling(targets: impl IntoIterator<Item = (&'static str, Target)>) -> Poller 
     poller
 }
 
+async fn settled(poller: &Poller) {
+    let mut changes = poller.changes();
+    while !poller.is_settled() {
+        changes.changed().await.unwrap();
+    }
+}
+
 fn load(poller: &Poller, name: &str) -> Option<Result<f64, MetricError>> {
     let answer = poller.readings().get(&provider(name))?.get("load").cloned()?;
     Some(answer.map(|reading| reading.value))
@@ -66,7 +73,7 @@ fn load(poller: &Poller, name: &str) -> Option<Result<f64, MetricError>> {
 async fn a_provider_is_asked_once_an_interval_however_often_the_values_are_read() {
     let source = script([Some(Ok(1.0))]);
     let poller = polling([("p", target(Arc::clone(&source)))]);
-    poller.settled().await;
+    settled(&poller).await;
     for _ in 0..1000 {
         assert_eq!(load(&poller, "p"), Some(Ok(1.0)));
     }
@@ -85,7 +92,7 @@ async fn a_provider_that_hangs_delays_nobody_else() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(load(&poller, "good"), Some(Ok(1.0)));
     assert_eq!(load(&poller, "hanging"), None, "asked, not answered yet");
-    timeout(INTERVAL + ANSWER_GRACE * 2, poller.settled()).await.unwrap();
+    timeout(INTERVAL + ANSWER_GRACE * 2, settled(&poller)).await.unwrap();
     assert_eq!(load(&poller, "hanging"), Some(Err(MetricError::Unreachable("no answer in time".to_owned()))));
     sleep(INTERVAL * 3).await;
     assert!(hanging.rounds.load(Ordering::Relaxed) >= 3, "it is asked again");
@@ -94,7 +101,7 @@ async fn a_provider_that_hangs_delays_nobody_else() {
 #[tokio::test(start_paused = true)]
 async fn a_value_outlives_its_provider_for_three_intervals_and_tells_its_age() {
     let poller = polling([("p", target(script([Some(Ok(1.0)), unreachable()])))]);
-    poller.settled().await;
+    settled(&poller).await;
     let mut changes = poller.changes();
     sleep(INTERVAL * 2 + INTERVAL / 2).await;
     let reading = poller.readings()[&provider("p")]["load"].clone();
@@ -111,7 +118,7 @@ async fn a_provider_that_knows_of_no_value_ends_the_last_one_at_once() {
     let invalid = MetricError::Invalid("gone".to_owned());
     let answers = [Some(Ok(1.0)), Some(Err(invalid.clone())), unreachable(), Some(Ok(2.0))];
     let poller = polling([("p", target(script(answers)))]);
-    poller.settled().await;
+    settled(&poller).await;
     let mut changes = poller.changes();
     for expected in [Err(invalid), Err(MetricError::Unreachable("down".to_owned())), Ok(2.0)] {
         timeout(INTERVAL * 2, changes.changed()).await.unwrap().unwrap();
@@ -123,7 +130,7 @@ async fn a_provider_that_knows_of_no_value_ends_the_last_one_at_once() {
 async fn only_a_change_is_told() {
     let answers = [Some(Ok(1.0)), Some(Ok(1.0)), Some(Ok(1.0)), Some(Ok(2.0))];
     let poller = polling([("p", target(script(answers)))]);
-    poller.settled().await;
+    settled(&poller).await;
     let mut changes = poller.changes();
     let begun = Instant::now();
     changes.changed().await.unwrap();
@@ -149,7 +156,7 @@ async fn new_targets_disturb_only_what_has_changed() {
     assert_eq!(load(&poller, "p"), Some(Ok(2.0)), "until the new source answers");
     timeout(INTERVAL / 4, changes.changed()).await.unwrap().unwrap();
     assert_eq!(load(&poller, "p"), Some(Ok(3.0)));
-    poller.settled().await;
+    settled(&poller).await;
     let readings = poller.readings();
     assert_eq!(readings[&provider("p")].len(), 2);
     assert_eq!(readings.get(&provider("gone")), None);
@@ -169,7 +176,7 @@ async fn no_interval_is_too_short_or_too_long() {
         ("short", Target { interval: Duration::ZERO, ..target(Arc::clone(&short)) }),
         ("long", Target { interval: Duration::MAX, ..target(long) }),
     ]);
-    poller.settled().await;
+    settled(&poller).await;
     sleep(Duration::from_millis(950)).await;
     assert_eq!(short.rounds.load(Ordering::Relaxed), 10);
     assert_eq!(load(&poller, "long"), Some(Ok(1.0)));

@@ -1,0 +1,149 @@
+//! How messages are read.
+
+use super::*;
+use rstest::rstest;
+
+fn say(r#type: ConditionType, status: ConditionStatus, reason: ConditionReason) -> Condition {
+    let last_transition_time = Some(prost_types::Timestamp { seconds: 7, nanos: 0 });
+    Condition {
+        r#type: r#type.into(),
+        status: status.into(),
+        reason: reason.into(),
+        last_transition_time,
+        ..Default::default()
+    }
+}
+
+#[rstest]
+#[case::unknown(vec![], ClusterState::Unavailable)]
+#[case::offline(
+    vec![say(ConditionType::Reachable, ConditionStatus::False, ConditionReason::ClusterNotReachable)],
+    ClusterState::Offline { since: Timestamp::from_second(7).unwrap() }
+)]
+#[case::connecting(
+    vec![say(ConditionType::Reachable, ConditionStatus::Unknown, ConditionReason::Connecting)],
+    ClusterState::Connecting
+)]
+#[case::not_looked_at(
+    vec![say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified)],
+    ClusterState::Connecting
+)]
+#[case::pressure(
+    vec![
+        say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
+        say(ConditionType::NodesHealthy, ConditionStatus::False, ConditionReason::NodePressure),
+    ],
+    ClusterState::Unhealthy
+)]
+#[case::online(
+    vec![
+        say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
+        say(ConditionType::NodesHealthy, ConditionStatus::True, ConditionReason::Unspecified),
+        say(ConditionType::MetricsAvailable, ConditionStatus::False, ConditionReason::InvalidMetric),
+    ],
+    ClusterState::Online
+)]
+fn states_follow_the_conditions(#[case] conditions: Vec<Condition>, #[case] expected: ClusterState) {
+    assert_eq!(state(&conditions), expected);
+}
+
+#[test]
+fn migration_is_allowed_unless_it_is_refused_and_bad_constraints_hide_the_application() {
+    let mut object = api::Application { metadata: Some(Metadata::default()), ..Default::default() };
+    assert!(application(&object).unwrap().application.migration);
+    let constraints = object.spec.get_or_insert_default().constraints.get_or_insert_default();
+    constraints.migration = Some(false);
+    assert!(!application(&object).unwrap().application.migration);
+    let constraints = object.spec.get_or_insert_default().constraints.get_or_insert_default();
+    constraints.cluster.get_or_insert_default().labels.push("a in (".into());
+    assert!(application(&object).is_none());
+}
+
+#[test]
+fn attempts_are_those_of_a_condition_that_denies() {
+    let mut object = api::Application { metadata: Some(Metadata::default()), ..Default::default() };
+    assert_eq!(application(&object).unwrap().application.attempts, None);
+    object.metadata.get_or_insert_default().modified = Some(prost_types::Timestamp { seconds: 9, nanos: 0 });
+    let status = object.status.get_or_insert_default();
+    let mut denied =
+        say(ConditionType::Scheduled, ConditionStatus::False, ConditionReason::NoSuitableResource);
+    denied.observed_generation = 4;
+    status.conditions = vec![denied];
+    (status.retries, status.scheduled_retry) =
+        (Some(2), Some(prost_types::Timestamp { seconds: 30, nanos: 5 }));
+    let due = Timestamp::new(30, 5).unwrap();
+    let placed = application(&object).unwrap();
+    let made = placed.application.attempts.unwrap();
+    assert_eq!((made.generation, made.retry), (4, Retry { left: Some(2), due: Some(due) }));
+    assert_eq!(made.since, Timestamp::from_second(9).unwrap(), "the spec is younger than the condition");
+    assert_eq!(placed.retry, (Some(2), Some(due)));
+    let status = object.status.get_or_insert_default();
+    (status.retries, status.scheduled_retry) = (Some(-1), None);
+    let made = application(&object).unwrap().application.attempts.unwrap();
+    assert_eq!(made.retry, Retry { left: None, due: None });
+    let status = object.status.get_or_insert_default();
+    status.conditions[0].status = ConditionStatus::True.into();
+    assert_eq!(application(&object).unwrap().application.attempts, None);
+}
+
+#[rstest]
+#[case::absent(None, None, None, Backoff::default())]
+#[case::given(Some(2), Some(30), Some(4), Backoff { factor: 2, delay: Duration::from_secs(30), limit: Some(4) })]
+#[case::none(Some(1), Some(0), Some(0), Backoff { factor: 1, delay: Duration::ZERO, limit: Some(0) })]
+#[case::nonsense(Some(0), Some(-3), Some(-9), Backoff { factor: 1, delay: Duration::ZERO, limit: None })]
+fn backoff_fields(
+    #[case] backoff: Option<i32>,
+    #[case] backoff_delay: Option<i32>,
+    #[case] backoff_limit: Option<i32>,
+    #[case] expected: Backoff,
+) {
+    let spec = api::ApplicationSpec { backoff, backoff_delay, backoff_limit, ..Default::default() };
+    let object = api::Application { metadata: Some(Metadata::default()), spec: Some(spec), status: None };
+    assert_eq!(application(&object).unwrap().application.backoff, expected);
+}
+
+#[rstest]
+#[case(None, 0.0)]
+#[case(Some(0.25), 0.25)]
+#[case(Some(-1.0), 0.0)]
+#[case(Some(f64::NAN), 0.0)]
+fn gains(#[case] min_gain: Option<f64>, #[case] expected: f64) {
+    let min_residency = Some(prost_types::Duration { seconds: 7, nanos: 0 });
+    let spec = api::ApplicationSpec { min_gain, min_residency, ..Default::default() };
+    let object = api::Application { metadata: Some(Metadata::default()), spec: Some(spec), status: None };
+    let read = application(&object).unwrap().application;
+    assert_eq!((read.min_gain, read.min_residency), (expected, Some(Duration::from_secs(7))));
+}
+
+#[test]
+fn failed_handovers_are_read_from_the_history_up_to_the_last_change_of_the_user() {
+    let record = |reason: &str, cluster: &str, seconds| api::PlacementRecord {
+        from: Some(ResourceRef { uid: cluster.into(), ..Default::default() }),
+        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        reason: reason.into(),
+        ..Default::default()
+    };
+    let failed = format!("{}: so it goes", handover::RECORD);
+    let history = vec![
+        record(&failed, "a", 30),
+        record("another is better", "b", 20),
+        record(&failed, "c", 15),
+        record(&failed, "d", 5),
+    ];
+    let read = failed_handovers(&history, Timestamp::from_second(10).unwrap());
+    let clusters: Vec<_> = read.iter().map(|failure| failure.cluster_uid.as_str()).collect();
+    assert_eq!(clusters, ["a", "c"]);
+}
+
+#[test]
+fn copies_show_how_they_are_and_since_when() {
+    let seen = copy(&api::Copy {
+        cluster: Some(ResourceRef { uid: "a".into(), ..Default::default() }),
+        phase: api::Phase::Failed.into(),
+        observed_generation: 3,
+        last_transition_time: Some(prost_types::Timestamp { seconds: 8, nanos: 0 }),
+        ..Default::default()
+    });
+    let since = Timestamp::from_second(8).unwrap();
+    assert_eq!(seen, Copy { cluster_uid: "a".into(), phase: CopyPhase::Failed, generation: 3, since });
+}
