@@ -7,18 +7,24 @@ use clap::Parser;
 use krake_client::ConnectOptions;
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
+use krake_runtime::leadership::{ElectionArgs, ElectionConfig, ElectionSection};
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use serde::Deserialize;
 
+use crate::cluster::ProbeTimes;
+use crate::cluster::clusters::Opener;
+use crate::controller::orphans::SweepTimes;
+
 /// Runs applications on Kubernetes clusters: applies their objects, watches and repairs them, moves and removes them; and
 /// tells how the clusters do.
 ///
-/// Keeps no state of its own: stop it at any time, start it again anywhere. Run one per installation. It must be able to
-/// reach the API servers of all registered clusters.
+/// Keeps no state of its own: stop it at any time, start it again anywhere. Of several replicas one works and the
+/// others stand by. It must be able to reach the API servers of all registered clusters.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
-/// (listen), telemetry (log_level, log_format, otlp_endpoint) and the keys workers and rollout_deadline.
+/// (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and the keys workers and
+/// rollout_deadline.
 #[derive(Debug, Parser)]
 #[command(name = "krake-kubernetes", version)]
 pub struct Args {
@@ -28,6 +34,8 @@ pub struct Args {
     api: ApiArgs,
     #[command(flatten)]
     admin: AdminArgs<7704>,
+    #[command(flatten)]
+    election: ElectionArgs,
     #[command(flatten)]
     telemetry: TelemetryArgs,
     /// How many applications are worked on at the same time. [default: 32]
@@ -44,6 +52,7 @@ pub struct Args {
 struct File {
     api: ApiArgs,
     admin: AdminSection,
+    election: ElectionSection,
     telemetry: TelemetryArgs,
     workers: Option<usize>,
     rollout_deadline: Option<u64>,
@@ -56,12 +65,20 @@ pub struct Config {
     pub connect: ConnectOptions,
     /// Where metrics and health are served.
     pub admin: SocketAddr,
+    /// Whether and how to share the work with other replicas.
+    pub election: ElectionConfig,
     /// What to log and where to send traces.
     pub telemetry: TelemetryConfig,
     /// How many applications are worked on at the same time.
     pub workers: usize,
     /// How long a new copy may take to become available.
     pub rollout_deadline: Duration,
+    /// How connections to clusters are made.
+    pub opener: Opener,
+    /// How often clusters are asked whether they are there.
+    pub probe: ProbeTimes,
+    /// How often clusters are looked through for objects that belong to nobody.
+    pub sweep: SweepTimes,
 }
 
 impl Args {
@@ -83,9 +100,13 @@ impl Args {
         Ok(Config {
             connect,
             admin: self.admin.resolve(file.admin),
+            election: self.election.resolve(file.election)?,
             telemetry: self.telemetry.resolve(file.telemetry)?,
             workers,
             rollout_deadline: Duration::from_secs(deadline),
+            opener: Opener::default(),
+            probe: ProbeTimes::default(),
+            sweep: SweepTimes::default(),
         })
     }
 }

@@ -14,4 +14,5 @@ mod run;
 
 pub use cluster::kubeconfig::KubeconfigError;
 pub use config::{Args, Config};
+pub use controller::orphans::SweepTimes;
 pub use run::run;

@@ -1,6 +1,6 @@
 //! The process: mirrors of applications and clusters, the two controllers, and what clusters wake.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -8,11 +8,11 @@ use krake_client::{Change, Client, Mirror, Notice, WatchOptions};
 use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{GetInstallationRequest, Installation};
 use krake_runtime::admin::Admin;
-use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue};
+use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue, Reconciler};
+use krake_runtime::leadership::Leadership;
 use krake_runtime::serve::bind;
 use krake_runtime::shutdown::Shutdown;
 
-use crate::cluster::ProbeTimes;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::connection::Deadlines;
 use crate::cluster::wake::{Wake, Wakes};
@@ -20,12 +20,28 @@ use crate::config::Config;
 use crate::controller::applications::Applications;
 use crate::controller::clusters::ClusterController;
 use crate::controller::index::Index;
+use crate::controller::orphans::{Orphans, SweepTimes};
 use crate::controller::project::{self, Application, Cluster};
+use crate::controller::stake::same_store;
+use crate::controller::strays::Strays;
+use crate::controller::turns::Turns;
+use crate::controller::view::Memory;
 
+/// Of several adapters, the leader of this election acts.
+const ELECTION: &str = "kubernetes/0";
 /// Pause before an API that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often everything is looked at though nothing changed.
 const RESYNC: Duration = Duration::from_secs(300);
+/// How often the API is asked whether its store still is the same.
+const SAME_STORE: Duration = Duration::from_secs(5);
+/// One cluster gets at most the workers divided by this.
+const TURNS: usize = 4;
+/// An application may have many objects, on a slow cluster.
+const APPLICATION: Duration = Duration::from_secs(300);
+/// So many clusters are looked through at the same time, each for so long.
+const SURVEYS: usize = 4;
+const SURVEY: Duration = Duration::from_secs(300);
 
 /// Runs the adapter until shutdown is requested.
 ///
@@ -38,21 +54,32 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let ready = admin.readiness.condition("objects-synced");
     let metrics = ControllerMetrics::register(&admin.metrics);
     let listener = bind(config.admin, false).await?;
+    let leadership = config.election.lead(ELECTION, &client, &admin.metrics);
     let serve = async {
         admin.serve(listener, shutdown.clone()).await.context("the admin listener failed")?;
         // Ended by the shutdown: the rest ends in its own time.
         std::future::pending().await
     };
     let work = async {
-        let Some(installation) = installation(&client, &shutdown).await else { return Ok(()) };
         let options = ControllerOptions {
             workers: config.workers,
             resync: Some(RESYNC),
             metrics,
             ..ControllerOptions::default()
         };
-        let adapter = Adapter::new(client.clone(), installation, config.rollout_deadline);
-        adapter.run(options, move || ready.set(true), shutdown.clone()).await
+        while let Some(installation) = installation(&client, &shutdown).await {
+            let adapter = Adapter::new(client.clone(), installation, &config, leadership.clone());
+            match adapter.run(options.clone(), || ready.set(true), shutdown.clone()).await? {
+                Ended::ByShutdown => break,
+                Ended::ByRestore => {
+                    tracing::warn!(
+                        "the store was restored or replaced: starting over with what it knows now"
+                    );
+                    ready.set(false);
+                }
+            }
+        }
+        Ok(())
     };
     tokio::select! {
         result = work => result,
@@ -62,12 +89,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// Waits for the API, as long as it takes; `None` if shutdown is requested first.
 async fn installation(client: &Client, shutdown: &Shutdown) -> Option<Installation> {
+    let mut told = String::new();
     loop {
         match client.objects().get_installation(GetInstallationRequest {}).await {
             Ok(response) => return Some(response.into_inner()),
             Err(status) => {
-                let error = krake_client::Error::from(status);
-                tracing::warn!(%error, "waiting for the API");
+                let error = krake_client::Error::from(status).to_string();
+                if error != told {
+                    tracing::warn!(error, "waiting for the API");
+                    told = error;
+                }
             }
         }
         tokio::select! {
@@ -77,25 +108,39 @@ async fn installation(client: &Client, shutdown: &Shutdown) -> Option<Installati
     }
 }
 
-/// Everything that belongs to one installation.
+/// Why an adapter ended.
+enum Ended {
+    ByShutdown,
+    /// The store is not the one that the adapter was made for: all that it remembers may be wrong.
+    ByRestore,
+}
+
+/// Everything that belongs to one installation, in one epoch of its store.
 struct Adapter {
     client: Client,
     installation: Installation,
     rollout_deadline: Duration,
+    sweep: SweepTimes,
+    leadership: Leadership,
+    strays: Arc<Strays>,
     clusters: Arc<Clusters>,
     wakes: Arc<Wakes>,
     index: Arc<Index>,
 }
 
 impl Adapter {
-    fn new(client: Client, installation: Installation, rollout_deadline: Duration) -> Self {
+    fn new(client: Client, installation: Installation, config: &Config, leadership: Leadership) -> Self {
         let wakes = Arc::new(Wakes::default());
-        let times = ProbeTimes::default();
-        let clusters = Clusters::new(&installation.installation, Deadlines::default(), times, wakes.clone());
+        let (uuid, deadlines) = (&installation.installation, Deadlines::default());
+        let clusters = Clusters::new(uuid, deadlines, config.probe, wakes.clone());
+        let clusters = clusters.opened_by(config.opener.clone());
         Adapter {
             client,
             installation,
-            rollout_deadline,
+            rollout_deadline: config.rollout_deadline,
+            sweep: config.sweep,
+            leadership,
+            strays: Arc::default(),
             clusters: Arc::new(clusters),
             wakes,
             index: Arc::default(),
@@ -105,27 +150,46 @@ impl Adapter {
     async fn run(
         &self,
         options: ControllerOptions,
-        ready: impl FnOnce() + Send,
+        ready: impl Fn() + Send,
         shutdown: Shutdown,
-    ) -> anyhow::Result<()> {
-        let (application_queue, cluster_queue) = (Queue::new(), Queue::new());
+    ) -> anyhow::Result<Ended> {
+        let (application_queue, cluster_queue, orphan_queue) = (Queue::new(), Queue::new(), Queue::new());
         let (applications, application_feed) = Mirror::of_kind(project::application);
         let (clusters, cluster_feed) = Mirror::of_kind(project::cluster);
-        let controller = Arc::new(Applications::new(
-            self.client.clone(),
-            applications.clone(),
-            self.clusters.clone(),
-            self.index.clone(),
-            application_queue.clone(),
-            self.installation.installation.clone(),
-            self.installation.epoch.clone(),
-            self.rollout_deadline,
-        ));
+        // Writes carry the fence of whoever leads.
+        let client = self.leadership.client();
+        let controller = Arc::new(Applications {
+            client: client.clone(),
+            mirror: applications.clone(),
+            clusters: self.clusters.clone(),
+            index: self.index.clone(),
+            queue: application_queue.clone(),
+            turns: Turns::new(options.workers / TURNS, application_queue.clone()),
+            strays: self.strays.clone(),
+            memory: Memory::default(),
+            installation: self.installation.clone(),
+            leadership: self.leadership.clone(),
+            deadline: self.rollout_deadline,
+        });
         let cluster_controller = Arc::new(ClusterController {
-            client: self.client.clone(),
+            client: client.clone(),
             mirror: clusters.clone(),
             applications: applications.clone(),
             clusters: self.clusters.clone(),
+            leadership: self.leadership.clone(),
+        });
+        let orphans = Arc::new(Orphans {
+            client: client.clone(),
+            mirror: clusters.clone(),
+            applications: applications.clone(),
+            clusters: self.clusters.clone(),
+            index: self.index.clone(),
+            strays: self.strays.clone(),
+            queue: application_queue.clone(),
+            installation: self.installation.clone(),
+            leadership: self.leadership.clone(),
+            times: self.sweep,
+            due: Mutex::default(),
         });
 
         let follow_applications = async {
@@ -145,7 +209,7 @@ impl Adapter {
         let follow_clusters = async {
             let watch = self.client.api::<api::Cluster>().watch(WatchOptions::all_namespaces());
             let on_change = |notice: Notice<Cluster>| {
-                self.cluster_changed(&notice);
+                self.cluster_changed(&notice, &orphans);
                 cluster_queue.add(notice.key, Priority::Change);
             };
             cluster_feed.run(watch, on_change).await.context("cannot follow the clusters")?;
@@ -160,6 +224,7 @@ impl Adapter {
                                 application_queue.add(key, Priority::Change);
                             }
                             if let Some(key) = self.index.cluster_key(&cluster) {
+                                orphan_queue.add(key.clone(), Priority::Resync);
                                 cluster_queue.add(key, Priority::Change);
                             }
                         }
@@ -175,7 +240,7 @@ impl Adapter {
         let work = async {
             tokio::select! {
                 synced = async { applications.synced().await.and(clusters.synced().await) } => synced?,
-                () = shutdown.requested() => return Ok(()),
+                () = shutdown.requested() => return Ok(Ended::ByShutdown),
             }
             ready();
             tracing::info!(
@@ -183,29 +248,54 @@ impl Adapter {
                 clusters = clusters.len(),
                 "all objects are known"
             );
-            tokio::join!(
-                controller::run(
+            let act = |stop: Shutdown| {
+                // What a leader before has left, and what this process had begun in a term before.
+                for key in controller.keys() {
+                    application_queue.add(key, Priority::Resync);
+                }
+                for key in cluster_controller.keys() {
+                    cluster_queue.add(key.clone(), Priority::Resync);
+                    orphan_queue.add(key, Priority::Resync);
+                }
+                let applications = controller::run(
                     "applications",
                     controller.clone(),
                     application_queue.clone(),
-                    options.clone(),
-                    shutdown.clone()
-                ),
+                    ControllerOptions { deadline: APPLICATION, ..options.clone() },
+                    stop.clone(),
+                );
+                let orphans = controller::run(
+                    "orphans",
+                    orphans.clone(),
+                    orphan_queue.clone(),
+                    ControllerOptions { workers: SURVEYS, deadline: SURVEY, ..options.clone() },
+                    stop,
+                );
+                async {
+                    tokio::join!(applications, orphans);
+                    Ok(())
+                }
+            };
+            // Who stands by looks after the clusters all the same, so as to know how they do when it is elected.
+            let (acted, ()) = tokio::join!(
+                self.leadership.while_leading(&shutdown, act),
                 controller::run(
                     "clusters",
                     cluster_controller.clone(),
                     cluster_queue.clone(),
-                    options,
+                    options.clone(),
                     shutdown.clone()
                 ),
             );
-            Ok(())
+            acted?;
+            Ok(Ended::ByShutdown)
         };
         let result = tokio::select! {
             result = work => result,
             result = follow_applications => result,
             result = follow_clusters => result,
-            () = wake => Ok(()),
+            () = wake => Ok(Ended::ByShutdown),
+            () = self.restored() => Ok(Ended::ByRestore),
         };
         self.clusters.shutdown().await;
         result
@@ -222,7 +312,19 @@ impl Adapter {
         }
     }
 
-    fn cluster_changed(&self, notice: &Notice<Cluster>) {
+    /// Waits until the store is another one, or restored from a back-up.
+    async fn restored(&self) {
+        loop {
+            tokio::time::sleep(SAME_STORE).await;
+            match same_store(&self.client, &self.installation).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => tracing::debug!(%error, "cannot ask which store it is"),
+            }
+        }
+    }
+
+    fn cluster_changed(&self, notice: &Notice<Cluster>, orphans: &Orphans) {
         if let Some(after) = &notice.after {
             self.index.cluster(&after.uid, &notice.key);
         }
@@ -230,6 +332,7 @@ impl Adapter {
         if let Some(before) = notice.before.as_ref().filter(|before| replaced(before)) {
             self.index.forget_cluster(&before.uid, notice.change == Change::Deleted);
             self.clusters.drop_cluster(&before.uid);
+            orphans.forget(&before.uid);
             self.wakes.push(Wake::Cluster(before.uid.clone()));
         }
     }

@@ -35,6 +35,13 @@ impl CachedObject {
         Some((name, Self { uid, resource_version, application, json }))
     }
 
+    /// Whether this is a later state than `present`. Versions are numbers that rise over all objects of a kind
+    /// (KEP-5504); where one is not, what is present stays.
+    fn replaces(&self, present: &CachedObject) -> bool {
+        let version = |object: &CachedObject| object.resource_version.parse::<u64>().ok();
+        matches!((version(self), version(present)), (Some(ours), Some(theirs)) if ours > theirs)
+    }
+
     /// The whole object, without its managed fields.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or_default()
@@ -113,10 +120,13 @@ impl KindCache {
         }
     }
 
-    /// Takes over an object that we just wrote, so that nobody takes it for missing before the watch delivers it.
+    /// Takes over an object that we just wrote, so that nobody takes it for missing before the watch delivers it. What
+    /// the watch delivered meanwhile is newer than the answer to our write, and may be the last that it has to tell.
     pub(crate) fn note(&self, object: DynamicObject) {
-        if let Some((name, object)) = CachedObject::of(object, &self.kind) {
-            self.write().objects.insert(name, Arc::new(object));
+        let Some((name, object)) = CachedObject::of(object, &self.kind) else { return };
+        let mut contents = self.write();
+        if contents.objects.get(&name).is_none_or(|present| object.replaces(present)) {
+            contents.objects.insert(name, Arc::new(object));
         }
     }
 
@@ -268,6 +278,23 @@ mod tests {
         assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "two", "2")))), ["one", "two"]);
         assert_eq!(sorted(cache.take_in(Event::Delete(object("a", "two", "3")))), ["two"]);
         assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent));
+    }
+
+    #[test]
+    fn a_write_of_ours_never_hides_what_the_watch_told_since() {
+        let cache = cache();
+        listed(&cache, &[object("a", "app", "5")]);
+        let version = || match cache.get(Some("demo"), "a") {
+            Lookup::Present(object) => object.resource_version.clone(),
+            other => panic!("{other:?}"),
+        };
+        cache.note(object("a", "app", "10"));
+        assert_eq!(version(), "10", "it is known before the watch tells");
+        cache.take_in(Event::Apply(object("a", "app", "12")));
+        cache.note(object("a", "app", "11"));
+        assert_eq!(version(), "12");
+        cache.note(object("b", "app", "11"));
+        assert!(matches!(cache.get(Some("demo"), "b"), Lookup::Present(_)));
     }
 
     #[test]

@@ -15,6 +15,34 @@ use crate::cluster::wake::Wakes;
 use crate::cluster::{ClusterHandle, ProbeTimes};
 use crate::object::ClusterUid;
 
+/// Makes the connection to a cluster from its stored kubeconfig: [`Connection::open`], or one over a simulated network.
+/// Called inside a Tokio runtime.
+#[derive(Clone)]
+pub struct Opener(Arc<Open>);
+
+type Open = dyn Fn(&Value, Deadlines) -> Result<Connection, KubeconfigError> + Send + Sync;
+
+impl Opener {
+    /// An opener of one's own.
+    pub fn new(
+        open: impl Fn(&Value, Deadlines) -> Result<Connection, KubeconfigError> + Send + Sync + 'static,
+    ) -> Self {
+        Opener(Arc::new(open))
+    }
+}
+
+impl Default for Opener {
+    fn default() -> Self {
+        Opener::new(Connection::open)
+    }
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opener")
+    }
+}
+
 struct Entry {
     /// Fingerprint of the kubeconfig that the handle was made from.
     kubeconfig: u64,
@@ -28,6 +56,7 @@ pub struct Clusters {
     deadlines: Deadlines,
     times: ProbeTimes,
     wakes: Arc<Wakes>,
+    opener: Opener,
     entries: Mutex<HashMap<ClusterUid, Entry>>,
     fingerprints: RandomState,
     tasks: TaskTracker,
@@ -42,11 +71,18 @@ impl Clusters {
             deadlines,
             times,
             wakes,
+            opener: Opener::default(),
             entries: Mutex::default(),
             fingerprints: RandomState::new(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
         }
+    }
+
+    /// The same, with connections made by `opener`.
+    #[must_use]
+    pub fn opened_by(self, opener: Opener) -> Self {
+        Self { opener, ..self }
     }
 
     /// Looks after a cluster from now on. With the kubeconfig that it has already, nothing happens. Must be called inside a
@@ -61,7 +97,7 @@ impl Clusters {
         if let Some(entry) = entries.get(cluster).filter(|entry| entry.kubeconfig == fingerprint) {
             return entry.handle.clone();
         }
-        let opened = Connection::open(kubeconfig, self.deadlines);
+        let opened = (self.opener.0)(kubeconfig, self.deadlines);
         let handle = opened.map(|connection| Arc::new(self.start(cluster, connection)));
         entries.insert(cluster.clone(), Entry { kubeconfig: fingerprint, handle: handle.clone() });
         handle

@@ -29,7 +29,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            request: Duration::from_secs(20),
+            request: Duration::from_secs(15),
             watch: Duration::from_secs(120),
             silence: Duration::from_secs(135),
         }

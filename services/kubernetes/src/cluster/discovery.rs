@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
 use kube::core::{ApiResource, GroupVersion};
 use tokio::time::Instant;
 
@@ -30,6 +30,8 @@ pub struct ResolvedKind {
     pub namespaced: bool,
     /// Whether its objects can be listed and watched.
     pub watchable: bool,
+    /// Not served yet: a custom resource definition that is applied together with the objects promises it.
+    pub promised: bool,
 }
 
 /// A kind could not be resolved.
@@ -109,6 +111,11 @@ impl Discovery {
         }
     }
 
+    /// Forgets what is known of an API version: it is about to change.
+    pub fn forget(&self, api_version: &str) {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).remove(api_version);
+    }
+
     async fn ask(&self, api_version: &str) -> Result<Kinds, ClusterError> {
         let Ok(version) = api_version.parse::<GroupVersion>() else {
             return Ok(Kinds::new());
@@ -134,20 +141,35 @@ fn served(version: &GroupVersion, list: APIResourceList) -> Kinds {
     let resources = list.resources.into_iter().filter(|resource| !resource.name.contains('/'));
     resources
         .map(|resource| {
-            let offers = |verb: &str| resource.verbs.iter().any(|offered| offered == verb);
-            let missing_verb = NEEDED_VERBS.into_iter().find(|verb| !offers(verb));
-            let kind = ResolvedKind {
-                namespaced: resource.namespaced,
-                watchable: offers("list") && offers("watch"),
-                resource: ApiResource {
-                    group: version.group.clone(),
-                    version: version.version.clone(),
-                    api_version: version.api_version(),
-                    kind: resource.kind.clone(),
-                    plural: resource.name.clone(),
-                },
-            };
+            let missing_verb = NEEDED_VERBS.into_iter().find(|verb| !offers(&resource, verb));
+            let kind = resolved(version, &resource);
             (resource.kind, Served { kind, missing_verb })
         })
         .collect()
+}
+
+/// The kinds of an API version whose objects can be listed and deleted.
+pub(crate) fn listable(version: &GroupVersion, list: APIResourceList) -> Vec<ResolvedKind> {
+    let resources = list.resources.into_iter().filter(|resource| !resource.name.contains('/'));
+    let fit = resources.filter(|resource| offers(resource, "list") && offers(resource, "delete"));
+    fit.map(|resource| resolved(version, &resource)).collect()
+}
+
+fn offers(resource: &APIResource, verb: &str) -> bool {
+    resource.verbs.iter().any(|offered| offered == verb)
+}
+
+fn resolved(version: &GroupVersion, resource: &APIResource) -> ResolvedKind {
+    ResolvedKind {
+        namespaced: resource.namespaced,
+        watchable: offers(resource, "list") && offers(resource, "watch"),
+        promised: false,
+        resource: ApiResource {
+            group: version.group.clone(),
+            version: version.version.clone(),
+            api_version: version.api_version(),
+            kind: resource.kind.clone(),
+            plural: resource.name.clone(),
+        },
+    }
 }

@@ -16,6 +16,7 @@ use crate::cluster::wake::Wakes;
 use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
 use crate::object::apply::AppliedObject;
+use crate::object::definition;
 use crate::object::observation::Sight;
 use crate::object::prepare::{self, ManifestError, Target};
 use crate::object::{ApplicationUid, ClusterUid, Identity};
@@ -94,12 +95,37 @@ impl ClusterHandle {
         })
     }
 
+    /// Waits for an answer of the cluster as long as its probe gets answers.
+    ///
+    /// # Errors
+    /// When the cluster goes silent first.
+    pub async fn while_answering<T>(&self, work: impl Future<Output = T>) -> Result<T, ClusterError> {
+        let mut reports = self.report.clone();
+        let silent = reports.wait_for(|report| {
+            report.as_ref().is_some_and(|report| report.fitness.state == ClusterState::Offline)
+        });
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            silent = silent => Err(ClusterError::Unreachable(match silent.ok().as_deref() {
+                Some(Some(report)) => report.fitness.message.clone(),
+                _ => "it is not looked after any more".to_owned(),
+            })),
+        }
+    }
+
     /// The objects of a manifest as this cluster would get them.
     pub async fn targets(&self, manifest: &[Value], identity: &Identity) -> Result<Vec<Target>, TargetError> {
         let mut resolved = Vec::with_capacity(manifest.len());
         for (index, document) in manifest.iter().enumerate() {
             let (api_version, kind) = prepare::api_version_and_kind(index, document)?;
-            resolved.push((document, self.discovery.resolve(api_version, kind).await?));
+            let kind = match self.discovery.resolve(api_version, kind).await {
+                Err(unsupported @ DiscoveryError::Unsupported { .. }) => {
+                    definition::promised(manifest, api_version, kind).ok_or(unsupported)?
+                }
+                answer => answer?,
+            };
+            resolved.push((document, kind));
         }
         Ok(prepare::prepare_all(&resolved, identity, self.connection.default_namespace())?)
     }
@@ -108,6 +134,10 @@ impl ClusterHandle {
     pub fn sights(&self, targets: &[Target], application: &ApplicationUid) -> Vec<Sight> {
         let sight = |target: &Target| {
             let key = &target.prepared.key;
+            if target.kind.promised {
+                // There is nothing to watch before the cluster serves the kind.
+                return Sight::Unknown;
+            }
             if !target.kind.watchable {
                 return Sight::Unwatched;
             }
@@ -123,7 +153,12 @@ impl ClusterHandle {
 
     /// Takes over what was just applied, so that it is not taken for missing before the watches deliver it.
     pub fn note(&self, targets: &[Target], applied: Vec<AppliedObject>, application: &ApplicationUid) {
-        for (target, applied) in targets.iter().zip(applied).filter(|(target, _)| target.kind.watchable) {
+        for target in targets.iter().filter(|target| target.kind.promised) {
+            // By now it is served: the next look asks again.
+            self.discovery.forget(&target.kind.resource.api_version);
+        }
+        let watched = |target: &Target| target.kind.watchable && !target.kind.promised;
+        for (target, applied) in targets.iter().zip(applied).filter(|(target, _)| watched(target)) {
             let namespace = target.prepared.key.namespace.as_deref();
             self.watches.cache(&target.kind, namespace, application).note(applied.object);
         }

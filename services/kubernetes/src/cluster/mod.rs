@@ -8,6 +8,7 @@ mod handle;
 pub(crate) mod kubeconfig;
 pub mod nodes;
 mod probe;
+pub mod survey;
 pub mod wake;
 pub mod watch;
 

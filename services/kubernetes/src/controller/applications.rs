@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use krake_client::{Client, Mirror, NamespacedName};
+use krake_proto::krake::meta::v1::Installation;
 use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+use krake_runtime::leadership::Leadership;
 
 use super::execute::{Executor, Progress};
 use super::index::Index;
 use super::project::Application;
+use super::strays::{Strays, sweep_strays};
+use super::turns::Turns;
 use super::view::{Memory, Sighting, look};
 use crate::cluster::clusters::Clusters;
 use crate::object::{ClusterUid, Identity};
@@ -23,36 +27,24 @@ const OWN_WRITE: Duration = Duration::from_secs(5);
 
 /// The controller.
 pub(crate) struct Applications {
-    client: Client,
-    mirror: Mirror<Application>,
-    clusters: Arc<Clusters>,
-    index: Arc<Index>,
-    queue: Queue<NamespacedName>,
-    memory: Memory,
-    installation: String,
-    epoch: String,
-    deadline: Duration,
+    pub(crate) client: Client,
+    pub(crate) mirror: Mirror<Application>,
+    pub(crate) clusters: Arc<Clusters>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) queue: Queue<NamespacedName>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) strays: Arc<Strays>,
+    pub(crate) memory: Memory,
+    pub(crate) installation: Installation,
+    pub(crate) leadership: Leadership,
+    pub(crate) deadline: Duration,
 }
 
 impl Applications {
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn new(
-        client: Client,
-        mirror: Mirror<Application>,
-        clusters: Arc<Clusters>,
-        index: Arc<Index>,
-        queue: Queue<NamespacedName>,
-        installation: String,
-        epoch: String,
-        deadline: Duration,
-    ) -> Self {
-        let memory = Memory::default();
-        Applications { client, mirror, clusters, index, queue, memory, installation, epoch, deadline }
-    }
-
     /// Forgets an application that is not there any more.
     pub(crate) fn forget(&self, application: &Application) {
         self.index.forget_application(&application.uid);
+        drop(self.strays.take(&application.uid));
         for cluster in application.clusters() {
             self.memory.forget(&application.uid, &cluster);
         }
@@ -68,17 +60,23 @@ impl Applications {
 impl Reconciler for Applications {
     type Key = NamespacedName;
 
+    fn trace_parent(&self, key: &NamespacedName) -> Option<String> {
+        self.mirror.get(key).map(|application| application.trace_parent.clone())
+    }
+
     async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
         let Some(application) = self.mirror.get(key) else { return Ok(Next::Done) };
         if application.deleted && !application.our_turn {
             return Ok(Next::Done);
         }
-        let identity = Identity {
-            installation: self.installation.clone(),
-            application: application.uid.clone(),
-            epoch: self.epoch.clone(),
-        };
+        let strays = self.strays.take(&application.uid);
+        if !strays.is_empty() {
+            let (client, clusters, leadership) = (&self.client, &self.clusters, &self.leadership);
+            sweep_strays(client, clusters, leadership, &self.installation, &application, strays).await?;
+        }
+        let Some(_turns) = self.turns.take(self.working(&application), key) else { return Ok(Next::Done) };
         let looks = application.clusters().into_iter().map(|cluster| async {
+            let identity = self.identity(&application, &cluster);
             let sighting = look(
                 &self.client,
                 &self.clusters,
@@ -96,7 +94,7 @@ impl Reconciler for Applications {
         if !steps.iter().all(|step| matches!(step, Step::Wait(_))) {
             tracing::debug!(application = %key, ?steps, "planned");
         }
-        let progress = self.execute(&application, &identity, &sightings, steps).await?;
+        let progress = self.execute(&application, &sightings, steps).await?;
         if progress.version != 0 {
             // The next plan is made on a mirror that shows this one. An erased application is not shown any more.
             let shown = self.mirror.wait_for(progress.version);
@@ -105,11 +103,7 @@ impl Reconciler for Applications {
                 .context("the mirror does not show our own report")??;
             self.queue.add(key.clone(), Priority::Resync);
         }
-        match (progress.retry, progress.again) {
-            (Some(why), _) => bail!("not applied, trying again: {why}"),
-            (None, Some(time)) => Ok(Next::After(time)),
-            (None, None) => Ok(Next::Done),
-        }
+        Ok(progress.again.map_or(Next::Done, Next::After))
     }
 
     fn keys(&self) -> Vec<NamespacedName> {
@@ -118,6 +112,25 @@ impl Reconciler for Applications {
 }
 
 impl Applications {
+    /// What marks the application's objects on a cluster.
+    fn identity(&self, application: &Application, cluster: &ClusterUid) -> Identity {
+        Identity {
+            installation: self.installation.installation.clone(),
+            application: application.uid.clone(),
+            cluster: cluster.clone(),
+            epoch: self.installation.epoch.clone(),
+        }
+    }
+
+    /// The clusters of an application that answer: those that a reconcile may spend time on.
+    fn working(&self, application: &Application) -> Vec<ClusterUid> {
+        let answers = |cluster: &ClusterUid| match self.clusters.get(cluster) {
+            Some(Ok(handle)) => handle.answers() == Some(Ok(())),
+            _ => false,
+        };
+        application.clusters().into_iter().filter(answers).collect()
+    }
+
     fn snapshot(&self, application: &Application, sightings: &HashMap<ClusterUid, Sighting>) -> Snapshot {
         let views = sightings.iter().map(|(cluster, sighting)| (cluster.clone(), sighting.view.clone()));
         Snapshot {
@@ -137,7 +150,6 @@ impl Applications {
     async fn execute(
         &self,
         application: &Application,
-        identity: &Identity,
         sightings: &HashMap<ClusterUid, Sighting>,
         steps: Vec<Step>,
     ) -> anyhow::Result<Progress> {
@@ -155,10 +167,11 @@ impl Applications {
             let executor = Executor {
                 client: &self.client,
                 application,
-                identity,
+                identity: &self.identity(application, &cluster),
                 cluster: &cluster,
                 sighting: sightings.get(&cluster),
                 memory: &self.memory,
+                leadership: &self.leadership,
                 deadline: self.deadline,
             };
             executor.run(steps).await

@@ -11,6 +11,7 @@ use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, Metadata};
 use krake_runtime::controller::{Next, Reconciler};
+use krake_runtime::leadership::Leadership;
 
 use super::project::{Application, Cluster, Told};
 use crate::cluster::ClusterReport;
@@ -28,6 +29,7 @@ pub(crate) struct ClusterController {
     pub(crate) mirror: Mirror<Cluster>,
     pub(crate) applications: Mirror<Application>,
     pub(crate) clusters: Arc<Clusters>,
+    pub(crate) leadership: Leadership,
 }
 
 impl Reconciler for ClusterController {
@@ -39,6 +41,9 @@ impl Reconciler for ClusterController {
             Ok(handle) => handle.report().map(|report| tell(&report)),
             Err(error) => Some(unusable(&error.to_string())),
         };
+        if !self.leadership.leading() {
+            return Ok(Next::Done);
+        }
         if let Some(told) = told.filter(|told| differs(told, &cluster.told)) {
             self.report(&cluster, told).await?;
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krake_client::Client;
+use krake_runtime::leadership::Leadership;
 
 use super::project::Application;
 use super::report::{self, Reported};
@@ -14,6 +15,9 @@ use crate::object::remove::{Remaining, remove};
 use crate::object::{ClusterUid, Identity, InventoryEntry};
 use crate::plan::{self, CopyRecord, Step};
 
+/// When to look again after trouble that nothing else tells the end of.
+const SOON: Duration = Duration::from_secs(1);
+
 /// What carrying out a plan on one cluster came to.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -21,8 +25,6 @@ pub(super) struct Progress {
     pub(super) version: i64,
     /// Look again after this time.
     pub(super) again: Option<Duration>,
-    /// Something failed that is worth another attempt, with growing intervals; why.
-    pub(super) retry: Option<String>,
 }
 
 /// Everything that a step may need.
@@ -33,6 +35,7 @@ pub(super) struct Executor<'a> {
     pub(super) cluster: &'a ClusterUid,
     pub(super) sighting: Option<&'a Sighting>,
     pub(super) memory: &'a Memory,
+    pub(super) leadership: &'a Leadership,
     pub(super) deadline: Duration,
 }
 
@@ -42,6 +45,9 @@ impl Executor<'_> {
         let mut progress = Progress::default();
         let mut copy = self.application.copy(self.cluster).cloned();
         for step in steps {
+            if !self.leadership.leading() {
+                break;
+            }
             let goes_on = match step {
                 Step::RecordIntent(wanted) | Step::Report(wanted) | Step::MarkRemoving(wanted) => {
                     self.record(wanted, &mut copy, &mut progress).await?
@@ -129,8 +135,18 @@ impl Executor<'_> {
         if manifest.basis != basis {
             return Ok(false);
         }
+        let (uid, generation) = (&self.application.uid, self.application.generation);
+        if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, generation) {
+            progress.wait(rest);
+            return Ok(false);
+        }
         let adopt = self.application.adopt_existing;
-        let applied = apply(handle.connection(), &manifest.targets, self.identity, adopt).await;
+        let work = apply(handle.connection(), &manifest.targets, self.identity, adopt);
+        let applied = match handle.while_answering(work).await {
+            Ok(applied) => applied,
+            Err(silent) => Err(ApplyError::Cluster(silent)),
+        };
+        self.memory.pauses.tried(uid, self.cluster, generation, applied.is_ok());
         let outcome: Result<Vec<InventoryEntry>, ApplyError> = match applied {
             Ok(objects) => {
                 let entries = objects.iter().map(AppliedObject::inventory_entry).collect();
@@ -138,21 +154,20 @@ impl Executor<'_> {
                 let baselines = prepared.zip(&objects).map(|(prepared, applied)| {
                     (applied.key.clone(), Baseline::of(&prepared.body, &applied.object))
                 });
-                let (uid, baselines) = (&self.application.uid, baselines.collect());
-                self.memory.applied(uid, self.cluster, manifest.clone(), baselines);
+                self.memory.applied(uid, self.cluster, manifest.clone(), baselines.collect());
                 handle.note(&manifest.targets, objects, uid);
                 Ok(entries)
             }
             Err(error) => Err(error),
         };
         if let Err(error) = &outcome {
-            tracing::warn!(application = %self.application.key, cluster = %self.name(), %error, "cannot apply");
-            progress.retry = Some(error.to_string());
+            self.log_failure(&recorded, error);
         }
         let age = Timestamp::now().duration_since(recorded.since).try_into().unwrap_or(Duration::ZERO);
         let after = plan::after_apply(&recorded, basis, &outcome, age, self.deadline);
-        if !after.retry {
-            progress.retry = None;
+        if after.retry {
+            let rest = self.memory.pauses.remaining(uid, self.cluster, generation);
+            progress.wait(rest.unwrap_or(SOON));
         }
         match after.report {
             Some(step) => self.follow(step, copy, progress).await,
@@ -170,7 +185,12 @@ impl Executor<'_> {
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
         let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let remaining = remove(handle.connection(), handle.discovery(), inventory, self.identity).await;
+        let work = remove(handle.connection(), handle.discovery(), inventory, self.identity);
+        let Ok(remaining) = handle.while_answering(work).await else {
+            // What became of it is not known; the cluster wakes us when it answers again.
+            progress.wait(SOON);
+            return Ok(false);
+        };
         for left in &remaining {
             tracing::debug!(application = %self.application.key, cluster = %self.name(), object = %left.key,
                 waits_for = %left.waits_for, "not gone yet");
@@ -197,6 +217,16 @@ impl Executor<'_> {
         }
     }
 
+    /// Tells why nothing, or not everything, was applied: once, and not at every further attempt.
+    fn log_failure(&self, recorded: &CopyRecord, error: &ApplyError) {
+        let (application, cluster) = (&self.application.key, self.name());
+        if recorded.applied.message == error.to_string() {
+            tracing::debug!(%application, cluster, %error, "still cannot apply");
+        } else {
+            tracing::warn!(%application, cluster, %error, "cannot apply");
+        }
+    }
+
     fn log(&self, what: &str, copy: &CopyRecord) {
         tracing::info!(application = %self.application.key, cluster = %self.name(), phase = ?copy.phase,
             generation = copy.observed_generation, "copy {what}");
@@ -217,10 +247,6 @@ impl Progress {
         if let Some(time) = other.again {
             self.wait(time);
         }
-        Progress {
-            version: self.version.max(other.version),
-            again: self.again,
-            retry: self.retry.or(other.retry),
-        }
+        Progress { version: self.version.max(other.version), again: self.again }
     }
 }

@@ -38,7 +38,10 @@ impl Index {
 
     /// A cluster is there.
     pub(crate) fn cluster(&self, uid: &ClusterUid, key: &NamespacedName) {
-        self.lock().clusters.insert(uid.clone(), key.clone());
+        let mut names = self.lock();
+        names.clusters.insert(uid.clone(), key.clone());
+        // A restored store may know a cluster that was erased since.
+        names.erased.remove(uid);
     }
 
     /// A cluster is not there any more; `erased` if that is positively known.

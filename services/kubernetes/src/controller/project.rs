@@ -24,6 +24,8 @@ pub(crate) struct Application {
     pub(crate) our_turn: bool,
     pub(crate) generation: i64,
     pub(crate) scheduled_generation: i64,
+    /// The trace context of the write that made it what it is.
+    pub(crate) trace_parent: String,
     pub(crate) manifest: Arc<Vec<Value>>,
     pub(crate) adopt_existing: bool,
     pub(crate) strategy: Strategy,
@@ -87,6 +89,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
         our_turn: metadata.finalizers.last().is_none_or(|finalizer| finalizer == KUBERNETES_RESOURCES),
         generation: metadata.generation,
         scheduled_generation: status.scheduled_generation,
+        trace_parent: metadata.trace_parent,
         manifest: Arc::new(manifest),
         adopt_existing: spec.adopt_existing,
         strategy,
@@ -113,6 +116,8 @@ pub(crate) struct Cluster {
     pub(crate) kubeconfig: Arc<Value>,
     /// What is told of it now.
     pub(crate) told: Told,
+    /// Which orphans are shown.
+    pub(crate) orphans: Vec<api::Orphan>,
     pub(crate) resource_version: i64,
 }
 
@@ -135,6 +140,7 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         deleted: metadata.deleted.is_some(),
         next_finalizer: metadata.finalizers.last().cloned(),
         kubeconfig: Arc::new(kubeconfig),
+        orphans: status.orphans,
         told: Told { conditions: status.conditions, nodes: status.nodes, version: status.kubernetes_version },
         resource_version: metadata.resource_version,
     })

@@ -78,7 +78,7 @@ fn phase_from_api(phase: api::Phase) -> Phase {
     }
 }
 
-fn object_to_api(entry: &InventoryEntry) -> api::ObjectRef {
+pub(super) fn object_to_api(entry: &InventoryEntry) -> api::ObjectRef {
     let ObjectKey { api_version, kind, namespace, name } = entry.key.clone();
     let uid = entry.uid.clone().unwrap_or_default();
     api::ObjectRef { api_version, kind, namespace: namespace.unwrap_or_default(), name, uid }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use krake_client::Client;
-use krake_proto::krake::meta::v1::CheckTombstonesRequest;
 
 use super::index::Index;
+use super::pauses::Pauses;
 use super::project::Application;
+use super::stake;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::discovery::DiscoveryError;
 use crate::cluster::{ClusterHandle, TargetError};
@@ -15,6 +17,9 @@ use crate::object::observation::{Baselines, observe};
 use crate::object::prepare::Target;
 use crate::object::{ApplicationUid, ClusterUid, Identity};
 use crate::plan::{ClusterView, Presence, Reason, Targets};
+
+/// How long a look at one cluster may take.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// The objects of one generation of an application on one cluster.
 #[derive(Clone)]
@@ -25,10 +30,11 @@ pub(super) struct Manifest {
     pub(super) targets: Arc<Vec<Target>>,
 }
 
-/// What was last applied where.
+/// What was last applied where, and how often that was tried.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     copies: Mutex<HashMap<(ApplicationUid, ClusterUid), Remembered>>,
+    pub(super) pauses: Pauses,
 }
 
 #[derive(Clone, Default)]
@@ -53,6 +59,7 @@ impl Memory {
     /// Forgets a copy.
     pub(super) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
         self.lock().remove(&(application.clone(), cluster.clone()));
+        self.pauses.forget(application, cluster);
     }
 
     fn get(&self, application: &ApplicationUid, cluster: &ClusterUid) -> Remembered {
@@ -97,7 +104,11 @@ pub(super) async fn look(
     };
     match handle.answers() {
         None => return blind(Presence::Unseen, None),
-        Some(Err(why)) => return blind(Presence::Unreachable(why), None),
+        Some(Err(why)) => {
+            // What failed before the silence may succeed after it.
+            memory.pauses.forget(&application.uid, cluster);
+            return blind(Presence::Unreachable(why), None);
+        }
         Some(Ok(())) => {}
     }
     if application.deleted {
@@ -108,17 +119,26 @@ pub(super) async fn look(
     let undecided = application.scheduled_generation != application.generation;
     let manifest = match remembered.applied.filter(|_| undecided) {
         Some(applied) => applied,
-        None => match handle.targets(&application.manifest, identity).await {
-            Ok(targets) => Manifest { basis: application.generation, targets: Arc::new(targets) },
-            Err(error) => {
-                let view = ClusterView {
-                    presence: Presence::Unseen,
-                    basis: application.generation,
-                    targets: impossible(&error),
-                };
-                return Ok(Some(Sighting { view, handle: Some(handle), manifest: None }));
+        None => {
+            let targets = handle.while_answering(handle.targets(&application.manifest, identity));
+            let unknown = match tokio::time::timeout(LOOK, targets).await {
+                Ok(Ok(Ok(targets))) => Ok(targets),
+                Ok(Ok(Err(error))) => Err(impossible(&error)),
+                Ok(Err(error)) => Err(Targets::Unknown(error.to_string())),
+                Err(_) => {
+                    let why = format!("it does not tell within {} s which kinds it serves", LOOK.as_secs());
+                    Err(Targets::Unknown(why))
+                }
+            };
+            match unknown {
+                Ok(targets) => Manifest { basis: application.generation, targets: Arc::new(targets) },
+                Err(targets) => {
+                    let (presence, basis) = (Presence::Unseen, application.generation);
+                    let view = ClusterView { presence, basis, targets };
+                    return Ok(Some(Sighting { view, handle: Some(handle), manifest: None }));
+                }
             }
-        },
+        }
     };
     let sights = handle.sights(&manifest.targets, &application.uid);
     let host = handle.connection().host();
@@ -151,10 +171,7 @@ async fn erased(client: &Client, index: &Index, cluster: &ClusterUid) -> anyhow:
         // It is there and only not looked after yet.
         return Ok(false);
     }
-    let uid = cluster.as_str().to_owned();
-    let request = CheckTombstonesRequest { uids: vec![uid.clone()] };
-    let answer = client.objects().check_tombstones(request).await.map_err(krake_client::Error::from)?;
-    let erased = answer.into_inner().erased.contains(&uid);
+    let erased = !stake::erased(client, [cluster.to_string()]).await?.is_empty();
     if erased {
         index.forget_cluster(cluster, true);
     }

@@ -1,11 +1,15 @@
 //! Applying the objects of an application to a cluster: look at all of them, then write each under its guard.
 
+use std::time::Duration;
+
 use futures::{FutureExt, StreamExt};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
+use crate::object::definition;
 use crate::object::field_ownership;
 use crate::object::ownership::{self, Admitted, Live, Refusal};
 use crate::object::prepare::Target;
@@ -13,6 +17,9 @@ use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, Identity, InventoryEntry,
 
 /// Reads in flight at once during the preflight.
 const READS_AT_ONCE: usize = 8;
+/// How often, and how far apart, a custom resource definition is looked at until its kind is served.
+const ESTABLISHED_LOOKS: u32 = 50;
+const ESTABLISHED_PAUSE: Duration = Duration::from_millis(100);
 /// How often an object that changes under our hands is looked at again.
 const ATTEMPTS: usize = 4;
 
@@ -22,6 +29,9 @@ pub enum ApplyError {
     /// Objects are not free, or not gone yet. Found before anything was written, unless somebody was faster in between.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The cluster went silent in between. What was written and what not is not known.
+    #[error(transparent)]
+    Cluster(ClusterError),
     /// The cluster did not accept an object.
     #[error("{key}: {error}")]
     Object {
@@ -70,10 +80,34 @@ pub async fn apply(
 
     let mut applied = Vec::with_capacity(targets.len());
     for ((target, live), admitted) in seen.into_iter().zip(admitted) {
-        let object = write(connection, target, live, admitted, identity, adopt_existing).await?;
+        let span = tracing::info_span!("apply", otel.kind = "client", object = %target.prepared.key,
+            cluster = identity.cluster.as_str());
+        let write = write(connection, target, live, admitted, identity, adopt_existing);
+        let mut object = write.instrument(span).await?;
+        if definition::is_definition(&target.prepared.key) {
+            object = established(connection, target, object).await?;
+        }
         applied.push(AppliedObject { key: target.prepared.key.clone(), object });
     }
     Ok(applied)
+}
+
+/// Waits until the cluster serves the kind that a definition defines, so that its objects can be applied next; not for
+/// ever: whatever follows fails then, and is tried again.
+async fn established(
+    connection: &Connection,
+    target: &Target,
+    mut object: DynamicObject,
+) -> Result<DynamicObject, ApplyError> {
+    for _ in 0..ESTABLISHED_LOOKS {
+        if definition::established(&object.data) {
+            break;
+        }
+        tokio::time::sleep(ESTABLISHED_PAUSE).await;
+        let Some(live) = read(connection, target).await? else { break };
+        object = live;
+    }
+    Ok(object)
 }
 
 async fn read(connection: &Connection, target: &Target) -> Result<Option<DynamicObject>, ApplyError> {

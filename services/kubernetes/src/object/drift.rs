@@ -14,6 +14,9 @@ pub type Differences = BTreeMap<String, Value>;
 /// Fields below `metadata` that are compared; the rest of it is the server's.
 const OBSERVED_METADATA: [&str; 4] = ["labels", "annotations", "finalizers", "ownerReferences"];
 
+/// Two registrations of one Kubernetes cluster would take it from each other for ever during a move between them.
+const UNOBSERVED: &str = "/metadata/annotations/krake.cloud~1cluster";
+
 /// What is known of an object since it was last applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Baseline {
@@ -58,6 +61,7 @@ fn differences(applied: &Value, live: &Value) -> Differences {
                         compare(value, live, &format!("/metadata/{name}"), &mut found);
                     }
                 }
+                found.remove(UNOBSERVED);
             }
             _ => compare(value, live.get(name), &pointer("", name), &mut found),
         }
@@ -100,6 +104,7 @@ fn pointer(path: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::{CLUSTER_ANNOTATION, EPOCH_ANNOTATION};
     use rstest::rstest;
     use serde_json::json;
 
@@ -133,6 +138,17 @@ mod tests {
         changed["metadata"]["labels"]["mine"] = json!("0");
         changed["metadata"]["generation"] = json!(9);
         assert_eq!(drift(&object(json!({})), &changed, None), ["/metadata/labels/mine"]);
+    }
+
+    #[test]
+    fn the_epoch_is_observed_and_the_registration_is_not() {
+        let marked = |epoch: &str, cluster: &str| {
+            let annotations = json!({EPOCH_ANNOTATION: epoch, CLUSTER_ANNOTATION: cluster});
+            json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": annotations}})
+        };
+        assert_eq!(drift(&marked("e1", "c1"), &marked("e1", "c2"), None), [""; 0]);
+        let old = drift(&marked("e2", "c1"), &marked("e1", "c1"), None);
+        assert_eq!(old, ["/metadata/annotations/krake.cloud~1epoch"], "applied again, and so of this epoch");
     }
 
     fn baseline(applied: &Value, answer: Value) -> Baseline {

@@ -82,7 +82,8 @@ pub fn of_object(object: &Value) -> Health {
         ("", "PersistentVolumeClaim") if text(object, &["status", "phase"]) == Some("Lost") => {
             none(Verdict::Failed("its volume is lost".to_owned()))
         }
-        _ => none(Verdict::Available),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => none(definition(object)),
+        _ => none(by_conditions(object)),
     };
     if field(object, &["metadata", "deletionTimestamp"]).is_some_and(|time| !time.is_null()) {
         return Health { verdict: Verdict::Progressing("is being deleted".to_owned()), ..health };
@@ -108,6 +109,41 @@ fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a
     let condition = conditions.iter().find(|condition| text(condition, &["type"]) == Some(kind))?;
     let get = |name| text(condition, &[name]).unwrap_or_default();
     Some((get("status"), get("reason"), get("message")))
+}
+
+/// A definition is available when its kind is served.
+fn definition(object: &Value) -> Verdict {
+    match (condition(object, "NamesAccepted"), condition(object, "Established")) {
+        (Some(("False", reason, message)), _) => Verdict::Failed(told(reason, message)),
+        (_, Some(("True", ..))) => Verdict::Available,
+        _ => Verdict::Progressing("its kind is not served yet".to_owned()),
+    }
+}
+
+/// Kinds without a rule of their own, custom resources above all: by the conditions that most controllers agree on. Without
+/// them an object is well when it exists.
+fn by_conditions(object: &Value) -> Verdict {
+    let observed = number(object, &["status", "observedGeneration"]);
+    if observed.is_some() && not_seen_yet(object) {
+        return Verdict::Progressing("its controller has not seen it yet".to_owned());
+    }
+    if let Some(("True", reason, message)) = condition(object, "Stalled") {
+        return Verdict::Failed(told(reason, message));
+    }
+    if let Some(("True", reason, message)) = condition(object, "Reconciling") {
+        return Verdict::Progressing(told(reason, message));
+    }
+    match condition(object, "Ready") {
+        Some((status, reason, message)) if status != "True" => {
+            Verdict::Progressing(format!("is not ready: {}", told(reason, message)))
+        }
+        _ => Verdict::Available,
+    }
+}
+
+fn told(reason: &str, message: &str) -> String {
+    let texts: Vec<_> = [reason, message].into_iter().filter(|text| !text.is_empty()).collect();
+    texts.join(": ")
 }
 
 /// The status is about an older spec.

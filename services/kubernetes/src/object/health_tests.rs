@@ -184,3 +184,39 @@ fn a_copy_is_as_well_as_its_worst_object_and_pods_add_up() {
     assert!(matches!(&three.verdict, Verdict::Failed(message) if message.starts_with("Pod demo/b:")));
     assert_eq!(three.containers, ContainerHealth { desired: 3, running: 1, completed: 0, failed: 1 });
 }
+
+#[test]
+fn a_custom_resource_is_well_by_its_conditions_or_by_being_there() {
+    let custom = |status: Value| {
+        json!({"apiVersion": "example.org/v1", "kind": "Tub", "metadata": {"name": "t", "generation": 2},
+            "status": status})
+    };
+    let with = |kind: &str, status: &str| {
+        custom(
+            json!({"conditions": [{"type": kind, "status": status, "reason": "Why", "message": "because"}]}),
+        )
+    };
+    available(&custom(json!(null)));
+    available(&custom(json!({"conditions": []})));
+    available(&with("Ready", "True"));
+    progressing(&with("Ready", "False"), "is not ready: Why: because");
+    progressing(&with("Ready", "Unknown"), "is not ready");
+    progressing(&with("Reconciling", "True"), "Why: because");
+    failed(&with("Stalled", "True"), "Why: because");
+    available(&with("Reconciling", "False"));
+    progressing(&custom(json!({"observedGeneration": 1})), "not seen");
+    available(&custom(json!({"observedGeneration": 2})));
+}
+
+#[test]
+fn a_definition_is_well_when_its_kind_is_served() {
+    let with = |kind: &str, status: &str| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "tubs.example.org"},
+            "status": {"conditions": [{"type": kind, "status": status, "reason": "Why"}]}})
+    };
+    available(&with("Established", "True"));
+    progressing(&with("Established", "False"), "not served yet");
+    progressing(&with("NamesAccepted", "True"), "not served yet");
+    failed(&with("NamesAccepted", "False"), "Why");
+}

@@ -2,10 +2,12 @@
 //! how they are prepared, applied, judged and removed.
 
 pub mod apply;
+pub mod definition;
 pub mod drift;
 mod field_ownership;
 pub mod health;
 pub mod observation;
+pub mod orphan;
 pub mod ownership;
 pub mod prepare;
 pub mod remove;
@@ -24,6 +26,9 @@ pub const INSTALLATION_LABEL: &str = "krake.cloud/installation";
 pub const APPLICATION_LABEL: &str = "krake.cloud/application";
 /// Annotation: epoch of the store that knew of the object when it was last applied.
 pub const EPOCH_ANNOTATION: &str = "krake.cloud/epoch";
+/// Annotation: uid of the cluster in Krake that the object was applied for. The same Kubernetes cluster may be registered
+/// twice, or anew: without it the copy of one registration would look like a leftover to the other.
+pub const CLUSTER_ANNOTATION: &str = "krake.cloud/cluster";
 /// Annotation, `true` on objects that existed before: released, not deleted, at the end.
 pub const ADOPTED_ANNOTATION: &str = "krake.cloud/adopted";
 
@@ -80,6 +85,8 @@ pub struct Identity {
     pub installation: String,
     /// The application.
     pub application: ApplicationUid,
+    /// The cluster, as it is registered.
+    pub cluster: ClusterUid,
     /// Epoch of the store.
     pub epoch: String,
 }

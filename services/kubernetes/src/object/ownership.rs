@@ -152,7 +152,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn identity() -> Identity {
-        Identity { installation: "inst".into(), application: "app-1".into(), epoch: "e".into() }
+        Identity {
+            installation: "inst".into(),
+            application: "app-1".into(),
+            cluster: "c".into(),
+            epoch: "e".into(),
+        }
     }
 
     fn live(metadata: Value) -> Holder {

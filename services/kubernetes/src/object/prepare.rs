@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::discovery::ResolvedKind;
 use crate::object::{
-    ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity, ObjectKey, text,
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, INSTALLATION_LABEL,
+    Identity, ObjectKey, text,
 };
 
 /// What the API server writes into metadata, and what must not be sent back to it.
@@ -149,6 +150,7 @@ fn mark(index: usize, metadata: &mut Map<String, Value>, identity: &Identity) ->
     labels.insert(APPLICATION_LABEL.to_owned(), identity.application.as_str().into());
     let annotations = strings(index, metadata, "annotations")?;
     annotations.insert(EPOCH_ANNOTATION.to_owned(), identity.epoch.clone().into());
+    annotations.insert(CLUSTER_ANNOTATION.to_owned(), identity.cluster.as_str().into());
     annotations.remove(ADOPTED_ANNOTATION);
     Ok(())
 }
@@ -236,11 +238,16 @@ mod tests {
 
     fn kind(namespaced: bool) -> ResolvedKind {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("any", "v1", "Any"));
-        ResolvedKind { resource, namespaced, watchable: true }
+        ResolvedKind { resource, namespaced, watchable: true, promised: false }
     }
 
     fn identity() -> Identity {
-        Identity { installation: "inst".into(), application: "app-1".into(), epoch: "e7".into() }
+        Identity {
+            installation: "inst".into(),
+            application: "app-1".into(),
+            cluster: "c1".into(),
+            epoch: "e7".into(),
+        }
     }
 
     fn one(manifest: &Value, namespaced: bool) -> Result<Prepared, ManifestError> {
@@ -258,7 +265,10 @@ mod tests {
             body["metadata"]["labels"],
             json!({"tier": "edge", APPLICATION_LABEL: "app-1", INSTALLATION_LABEL: "inst"})
         );
-        assert_eq!(body["metadata"]["annotations"], json!({"note": "x", EPOCH_ANNOTATION: "e7"}));
+        assert_eq!(
+            body["metadata"]["annotations"],
+            json!({"note": "x", EPOCH_ANNOTATION: "e7", CLUSTER_ANNOTATION: "c1"})
+        );
     }
 
     #[rstest]

@@ -2,14 +2,16 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
+use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
 use crate::error::ClusterError;
-use crate::object::ownership::{self, Holder, Live};
+use crate::object::orphan::Marked;
+use crate::object::ownership::{self, Holder};
 use crate::object::{
-    ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, FIELD_MANAGER, INSTALLATION_LABEL, Identity,
-    InventoryEntry, ObjectKey,
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, FIELD_MANAGER,
+    INSTALLATION_LABEL, Identity, InventoryEntry, ObjectKey,
 };
 
 /// An object that is not gone yet.
@@ -39,7 +41,11 @@ pub async fn remove(
     let mut remaining = Vec::new();
     for InventoryEntry { key, .. } in inventory.iter().rev() {
         let fate = match discovery.resolve(&key.api_version, &key.kind).await {
-            Ok(kind) => remove_one(connection, &kind, key, identity).await,
+            Ok(kind) => {
+                let span = tracing::info_span!("remove", otel.kind = "client", object = %key,
+                    cluster = identity.cluster.as_str());
+                remove_one(connection, &kind, key, identity).instrument(span).await
+            }
             // The server says that it has no such kind, so it has no such object.
             Err(DiscoveryError::Unsupported { .. }) => Ok(Fate::Gone),
             Err(DiscoveryError::Cluster(error)) => Err(error),
@@ -66,8 +72,14 @@ async fn remove_one(
     let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity) else {
         return Ok(Fate::Gone);
     };
+    let applied_for = live.metadata.annotations.as_ref().and_then(|all| all.get(CLUSTER_ANNOTATION));
+    if applied_for.is_some_and(|cluster| cluster != identity.cluster.as_str()) {
+        // By now it is the copy of another registration of this cluster.
+        return Ok(Fate::Gone);
+    }
     if facts.adopted {
-        return settle(release(connection, kind, key, &facts).await, Fate::Gone);
+        let released = release(connection, kind, key, &facts.uid, &facts.resource_version).await;
+        return settle(released, Fate::Gone);
     }
     if facts.terminating {
         let finalizers = live.metadata.finalizers.unwrap_or_default();
@@ -88,6 +100,28 @@ async fn remove_one(
     settle(deleted.map(|_| ()), after)
 }
 
+/// Removes one object that belongs to nobody, if it still is exactly what was seen; one that existed before is released.
+/// Tells whether it was: if not, somebody changed it, and it has to be judged again.
+pub async fn sweep(connection: &Connection, orphan: &Marked) -> Result<bool, ClusterError> {
+    let Marked { kind, key, uid, resource_version, .. } = orphan;
+    let outcome = if orphan.adopted {
+        release(connection, kind, key, uid, resource_version).await
+    } else {
+        let guard =
+            Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version.clone()) };
+        let deletion = DeleteParams::background().preconditions(guard);
+        let objects = connection.objects(kind, key.namespace.as_deref());
+        connection.call(objects.delete(&key.name, &deletion)).await.map(|_| ())
+    };
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(ClusterError::NotFound(_) | ClusterError::Conflict(_)) => Ok(false),
+        // Servers answer a wrong uid in a patch with "immutable field".
+        Err(ClusterError::Rejected(_)) if orphan.adopted => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, ClusterError> {
     match outcome {
         Ok(()) => Ok(done),
@@ -103,13 +137,14 @@ async fn release(
     connection: &Connection,
     kind: &ResolvedKind,
     key: &ObjectKey,
-    facts: &Live,
+    uid: &str,
+    resource_version: &str,
 ) -> Result<(), ClusterError> {
     let patch = json!({"metadata": {
-        "uid": facts.uid,
-        "resourceVersion": facts.resource_version,
+        "uid": uid,
+        "resourceVersion": resource_version,
         "labels": {INSTALLATION_LABEL: null, APPLICATION_LABEL: null},
-        "annotations": {ADOPTED_ANNOTATION: null, EPOCH_ANNOTATION: null},
+        "annotations": {ADOPTED_ANNOTATION: null, EPOCH_ANNOTATION: null, CLUSTER_ANNOTATION: null},
     }});
     let objects = connection.objects(kind, key.namespace.as_deref());
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };

@@ -54,7 +54,7 @@ pub fn after_apply(
         ApplyError::Object { error: ClusterError::Forbidden(_), .. } => {
             (Reason::KubernetesError, age >= deadline)
         }
-        ApplyError::Object { error: ClusterError::Unreachable(_), .. } => {
+        ApplyError::Cluster(_) | ApplyError::Object { error: ClusterError::Unreachable(_), .. } => {
             (Reason::ClusterNotReachable, false)
         }
         ApplyError::Object { .. } => (Reason::KubernetesError, false),

@@ -15,7 +15,12 @@ use serde_json::{Value, json};
 use crate::fake_api_server::FakeApiServer;
 
 pub(crate) fn identity(application: &str) -> Identity {
-    Identity { installation: "inst".into(), application: application.into(), epoch: "e1".into() }
+    Identity {
+        installation: "inst".into(),
+        application: application.into(),
+        cluster: "c".into(),
+        epoch: "e1".into(),
+    }
 }
 
 pub(crate) fn config_map(name: &str) -> Value {

@@ -25,6 +25,9 @@ pub(crate) enum Mood {
     Hanging,
 }
 
+/// What happened, in order, on several fakes.
+pub(crate) type Journal = Arc<Mutex<Vec<String>>>;
+
 type Race = (Method, String, Box<dyn FnOnce(&mut Contents) + Send>);
 
 pub(crate) struct FakeApiServer {
@@ -36,6 +39,12 @@ pub(crate) struct FakeApiServer {
     /// Lists and watches of objects in all namespaces are forbidden.
     narrow: Mutex<bool>,
     extra_kinds: Mutex<Vec<&'static str>>,
+    /// Writes are told here too, under this name.
+    journal: Mutex<Option<(String, Journal)>>,
+    /// Writes get no answer.
+    hangs: watch::Sender<bool>,
+    /// Such writes fail with 503: a part of their path.
+    broken: Mutex<Option<String>>,
 }
 
 impl FakeApiServer {
@@ -48,6 +57,9 @@ impl FakeApiServer {
             races: Mutex::default(),
             narrow: Mutex::new(false),
             extra_kinds: Mutex::default(),
+            journal: Mutex::default(),
+            hangs: watch::Sender::new(false),
+            broken: Mutex::default(),
         })
     }
 
@@ -92,6 +104,38 @@ impl FakeApiServer {
         self.extra_kinds.lock().unwrap().push(kind);
     }
 
+    /// Tells of writes in `journal`, as `<name> <METHOD> <plural>/<object>`.
+    pub(crate) fn keep_journal(&self, name: &str, journal: &Journal) {
+        *self.journal.lock().unwrap() = Some((name.to_owned(), journal.clone()));
+    }
+
+    /// From now on writes get no answer, or do again.
+    pub(crate) fn hang_writes(&self, hang: bool) {
+        self.hangs.send_replace(hang);
+    }
+
+    /// From now on writes to such paths fail, or none do.
+    pub(crate) fn break_writes(&self, path: Option<&str>) {
+        *self.broken.lock().unwrap() = path.map(str::to_owned);
+    }
+
+    /// Makes Deployments available at once, those that are there and those that come.
+    pub(crate) fn run_workloads(&self) {
+        self.contents().runs_workloads = true;
+        let deployments =
+            self.contents().objects.clone().into_iter().filter(|((plural, ..), _)| plural == "deployments");
+        for (_, deployment) in deployments {
+            self.put("deployments", deployment);
+        }
+    }
+
+    /// Names of the objects of a kind.
+    pub(crate) fn names(&self, plural: &str) -> Vec<String> {
+        let contents = self.contents();
+        let of_kind = contents.objects.keys().filter(|(kind, ..)| kind == plural);
+        of_kind.map(|(.., name)| name.clone()).collect()
+    }
+
     /// Requests so far, as `METHOD /path`, with ` (watch)` where it is one.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
@@ -129,7 +173,15 @@ async fn answer(
         Mood::Down => return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "down"),
         Mood::Hanging => drop(moods.wait_for(|mood| *mood != Mood::Hanging).await),
     }
-    let Some(target) = Target::parse(uri.path()) else { return discovery(&server, uri.path()) };
+    if method != Method::GET {
+        drop(server.hangs.subscribe().wait_for(|hangs| !hangs).await);
+        let broken = server.broken.lock().unwrap().clone();
+        if broken.is_some_and(|broken| uri.path().contains(&broken)) {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "broken");
+        }
+    }
+    let target = Target::parse(uri.path()).filter(|target| server.contents().serves(target));
+    let Some(target) = target else { return discovery(&server, uri.path()) };
     if target.name.is_none() && target.namespace.is_empty() && target.namespaced {
         let narrow = *server.narrow.lock().unwrap();
         if narrow {
@@ -150,8 +202,16 @@ async fn answer(
             act(&mut contents);
         }
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if let (Some((server, journal)), false) = (&*server.journal.lock().unwrap(), method == Method::GET) {
+            let name = target.name.as_deref().or(body["metadata"]["name"].as_str()).unwrap_or_default();
+            journal.lock().unwrap().push(format!("{server} {method} {}/{name}", target.plural));
+        }
         match method {
-            Method::GET => read(&contents, &target, &query),
+            Method::GET => {
+                let answer = read(&contents, &target, &query);
+                contents.establish(&target);
+                answer
+            }
             Method::POST => create(&mut contents, &target, body, &query),
             Method::PATCH => {
                 let apply = headers["content-type"].to_str().unwrap().contains("apply-patch");
@@ -172,12 +232,23 @@ fn discovery(server: &FakeApiServer, path: &str) -> Response {
             "gitTreeState": "", "goVersion": "", "compiler": "", "platform": ""}),
         );
     }
+    if path == "/apis" {
+        let group = |version: &str| {
+            let version = json!({"groupVersion": version, "version": version.rsplit('/').next()});
+            let name = version["groupVersion"].as_str().unwrap().split('/').next();
+            json!({"name": name, "versions": [version], "preferredVersion": version})
+        };
+        let versions =
+            ["apps/v1", "batch/v1", "apiextensions.k8s.io/v1", "baths.example/v1", "metrics.k8s.io/v1beta1"];
+        let groups: Vec<Value> = versions.into_iter().map(group).collect();
+        return ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}));
+    }
     let api_version = path.trim_start_matches("/apis/").trim_start_matches("/api/");
     let verbs = ["create", "delete", "get", "list", "patch", "update", "watch"];
     let resource = |plural: &str, kind: &str, namespaced: bool, verbs: &[&str]| json!({"name": plural, "kind": kind, "namespaced": namespaced, "verbs": verbs, "singularName": ""});
     let mut resources: Vec<Value> = KINDS
         .iter()
-        .filter(|(version, ..)| *version == api_version)
+        .filter(|(version, plural, ..)| *version == api_version && server.contents().serves_kind(plural))
         .flat_map(|(_, plural, kind, namespaced)| {
             let status = resource(&format!("{plural}/status"), kind, *namespaced, &["get", "patch"]);
             [resource(plural, kind, *namespaced, &verbs), status]

@@ -8,13 +8,16 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 /// Served kinds: API version, plural, kind, namespaced.
-pub(crate) const KINDS: [(&str, &str, &str, bool); 6] = [
+pub(crate) const KINDS: [(&str, &str, &str, bool); 8] = [
     ("v1", "configmaps", "ConfigMap", true),
     ("v1", "services", "Service", true),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "nodes", "Node", false),
     ("apps/v1", "deployments", "Deployment", true),
     ("batch/v1", "jobs", "Job", true),
+    ("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", false),
+    // Served once its definition is established.
+    ("baths.example/v1", "tubs", "Tub", true),
 ];
 
 /// Plural, namespace (empty for cluster-scoped), name.
@@ -26,6 +29,8 @@ pub(crate) struct Contents {
     pub(crate) objects: BTreeMap<Key, Value>,
     /// (version, type, plural, object)
     pub(crate) events: Vec<(u64, &'static str, String, Value)>,
+    /// Deployments are available as soon as they are written.
+    pub(crate) runs_workloads: bool,
 }
 
 impl Contents {
@@ -39,10 +44,39 @@ impl Contents {
             metadata["uid"] = json!(format!("uid-{}", self.version));
         }
         metadata["resourceVersion"] = json!(self.version.to_string());
+        if plural == "deployments" && self.runs_workloads {
+            let replicas = object["spec"]["replicas"].clone();
+            object["status"] = json!({"replicas": replicas, "updatedReplicas": replicas,
+                "readyReplicas": replicas, "availableReplicas": replicas});
+        }
         let kind = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
         self.events.push((self.version, kind, plural.to_owned(), object.clone()));
         self.objects.insert(key, object.clone());
         object
+    }
+
+    /// Whether a kind is served at present.
+    pub(crate) fn serves_kind(&self, plural: &str) -> bool {
+        let definition = || {
+            let name =
+                ("customresourcedefinitions".to_owned(), String::new(), "tubs.baths.example".to_owned());
+            self.objects.get(&name).is_some_and(|definition| !definition["status"].is_null())
+        };
+        plural != "tubs" || definition()
+    }
+
+    pub(crate) fn serves(&self, target: &Target) -> bool {
+        self.serves_kind(&target.plural)
+    }
+
+    /// A definition that was looked at is established after that, as if it had taken a moment.
+    pub(crate) fn establish(&mut self, target: &Target) {
+        let (true, Some(name)) = (target.plural == "customresourcedefinitions", &target.name) else { return };
+        let Some(mut definition) = self.objects.get(&target.key(name)).cloned() else { return };
+        if definition["status"].is_null() {
+            definition["status"] = json!({"conditions": [{"type": "Established", "status": "True"}]});
+            self.put("customresourcedefinitions", definition);
+        }
     }
 
     /// Erases an object.
@@ -224,6 +258,10 @@ pub(crate) fn delete(contents: &mut Contents, target: &Target, options: &Value) 
     assert_eq!(options["propagationPolicy"], "Background");
     if *guard != object["metadata"]["uid"] {
         return conflict("Precondition failed: UID");
+    }
+    let version = &options["preconditions"]["resourceVersion"];
+    if !version.is_null() && *version != object["metadata"]["resourceVersion"] {
+        return conflict("Precondition failed: ResourceVersion");
     }
     if object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
         let mut going = object;

@@ -5,7 +5,11 @@
 
 mod apply;
 mod cluster;
+mod controllers;
 mod discovery;
 mod fake_api_server;
+mod fake_krake;
 mod fake_objects;
+mod fake_store;
+mod orphans;
 mod remove;

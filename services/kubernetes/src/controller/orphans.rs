@@ -1,0 +1,308 @@
+//! The orphan controller: looks through every cluster, rarely, for objects of this installation that belong to no copy;
+//! sweeps what may go, and tells of the rest.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use krake_client::{Client, Mask, Mirror, NamespacedName};
+use krake_proto::krake::kubernetes::v1 as api;
+use krake_proto::krake::meta::v1::{Installation, Metadata};
+use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+use krake_runtime::leadership::Leadership;
+use tokio::time::Instant;
+
+use super::index::Index;
+use super::project::{self, Application, Cluster};
+use super::record::object_to_api;
+use super::stake::{erased, same_store, stake};
+use super::strays::{Stray, Strays};
+use crate::cluster::ClusterHandle;
+use crate::cluster::clusters::Clusters;
+use crate::cluster::survey::{Survey, survey};
+use crate::object::orphan::{Fate, Marked, Owner, Registration, judge};
+use crate::object::remove::sweep;
+use crate::object::{ApplicationUid, ClusterUid, InventoryEntry};
+
+/// The most orphans that are told of one cluster.
+const MOST: usize = 100;
+/// How often a report is tried again that somebody else's write came in between of.
+const ATTEMPTS: usize = 5;
+
+/// How often clusters are looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepTimes {
+    /// Between two looks at a cluster.
+    pub interval: Duration,
+    /// The shortest time between two looks, when a cluster comes and goes or a look failed.
+    pub pause: Duration,
+}
+
+impl Default for SweepTimes {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(600), pause: Duration::from_secs(30) }
+    }
+}
+
+/// The controller; its keys are clusters.
+pub(crate) struct Orphans {
+    pub(crate) client: Client,
+    pub(crate) mirror: Mirror<Cluster>,
+    pub(crate) applications: Mirror<Application>,
+    pub(crate) clusters: Arc<Clusters>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) strays: Arc<Strays>,
+    pub(crate) queue: Queue<NamespacedName>,
+    pub(crate) installation: Installation,
+    pub(crate) leadership: Leadership,
+    pub(crate) times: SweepTimes,
+    /// When each cluster is to be looked through next; those that are not here: at once.
+    pub(crate) due: Mutex<HashMap<ClusterUid, Instant>>,
+}
+
+impl Reconciler for Orphans {
+    type Key = NamespacedName;
+
+    async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
+        let Some(cluster) = self.mirror.get(key) else { return Ok(Next::Done) };
+        let Some(Ok(handle)) = self.clusters.get(&cluster.uid) else { return Ok(Next::Done) };
+        match handle.answers() {
+            // The cluster's state wakes us.
+            None => return Ok(Next::Done),
+            Some(Err(_)) => {
+                self.sooner(&cluster.uid);
+                return Ok(Next::Done);
+            }
+            Some(Ok(())) => {}
+        }
+        if let Some(rest) = self.rest(&cluster.uid) {
+            return Ok(Next::After(rest));
+        }
+        self.look_again(&cluster.uid, self.times.pause);
+        // Absence from a mirror that is being filled tells nothing, and only the one who leads sweeps.
+        if !(self.applications.is_synced() && self.mirror.is_synced() && self.leadership.leading()) {
+            return Ok(Next::After(self.times.pause));
+        }
+        let look = survey(handle.connection(), &self.installation.installation);
+        let found = match handle.while_answering(look).await.and_then(|found| found) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(cluster = %key, %error, "not looked through for orphans");
+                return Ok(Next::After(self.times.pause));
+            }
+        };
+        self.settle(&cluster, &handle, found).await?;
+        self.look_again(&cluster.uid, self.times.interval);
+        Ok(Next::After(self.times.interval))
+    }
+
+    fn keys(&self) -> Vec<NamespacedName> {
+        self.mirror.snapshot().into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+impl Orphans {
+    /// Sweeps what may go and tells of the rest.
+    async fn settle(&self, cluster: &Cluster, handle: &ClusterHandle, found: Survey) -> anyhow::Result<()> {
+        let registrations = self.registrations(cluster, &found.objects).await?;
+        let owners = self.owners(cluster, &found.objects, &registrations).await?;
+        if !same_store(&self.client, &self.installation).await? {
+            return Ok(());
+        }
+        let mut told = Vec::new();
+        let mut strays: BTreeMap<ApplicationUid, Vec<Stray>> = BTreeMap::new();
+        for (object, registration) in found.objects.into_iter().zip(registrations) {
+            let owner =
+                object.application.as_ref().and_then(|uid| owners.get(uid)).unwrap_or(&Owner::Unknown);
+            match (judge(&object, owner, registration, &self.installation.epoch), owner) {
+                (Fate::Keep, _) => {}
+                (Fate::Report, _) => told.push(orphan(&object)),
+                (Fate::Sweep, Owner::Exists(_)) => {
+                    if let Some(uid) = object.application.clone() {
+                        let stray = Stray { cluster: cluster.uid.clone(), registration, object };
+                        strays.entry(uid).or_default().push(stray);
+                    }
+                }
+                (Fate::Sweep, Owner::Erased | Owner::Unknown) => {
+                    if !self.leadership.leading() {
+                        return Ok(());
+                    }
+                    let swept = handle.while_answering(sweep(handle.connection(), &object)).await;
+                    match swept.and_then(|swept| swept) {
+                        Ok(true) => {
+                            tracing::info!(cluster = %cluster.reference.name, object = %object.key, "orphan swept");
+                        }
+                        Ok(false) => {}
+                        Err(error) => {
+                            tracing::debug!(cluster = %cluster.reference.name, object = %object.key, %error, "not swept");
+                            told.push(orphan(&object));
+                        }
+                    }
+                }
+            }
+        }
+        for (application, strays) in strays {
+            if let Some(key) = self.index.application_key(&application) {
+                self.strays.put(&application, &cluster.uid, strays);
+                self.queue.add(key, Priority::Resync);
+            }
+        }
+        let group = |orphan: &api::Orphan| {
+            let version = orphan.object.as_ref().map_or("", |object| object.api_version.as_str());
+            version.rsplit_once('/').map_or(String::new(), |(group, _)| group.to_owned())
+        };
+        // What could not be listed may still be there.
+        let shown = cluster.orphans.iter().filter(|shown| found.incomplete.contains(&group(shown)));
+        told.extend(shown.cloned());
+        told.sort_by_key(sort_key);
+        told.dedup_by_key(|orphan| sort_key(orphan));
+        if told.len() > MOST {
+            tracing::warn!(cluster = %cluster.reference.name, orphans = told.len(), "not all orphans are shown");
+            told.truncate(MOST);
+        }
+        self.report(cluster, told).await
+    }
+
+    /// What the cluster of each object's annotation is.
+    async fn registrations(
+        &self,
+        cluster: &Cluster,
+        objects: &[Marked],
+    ) -> anyhow::Result<Vec<Registration>> {
+        let others: HashSet<&ClusterUid> = objects
+            .iter()
+            .filter_map(|object| object.cluster.as_ref())
+            .filter(|uid| **uid != cluster.uid && self.index.cluster_key(uid).is_none())
+            .collect();
+        let erased = erased(&self.client, others.into_iter().map(ToString::to_string)).await?;
+        let registration = |object: &Marked| match &object.cluster {
+            None => Registration::Unnamed,
+            Some(uid) if *uid == cluster.uid => Registration::This,
+            Some(uid) if erased.contains(uid.as_str()) => Registration::Erased,
+            Some(_) => Registration::Other,
+        };
+        Ok(objects.iter().map(registration).collect())
+    }
+
+    /// What Krake knows of the application on each object's label. Whenever anything but keeping follows from the mirror,
+    /// the API itself is asked: the mirror may be behind.
+    async fn owners(
+        &self,
+        cluster: &Cluster,
+        objects: &[Marked],
+        registrations: &[Registration],
+    ) -> anyhow::Result<HashMap<ApplicationUid, Owner>> {
+        let mut objects_of: HashMap<&ApplicationUid, Vec<(&Marked, Registration)>> = HashMap::new();
+        for (object, registration) in objects.iter().zip(registrations) {
+            if let Some(uid) = &object.application {
+                objects_of.entry(uid).or_default().push((object, *registration));
+            }
+        }
+        let mut owners = HashMap::new();
+        let mut unknown = Vec::new();
+        for (uid, objects) in objects_of {
+            let key = self.index.application_key(uid);
+            let mirrored = key.as_ref().and_then(|key| self.applications.get(key));
+            let Some(application) = mirrored.filter(|application| application.uid == *uid) else {
+                unknown.push(uid.clone());
+                continue;
+            };
+            let owner = Owner::Exists(stake(&application, &cluster.uid));
+            let kept = |(object, registration): &(&Marked, Registration)| {
+                judge(object, &owner, *registration, &self.installation.epoch) == Fate::Keep
+            };
+            if objects.iter().all(kept) {
+                owners.insert(uid.clone(), owner);
+                continue;
+            }
+            let key = &application.key;
+            let fresh: Option<api::Application> =
+                self.client.api().get_opt(&key.namespace, &key.name).await?;
+            let fresh = fresh.as_ref().and_then(project::application).filter(|fresh| fresh.uid == *uid);
+            match fresh {
+                Some(fresh) => drop(owners.insert(uid.clone(), Owner::Exists(stake(&fresh, &cluster.uid)))),
+                None => unknown.push(uid.clone()),
+            }
+        }
+        let erased = erased(&self.client, unknown.iter().map(ToString::to_string)).await?;
+        let tombstone = |uid: &ApplicationUid| erased.contains(uid.as_str());
+        owners.extend(unknown.into_iter().map(|uid| {
+            let owner = if tombstone(&uid) { Owner::Erased } else { Owner::Unknown };
+            (uid, owner)
+        }));
+        Ok(owners)
+    }
+
+    /// Tells of orphans, if they are not shown already.
+    async fn report(&self, cluster: &Cluster, orphans: Vec<api::Orphan>) -> anyhow::Result<()> {
+        let reference = &cluster.reference;
+        for _ in 0..ATTEMPTS {
+            let shown: Option<api::Cluster> =
+                self.client.api().get_opt(&reference.namespace, &reference.name).await?;
+            let Some(shown) = shown else { return Ok(()) };
+            let metadata = shown.metadata.unwrap_or_default();
+            let status = shown.status.unwrap_or_default();
+            if metadata.uid != reference.uid || status.orphans == orphans || !self.leadership.leading() {
+                return Ok(());
+            }
+            let metadata = Metadata {
+                namespace: metadata.namespace,
+                name: metadata.name,
+                uid: metadata.uid,
+                resource_version: metadata.resource_version,
+                ..Default::default()
+            };
+            let status = api::ClusterStatus { orphans: orphans.clone(), ..Default::default() };
+            let object = api::Cluster { metadata: Some(metadata), spec: None, status: Some(status) };
+            match self.client.api().update_status(&object, Mask::fields(["status.orphans"])).await {
+                Ok(_) => {
+                    tracing::info!(cluster = %reference.name, orphans = orphans.len(), "orphans reported");
+                    return Ok(());
+                }
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error).context("cannot report orphans"),
+            }
+        }
+        anyhow::bail!("orphans could not be reported: the cluster changed each time")
+    }
+
+    fn rest(&self, cluster: &ClusterUid) -> Option<Duration> {
+        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner).get(cluster)?;
+        Some(due.saturating_duration_since(Instant::now())).filter(|rest| !rest.is_zero())
+    }
+
+    fn look_again(&self, cluster: &ClusterUid, after: Duration) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.insert(cluster.clone(), Instant::now() + after);
+    }
+
+    /// A cluster that is back is looked through soon.
+    fn sooner(&self, cluster: &ClusterUid) {
+        let soon = Instant::now() + self.times.pause;
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(due) = due.get_mut(cluster) {
+            *due = soon.min(*due);
+        }
+    }
+
+    /// Forgets a cluster that is not there any more.
+    pub(crate) fn forget(&self, cluster: &ClusterUid) {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+    }
+}
+
+fn orphan(object: &Marked) -> api::Orphan {
+    let entry = InventoryEntry { key: object.key.clone(), uid: Some(object.uid.clone()) };
+    api::Orphan {
+        object: Some(object_to_api(&entry)),
+        application_uid: object.application.as_ref().map(ToString::to_string).unwrap_or_default(),
+        epoch: object.epoch.clone().unwrap_or_default(),
+    }
+}
+
+fn sort_key(orphan: &api::Orphan) -> (String, String, String, String, String) {
+    let object = orphan.object.clone().unwrap_or_default();
+    (object.kind, object.namespace, object.name, object.api_version, object.uid)
+}

@@ -1,0 +1,88 @@
+//! Custom resource definitions: which kinds a manifest brings along, and whether a cluster serves them yet. Pure.
+
+use kube::core::{ApiResource, GroupVersion};
+use serde_json::Value;
+
+use crate::cluster::discovery::ResolvedKind;
+use crate::object::{ObjectKey, field, text};
+
+const GROUP: &str = "apiextensions.k8s.io/";
+
+/// Whether the object is a custom resource definition.
+pub(crate) fn is_definition(key: &ObjectKey) -> bool {
+    key.kind == "CustomResourceDefinition" && key.api_version.starts_with(GROUP)
+}
+
+/// A kind that the cluster does not serve yet, if a definition in the same manifest promises it.
+pub(crate) fn promised(manifest: &[Value], api_version: &str, kind: &str) -> Option<ResolvedKind> {
+    let wanted: GroupVersion = api_version.parse().ok()?;
+    let mut definitions = manifest.iter().filter(|document| {
+        text(document, &["kind"]) == Some("CustomResourceDefinition")
+            && text(document, &["apiVersion"]).is_some_and(|version| version.starts_with(GROUP))
+    });
+    definitions.find_map(|definition| {
+        let spec = field(definition, &["spec"])?;
+        let fits = text(spec, &["group"])? == wanted.group
+            && text(spec, &["names", "kind"])? == kind
+            && serves(spec, &wanted.version);
+        let resource = ApiResource {
+            group: wanted.group.clone(),
+            version: wanted.version.clone(),
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            plural: text(spec, &["names", "plural"])?.to_owned(),
+        };
+        // Version v1beta1 of definitions takes namespaces for granted.
+        let namespaced = text(spec, &["scope"]) != Some("Cluster");
+        fits.then_some(ResolvedKind { resource, namespaced, watchable: true, promised: true })
+    })
+}
+
+fn serves(spec: &Value, version: &str) -> bool {
+    let versions = field(spec, &["versions"]).and_then(Value::as_array).into_iter().flatten();
+    let mut served =
+        versions.filter(|entry| field(entry, &["served"]).and_then(Value::as_bool).unwrap_or(true));
+    served.any(|entry| text(entry, &["name"]) == Some(version)) || text(spec, &["version"]) == Some(version)
+}
+
+/// Whether the cluster serves what a live definition defines.
+pub(crate) fn established(definition: &Value) -> bool {
+    let conditions = field(definition, &["status", "conditions"]).and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        text(condition, &["type"]) == Some("Established") && text(condition, &["status"]) == Some("True")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn definition(scope: &str) -> Value {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "tubs.example.org"},
+            "spec": {"group": "example.org", "scope": scope, "names": {"kind": "Tub", "plural": "tubs"},
+                "versions": [{"name": "v1", "served": true}, {"name": "v0", "served": false}]}})
+    }
+
+    #[test]
+    fn a_manifest_promises_the_kinds_that_it_defines() {
+        let manifest = [json!({"apiVersion": "v1", "kind": "ConfigMap"}), definition("Namespaced")];
+        let tub = promised(&manifest, "example.org/v1", "Tub").unwrap();
+        assert_eq!((tub.resource.plural.as_str(), tub.namespaced, tub.promised), ("tubs", true, true));
+        assert!(!promised(&[definition("Cluster")], "example.org/v1", "Tub").unwrap().namespaced);
+        for (version, kind) in
+            [("example.org/v0", "Tub"), ("example.org/v1", "Pot"), ("other.org/v1", "Tub"), ("v1", "Tub")]
+        {
+            assert_eq!(promised(&manifest, version, kind), None, "{version} {kind}");
+        }
+    }
+
+    #[test]
+    fn established_only_by_its_condition() {
+        let with =
+            |status: &str| json!({"status": {"conditions": [{"type": "Established", "status": status}]}});
+        assert!(established(&with("True")));
+        assert!(!established(&with("False")) && !established(&json!({})));
+    }
+}

@@ -1,0 +1,240 @@
+//! Objects that bear this installation's label: which of them belong to nobody, and which of those may go. Pure.
+//!
+//! A Krake that was restored from a back-up, or lost its store, knows less than the clusters hold. So only objects that
+//! this very history of the store has applied are swept, and only for a positive reason; everything else is told to
+//! people, who decide.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::cluster::discovery::ResolvedKind;
+use crate::object::{
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, ApplicationUid, CLUSTER_ANNOTATION, ClusterUid, EPOCH_ANNOTATION,
+    ObjectKey,
+};
+
+/// An object with this installation's label, by its metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marked {
+    /// What names it, in the API version that it was listed in.
+    pub key: ObjectKey,
+    /// Its kind.
+    pub kind: ResolvedKind,
+    /// uid on the cluster.
+    pub uid: String,
+    /// Version that was seen.
+    pub resource_version: String,
+    /// The application on its label.
+    pub application: Option<ApplicationUid>,
+    /// The cluster that it was applied for.
+    pub cluster: Option<ClusterUid>,
+    /// Epoch of the store that applied it.
+    pub epoch: Option<String>,
+    /// Existed before Krake.
+    pub adopted: bool,
+    /// Is part of another object, and goes with it.
+    pub controlled: bool,
+    /// Is being deleted already.
+    pub terminating: bool,
+}
+
+impl Marked {
+    /// From an object's metadata; nothing if it bears no name.
+    pub fn of(kind: &ResolvedKind, metadata: ObjectMeta) -> Option<Self> {
+        let label = |name: &str| metadata.labels.as_ref()?.get(name).filter(|value| !value.is_empty());
+        let annotation =
+            |name: &str| metadata.annotations.as_ref()?.get(name).filter(|value| !value.is_empty());
+        let owners = metadata.owner_references.as_deref().unwrap_or_default();
+        Some(Self {
+            application: label(APPLICATION_LABEL).map(|uid| uid.as_str().into()),
+            cluster: annotation(CLUSTER_ANNOTATION).map(|uid| uid.as_str().into()),
+            epoch: annotation(EPOCH_ANNOTATION).cloned(),
+            adopted: annotation(ADOPTED_ANNOTATION).is_some_and(|value| value == "true"),
+            controlled: owners.iter().any(|owner| owner.controller == Some(true)),
+            terminating: metadata.deletion_timestamp.is_some(),
+            key: ObjectKey {
+                api_version: kind.resource.api_version.clone(),
+                kind: kind.resource.kind.clone(),
+                namespace: metadata.namespace,
+                name: metadata.name?,
+            },
+            kind: kind.clone(),
+            uid: metadata.uid.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+        })
+    }
+}
+
+/// What Krake knows of the application on an object's label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// It was erased: there is a tombstone.
+    Erased,
+    /// It exists.
+    Exists(Stake),
+    /// Nothing: it may be of another history of the store.
+    Unknown,
+}
+
+/// What an application that exists has to do with the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stake {
+    /// The inventory of its copy on this cluster, if one is recorded.
+    pub recorded: Option<Vec<ObjectKey>>,
+    /// It is bound to this cluster.
+    pub bound: bool,
+    /// It has copies on other clusters, or is bound to them.
+    pub elsewhere: bool,
+}
+
+/// What the registration that an object was applied for is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// The one that is looked at.
+    This,
+    /// Erased: there is a tombstone.
+    Erased,
+    /// Another one, or one that nothing is known of.
+    Other,
+    /// The object does not say.
+    Unnamed,
+}
+
+/// What is to become of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It belongs to a copy, or will soon.
+    Keep,
+    /// It belongs to nobody, and it is certain that Krake itself may remove it.
+    Sweep,
+    /// It seems to belong to nobody: people decide.
+    Report,
+}
+
+/// Decides on one object. `epoch` is that of the store at present.
+pub fn judge(object: &Marked, owner: &Owner, registration: Registration, epoch: &str) -> Fate {
+    if object.controlled {
+        return Fate::Keep;
+    }
+    let gone = match owner {
+        Owner::Unknown => false,
+        Owner::Erased => true,
+        Owner::Exists(Stake { recorded: Some(inventory), .. }) => {
+            return if inventory.iter().any(|key| same(key, &object.key)) {
+                Fate::Keep
+            } else {
+                Fate::Report
+            };
+        }
+        // It is about to be taken over.
+        Owner::Exists(Stake { bound: true, .. }) => return Fate::Keep,
+        Owner::Exists(stake) => match registration {
+            Registration::This | Registration::Erased => true,
+            // Another registration of this cluster looks after it, or nobody knows.
+            Registration::Other if stake.elsewhere => return Fate::Keep,
+            Registration::Other => false,
+            // It could be the copy of another registration.
+            Registration::Unnamed => !stake.elsewhere,
+        },
+    };
+    if gone && object.epoch.as_deref() == Some(epoch) && !object.terminating {
+        Fate::Sweep
+    } else {
+        Fate::Report
+    }
+}
+
+/// Whether both name one object: a kind may be served in several versions.
+fn same(one: &ObjectKey, other: &ObjectKey) -> bool {
+    let group = |key: &ObjectKey| key.api_version.rsplit_once('/').map(|(group, _)| group.to_owned());
+    (&one.kind, &one.namespace, &one.name) == (&other.kind, &other.namespace, &other.name)
+        && group(one) == group(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::{ApiResource, GroupVersionKind};
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    fn marked(metadata: Value) -> Marked {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
+        let kind = ResolvedKind { resource, namespaced: true, watchable: true, promised: false };
+        Marked::of(&kind, serde_json::from_value(metadata).unwrap()).unwrap()
+    }
+
+    fn object(epoch: &str) -> Marked {
+        marked(json!({"name": "web", "namespace": "demo", "uid": "u", "resourceVersion": "5",
+            "labels": {APPLICATION_LABEL: "app"}, "annotations": {EPOCH_ANNOTATION: epoch}}))
+    }
+
+    fn exists(recorded: Option<&str>, bound: bool, elsewhere: bool) -> Owner {
+        let key = |name: &str| ObjectKey { name: name.into(), ..object("now").key };
+        Owner::Exists(Stake { recorded: recorded.map(|name| vec![key(name)]), bound, elsewhere })
+    }
+
+    #[rstest]
+    #[case::tombstone(Owner::Erased, Registration::This, Fate::Sweep)]
+    #[case::tombstone_whatever_the_cluster(Owner::Erased, Registration::Other, Fate::Sweep)]
+    #[case::tombstone_made_by_hand(Owner::Erased, Registration::Unnamed, Fate::Sweep)]
+    #[case::nobody_knows_it(Owner::Unknown, Registration::This, Fate::Report)]
+    #[case::part_of_the_copy(exists(Some("web"), true, false), Registration::This, Fate::Keep)]
+    #[case::part_of_a_copy_that_goes(exists(Some("web"), false, true), Registration::This, Fate::Keep)]
+    #[case::beside_the_copy(exists(Some("other"), true, false), Registration::This, Fate::Report)]
+    #[case::about_to_be_deployed(exists(None, true, false), Registration::This, Fate::Keep)]
+    #[case::moved_away(exists(None, false, true), Registration::This, Fate::Sweep)]
+    #[case::placed_nowhere(exists(None, false, false), Registration::This, Fate::Sweep)]
+    #[case::of_a_former_registration(exists(None, false, true), Registration::Erased, Fate::Sweep)]
+    #[case::of_another_registration(exists(None, false, true), Registration::Other, Fate::Keep)]
+    #[case::of_an_unknown_registration(exists(None, false, false), Registration::Other, Fate::Report)]
+    #[case::perhaps_of_another_registration(exists(None, false, true), Registration::Unnamed, Fate::Report)]
+    #[case::of_no_other_registration(exists(None, false, false), Registration::Unnamed, Fate::Sweep)]
+    fn of_the_present_epoch(#[case] owner: Owner, #[case] registration: Registration, #[case] fate: Fate) {
+        assert_eq!(judge(&object("now"), &owner, registration, "now"), fate);
+    }
+
+    #[rstest]
+    #[case(Owner::Erased)]
+    #[case(Owner::Unknown)]
+    #[case(exists(Some("web"), true, true))]
+    #[case(exists(Some("other"), true, true))]
+    #[case(exists(None, true, true))]
+    #[case(exists(None, false, true))]
+    #[case(exists(None, false, false))]
+    fn nothing_of_another_epoch_or_of_none_is_swept(#[case] owner: Owner) {
+        let unmarked = marked(json!({"name": "web", "labels": {APPLICATION_LABEL: "app"}}));
+        for registration in
+            [Registration::This, Registration::Erased, Registration::Other, Registration::Unnamed]
+        {
+            for object in [object("before"), object(""), unmarked.clone()] {
+                assert_ne!(judge(&object, &owner, registration, "now"), Fate::Sweep);
+                assert_ne!(judge(&object, &owner, registration, ""), Fate::Sweep);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_other_objects_are_theirs() {
+        let owner = |controller: bool| json!([{"apiVersion": "v1", "kind": "A", "name": "a", "uid": "x", "controller": controller}]);
+        let part = |controller: bool| {
+            marked(json!({"name": "web", "annotations": {EPOCH_ANNOTATION: "now"},
+                "ownerReferences": owner(controller)}))
+        };
+        assert_eq!(judge(&part(true), &Owner::Erased, Registration::This, "now"), Fate::Keep);
+        assert_eq!(judge(&part(false), &Owner::Erased, Registration::This, "now"), Fate::Sweep);
+    }
+
+    #[test]
+    fn what_goes_already_is_only_told() {
+        let going = Marked { terminating: true, ..object("now") };
+        assert_eq!(judge(&going, &Owner::Erased, Registration::This, "now"), Fate::Report);
+    }
+
+    #[test]
+    fn versions_of_a_kind_are_one_kind() {
+        let key = |api_version: &str| ObjectKey { api_version: api_version.into(), ..object("now").key };
+        assert!(same(&key("apps/v1"), &key("apps/v1beta1")));
+        assert!(!same(&key("apps/v1"), &key("extensions/v1beta1")));
+        assert!(same(&key("v1"), &key("v1")) && !same(&key("v1"), &key("apps/v1")));
+    }
+}

@@ -1,0 +1,355 @@
+//! The controllers end to end: a fake Krake API on one side, fake API servers on the other, and the whole adapter between.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser as _;
+use krake_kubernetes::cluster::ProbeTimes;
+use krake_kubernetes::cluster::clusters::Opener;
+use krake_kubernetes::object::EPOCH_ANNOTATION;
+use krake_kubernetes::{Args, SweepTimes};
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
+use krake_proto::krake::meta::v1::{ConditionReason, ConditionType};
+use krake_runtime::shutdown::Shutdown;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::apply::{config_map, deployment};
+use crate::fake_api_server::{FakeApiServer, Journal, Mood};
+use crate::fake_krake::FakeKrake;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Two clusters, `one` and `two`, a Krake that knows them, and an adapter.
+pub(crate) struct World {
+    pub(crate) krake: FakeKrake,
+    pub(crate) servers: HashMap<&'static str, Arc<FakeApiServer>>,
+    pub(crate) journal: Journal,
+    adapter: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let mut world = Self::prepare().await;
+        world.start_adapter();
+        world
+    }
+
+    /// Everything but the adapter.
+    pub(crate) async fn prepare() -> Self {
+        let journal = Journal::default();
+        let krake = FakeKrake::start(journal.clone()).await;
+        let servers: HashMap<_, _> = ["one", "two"].map(|name| (name, FakeApiServer::start())).into();
+        for (name, server) in &servers {
+            server.keep_journal(name, &journal);
+            krake.change(|store| store.register(name, name));
+        }
+        Self { krake, servers, journal, adapter: None }
+    }
+
+    pub(crate) fn start_adapter(&mut self) {
+        self.start_candidate("false");
+    }
+
+    fn start_candidate(&mut self, election: &str) {
+        let url = &self.krake.options.url;
+        let flags = [
+            "x",
+            "--api-url",
+            url,
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--workers",
+            "4",
+            "--election",
+            election,
+        ];
+        let mut config = Args::try_parse_from(flags).unwrap().resolve().unwrap();
+        let servers = self.servers.clone();
+        config.opener =
+            Opener::new(move |kubeconfig, _| Ok(servers[kubeconfig["fake"].as_str().unwrap()].connection()));
+        config.rollout_deadline = Duration::from_millis(500);
+        config.probe = ProbeTimes {
+            interval: Duration::from_millis(50),
+            second_look: Duration::from_millis(10),
+            deadline: Duration::from_millis(500),
+        };
+        config.sweep = SweepTimes { interval: Duration::from_millis(100), pause: Duration::from_millis(20) };
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(krake_kubernetes::run(config, shutdown.clone()));
+        self.adapter = Some((shutdown, running));
+    }
+
+    /// As by `kill -9`.
+    pub(crate) async fn kill_adapter(&mut self) {
+        let (_, running) = self.adapter.take().unwrap();
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+    }
+
+    pub(crate) async fn stop(mut self) {
+        let (shutdown, running) = self.adapter.take().unwrap();
+        shutdown.request();
+        tokio::time::timeout(PATIENCE, running).await.expect("ends").unwrap().unwrap();
+    }
+
+    pub(crate) fn server(&self, name: &str) -> &Arc<FakeApiServer> {
+        &self.servers[name]
+    }
+
+    pub(crate) async fn until_phases(&self, application: &str, expected: &[(&str, Phase)]) {
+        let expected = expected.iter().map(|(name, phase)| ((*name).to_owned(), *phase)).collect();
+        let what = format!("{application} as {expected:?}");
+        self.krake.until(&what, |store| (store.phases(application) == expected).then_some(())).await;
+    }
+
+    /// Waits until something is so on clusters, of which nobody tells.
+    pub(crate) async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let waiting = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+
+    pub(crate) fn journal(&self) -> Vec<String> {
+        self.journal.lock().unwrap().clone()
+    }
+}
+
+/// The condition of the copy on a cluster.
+fn reason(
+    world: &World,
+    application: &str,
+    cluster: &str,
+    r#type: ConditionType,
+) -> Option<(ConditionReason, String)> {
+    world.krake.change(|store| {
+        let copies = store.copies(application);
+        let copy = copies.iter().find(|copy| copy.cluster.as_ref().is_some_and(|c| c.name == cluster))?;
+        let condition = copy.conditions.iter().find(|condition| condition.r#type() == r#type)?;
+        Some((condition.reason(), condition.message.clone()))
+    })
+}
+
+#[tokio::test]
+async fn the_intent_is_recorded_before_the_first_write_and_forgotten_after_the_last() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a"), config_map("b")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.krake.change(|store| store.delete::<Application>("app"));
+    world.krake.until("erased", |store| store.applications.is_empty().then_some(())).await;
+    let journal = world.journal();
+    let expected = [
+        "report Intended app/one",
+        "one POST configmaps/a",
+        "one POST configmaps/b",
+        "report Applying app/one",
+        "report Running app/one",
+        "report Removing app/one",
+        "one DELETE configmaps/b",
+        "one DELETE configmaps/a",
+        "forget app/one",
+    ];
+    assert_eq!(journal, expected);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_report_touches_nothing_and_is_planned_anew() {
+    let mut world = World::prepare().await;
+    world.krake.refuse_reports(1);
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.start_adapter();
+    world.krake.until("refused", |_| world.journal().contains(&"refused".to_owned()).then_some(())).await;
+    // As the other one's write, which made ours outdated, would do.
+    world.krake.change(|store| store.bind("app", &["two"]));
+    world.until_phases("app", &[("two", Phase::Running)]).await;
+    assert_eq!(world.server("one").writes(), [""; 0]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_our_turn() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.krake.change(|store| {
+        let mut application = store.applications["app"].clone();
+        let metadata = application.metadata.as_mut().unwrap();
+        metadata.finalizers.push("cascade_deletion".into());
+        store.put(application);
+        store.delete::<Application>("app");
+        store.create("other", &[config_map("b")], "one");
+    });
+    // What came later is done, so the deletion was looked at.
+    world.until_phases("other", &[("one", Phase::Running)]).await;
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    assert!(world.server("one").get("configmaps", "demo", "a").is_some());
+    world.krake.change(|store| {
+        let mut application = store.applications["app"].clone();
+        application.metadata.as_mut().unwrap().finalizers.pop();
+        store.put(application);
+    });
+    world.krake.until("erased", |store| (!store.applications.contains_key("app")).then_some(())).await;
+    assert_eq!(world.server("one").names("configmaps"), ["b"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_handover_that_fails_is_taken_back_and_an_update_tries_again() {
+    let world = World::start().await;
+    world.server("one").run_workloads();
+    world.krake.change(|store| store.create("app", &[deployment("web")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    // Nothing becomes available on the other cluster.
+    world.krake.change(|store| store.bind("app", &["two"]));
+    world.until_phases("app", &[("one", Phase::Running), ("two", Phase::Failed)]).await;
+    world.until("withdrawn", || world.server("two").names("deployments").is_empty()).await;
+    let (why, _) = reason(&world, "app", "two", ConditionType::Available).unwrap();
+    assert_eq!(why, ConditionReason::DeadlineExceeded);
+    assert_eq!(world.server("one").names("deployments"), ["web"], "the old copy stays");
+
+    world.server("two").run_workloads();
+    world.krake.change(|store| {
+        store.update("app", &[deployment("web"), config_map("more")]);
+        store.bind("app", &["two"]);
+    });
+    world.until_phases("app", &[("two", Phase::Running)]).await;
+    assert_eq!(world.server("one").names("deployments"), [""; 0], "the old copy went after the new one ran");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let mut world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let before = world.server("one").get("configmaps", "demo", "a").unwrap();
+    world.kill_adapter().await;
+    world.server("one").erase("configmaps", "demo", "a");
+    world.start_adapter();
+    world.until("repaired", || world.server("one").get("configmaps", "demo", "a").is_some()).await;
+    let after = world.server("one").get("configmaps", "demo", "a").unwrap();
+    assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
+    assert!(!world.journal().iter().any(|entry| entry.contains("DELETE") || entry.contains("forget")));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_cluster_is_drained_and_waits_while_it_is_silent() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.server("one").set_mood(Mood::Down);
+    world.krake.change(|store| {
+        store.delete::<Cluster>("one");
+        store.bind("app", &["two"]);
+    });
+    world.until_phases("app", &[("one", Phase::Unreachable), ("two", Phase::Running)]).await;
+    assert!(!world.journal().iter().any(|entry| entry.starts_with("let go")));
+    world.server("one").set_mood(Mood::Well);
+    world.krake.until("let go", |store| (!store.clusters.contains_key("one")).then_some(())).await;
+    world.until_phases("app", &[("two", Phase::Running)]).await;
+    assert_eq!(world.server("one").names("configmaps"), [""; 0]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_hangs_holds_nobody_else_back() {
+    let mut world = World::prepare().await;
+    world.start_adapter();
+    world.krake.change(|store| store.create("first", &[config_map("first")], "one"));
+    world.until_phases("first", &[("one", Phase::Running)]).await;
+    // Its probe still believes that it answers: more applications than there are workers run into it.
+    world.server("one").hang_writes(true);
+    world.krake.change(|store| {
+        for index in 0..12 {
+            store.create(&format!("stuck-{index}"), &[config_map(&format!("stuck-{index}"))], "one");
+        }
+    });
+    world.until("stuck", || world.server("one").writes().len() > 1).await;
+    world.krake.change(|store| store.create("free", &[config_map("free")], "two"));
+    world.until_phases("free", &[("two", Phase::Running)]).await;
+    world.server("one").hang_writes(false);
+    for index in 0..12 {
+        world.until_phases(&format!("stuck-{index}"), &[("one", Phase::Running)]).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn trouble_is_told_in_the_copy_and_tried_again() {
+    let world = World::start().await;
+    world.server("one").break_writes(Some("configmaps"));
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    let told = |world: &World| reason(world, "app", "one", ConditionType::Applied);
+    world.until("told", || told(&world).is_some_and(|(_, message)| message.contains("broken"))).await;
+    assert_eq!(told(&world).unwrap().0, ConditionReason::KubernetesError);
+    world
+        .until("tried again", || {
+            world.server("one").requests().iter().filter(|request| request.starts_with("POST")).count() > 2
+        })
+        .await;
+    let reports = world.journal().iter().filter(|entry| entry.contains("report")).count();
+    assert_eq!(reports, 2, "one intent, one trouble: {:?}", world.journal());
+    world.server("one").break_writes(None);
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.stop().await;
+}
+
+fn definition() -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "tubs.baths.example"},
+        "spec": {"group": "baths.example", "scope": "Namespaced", "names": {"kind": "Tub", "plural": "tubs"},
+            "versions": [{"name": "v1", "served": true, "storage": true}]}})
+}
+
+fn tub() -> Value {
+    json!({"apiVersion": "baths.example/v1", "kind": "Tub", "metadata": {"name": "t", "namespace": "demo"}})
+}
+
+#[tokio::test]
+async fn a_custom_resource_comes_with_its_definition() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[tub(), definition()], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let writes: Vec<_> = world.journal().into_iter().filter(|entry| entry.contains("POST")).collect();
+    assert_eq!(writes, ["one POST customresourcedefinitions/tubs.baths.example", "one POST tubs/t"]);
+    // It is watched like anything else.
+    world.server("one").erase("tubs", "demo", "t");
+    world.until("repaired", || world.server("one").get("tubs", "demo", "t").is_some()).await;
+
+    world.krake.change(|store| store.create("alone", &[tub()], "two"));
+    world.until_phases("alone", &[("two", Phase::Failed)]).await;
+    let (why, _) = reason(&world, "alone", "two", ConditionType::Applied).unwrap();
+    assert_eq!(why, ConditionReason::UnsupportedResource, "nothing promises the kind there");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_lead_looks_and_touches_nothing() {
+    let mut world = World::prepare().await;
+    world.krake.change(|store| {
+        store.create("app", &[config_map("a")], "one");
+        store.tombstones.insert("uid-gone".into());
+    });
+    let mut orphan = crate::apply::labelled(config_map("orphan"), "inst", "uid-gone");
+    orphan["metadata"]["annotations"] = json!({EPOCH_ANNOTATION: "e1"});
+    world.server("one").put("configmaps", orphan);
+    // Nobody is elected: the fake holds no elections.
+    world.start_candidate("true");
+    let looks = |world: &World| {
+        world.server("one").requests().iter().filter(|request| request.ends_with("/nodes")).count()
+    };
+    world.until("looked at often", || looks(&world) > 5).await;
+    assert_eq!(world.journal(), [""; 0]);
+    assert_eq!(world.krake.change(|store| store.clusters["one"].status.clone()), None);
+    world.kill_adapter().await;
+    world.start_adapter();
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.until("swept", || world.server("one").names("configmaps") == ["a"]).await;
+    world.stop().await;
+}
