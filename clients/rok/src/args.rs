@@ -8,17 +8,22 @@ mod provider;
 mod scope;
 
 pub(crate) use application::{
-    Backoff, Constraints, CreateApplication, CreateWait, DeleteWait, UpdateApplication, UpdateWait,
+    ApplicationRemovals, Backoff, Constraints, CreateApplication, CreateWait, DeleteWait, Deployment,
+    MigrationOrder, UpdateApplication, UpdateWait,
 };
-pub(crate) use cluster::{ClusterWait, DescribeCluster, RegisterCluster, UpdateCluster, WeightedMetric};
-pub(crate) use metric::{CreateMetric, Range};
+pub(crate) use cluster::{
+    ClusterRemovals, ClusterWait, DescribeCluster, RegisterCluster, UpdateCluster, WeightedMetric,
+};
+pub(crate) use metric::{CreateMetric, MetricChange, Range, UpdateMetric};
 pub(crate) use pair::Label;
-pub(crate) use provider::{CreateProvider, ProviderOptions, ProviderType};
-pub(crate) use scope::{Delete, Format, Get, GlobalDelete, GlobalGet, GlobalList, List, Namespace, Timeout};
+pub(crate) use provider::{CreateProvider, ProviderChange, ProviderOptions, ProviderType, UpdateProvider};
+pub(crate) use scope::{
+    Delete, Format, Get, GlobalDelete, GlobalGet, GlobalList, GlobalTarget, List, Namespace, Target, Timeout,
+};
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "Examples:
   Register a cluster and look at it:
@@ -32,12 +37,21 @@ const EXAMPLES: &str = "Examples:
   Run an application on the best cluster in Germany or France and wait for it:
     rok kube app create -f echo-demo.yaml -L 'location in (DE, FR)' echo --wait
 
+  See where it runs and why, and follow it:
+    rok kube app get echo
+    rok kube app get -w echo
+
 Configuration: rok.yaml in the current folder, in $XDG_CONFIG_HOME (or ~/.config) or in /etc/rok, with the keys
   api_url: http://127.0.0.1:7700     user: system:admin (the default namespace)
   tls: {enabled: true, client_ca: ca.pem, client_cert: cert.pem, client_key: key.pem}
 Flags go before environment variables, those before the file.
 
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 --wait ran out of time.";
+Exit codes: 0 done, also when Ctrl-C ends --watch; 1 error; 2 wrong usage; 3 --wait ran out of time.";
+
+const COMPLETION_EXAMPLES: &str = "Examples:
+  source <(rok completion bash)
+  rok completion zsh > \"${fpath[1]}/_rok\"
+  rok completion fish > ~/.config/fish/completions/rok.fish";
 
 /// Work with Krake: applications, the clusters they run on, and the metrics that rank clusters.
 #[derive(Debug, Parser)]
@@ -68,16 +82,54 @@ pub(crate) struct Connection {
     /// PEM file with the key of that certificate
     #[arg(long, global = true, env = "ROK_CLIENT_KEY", hide_env_values = true, value_name = "PATH")]
     pub(crate) client_key: Option<PathBuf>,
+    /// OpenTelemetry collector (OTLP over gRPC, http://host:port) that receives the trace of this command
+    #[arg(
+        long,
+        global = true,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Remote(Remote),
+    /// Print a script that completes rok's commands and options in a shell
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completion(Completion),
+    /// Print the version
+    Version,
+}
+
+/// Commands that call the server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Remote {
     /// Applications and clusters on Kubernetes
     #[command(subcommand, name = "kube", visible_alias = "kubernetes", arg_required_else_help = true)]
     Kube(Kube),
     /// Metrics and their providers
     #[command(subcommand, arg_required_else_help = true)]
     Core(Core),
+}
+
+/// Which shell to complete in.
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: CompletionShell,
+}
+
+/// Shells that completion is known for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,7 +174,7 @@ pub(crate) enum ClusterCommand {
 pub(crate) enum Core {
     /// Metrics that every namespace may use
     #[command(subcommand, name = "gm", visible_alias = "globalmetric", arg_required_else_help = true)]
-    GlobalMetric(GlobalCommand<CreateMetric<GlobalGet>>),
+    GlobalMetric(GlobalCommand<CreateMetric<GlobalTarget>, UpdateMetric<GlobalTarget>>),
     /// Metrics providers that global metrics ask
     #[command(
         subcommand,
@@ -130,20 +182,29 @@ pub(crate) enum Core {
         visible_alias = "globalmetricsprovider",
         arg_required_else_help = true
     )]
-    GlobalMetricsProvider(GlobalCommand<CreateProvider<GlobalGet>>),
+    GlobalMetricsProvider(GlobalCommand<CreateProvider<GlobalTarget>, UpdateProvider<GlobalTarget>>),
     /// Metrics of one namespace
     #[command(subcommand, arg_required_else_help = true)]
-    Metric(NamespacedCommand<CreateMetric<Get>>),
+    Metric(NamespacedCommand<CreateMetric<Target>, UpdateMetric<Target>>),
     /// Metrics providers that the metrics of their namespace ask
     #[command(subcommand, name = "mp", visible_alias = "metricsprovider", arg_required_else_help = true)]
-    MetricsProvider(NamespacedCommand<CreateProvider<Get>>),
+    MetricsProvider(NamespacedCommand<CreateProvider<Target>, UpdateProvider<Target>>),
 }
 
 /// Commands of a kind in a namespace.
 #[derive(Debug, Subcommand)]
-pub(crate) enum NamespacedCommand<C: Args> {
+pub(crate) enum NamespacedCommand<C: Args, U: Args> {
     /// Create one
     Create(C),
+    /// Change one; what is not given stays
+    Update(U),
+    #[command(flatten)]
+    Standard(Standard),
+}
+
+/// Commands that are the same for all kinds in a namespace.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Standard {
     /// Show one
     Get(Get),
     /// List them
@@ -154,9 +215,18 @@ pub(crate) enum NamespacedCommand<C: Args> {
 
 /// Commands of a kind without namespaces.
 #[derive(Debug, Subcommand)]
-pub(crate) enum GlobalCommand<C: Args> {
+pub(crate) enum GlobalCommand<C: Args, U: Args> {
     /// Create one
     Create(C),
+    /// Change one; what is not given stays
+    Update(U),
+    #[command(flatten)]
+    Standard(GlobalStandard),
+}
+
+/// Commands that are the same for all kinds without namespaces.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GlobalStandard {
     /// Show one
     Get(GlobalGet),
     /// List them

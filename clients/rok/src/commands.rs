@@ -4,17 +4,27 @@ mod application;
 mod cluster;
 mod file;
 mod metric;
+mod modify;
 mod provider;
 mod standard;
+mod watch;
 
 use krake_client::{Api, Client, ConnectOptions};
 use krake_proto::Resource;
+use krake_proto::krake::core::v1::{Metric, MetricsProvider};
+use krake_proto::krake::kubernetes::v1::{Application, Cluster};
 
 use crate::args::{
-    ApplicationCommand, ClusterCommand, Command, Core, GlobalCommand, Kube, Namespace, NamespacedCommand,
+    ApplicationCommand, ClusterCommand, Core, CreateMetric, CreateProvider, GlobalCommand, GlobalStandard,
+    Kube, List, Namespace, NamespacedCommand, Remote, Standard, UpdateMetric, UpdateProvider,
 };
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::output::Columns;
+use crate::progress::Progress;
+
+/// Stands for all namespaces in requests.
+const ALL_NAMESPACES: &str = "-";
 
 /// A connection and what holds for all commands.
 struct Session {
@@ -32,10 +42,15 @@ impl Session {
         let given = given.namespace.clone().filter(|namespace| !namespace.is_empty());
         given.unwrap_or_else(|| self.namespace.clone())
     }
+
+    /// The namespace that a list is of.
+    fn scope(&self, list: &List) -> String {
+        if list.all { ALL_NAMESPACES.to_owned() } else { self.namespace(&list.namespace) }
+    }
 }
 
-/// Runs a command. Returns what belongs on stdout.
-pub(crate) async fn run(command: Command, settings: Settings) -> Result<String, Failure> {
+/// Runs a command. Returns what belongs on stdout, if that is not written yet.
+pub(crate) async fn run(command: Remote, settings: Settings) -> Result<String, Failure> {
     let options = ConnectOptions {
         ca_file: settings.ca,
         client_cert_file: settings.cert,
@@ -46,74 +61,94 @@ pub(crate) async fn run(command: Command, settings: Settings) -> Result<String, 
     let client = Client::new(&options).map_err(|error| Failure::input(error.to_string()))?;
     let session = Session { client, namespace: settings.namespace };
     match command {
-        Command::Kube(Kube::Application(command)) => application(&session, command).await,
-        Command::Kube(Kube::Cluster(command)) => cluster(&session, command).await,
-        Command::Core(command) => core(&session, command).await,
+        Remote::Kube(Kube::Application(command)) => application(&session, command).await,
+        Remote::Kube(Kube::Cluster(command)) => cluster(&session, command).await,
+        Remote::Core(command) => core(&session, command).await,
     }
 }
 
 async fn application(session: &Session, command: ApplicationCommand) -> Result<String, Failure> {
-    use krake_proto::krake::kubernetes::v1::Application;
-    match command {
-        ApplicationCommand::Create(args) => application::create(session, *args).await,
-        ApplicationCommand::Update(args) => application::update(session, *args).await,
-        ApplicationCommand::Get(args) => standard::get::<Application>(session, args).await,
-        ApplicationCommand::List(args) => standard::list::<Application>(session, args).await,
-        ApplicationCommand::Delete(args) => standard::delete::<Application>(session, args).await,
-    }
+    let standard = match command {
+        ApplicationCommand::Create(args) => return application::create(session, *args).await,
+        ApplicationCommand::Update(args) => return application::update(session, *args).await,
+        ApplicationCommand::Get(args) => Standard::Get(args),
+        ApplicationCommand::List(args) => Standard::List(args),
+        ApplicationCommand::Delete(args) => Standard::Delete(args),
+    };
+    namespaced::<Application>(session, standard).await
 }
 
 async fn cluster(session: &Session, command: ClusterCommand) -> Result<String, Failure> {
-    use krake_proto::krake::kubernetes::v1::Cluster;
-    match command {
-        ClusterCommand::Register(args) => cluster::register(session, *args).await,
-        ClusterCommand::Update(args) => cluster::update(session, *args).await,
-        ClusterCommand::Get(args) => standard::get::<Cluster>(session, args).await,
-        ClusterCommand::List(args) => standard::list::<Cluster>(session, args).await,
-        ClusterCommand::Delete(args) => standard::delete::<Cluster>(session, args).await,
-    }
+    let standard = match command {
+        ClusterCommand::Register(args) => return cluster::register(session, *args).await,
+        ClusterCommand::Update(args) => return cluster::update(session, *args).await,
+        ClusterCommand::Get(args) => Standard::Get(args),
+        ClusterCommand::List(args) => Standard::List(args),
+        ClusterCommand::Delete(args) => Standard::Delete(args),
+    };
+    namespaced::<Cluster>(session, standard).await
 }
 
 async fn core(session: &Session, command: Core) -> Result<String, Failure> {
-    use krake_proto::krake::core::v1::{Metric, MetricsProvider};
     match command {
-        Core::Metric(command) => match command {
-            NamespacedCommand::Create(args) => {
-                let namespace = session.namespace(&args.object.namespace);
-                let metric = metric::metric(namespace, args.object.name, args.range);
-                standard::create(session, &metric, args.object.output).await
-            }
-            NamespacedCommand::Get(args) => standard::get::<Metric>(session, args).await,
-            NamespacedCommand::List(args) => standard::list::<Metric>(session, args).await,
-            NamespacedCommand::Delete(args) => standard::delete::<Metric>(session, args).await,
-        },
-        Core::GlobalMetric(command) => match command {
-            GlobalCommand::Create(args) => {
-                let metric = metric::metric(String::new(), args.object.name, args.range);
-                standard::create(session, &metric, args.object.output).await
-            }
-            GlobalCommand::Get(args) => standard::get_global::<Metric>(session, args).await,
-            GlobalCommand::List(args) => standard::list_global::<Metric>(session, args).await,
-            GlobalCommand::Delete(args) => standard::delete_global::<Metric>(session, args).await,
-        },
-        Core::MetricsProvider(command) => match command {
-            NamespacedCommand::Create(args) => {
-                let namespace = session.namespace(&args.object.namespace);
-                let provider = provider::provider(namespace, args.object.name, args.kind, args.options)?;
-                standard::create(session, &provider, args.object.output).await
-            }
-            NamespacedCommand::Get(args) => standard::get::<MetricsProvider>(session, args).await,
-            NamespacedCommand::List(args) => standard::list::<MetricsProvider>(session, args).await,
-            NamespacedCommand::Delete(args) => standard::delete::<MetricsProvider>(session, args).await,
-        },
-        Core::GlobalMetricsProvider(command) => match command {
-            GlobalCommand::Create(args) => {
-                let provider = provider::provider(String::new(), args.object.name, args.kind, args.options)?;
-                standard::create(session, &provider, args.object.output).await
-            }
-            GlobalCommand::Get(args) => standard::get_global::<MetricsProvider>(session, args).await,
-            GlobalCommand::List(args) => standard::list_global::<MetricsProvider>(session, args).await,
-            GlobalCommand::Delete(args) => standard::delete_global::<MetricsProvider>(session, args).await,
-        },
+        Core::Metric(NamespacedCommand::Create(CreateMetric { range, object })) => {
+            metric::create(session, session.namespace(&object.namespace), object.target, range).await
+        }
+        Core::Metric(NamespacedCommand::Update(UpdateMetric { change, object })) => {
+            metric::update(session, session.namespace(&object.namespace), object.target, change).await
+        }
+        Core::Metric(NamespacedCommand::Standard(command)) => namespaced::<Metric>(session, command).await,
+        Core::GlobalMetric(GlobalCommand::Create(CreateMetric { range, object })) => {
+            metric::create(session, String::new(), object, range).await
+        }
+        Core::GlobalMetric(GlobalCommand::Update(UpdateMetric { change, object })) => {
+            metric::update(session, String::new(), object, change).await
+        }
+        Core::GlobalMetric(GlobalCommand::Standard(command)) => global::<Metric>(session, command).await,
+        Core::MetricsProvider(NamespacedCommand::Create(args)) => {
+            let CreateProvider { kind, options, object } = args;
+            let namespace = session.namespace(&object.namespace);
+            provider::create(session, namespace, object.target, kind, options).await
+        }
+        Core::MetricsProvider(NamespacedCommand::Update(args)) => {
+            let UpdateProvider { change, object } = args;
+            provider::update(session, session.namespace(&object.namespace), object.target, change).await
+        }
+        Core::MetricsProvider(NamespacedCommand::Standard(command)) => {
+            namespaced::<MetricsProvider>(session, command).await
+        }
+        Core::GlobalMetricsProvider(GlobalCommand::Create(args)) => {
+            let CreateProvider { kind, options, object } = args;
+            provider::create(session, String::new(), object, kind, options).await
+        }
+        Core::GlobalMetricsProvider(GlobalCommand::Update(UpdateProvider { change, object })) => {
+            provider::update(session, String::new(), object, change).await
+        }
+        Core::GlobalMetricsProvider(GlobalCommand::Standard(command)) => {
+            global::<MetricsProvider>(session, command).await
+        }
+    }
+}
+
+async fn namespaced<K: Columns + Progress>(session: &Session, command: Standard) -> Result<String, Failure> {
+    match command {
+        Standard::Get(args) => {
+            standard::get::<K>(session, session.namespace(&args.namespace), args.get).await
+        }
+        Standard::List(args) => standard::list::<K>(session, session.scope(&args), args.list).await,
+        Standard::Delete(args) => {
+            standard::delete::<K>(session, session.namespace(&args.namespace), args.how).await
+        }
+    }
+}
+
+async fn global<K: Columns + Progress>(
+    session: &Session,
+    command: GlobalStandard,
+) -> Result<String, Failure> {
+    match command {
+        GlobalStandard::Get(args) => standard::get::<K>(session, String::new(), args).await,
+        GlobalStandard::List(args) => standard::list::<K>(session, String::new(), args).await,
+        GlobalStandard::Delete(args) => standard::delete::<K>(session, String::new(), args).await,
     }
 }

@@ -2,12 +2,15 @@
 
 mod application;
 mod cluster;
+mod lines;
 mod metric;
 mod provider;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub(crate) use lines::Lines;
 
 use krake_proto::Resource;
 use krake_proto::json::{self, Options};
@@ -27,6 +30,11 @@ pub(crate) trait Columns: Resource {
 
     /// The further rows of a single object.
     fn details(&self) -> Vec<(&'static str, String)>;
+
+    /// What is wrong with it, on one line.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 
     /// What a forced deletion leaves where it was, a line each.
     fn left_behind(&self) -> Vec<String> {

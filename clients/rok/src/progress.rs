@@ -5,9 +5,10 @@ use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationState, ApplicationStatus, Cluster, ClusterState, Phase,
 };
-use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Reason};
+use krake_proto::krake::meta::v1::{Condition, Reason};
 
 use crate::args::{ClusterWait, CreateWait, DeleteWait, UpdateWait};
+use crate::trouble;
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,23 +178,9 @@ fn finalizers<K: Resource>(object: &K) -> String {
     if finalizers.is_empty() { "stored".to_owned() } else { format!("kept by {finalizers}") }
 }
 
-/// The reason; without one, the conditions that do not hold.
+/// Why, in parentheses, if there is anything to say.
 fn why<'a>(reason: Option<&Reason>, conditions: impl IntoIterator<Item = &'a Condition>) -> String {
-    if let Some(reason) = reason {
-        let code = reason.code().as_str_name().trim_start_matches("REASON_CODE_");
-        let colon = if reason.message.is_empty() { "" } else { ": " };
-        return format!(" ({code}{colon}{})", reason.message);
-    }
-    let unmet = conditions.into_iter().filter(|condition| condition.status() == ConditionStatus::False);
-    let unmet: Vec<String> = unmet
-        .map(|condition| {
-            let kind = condition.r#type().as_str_name().trim_start_matches("CONDITION_TYPE_");
-            let reason = condition.reason().as_str_name().trim_start_matches("CONDITION_REASON_");
-            let colon = if condition.message.is_empty() { "" } else { ": " };
-            format!("not {kind}: {reason}{colon}{}", condition.message)
-        })
-        .collect();
-    if unmet.is_empty() { String::new() } else { format!(" ({})", unmet.join("; ")) }
+    trouble::why(reason, conditions).map(|why| format!(" ({why})")).unwrap_or_default()
 }
 
 #[cfg(test)]

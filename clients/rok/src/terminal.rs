@@ -1,27 +1,36 @@
 //! The two output streams: data on stdout, notices and errors on stderr.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 
-use crate::failure::{ERROR, Failure};
+use crate::failure::Failure;
 
 /// Prints data. A reader that has seen enough (`rok … | head`) is no error.
 pub(crate) fn data(text: &str) -> ExitCode {
+    match lines(text) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(failure) => {
+            self::failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Prints data of which more is to come; false if nobody reads it any more.
+pub(crate) fn lines(text: &str) -> Result<bool, Failure> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            notice(&format!("error: cannot write the output: {error}"));
-            ExitCode::from(ERROR)
-        }
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::input(format!("cannot write the output: {error}"))),
     }
 }
 
 /// Tells people something beside the data.
 pub(crate) fn notice(text: &str) {
     // Without stderr there is nobody to tell.
-    let _ = writeln!(stderr().lock(), "{text}");
+    let _ = writeln!(stderr().lock(), "{}", printable(text));
 }
 
 /// Tells what went wrong, one line per thing, and what may help.
@@ -31,5 +40,22 @@ pub(crate) fn failure(failure: &Failure) {
     }
     if let Some(hint) = failure.hint() {
         notice(&format!("\n{hint}"));
+    }
+}
+
+/// A text without what would steer the terminal: messages may come from clusters and from other users.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |letter: char| letter.is_control() && letter != '\n';
+    if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(printable("a\nb ü"), "a\nb ü");
+        assert_eq!(printable("\u{1b}[2Jx\r\u{9b}y\u{7f}"), "\u{fffd}[2Jx\u{fffd}\u{fffd}y\u{fffd}");
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Get, Label, Timeout};
+use super::{Label, Target, Timeout};
 
 const CREATE_EXAMPLES: &str = "Examples:
   rok kube app create -f echo-demo.yaml echo
@@ -15,13 +15,17 @@ Metric constraints: 'load <= 3', 'heat greater than 10'.";
 // Headings are set per option: that of a flattened struct would go on to the options after it.
 const CONSTRAINTS: &str = "Constraints";
 const ATTEMPTS: &str = "Further attempts";
+const DEPLOYMENT: &str = "Deployment";
+const REMOVALS: &str = "Removal before anything is added";
 
 const UPDATE_EXAMPLES: &str = "Examples:
   rok kube app update -f echo-demo.yaml echo --wait
-  rok kube app update -L 'location is FR' echo        (replaces all label constraints)
+  rok kube app update -l tier=edge -L 'location is FR' echo
+  rok kube app update --remove-existing-label-constraints -L 'location is FR' echo
   rok kube app update --disable-migration echo
 
-Lists and labels that are given replace what was there; everything else stays as it is.";
+Labels and constraints that are given are added to what is there, unless --remove-existing-... is given too.
+Everything else that is not given stays as it is.";
 
 /// States that a creation can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,6 +69,8 @@ pub(crate) struct CreateApplication {
     #[arg(short, long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<Label>,
     #[command(flatten)]
+    pub(crate) deployment: Deployment,
+    #[command(flatten)]
     pub(crate) backoff: Backoff,
     /// Wait until it is in this state [without STATE: running]
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "running", value_name = "STATE")]
@@ -72,7 +78,7 @@ pub(crate) struct CreateApplication {
     #[command(flatten)]
     pub(crate) timeout: Timeout,
     #[command(flatten)]
-    pub(crate) object: Get,
+    pub(crate) object: Target,
 }
 
 /// Change an application.
@@ -84,9 +90,13 @@ pub(crate) struct UpdateApplication {
     pub(crate) file: Option<String>,
     #[command(flatten)]
     pub(crate) constraints: Constraints,
-    /// Label; all given ones replace all old ones
+    /// Label to add, or to give another value
     #[arg(short, long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<Label>,
+    #[command(flatten)]
+    pub(crate) removals: ApplicationRemovals,
+    #[command(flatten)]
+    pub(crate) deployment: Deployment,
     #[command(flatten)]
     pub(crate) backoff: Backoff,
     /// Wait until it is in this state [without STATE: running]
@@ -95,7 +105,54 @@ pub(crate) struct UpdateApplication {
     #[command(flatten)]
     pub(crate) timeout: Timeout,
     #[command(flatten)]
-    pub(crate) object: Get,
+    pub(crate) object: Target,
+}
+
+/// What an update removes before it adds.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct ApplicationRemovals {
+    /// Remove all labels
+    #[arg(help_heading = REMOVALS, id = "remove_labels", long = "remove-existing-labels")]
+    pub(crate) labels: bool,
+    /// Remove all label constraints
+    #[arg(help_heading = REMOVALS, long = "remove-existing-label-constraints")]
+    pub(crate) label_constraints: bool,
+    /// Remove all resource constraints
+    #[arg(help_heading = REMOVALS, long = "remove-existing-resource-constraints")]
+    pub(crate) resource_constraints: bool,
+    /// Remove all metric constraints
+    #[arg(help_heading = REMOVALS, long = "remove-existing-metric-constraints")]
+    pub(crate) metric_constraints: bool,
+}
+
+/// The order of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MigrationOrder {
+    /// The old copy goes when the new one is available
+    CreateFirst,
+    /// The new copy comes when the old one is gone: for exclusive volumes and singletons
+    DeleteFirst,
+}
+
+/// How the objects come to a cluster, and what is watched there.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Deployment {
+    /// YAML with an observer schema per object, one per document: which fields are watched and repaired
+    #[arg(help_heading = DEPLOYMENT, short = 'O', long, value_name = "FILE")]
+    pub(crate) observer_schema: Option<String>,
+    /// What a migration does first [server's default: create-first]
+    #[arg(help_heading = DEPLOYMENT, long, value_enum, value_name = "ORDER")]
+    pub(crate) migration_strategy: Option<MigrationOrder>,
+    /// Take over objects that exist on the cluster and have no owner; they are released, not deleted, at the end
+    #[arg(
+        help_heading = DEPLOYMENT,
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOLEAN"
+    )]
+    pub(crate) adopt_existing: Option<bool>,
 }
 
 /// Which clusters come into question.

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::scope::Format;
-use super::{Backoff, Get, Label, Namespace, Timeout, pair};
+use super::{Backoff, Label, Namespace, Target, Timeout, pair};
 
 const REGISTER_EXAMPLES: &str = "Examples:
   rok kube cluster register -k ~/.kube/config --context kind-a -l location=DE
@@ -11,6 +11,8 @@ const REGISTER_EXAMPLES: &str = "Examples:
   rok kube cluster register -k /etc/rancher/k3s/k3s.yaml edge-1
 
 The kubeconfig's server address must be one that Krake can reach. Certificates that it names as files are inlined.";
+
+const REMOVALS: &str = "Removal before anything is added";
 
 /// States that a registration can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,7 +50,8 @@ pub(crate) struct RegisterCluster {
 /// Change a cluster.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Lists and labels that are given replace what was there; everything else stays as it is."
+    after_help = "Labels, metrics and lists that are given are added to what is there, unless --remove-existing-... is \
+                  given too.\nEverything else that is not given stays as it is."
 )]
 pub(crate) struct UpdateCluster {
     /// The new kubeconfig; "-" reads stdin
@@ -60,7 +63,26 @@ pub(crate) struct UpdateCluster {
     #[command(flatten)]
     pub(crate) cluster: DescribeCluster,
     #[command(flatten)]
-    pub(crate) object: Get,
+    pub(crate) removals: ClusterRemovals,
+    #[command(flatten)]
+    pub(crate) object: Target,
+}
+
+/// What an update removes before it adds.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct ClusterRemovals {
+    /// Remove all labels
+    #[arg(help_heading = REMOVALS, id = "remove_labels", long = "remove-existing-labels")]
+    pub(crate) labels: bool,
+    /// Remove all metrics, global ones too
+    #[arg(help_heading = REMOVALS, id = "remove_metrics", long = "remove-existing-metrics")]
+    pub(crate) metrics: bool,
+    /// Remove all custom resources
+    #[arg(help_heading = REMOVALS, id = "remove_custom_resources", long = "remove-existing-custom-resources")]
+    pub(crate) custom_resources: bool,
+    /// Remove all further namespaces
+    #[arg(help_heading = REMOVALS, id = "remove_allowed_namespaces", long = "remove-existing-allowed-namespaces")]
+    pub(crate) allowed_namespaces: bool,
 }
 
 /// What is said of a cluster beside its address.
@@ -86,7 +108,7 @@ pub(crate) struct DescribeCluster {
 }
 
 /// A metric's name and weight, and whether it is of the cluster's namespace.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WeightedMetric {
     pub(crate) name: String,
     pub(crate) weight: f64,

@@ -36,8 +36,28 @@ pub(crate) struct CreateProvider<O: Args> {
     pub(crate) object: O,
 }
 
+/// Change a metrics provider; `O` names it.
+#[derive(Debug, Args)]
+#[command(after_help = "What is not given stays as it is; so does the type.")]
+pub(crate) struct UpdateProvider<O: Args> {
+    #[command(flatten)]
+    pub(crate) change: ProviderChange,
+    #[command(flatten)]
+    pub(crate) object: O,
+}
+
+/// What changes about a metrics provider.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ProviderChange {
+    #[command(flatten)]
+    pub(crate) options: ProviderOptions,
+    /// Remove all fixed values before any is added
+    #[arg(long)]
+    pub(crate) remove_existing_metrics: bool,
+}
+
 /// Options of all types; which ones are needed depends on the type.
-#[derive(Default, Args)]
+#[derive(Clone, Default, Args)]
 pub(crate) struct ProviderOptions {
     /// Base URL of the server
     #[arg(long, value_name = "URL")]

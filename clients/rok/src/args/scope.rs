@@ -28,9 +28,16 @@ pub(crate) enum Format {
 
 /// One object of a namespace.
 #[derive(Debug, Args)]
-pub(crate) struct Get {
+pub(crate) struct Target {
     #[command(flatten)]
     pub(crate) namespace: Namespace,
+    #[command(flatten)]
+    pub(crate) target: GlobalTarget,
+}
+
+/// One object without a namespace.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalTarget {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -38,14 +45,23 @@ pub(crate) struct Get {
     pub(crate) name: String,
 }
 
-/// One object without a namespace.
+/// Showing an object of a namespace.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    #[command(flatten)]
+    pub(crate) get: GlobalGet,
+}
+
+/// Showing an object.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalGet {
-    /// How to show it
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) output: Format,
-    /// Name
-    pub(crate) name: String,
+    /// Go on with a line per change until the object is gone or Ctrl-C is pressed; with -o json one JSON value a line
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) target: GlobalTarget,
 }
 
 /// The objects of a namespace, or of all.
@@ -56,14 +72,16 @@ pub(crate) struct List {
     /// Of all namespaces
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// How to show them
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) list: GlobalList,
 }
 
 /// The objects without a namespace.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalList {
+    /// A line per object, and one per change until Ctrl-C is pressed; with -o json one JSON value a line
+    #[arg(short, long)]
+    pub(crate) watch: bool,
     /// How to show them
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -81,6 +99,9 @@ pub(crate) struct Delete<W: ValueEnum + Send + Sync + 'static> {
 /// Deletion of an object.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalDelete<W: ValueEnum + Send + Sync + 'static> {
+    /// Delete what belongs to it too, even where that would only be released
+    #[arg(long)]
+    pub(crate) cascade: bool,
     /// Erase it at once, even if something of it stays behind; what does is told
     #[arg(long)]
     pub(crate) force: bool,

@@ -27,6 +27,13 @@ fn long_and_short_names_mean_the_same() {
         "core metric delete m --wait",
         "core mp get -n demo p",
         "core metricsprovider list --all --api-url http://h:1",
+        "core mp update --url http://h:1 p",
+        "core gm update --max 2 m",
+        "kube app list -aw -o json",
+        "kube app get -w echo",
+        "kube app delete --cascade echo",
+        "completion fish",
+        "version",
     ] {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
@@ -35,27 +42,35 @@ fn long_and_short_names_mean_the_same() {
 #[test]
 fn options_of_applications_arrive() {
     let line = "kube app create -f a.yaml -L x -L y -R r.g -M m --disable-migration -l a=b --backoff_limit -1 \
+                --adopt-existing --migration-strategy delete-first -O schema.yaml \
                 --wait running --timeout 2m -n demo echo";
-    let Ok(Command::Kube(Kube::Application(ApplicationCommand::Create(create)))) = parse(line) else {
+    let Ok(Command::Remote(Remote::Kube(Kube::Application(ApplicationCommand::Create(create))))) =
+        parse(line)
+    else {
         panic!()
     };
     assert_eq!(create.constraints.labels, ["x", "y"]);
     assert_eq!(create.constraints.migration(), Some(false));
     assert_eq!(create.backoff.limit, Some(-1));
     assert_eq!(create.backoff.backoff, None, "what is not given is not sent");
+    assert_eq!(create.deployment.adopt_existing, Some(true));
+    assert_eq!(create.deployment.migration_strategy, Some(MigrationOrder::DeleteFirst));
+    assert_eq!(create.deployment.observer_schema.as_deref(), Some("schema.yaml"));
     assert_eq!(create.wait, Some(CreateWait::Running));
     assert_eq!(create.timeout.timeout.as_secs(), 120);
     assert_eq!(
-        (create.object.name.as_str(), create.object.namespace.namespace.as_deref()),
+        (create.object.target.name.as_str(), create.object.namespace.namespace.as_deref()),
         ("echo", Some("demo"))
     );
 
-    let Ok(Command::Kube(Kube::Application(ApplicationCommand::Update(update)))) =
-        parse("kube app update echo --wait")
+    let Ok(Command::Remote(Remote::Kube(Kube::Application(ApplicationCommand::Update(update))))) =
+        parse("kube app update echo --adopt-existing=false --remove-existing-labels --wait")
     else {
         panic!()
     };
     assert_eq!((update.wait, update.constraints.migration()), (Some(UpdateWait::Running), None));
+    assert_eq!(update.deployment.adopt_existing, Some(false));
+    assert!(update.removals.labels && !update.removals.label_constraints);
     assert_eq!(update.timeout.timeout.as_secs(), 300);
 }
 
@@ -63,7 +78,10 @@ fn options_of_applications_arrive() {
 fn metrics_of_clusters_are_pairs() {
     let line =
         "kube cluster register -k k.yaml -c ctx --metric heat -0.5 --global-metric green 1 --metric b 2";
-    let Ok(Command::Kube(Kube::Cluster(ClusterCommand::Register(register)))) = parse(line) else { panic!() };
+    let Ok(Command::Remote(Remote::Kube(Kube::Cluster(ClusterCommand::Register(register))))) = parse(line)
+    else {
+        panic!()
+    };
     let metrics = register.cluster.metrics().unwrap();
     let metrics: Vec<_> = metrics.iter().map(|m| (m.name.as_str(), m.weight, m.namespaced)).collect();
     assert_eq!(metrics, [("heat", -0.5, true), ("b", 2.0, true), ("green", 1.0, false)]);

@@ -1,57 +1,65 @@
 //! `rok kube app create` and `update`.
 
-use krake_client::Mask;
 use krake_proto::json::document;
-use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationSpec, ClusterConstraints, Constraints, Manifest,
-};
+use krake_proto::krake::kubernetes::v1::{Application, Manifest, MigrationStrategy};
 use krake_proto::krake::meta::v1::Metadata;
+use serde_json::Value;
 
+use super::modify::{Fields, modify, something};
 use super::{Session, file};
-use crate::args::{self, Backoff, CreateApplication, Label, UpdateApplication};
+use crate::args::{
+    ApplicationRemovals, Backoff, Constraints, CreateApplication, Deployment, Label, MigrationOrder,
+    UpdateApplication,
+};
 use crate::failure::Failure;
 use crate::manifest::{self, Definition};
 use crate::output;
 use crate::progress::Goal;
-use crate::wait;
+use crate::{wait, yaml};
 
 pub(super) async fn create(session: &Session, args: CreateApplication) -> Result<String, Failure> {
-    let definition = define(&args.file)?;
-    let mut change = Change::new(session.namespace(&args.object.namespace), args.object.name);
-    change.definition(definition);
-    change.constraints(args.constraints);
-    change.labels(args.labels);
-    change.backoff(&args.backoff);
-    // Upstream's clients always send both; what is absent would mean the same.
-    let spec = change.application.spec.get_or_insert_default();
-    spec.constraints.get_or_insert_default().cluster.get_or_insert_default();
+    let change = Change {
+        definition: Some(define(&args.file)?),
+        observer_schema: schema(&args.deployment)?,
+        constraints: args.constraints,
+        deployment: args.deployment,
+        labels: args.labels,
+        backoff: args.backoff,
+        removals: ApplicationRemovals::default(),
+    };
+    let namespace = session.namespace(&args.object.namespace);
+    let metadata = Metadata { namespace, name: args.object.target.name, ..Metadata::default() };
+    let mut application = Application { metadata: Some(metadata), ..Application::default() };
+    change.apply(&mut application);
     let api = session.api::<Application>();
-    let mut application = api.create(&change.application).await?;
+    let mut application = api.create(&application).await?;
     if let Some(state) = args.wait {
         let reached = wait::until(&api, application.clone(), Goal::from(state), args.timeout.timeout).await?;
         application = reached.unwrap_or(application);
     }
-    output::object(&application, args.object.output)
+    output::object(&application, args.object.target.output)
 }
 
 pub(super) async fn update(session: &Session, args: UpdateApplication) -> Result<String, Failure> {
-    let mut change = Change::new(session.namespace(&args.object.namespace), args.object.name);
-    if let Some(path) = &args.file {
-        change.definition(define(path)?);
-    }
-    change.constraints(args.constraints);
-    change.labels(args.labels);
-    change.backoff(&args.backoff);
-    if change.mask.is_empty() {
-        return Err(Failure::Usage("nothing to update: say what is to change".to_owned()));
-    }
+    let change = Change {
+        definition: args.file.as_deref().map(define).transpose()?,
+        observer_schema: schema(&args.deployment)?,
+        constraints: args.constraints,
+        deployment: args.deployment,
+        labels: args.labels,
+        backoff: args.backoff,
+        removals: args.removals,
+    };
+    something(change.apply(&mut Application::default()))?;
     let api = session.api::<Application>();
-    let mut application = api.update(&change.application, Mask::fields(change.mask)).await?;
+    let namespace = session.namespace(&args.object.namespace);
+    let write = |application: &mut Application| Ok(change.apply(application));
+    let mut application = modify(&api, &namespace, &args.object.target.name, write).await?;
     if let Some(state) = args.wait {
         let reached = wait::until(&api, application.clone(), Goal::from(state), args.timeout.timeout).await?;
         application = reached.unwrap_or(application);
     }
-    output::object(&application, args.object.output)
+    output::object(&application, args.object.target.output)
 }
 
 fn define(path: &str) -> Result<Definition, Failure> {
@@ -59,128 +67,197 @@ fn define(path: &str) -> Result<Definition, Failure> {
     manifest::read(&source.text).map_err(|problems| source.failure(&problems))
 }
 
-/// An application with nothing but what the options say, and the paths of that: an update writes them and nothing else,
-/// so it needs no read before and loses nothing that others write.
+/// The documents that `--observer-schema` names, if it is given.
+fn schema(deployment: &Deployment) -> Result<Option<Vec<Value>>, Failure> {
+    let Some(path) = &deployment.observer_schema else { return Ok(None) };
+    let source = file::read(path)?;
+    let documents = yaml::documents(&source.text).map_err(|error| source.failure(&[error.to_string()]))?;
+    Ok(Some(documents.into_iter().map(|document| document.value).collect()))
+}
+
+/// What the options say about an application.
 struct Change {
-    application: Application,
-    mask: Vec<&'static str>,
+    definition: Option<Definition>,
+    observer_schema: Option<Vec<Value>>,
+    constraints: Constraints,
+    deployment: Deployment,
+    labels: Vec<Label>,
+    backoff: Backoff,
+    removals: ApplicationRemovals,
 }
 
 impl Change {
-    fn new(namespace: String, name: String) -> Self {
-        let metadata = Metadata { namespace, name, ..Metadata::default() };
-        let spec = Some(ApplicationSpec::default());
-        Change { application: Application { metadata: Some(metadata), spec, status: None }, mask: Vec::new() }
-    }
-
-    fn spec(&mut self) -> &mut ApplicationSpec {
-        self.application.spec.get_or_insert_default()
-    }
-
-    fn definition(&mut self, definition: Definition) {
-        match definition {
-            Definition::Manifest(objects) => {
-                let manifest = |object| Manifest { document: Some(document(&object)), ..Manifest::default() };
-                self.spec().manifest = objects.into_iter().map(manifest).collect();
-            }
-            Definition::Tosca(template) => self.spec().tosca = Some(document(&template)),
+    /// Changes an application; which fields were written.
+    fn apply(&self, application: &mut Application) -> Vec<&'static str> {
+        let mut fields = Fields::default();
+        let labels = self.labels.iter().map(|label| (label.key.clone(), label.value.clone()));
+        let metadata = application.metadata.get_or_insert_default();
+        fields.put("metadata.labels", &mut metadata.labels, labels, self.removals.labels);
+        let spec = application.spec.get_or_insert_default();
+        if let Some(definition) = &self.definition {
+            // Whichever it is, the other one ends: a manifest would go before a template.
+            (spec.manifest, spec.tosca) = match definition {
+                Definition::Manifest(objects) => (objects.iter().map(entry).collect(), None),
+                Definition::Tosca(template) => (Vec::new(), Some(document(template))),
+            };
+            fields.note("spec.manifest", true);
+            fields.note("spec.tosca", true);
         }
-        // Whichever it is, the other one ends: a manifest would go before a template.
-        self.mask.extend(["spec.manifest", "spec.tosca"]);
-    }
-
-    fn constraints(&mut self, given: args::Constraints) {
-        let migration = given.migration();
-        let constraints = [
-            ("spec.constraints.cluster.labels", given.labels.is_empty()),
-            ("spec.constraints.cluster.custom_resources", given.custom_resources.is_empty()),
-            ("spec.constraints.cluster.metrics", given.metrics.is_empty()),
-            ("spec.constraints.migration", migration.is_none()),
+        let schema = self.observer_schema.as_ref();
+        let schema = schema.map(|schema| schema.iter().map(document).collect::<Vec<_>>());
+        fields.set("spec.observer_schema", &mut spec.observer_schema, schema);
+        let order = self.deployment.migration_strategy.map(|order| match order {
+            MigrationOrder::CreateFirst => MigrationStrategy::CreateFirst,
+            MigrationOrder::DeleteFirst => MigrationStrategy::DeleteFirst,
+        });
+        fields.set("spec.migration_strategy", &mut spec.migration_strategy, order);
+        fields.set("spec.adopt_existing", &mut spec.adopt_existing, self.deployment.adopt_existing);
+        backoff(
+            &mut fields,
+            &self.backoff,
+            [&mut spec.backoff, &mut spec.backoff_delay, &mut spec.backoff_limit],
+        );
+        // Upstream's clients always send both; what is absent would mean the same.
+        let constraints = spec.constraints.get_or_insert_default();
+        fields.set("spec.constraints.migration", &mut constraints.migration, self.constraints.migration());
+        let cluster = constraints.cluster.get_or_insert_default();
+        let (given, removals) = (&self.constraints, &self.removals);
+        let lists = [
+            (
+                "spec.constraints.cluster.labels",
+                &mut cluster.labels,
+                &given.labels,
+                removals.label_constraints,
+            ),
+            (
+                "spec.constraints.cluster.custom_resources",
+                &mut cluster.custom_resources,
+                &given.custom_resources,
+                removals.resource_constraints,
+            ),
+            (
+                "spec.constraints.cluster.metrics",
+                &mut cluster.metrics,
+                &given.metrics,
+                removals.metric_constraints,
+            ),
         ];
-        self.mask.extend(constraints.into_iter().filter(|(_, absent)| !absent).map(|(path, _)| path));
-        let cluster = ClusterConstraints {
-            labels: given.labels,
-            custom_resources: given.custom_resources,
-            metrics: given.metrics,
-        };
-        self.spec().constraints = Some(Constraints { cluster: Some(cluster), migration });
-    }
-
-    fn labels(&mut self, labels: Vec<Label>) {
-        if !labels.is_empty() {
-            self.mask.push("metadata.labels");
+        for (path, list, given, clear) in lists {
+            fields.add(path, list, given, clear);
         }
-        let labels = labels.into_iter().map(|label| (label.key, label.value)).collect();
-        self.application.metadata.get_or_insert_default().labels = labels;
-    }
-
-    fn backoff(&mut self, given: &Backoff) {
-        let spec = self.spec();
-        (spec.backoff, spec.backoff_delay, spec.backoff_limit) = (given.backoff, given.delay, given.limit);
-        self.mask.extend(backoff_mask(given));
+        fields.paths()
     }
 }
 
+fn entry(object: &Value) -> Manifest {
+    Manifest { document: Some(document(object)), ..Manifest::default() }
+}
+
 /// Only what was given: an update never resets the others.
-pub(super) fn backoff_mask(given: &Backoff) -> impl Iterator<Item = &'static str> {
-    let fields = [
-        ("spec.backoff", given.backoff),
-        ("spec.backoff_delay", given.delay),
-        ("spec.backoff_limit", given.limit),
-    ];
-    fields.into_iter().filter(|(_, value)| value.is_some()).map(|(path, _)| path)
+pub(super) fn backoff(fields: &mut Fields, given: &Backoff, [factor, delay, limit]: [&mut Option<i32>; 3]) {
+    fields.set("spec.backoff", factor, given.backoff.map(Some));
+    fields.set("spec.backoff_delay", delay, given.delay.map(Some));
+    fields.set("spec.backoff_limit", limit, given.limit.map(Some));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn nothing() -> Change {
+        Change {
+            definition: None,
+            observer_schema: None,
+            constraints: Constraints::default(),
+            deployment: Deployment::default(),
+            labels: Vec::new(),
+            backoff: Backoff::default(),
+            removals: ApplicationRemovals::default(),
+        }
+    }
+
+    fn label(key: &str, value: &str) -> Label {
+        Label { key: key.into(), value: value.into() }
+    }
+
     #[test]
     fn an_update_writes_what_was_given_and_nothing_else() {
-        let mut change = Change::new("n".into(), "a".into());
-        change.constraints(args::Constraints::default());
-        change.labels(Vec::new());
-        change.backoff(&Backoff::default());
-        assert!(change.mask.is_empty());
-        change.constraints(args::Constraints {
-            labels: vec!["location is DE".into()],
-            disable_migration: true,
-            ..Default::default()
-        });
-        change.backoff(&Backoff { delay: Some(7), ..Backoff::default() });
-        change.labels(vec![Label { key: "k".into(), value: "v".into() }]);
+        let mut application = Application::default();
+        assert!(nothing().apply(&mut application).is_empty());
+        let change = Change {
+            constraints: Constraints {
+                labels: vec!["location is DE".into()],
+                disable_migration: true,
+                ..Constraints::default()
+            },
+            backoff: Backoff { delay: Some(7), ..Backoff::default() },
+            labels: vec![label("k", "v")],
+            ..nothing()
+        };
         assert_eq!(
-            change.mask,
+            change.apply(&mut application),
             [
-                "spec.constraints.cluster.labels",
-                "spec.constraints.migration",
+                "metadata.labels",
                 "spec.backoff_delay",
-                "metadata.labels"
+                "spec.constraints.migration",
+                "spec.constraints.cluster.labels",
             ]
         );
-        let spec = change.application.spec.unwrap();
-        let constraints = spec.constraints.unwrap();
-        assert_eq!(constraints.migration, Some(false));
-        assert_eq!(constraints.cluster.unwrap().labels, ["location is DE"]);
+        let spec = application.spec.unwrap();
         assert_eq!((spec.backoff, spec.backoff_delay), (None, Some(7)));
-        assert_eq!(change.application.metadata.unwrap().labels["k"], "v");
+        assert_eq!(spec.constraints.unwrap().migration, Some(false));
+    }
+
+    #[test]
+    fn labels_and_constraints_are_added_unless_the_old_ones_are_removed() {
+        let mut application = Application::default();
+        let first = Change {
+            labels: vec![label("a", "1"), label("b", "2")],
+            constraints: Constraints { labels: vec!["x".into()], ..Constraints::default() },
+            ..nothing()
+        };
+        first.apply(&mut application);
+        let more = || Change {
+            labels: vec![label("b", "3")],
+            constraints: Constraints { labels: vec!["y".into()], ..Constraints::default() },
+            ..nothing()
+        };
+        more().apply(&mut application);
+        let shown = |application: &Application| {
+            let labels = application.metadata.clone().unwrap().labels;
+            let constraints = application.spec.clone().unwrap().constraints.unwrap().cluster.unwrap().labels;
+            (labels.into_iter().map(|(key, value)| key + &value).collect::<Vec<_>>().join(" "), constraints)
+        };
+        assert_eq!(shown(&application), ("a1 b3".to_owned(), vec!["x".to_owned(), "y".to_owned()]));
+        let removals =
+            ApplicationRemovals { labels: true, label_constraints: true, ..ApplicationRemovals::default() };
+        Change { removals, ..more() }.apply(&mut application);
+        assert_eq!(shown(&application), ("b3".to_owned(), vec!["y".to_owned()]));
     }
 
     #[test]
     fn every_path_of_a_mask_is_a_field() {
-        let mut change = Change::new("n".into(), "a".into());
-        change.definition(Definition::Tosca(serde_json::json!({})));
-        change.constraints(args::Constraints {
-            labels: vec!["x".into()],
-            custom_resources: vec!["x".into()],
-            metrics: vec!["x".into()],
-            enable_migration: true,
-            disable_migration: false,
-        });
-        change.labels(vec![Label { key: "k".into(), value: "v".into() }]);
-        change.backoff(&Backoff { backoff: Some(1), delay: Some(1), limit: Some(1) });
-        assert_eq!(change.mask.len(), 10);
-        for path in change.mask {
+        let change = Change {
+            definition: Some(Definition::Tosca(serde_json::json!({}))),
+            observer_schema: Some(Vec::new()),
+            constraints: Constraints { enable_migration: true, ..Constraints::default() },
+            deployment: Deployment {
+                observer_schema: None,
+                migration_strategy: Some(MigrationOrder::DeleteFirst),
+                adopt_existing: Some(true),
+            },
+            labels: Vec::new(),
+            backoff: Backoff { backoff: Some(1), delay: Some(1), limit: Some(1) },
+            removals: ApplicationRemovals {
+                labels: true,
+                label_constraints: true,
+                resource_constraints: true,
+                metric_constraints: true,
+            },
+        };
+        let paths = change.apply(&mut Application::default());
+        assert_eq!(paths.len(), 13);
+        for path in paths {
             let mut message = krake_proto::POOL.get_message_by_name("krake.kubernetes.v1.Application");
             for name in path.split('.') {
                 let field = message.as_ref().and_then(|message| message.get_field_by_name(name));

@@ -1,14 +1,14 @@
 //! `rok kube cluster register` and `update`.
 
-use krake_client::Mask;
 use krake_proto::json::document;
 use krake_proto::krake::core::v1::MetricRef;
-use krake_proto::krake::kubernetes::v1::{Cluster, ClusterSpec};
+use krake_proto::krake::kubernetes::v1::Cluster;
 use krake_proto::krake::meta::v1::Metadata;
 
-use super::application::backoff_mask;
+use super::application::backoff;
+use super::modify::{Fields, modify, something};
 use super::{Session, file};
-use crate::args::{DescribeCluster, RegisterCluster, UpdateCluster};
+use crate::args::{ClusterRemovals, DescribeCluster, RegisterCluster, UpdateCluster, WeightedMetric};
 use crate::failure::Failure;
 use crate::kubeconfig::{self, Selected};
 use crate::output;
@@ -17,11 +17,11 @@ use crate::wait;
 
 pub(super) async fn register(session: &Session, args: RegisterCluster) -> Result<String, Failure> {
     let selected = select(&args.kubeconfig, args.context.as_deref())?;
-    let (mut cluster, _) = describe(args.cluster)?;
-    let metadata = cluster.metadata.get_or_insert_default();
-    metadata.namespace = session.namespace(&args.namespace);
-    metadata.name = args.name.unwrap_or(selected.cluster);
-    cluster.spec.get_or_insert_default().kubeconfig = Some(document(&selected.document));
+    let name = args.name.unwrap_or_else(|| selected.cluster.clone());
+    let metadata = Metadata { namespace: session.namespace(&args.namespace), name, ..Metadata::default() };
+    let change = Change::new(Some(selected), args.cluster, ClusterRemovals::default())?;
+    let mut cluster = Cluster { metadata: Some(metadata), ..Cluster::default() };
+    change.apply(&mut cluster);
     let api = session.api::<Cluster>();
     let mut cluster = api.create(&cluster).await?;
     if let Some(state) = args.wait {
@@ -32,20 +32,14 @@ pub(super) async fn register(session: &Session, args: RegisterCluster) -> Result
 }
 
 pub(super) async fn update(session: &Session, args: UpdateCluster) -> Result<String, Failure> {
-    let (mut cluster, mut mask) = describe(args.cluster)?;
-    let metadata = cluster.metadata.get_or_insert_default();
-    metadata.namespace = session.namespace(&args.object.namespace);
-    metadata.name = args.object.name;
-    if let Some(path) = &args.kubeconfig {
-        let selected = select(path, args.context.as_deref())?;
-        cluster.spec.get_or_insert_default().kubeconfig = Some(document(&selected.document));
-        mask.push("spec.kubeconfig");
-    }
-    if mask.is_empty() {
-        return Err(Failure::Usage("nothing to update: say what is to change".to_owned()));
-    }
-    let cluster = session.api::<Cluster>().update(&cluster, Mask::fields(mask)).await?;
-    output::object(&cluster, args.object.output)
+    let context = args.context.as_deref();
+    let selected = args.kubeconfig.map(|path| select(&path, context)).transpose()?;
+    let change = Change::new(selected, args.cluster, args.removals)?;
+    something(change.apply(&mut Cluster::default()))?;
+    let namespace = session.namespace(&args.object.namespace);
+    let write = |cluster: &mut Cluster| Ok(change.apply(cluster));
+    let cluster = modify(&session.api(), &namespace, &args.object.target.name, write).await?;
+    output::object(&cluster, args.object.target.output)
 }
 
 fn select(path: &str, context: Option<&str>) -> Result<Selected, Failure> {
@@ -54,36 +48,64 @@ fn select(path: &str, context: Option<&str>) -> Result<Selected, Failure> {
         .map_err(|problem| source.failure(&[problem]))
 }
 
-/// A cluster with what the options say, and the paths of that.
-fn describe(args: DescribeCluster) -> Result<(Cluster, Vec<&'static str>), Failure> {
-    let metrics = args.metrics().map_err(Failure::Usage)?;
-    let lists = [
-        ("metadata.labels", args.labels.is_empty()),
-        ("spec.metrics", metrics.is_empty()),
-        ("spec.custom_resources", args.custom_resources.is_empty()),
-        ("spec.allowed_namespaces", args.allowed_namespaces.is_empty()),
-    ];
-    let given = lists.into_iter().filter(|(_, absent)| !absent).map(|(path, _)| path);
-    let mask = given.chain(backoff_mask(&args.backoff)).collect();
-    let metadata = Metadata {
-        labels: args.labels.into_iter().map(|label| (label.key, label.value)).collect(),
-        ..Metadata::default()
-    };
-    let metric = |metric: crate::args::WeightedMetric| MetricRef {
-        name: metric.name,
-        weight: metric.weight,
-        namespaced: metric.namespaced,
-    };
-    let spec = ClusterSpec {
-        metrics: metrics.into_iter().map(metric).collect(),
-        custom_resources: args.custom_resources,
-        allowed_namespaces: args.allowed_namespaces,
-        backoff: args.backoff.backoff,
-        backoff_delay: args.backoff.delay,
-        backoff_limit: args.backoff.limit,
-        ..ClusterSpec::default()
-    };
-    Ok((Cluster { metadata: Some(metadata), spec: Some(spec), status: None }, mask))
+/// What the options say about a cluster.
+struct Change {
+    kubeconfig: Option<Selected>,
+    described: DescribeCluster,
+    metrics: Vec<WeightedMetric>,
+    removals: ClusterRemovals,
+}
+
+impl Change {
+    fn new(
+        kubeconfig: Option<Selected>,
+        described: DescribeCluster,
+        removals: ClusterRemovals,
+    ) -> Result<Self, Failure> {
+        let metrics = described.metrics().map_err(Failure::Usage)?;
+        Ok(Change { kubeconfig, described, metrics, removals })
+    }
+
+    /// Changes a cluster; which fields were written.
+    fn apply(&self, cluster: &mut Cluster) -> Vec<&'static str> {
+        let mut fields = Fields::default();
+        let (given, removals) = (&self.described, &self.removals);
+        let labels = given.labels.iter().map(|label| (label.key.clone(), label.value.clone()));
+        let metadata = cluster.metadata.get_or_insert_default();
+        fields.put("metadata.labels", &mut metadata.labels, labels, removals.labels);
+        let spec = cluster.spec.get_or_insert_default();
+        let kubeconfig = self.kubeconfig.as_ref().map(|selected| Some(document(&selected.document)));
+        fields.set("spec.kubeconfig", &mut spec.kubeconfig, kubeconfig);
+        // A metric that is there already gets its new weight.
+        let is_given = |old: &MetricRef| {
+            self.metrics.iter().any(|new| new.name == old.name && new.namespaced == old.namespaced)
+        };
+        spec.metrics.retain(|old| !is_given(old));
+        let metrics: Vec<MetricRef> = self.metrics.iter().cloned().map(reference).collect();
+        fields.add("spec.metrics", &mut spec.metrics, &metrics, removals.metrics);
+        fields.add(
+            "spec.custom_resources",
+            &mut spec.custom_resources,
+            &given.custom_resources,
+            removals.custom_resources,
+        );
+        fields.add(
+            "spec.allowed_namespaces",
+            &mut spec.allowed_namespaces,
+            &given.allowed_namespaces,
+            removals.allowed_namespaces,
+        );
+        backoff(
+            &mut fields,
+            &given.backoff,
+            [&mut spec.backoff, &mut spec.backoff_delay, &mut spec.backoff_limit],
+        );
+        fields.paths()
+    }
+}
+
+fn reference(metric: WeightedMetric) -> MetricRef {
+    MetricRef { name: metric.name, weight: metric.weight, namespaced: metric.namespaced }
 }
 
 #[cfg(test)]
@@ -91,23 +113,48 @@ mod tests {
     use super::*;
     use crate::args::{Backoff, Label};
 
+    fn change(described: DescribeCluster, removals: ClusterRemovals) -> Change {
+        Change::new(None, described, removals).unwrap()
+    }
+
     #[test]
     fn a_description_knows_what_was_given() {
-        assert!(describe(DescribeCluster::default()).unwrap().1.is_empty());
+        let nothing = change(DescribeCluster::default(), ClusterRemovals::default());
+        assert!(nothing.apply(&mut Cluster::default()).is_empty());
         let args = DescribeCluster {
             labels: vec![Label { key: "location".into(), value: "DE".into() }],
             allowed_namespaces: vec!["*".into()],
             backoff: Backoff { limit: Some(-1), ..Backoff::default() },
             ..DescribeCluster::default()
         };
-        let (cluster, mask) = describe(args).unwrap();
-        assert_eq!(mask, ["metadata.labels", "spec.allowed_namespaces", "spec.backoff_limit"]);
+        let mut cluster = Cluster::default();
+        let fields = change(args, ClusterRemovals::default()).apply(&mut cluster);
+        assert_eq!(fields, ["metadata.labels", "spec.allowed_namespaces", "spec.backoff_limit"]);
         assert_eq!(cluster.metadata.unwrap().labels["location"], "DE");
         let spec = cluster.spec.unwrap();
         assert_eq!(
             (spec.allowed_namespaces, spec.backoff, spec.backoff_limit),
             (vec!["*".into()], None, Some(-1))
         );
+    }
+
+    #[test]
+    fn metrics_are_added_or_weighed_anew_unless_the_old_ones_are_removed() {
+        let metrics = |pairs: &[&str]| DescribeCluster {
+            namespaced_pairs: pairs.iter().map(|word| (*word).to_owned()).collect(),
+            ..DescribeCluster::default()
+        };
+        let shown = |cluster: &Cluster| {
+            let metrics = cluster.spec.clone().unwrap().metrics;
+            metrics.into_iter().map(|metric| (metric.name, metric.weight)).collect::<Vec<_>>()
+        };
+        let mut cluster = Cluster::default();
+        change(metrics(&["heat", "1", "load", "2"]), ClusterRemovals::default()).apply(&mut cluster);
+        change(metrics(&["heat", "3", "cost", "4"]), ClusterRemovals::default()).apply(&mut cluster);
+        assert_eq!(shown(&cluster), [("load".into(), 2.0), ("heat".into(), 3.0), ("cost".into(), 4.0)]);
+        let removals = ClusterRemovals { metrics: true, ..ClusterRemovals::default() };
+        change(metrics(&["heat", "5"]), removals).apply(&mut cluster);
+        assert_eq!(shown(&cluster), [("heat".into(), 5.0)]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The metrics provider that `rok core mp create` and `rok core gmp create` describe.
+//! `rok core mp create` and `update`, and those of `gmp`: a global provider is one without namespace.
 
 use clap::ValueEnum;
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
@@ -7,22 +7,81 @@ use krake_proto::krake::core::v1::{
 };
 use krake_proto::krake::meta::v1::Metadata;
 
-use crate::args::{ProviderOptions, ProviderType};
+use super::Session;
+use super::modify::{Fields, modify, something};
+use crate::args::{GlobalTarget, ProviderChange, ProviderOptions, ProviderType};
 use crate::failure::Failure;
+use crate::output;
 
-/// A global one if the namespace is empty.
-///
 /// # Errors
 /// If an option that the type needs is missing, or one is given that it does not know.
-pub(super) fn provider(
+pub(super) async fn create(
+    session: &Session,
     namespace: String,
-    name: String,
+    target: GlobalTarget,
     kind: ProviderType,
     options: ProviderOptions,
-) -> Result<MetricsProvider, Failure> {
+) -> Result<String, Failure> {
     let spec = MetricsProviderSpec { r#type: Some(source(kind, options)?) };
-    let metadata = Metadata { namespace, name, ..Metadata::default() };
-    Ok(MetricsProvider { metadata: Some(metadata), spec: Some(spec) })
+    let metadata = Metadata { namespace, name: target.name, ..Metadata::default() };
+    let provider = MetricsProvider { metadata: Some(metadata), spec: Some(spec) };
+    let provider = session.api::<MetricsProvider>().create(&provider).await?;
+    output::object(&provider, target.output)
+}
+
+/// # Errors
+/// If an option is given that the provider's type does not know.
+pub(super) async fn update(
+    session: &Session,
+    namespace: String,
+    target: GlobalTarget,
+    change: ProviderChange,
+) -> Result<String, Failure> {
+    let metrics = change.options.metrics().map_err(Failure::Usage)?;
+    if metrics.is_empty() && !change.remove_existing_metrics && texts(change.options.clone()).is_empty() {
+        something(Vec::new())?;
+    }
+    let write = |provider: &mut MetricsProvider| apply(&change, provider);
+    let provider = modify(&session.api(), &namespace, &target.name, write).await?;
+    output::object(&provider, target.output)
+}
+
+/// Changes a provider; which fields were written.
+fn apply(change: &ProviderChange, provider: &mut MetricsProvider) -> Result<Vec<&'static str>, Failure> {
+    let metrics = change.options.metrics().map_err(Failure::Usage)?;
+    let of_static = !metrics.is_empty() || change.remove_existing_metrics;
+    let mut fields = Fields::default();
+    let Some(source) = provider.spec.as_mut().and_then(|spec| spec.r#type.as_mut()) else {
+        return Err(Failure::input("the provider is of a type that this rok does not know"));
+    };
+    let kind = match source {
+        Type::Prometheus(_) => ProviderType::Prometheus,
+        Type::Static(_) => ProviderType::Static,
+        Type::Kafka(_) => ProviderType::Kafka,
+        Type::Influx(_) => ProviderType::Influx,
+    };
+    let mut given = Given { kind, texts: texts(change.options.clone()), missing: Vec::new() };
+    let mut text = |option, path, field: &mut String| fields.set(path, field, given.take_given(option));
+    match source {
+        Type::Prometheus(prometheus) => text("--url", "spec.prometheus.url", &mut prometheus.url),
+        Type::Static(fixed) => {
+            fields.put("spec.static.metrics", &mut fixed.metrics, metrics, change.remove_existing_metrics);
+        }
+        Type::Kafka(kafka) => {
+            text("--url", "spec.kafka.url", &mut kafka.url);
+            text("--table", "spec.kafka.table", &mut kafka.table);
+            text("--comparison-column", "spec.kafka.comparison_column", &mut kafka.comparison_column);
+            text("--value-column", "spec.kafka.value_column", &mut kafka.value_column);
+        }
+        Type::Influx(influx) => {
+            text("--url", "spec.influx.url", &mut influx.url);
+            text("--token", "spec.influx.token", &mut influx.token);
+            text("--org", "spec.influx.org", &mut influx.org);
+            text("--bucket", "spec.influx.bucket", &mut influx.bucket);
+        }
+    }
+    given.finish(of_static && kind != ProviderType::Static)?;
+    Ok(fields.paths())
 }
 
 fn source(kind: ProviderType, options: ProviderOptions) -> Result<Type, Failure> {
@@ -75,13 +134,15 @@ struct Given {
 
 impl Given {
     fn take(&mut self, option: &'static str) -> String {
-        match self.texts.iter().position(|(name, _)| *name == option) {
-            Some(index) => self.texts.swap_remove(index).1,
-            None => {
-                self.missing.push(option);
-                String::new()
-            }
-        }
+        self.take_given(option).unwrap_or_else(|| {
+            self.missing.push(option);
+            String::new()
+        })
+    }
+
+    fn take_given(&mut self, option: &'static str) -> Option<String> {
+        let index = self.texts.iter().position(|(name, _)| *name == option)?;
+        Some(self.texts.swap_remove(index).1)
     }
 
     fn finish(mut self, foreign_metrics: bool) -> Result<(), Failure> {
@@ -97,7 +158,7 @@ impl Given {
             return Ok(());
         }
         foreign.sort_unstable();
-        Err(Failure::Usage(format!("--type {kind} knows no {}", foreign.join(", "))))
+        Err(Failure::Usage(format!("type {kind} knows no {}", foreign.join(", "))))
     }
 }
 
@@ -132,6 +193,41 @@ mod tests {
         );
         assert_eq!(error(ProviderType::Static, ProviderOptions::default()), "--type static needs --metric");
         let bucket = ProviderOptions { bucket: Some("b".into()), ..url("http://p") };
-        assert_eq!(error(ProviderType::Prometheus, bucket), "--type prometheus knows no --bucket");
+        assert_eq!(error(ProviderType::Prometheus, bucket), "type prometheus knows no --bucket");
+    }
+
+    fn provider(source: Type) -> MetricsProvider {
+        MetricsProvider { metadata: None, spec: Some(MetricsProviderSpec { r#type: Some(source) }) }
+    }
+
+    #[test]
+    fn an_update_sets_single_values_of_a_static_provider() {
+        let old = [("heat".to_owned(), 1.0), ("cost".to_owned(), 2.0)];
+        let mut fixed = provider(Type::Static(StaticProvider { metrics: old.into() }));
+        let options =
+            ProviderOptions { metric_pairs: vec!["cost".into(), "3".into()], ..ProviderOptions::default() };
+        let mut change = ProviderChange { options, ..ProviderChange::default() };
+        assert_eq!(apply(&change, &mut fixed).unwrap(), ["spec.static.metrics"]);
+        let metrics = |provider: &MetricsProvider| match provider.spec.clone().unwrap().r#type {
+            Some(Type::Static(fixed)) => fixed.metrics.into_iter().collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(metrics(&fixed), [("cost".to_owned(), 3.0), ("heat".to_owned(), 1.0)]);
+        change.remove_existing_metrics = true;
+        apply(&change, &mut fixed).unwrap();
+        assert_eq!(metrics(&fixed), [("cost".to_owned(), 3.0)]);
+    }
+
+    #[test]
+    fn an_update_knows_the_options_of_the_providers_type() {
+        let mut prometheus = provider(Type::Prometheus(PrometheusProvider { url: "http://p".into() }));
+        let change = |options| ProviderChange { options, ..ProviderChange::default() };
+        assert_eq!(apply(&change(url("http://q")), &mut prometheus).unwrap(), ["spec.prometheus.url"]);
+        assert_eq!(prometheus, provider(Type::Prometheus(PrometheusProvider { url: "http://q".into() })));
+        let bucket = ProviderOptions { bucket: Some("b".into()), ..ProviderOptions::default() };
+        let error = apply(&change(bucket), &mut prometheus).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.exit_code()), ("type prometheus knows no --bucket", 2));
+        let removal = ProviderChange { remove_existing_metrics: true, ..ProviderChange::default() };
+        assert!(apply(&removal, &mut prometheus).is_err());
     }
 }

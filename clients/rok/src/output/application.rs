@@ -1,11 +1,15 @@
 //! What tables show of an application.
 
 use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationStatus, Copy, Decision, PlacementRecord, ScoredCluster,
+    Application, ApplicationStatus, Copy, Decision, MigrationStrategy, PlacementRecord, ScoredCluster,
 };
 
 use super::Columns;
 use super::text::{self, NONE};
+use crate::trouble;
+
+/// How many past placements are shown.
+const HISTORY: usize = 3;
 
 impl Columns for Application {
     const LIST: &'static [&'static str] = &["state", "cluster"];
@@ -23,6 +27,7 @@ impl Columns for Application {
         let spec = self.spec.as_ref().unwrap_or(&absent.0);
         let status = self.status.as_ref().unwrap_or(&absent.1);
         let namespace = namespace(self);
+        let generation = self.metadata.as_ref().map_or(0, |metadata| metadata.generation);
         let constraints = spec.constraints.clone().unwrap_or_default();
         let cluster = constraints.cluster.unwrap_or_default();
         let reference = |reference: Option<&_>| {
@@ -31,9 +36,16 @@ impl Columns for Application {
         vec![
             ("state", state(Some(status))),
             ("reason", text::reason(status.reason.as_ref())),
+            ("conditions", text::lines(trouble::unmet(&status.conditions))),
             ("container_health", text::pods(status.container_health.as_ref())),
             ("services", text::entries(&status.services)),
+            (
+                "objects",
+                text::lines(spec.manifest.iter().map(|entry| format!("{} {}", entry.kind, entry.name))),
+            ),
+            ("adopt existing", spec.adopt_existing.to_string()),
             ("allow migration", constraints.migration.unwrap_or(true).to_string()),
+            ("migration strategy", strategy(spec.migration_strategy()).to_owned()),
             ("label constraints", text::lines(cluster.labels)),
             ("resources constraints", text::lines(cluster.custom_resources)),
             ("metric constraints", text::lines(cluster.metrics)),
@@ -41,16 +53,22 @@ impl Columns for Application {
             ("scheduled_to", reference(status.scheduled_to.as_ref())),
             ("scheduled", text::time(status.scheduled.as_ref())),
             ("running_on", reference(status.running_on.as_ref())),
-            ("copies", text::lines(status.copies.iter().map(|copy| self::copy(copy, namespace)))),
+            ("copies", text::lines(status.copies.iter().map(|copy| self::copy(copy, namespace, generation)))),
             (
                 "decision",
                 status.decision.as_ref().map_or_else(|| NONE.to_owned(), |d| decision(d, namespace)),
             ),
-            ("history", text::lines(status.history.iter().map(|record| placement(record, namespace)))),
+            ("history", history(&status.history, namespace)),
             ("backoff", text::optional(spec.backoff)),
             ("backoff_delay", text::optional(spec.backoff_delay)),
             ("backoff_limit", text::optional(spec.backoff_limit)),
         ]
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let status = self.status.as_ref()?;
+        let of_copies = status.copies.iter().flat_map(|copy| &copy.conditions);
+        trouble::why(status.reason.as_ref(), status.conditions.iter().chain(of_copies))
     }
 
     fn left_behind(&self) -> Vec<String> {
@@ -77,7 +95,15 @@ fn state(status: Option<&ApplicationStatus>) -> String {
     )
 }
 
-fn copy(copy: &Copy, namespace: &str) -> String {
+fn strategy(strategy: MigrationStrategy) -> &'static str {
+    match strategy {
+        MigrationStrategy::DeleteFirst => "delete-first",
+        MigrationStrategy::CreateFirst | MigrationStrategy::Unspecified => "create-first",
+    }
+}
+
+/// A copy, and below it what is wrong with it.
+fn copy(copy: &Copy, namespace: &str, wanted: i64) -> String {
     let cluster = copy.cluster.as_ref().map_or_else(|| "?".to_owned(), |c| text::reference(c, namespace));
     let phase = text::name(copy.phase().as_str_name(), "PHASE_");
     let mut text = format!("{cluster}: {phase}");
@@ -86,6 +112,15 @@ fn copy(copy: &Copy, namespace: &str) -> String {
     }
     if let Some(health) = &copy.health {
         text += &format!(", {} of {} pods", health.running_pods, health.desired_pods);
+    }
+    if copy.observed_generation != wanted {
+        text += &match copy.observed_generation {
+            0 => format!(", generation {wanted} is not applied yet"),
+            applied => format!(", generation {applied} is applied, {wanted} is wanted"),
+        };
+    }
+    for problem in trouble::unmet(&copy.conditions) {
+        text += &format!("\n  {problem}");
     }
     text
 }
@@ -108,6 +143,16 @@ fn decision(decision: &Decision, namespace: &str) -> String {
     }
     if !decision.reason.is_empty() {
         lines.push(decision.reason.clone());
+    }
+    text::lines(lines)
+}
+
+/// The latest placements, newest first.
+fn history(records: &[PlacementRecord], namespace: &str) -> String {
+    let mut lines: Vec<String> =
+        records.iter().take(HISTORY).map(|record| placement(record, namespace)).collect();
+    if records.len() > HISTORY {
+        lines.push(format!("{} earlier ones, see -o yaml", records.len() - HISTORY));
     }
     text::lines(lines)
 }

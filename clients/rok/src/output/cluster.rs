@@ -1,9 +1,11 @@
 //! What tables show of a cluster.
 
+use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::kubernetes::v1::{Cluster, ClusterNode, ClusterStatus};
 
 use super::Columns;
 use super::text::{self, NONE};
+use crate::trouble;
 
 impl Columns for Cluster {
     const LIST: &'static [&'static str] = &["state"];
@@ -27,6 +29,7 @@ impl Columns for Cluster {
         vec![
             ("state", state(Some(status))),
             ("reason", text::reason(status.reason.as_ref())),
+            ("conditions", text::lines(trouble::unmet(&status.conditions))),
             ("kubernetes_version", text::lines(Some(&status.kubernetes_version).filter(|v| !v.is_empty()))),
             ("nodes", ready_nodes(&status.nodes)),
             ("nodes_pid_pressure", under_pressure(&status.nodes, "PIDPressure")),
@@ -46,6 +49,19 @@ impl Columns for Cluster {
             ("backoff_delay", text::optional(spec.backoff_delay)),
             ("backoff_limit", text::optional(spec.backoff_limit)),
         ]
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let status = self.status.as_ref()?;
+        trouble::why(status.reason.as_ref(), &status.conditions)
+    }
+
+    fn left_behind(&self) -> Vec<String> {
+        let finalizers = self.metadata.iter().flat_map(|metadata| &metadata.finalizers);
+        let held = finalizers.into_iter().any(|finalizer| finalizer == CLUSTER_COPIES);
+        held.then(|| "all that applications have there; they still record it as copies".to_owned())
+            .into_iter()
+            .collect()
     }
 }
 

@@ -5,6 +5,7 @@ use comfy_table::{ContentArrangement, Table};
 use krake_proto::krake::meta::v1::Metadata;
 
 use super::{Columns, text};
+use crate::terminal::printable;
 
 /// One object, attribute by attribute.
 pub(super) fn object<K: Columns>(object: &K) -> String {
@@ -12,7 +13,7 @@ pub(super) fn object<K: Columns>(object: &K) -> String {
     let metadata = object.metadata().unwrap_or(&absent);
     let mut table = empty();
     let mut row = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
+        table.add_row([name.to_owned(), printable(&value).into_owned()]);
     };
     row("name", metadata.name.clone());
     if !metadata.namespace.is_empty() || !K::KIND.can_be_global() {
@@ -43,7 +44,7 @@ pub(super) fn list<K: Columns>(objects: &[K], global: bool) -> String {
         row.extend((!global).then(|| metadata.namespace.clone()));
         row.extend([text::entries(&metadata.labels), text::time(metadata.created.as_ref())]);
         row.extend(object.cells());
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
     }
     finished(&table)
 }

@@ -6,12 +6,14 @@ use krake_proto::krake::kubernetes::v1::{Application, Cluster};
 use serde_json::json;
 
 use super::*;
+use crate::follow::Happening;
 
 fn application() -> Application {
     let cluster =
         |name: &str| json!({"api": "kubernetes", "kind": "Cluster", "namespace": "demo", "name": name});
     let body = json!({
         "metadata": {"name": "echo", "namespace": "demo", "labels": {"tier": "edge", "team": "a"},
+            "generation": 2,
             "created": "2026-02-28T10:48:54Z", "modified": "2026-02-28T10:48:55Z"},
         "spec": {"constraints": {"cluster": {"labels": ["location in (DE, FR)"]}}, "backoff": 1},
         "status": {
@@ -26,7 +28,11 @@ fn application() -> Application {
                 {"cluster": cluster("a"), "phase": "RUNNING", "health": {"desired_pods": 1, "running_pods": 1},
                     "last_transition_time": "2026-02-28T10:49:00Z",
                     "inventory": [{"kind": "Service", "namespace": "x", "name": "echo"}]},
-                {"cluster": {"name": "b", "namespace": "other"}, "phase": "APPLYING"},
+                {"cluster": {"name": "b", "namespace": "other"}, "phase": "APPLYING", "observed_generation": 2,
+                    "conditions": [
+                        {"type": "APPLIED", "status": "TRUE"},
+                        {"type": "AVAILABLE", "status": "FALSE", "reason": "UNHEALTHY",
+                            "message": "Pod echo-1: \u{1b}[31mCrashLoopBackOff"}]},
             ],
             "decision": {
                 "chosen": {"cluster": cluster("b"), "score": 0.83125},
@@ -34,7 +40,10 @@ fn application() -> Application {
                 "rejected": {"LABEL": 3}, "reason": "b is better by 0.13"},
             "history": [
                 {"from": cluster("a"), "to": cluster("b"), "time": "2026-02-28T11:00:00Z", "reason": "better"},
-                {"to": cluster("a"), "time": "2026-02-28T10:48:56Z"}],
+                {"from": cluster("b"), "to": cluster("a"), "time": "2026-02-28T10:53:00Z"},
+                {"from": cluster("a"), "to": cluster("b"), "time": "2026-02-28T10:52:00Z"},
+                {"from": cluster("b"), "to": cluster("a"), "time": "2026-02-28T10:51:00Z"},
+                {"to": cluster("b"), "time": "2026-02-28T10:48:56Z"}],
         },
     });
     from_value(&body, Unknown::Refuse).unwrap()
@@ -44,6 +53,23 @@ fn application() -> Application {
 fn an_application_tells_where_it_runs_and_why() {
     insta::assert_snapshot!(object(&application(), Format::Table).unwrap());
     assert_eq!(application().left_behind(), ["Service x/echo on a"]);
+}
+
+#[test]
+fn a_watch_has_a_line_per_happening() {
+    let mut lines = Lines::new(Format::Table, false);
+    let mut bound = application();
+    bound.status.get_or_insert_default().reason = None;
+    let first = lines.text(&[(Happening::Added, application())]).unwrap();
+    insta::assert_snapshot!(first + &lines.text(&[(Happening::Modified, bound)]).unwrap());
+    let mut lines = Lines::new(Format::Json, false);
+    let text = lines.text(&[(Happening::Added, application()), (Happening::Deleted, application())]).unwrap();
+    let values: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&values[0]["type"], &values[1]["type"]), (&json!("ADDED"), &json!("DELETED")));
+    assert_eq!(values[1]["object"]["metadata"]["name"], "echo");
+    let mut lines = Lines::new(Format::Yaml, false);
+    let text = lines.text(&[(Happening::Vanished, application())]).unwrap();
+    assert_eq!(crate::yaml::read::<Value>(&text).unwrap()["type"], "VANISHED");
 }
 
 #[test]
@@ -72,6 +98,7 @@ fn a_cluster_shows_its_nodes_and_hides_its_kubeconfig() {
     });
     let cluster: Cluster = from_value(&body, Unknown::Refuse).unwrap();
     insta::assert_snapshot!(object(&cluster, Format::Table).unwrap());
+    assert!(cluster.left_behind().is_empty());
     for format in [Format::Table, Format::Json, Format::Yaml] {
         let text =
             object(&cluster, format).unwrap() + &list(std::slice::from_ref(&cluster), false, format).unwrap();

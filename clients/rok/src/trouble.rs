@@ -1,0 +1,67 @@
+//! What is wrong with an object, in words: its reason, or the conditions that do not hold.
+
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Reason};
+
+/// The reason; without one, the conditions that do not hold. Nothing if all is well.
+pub(crate) fn why<'a>(
+    reason: Option<&Reason>,
+    conditions: impl IntoIterator<Item = &'a Condition>,
+) -> Option<String> {
+    if let Some(reason) = reason {
+        let code = reason.code().as_str_name().trim_start_matches("REASON_CODE_");
+        return Some(joined([code, &reason.message]));
+    }
+    let unmet = unmet(conditions);
+    (!unmet.is_empty()).then(|| unmet.join("; "))
+}
+
+/// The conditions that do not hold, or of which nobody knows whether they do.
+pub(crate) fn unmet<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> Vec<String> {
+    let text = |condition: &Condition| {
+        let not = match condition.status() {
+            ConditionStatus::True | ConditionStatus::Unspecified => return None,
+            ConditionStatus::False => "not",
+            ConditionStatus::Unknown => "unknown whether",
+        };
+        let kind = condition.r#type().as_str_name().trim_start_matches("CONDITION_TYPE_");
+        let reason = match condition.reason().as_str_name().trim_start_matches("CONDITION_REASON_") {
+            "UNSPECIFIED" => "",
+            reason => reason,
+        };
+        Some(format!("{not} {}", joined([kind, reason, &condition.message])))
+    };
+    conditions.into_iter().filter_map(text).collect()
+}
+
+/// The parts that are there, with colons between them.
+fn joined<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krake_proto::krake::meta::v1::{ConditionReason, ConditionType, ReasonCode};
+
+    fn condition(kind: ConditionType, status: ConditionStatus) -> Condition {
+        let (reason, message) = (ConditionReason::Progressing.into(), "0 of 1 pods".into());
+        Condition { r#type: kind.into(), status: status.into(), reason, message, ..Condition::default() }
+    }
+
+    #[test]
+    fn a_reason_goes_before_conditions() {
+        let conditions = [
+            condition(ConditionType::Applied, ConditionStatus::True),
+            condition(ConditionType::Available, ConditionStatus::False),
+            condition(ConditionType::Reachable, ConditionStatus::Unknown),
+        ];
+        assert_eq!(
+            why(None, &conditions).unwrap(),
+            "not AVAILABLE: PROGRESSING: 0 of 1 pods; unknown whether REACHABLE: PROGRESSING: 0 of 1 pods"
+        );
+        let reason = Reason { code: ReasonCode::KubernetesError.into(), message: String::new() };
+        assert_eq!(why(Some(&reason), &conditions).unwrap(), "KUBERNETES_ERROR");
+        assert_eq!(why(None, &conditions[..1]), None);
+    }
+}
