@@ -8,9 +8,11 @@ cd "$(dirname "$0")"
 
 GRPCURL=1.9.4
 CARGO_DENY=0.20.2
+ROTEL=0.0.1a15
 PACKAGES=(ca-certificates etcd-client etcd-server gcc git libc6-dev libprotobuf-dev make openssl prometheus
   protobuf-compiler python3 util-linux)
 
+python3 -m pip --version >/dev/null 2>&1 || PACKAGES+=(python3-pip)
 for tool in cargo go npm; do
   command -v "$tool" >/dev/null || die "$tool is not on PATH; install it first (Rust by rustup, Go, Node)"
 done
@@ -33,6 +35,16 @@ cargo_deny() {
   mv -T "$NEW/cargo-deny" "$CACHE/cargo-deny-$CARGO_DENY"
 }
 
+# The agent is a program without Python in it; any of the wheels for this processor will do.
+rotel() {
+  mkdir "$NEW/rotel"
+  python3 -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: --dest "$NEW/rotel" \
+    --implementation cp --python-version 3.11 --abi cp311 --platform "manylinux_2_34_$(uname -m)" "rotel==$ROTEL"
+  python3 -m zipfile -e "$NEW"/rotel/rotel-*.whl "$NEW/rotel"
+  chmod +x "$NEW/rotel/rotel/rotel-agent"
+  mv -T "$NEW/rotel" "$CACHE/rotel-$ROTEL"
+}
+
 node_tools() {
   mkdir "$NEW/node"
   cp node/package.json node/package-lock.json "$NEW/node/"
@@ -43,7 +55,9 @@ node_tools() {
 [ -z "$(missing_packages "${PACKAGES[@]}")" ] || step "Debian packages" install_packages "${PACKAGES[@]}"
 [ -d "$CACHE/grpcurl-$GRPCURL" ] || step "grpcurl $GRPCURL" grpcurl
 [ -d "$CACHE/cargo-deny-$CARGO_DENY" ] || step "cargo-deny $CARGO_DENY" cargo_deny
+[ -d "$CACHE/rotel-$ROTEL" ] || step "Rotel $ROTEL" rotel
 NODE=$CACHE/node-$(sha256sum <node/package-lock.json | cut -c1-12)
 [ -d "$NODE" ] || step "Node tools (buf)" node_tools
 
-offer "$CACHE/grpcurl-$GRPCURL/grpcurl" "$CACHE/cargo-deny-$CARGO_DENY/bin/cargo-deny" "$NODE"/node_modules/@bufbuild/*/bin/buf
+offer "$CACHE/grpcurl-$GRPCURL/grpcurl" "$CACHE/cargo-deny-$CARGO_DENY/bin/cargo-deny" \
+  "$CACHE/rotel-$ROTEL/rotel/rotel-agent" "$NODE"/node_modules/@bufbuild/*/bin/buf

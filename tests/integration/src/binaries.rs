@@ -15,18 +15,21 @@ pub enum Component {
     Kubernetes,
     /// The general gRPC client, by reflection.
     Grpcurl,
+    /// The OpenTelemetry collector.
+    Otlp,
 }
 
 impl Component {
     fn executables(self) -> &'static [&'static str] {
         match self {
-            Self::Etcd => &["etcd"],
+            Self::Etcd => &["etcd", "etcdctl"],
             Self::Prometheus => &["prometheus"],
             // openssl makes the key pair for service account tokens.
             Self::Kubernetes => {
                 &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubemark", "openssl"]
             }
             Self::Grpcurl => &["grpcurl"],
+            Self::Otlp => &["rotel-agent"],
         }
     }
 
@@ -117,6 +120,7 @@ mod tests {
         let (first, second) = (folder::create("first").unwrap(), folder::create("second").unwrap());
         put(first.path(), "etcd", 0o755);
         put(second.path(), "etcd", 0o755);
+        put(second.path(), "etcdctl", 0o755);
         put(first.path(), "prometheus", 0o644);
         put(second.path(), "prometheus", 0o755);
         let binaries = Binaries { folders: vec![first.path().into(), second.path().into()] };

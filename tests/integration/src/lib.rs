@@ -12,6 +12,7 @@ pub mod http;
 pub mod krake;
 pub mod kubernetes;
 pub mod kubernetes_api;
+pub mod otlp;
 pub mod ports;
 pub mod process;
 pub mod prometheus;

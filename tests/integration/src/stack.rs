@@ -39,20 +39,27 @@ pub struct Stack {
 impl Stack {
     /// Starts all services on free ports and waits until they are ready.
     pub async fn start(etcd: &Etcd, settings: Settings) -> Result<Self> {
-        ports::retry_on_clash(async || Self::start_once(etcd, settings).await).await
+        Self::start_with(etcd, settings, &[]).await
     }
 
-    async fn start_once(etcd: &Etcd, settings: Settings) -> Result<Self> {
+    /// As [`Stack::start`], with further options for every service.
+    pub async fn start_with(etcd: &Etcd, settings: Settings, more: &[&str]) -> Result<Self> {
+        ports::retry_on_clash(async || Self::start_once(etcd, settings, more).await).await
+    }
+
+    async fn start_once(etcd: &Etcd, settings: Settings, more: &[&str]) -> Result<Self> {
         let [api, state, scheduler, gc, kubernetes] = ports::free::<5>()?;
-        let state = state_server(&["--etcd-endpoints", etcd.endpoint()], api, state).await?;
+        let store = [&["--etcd-endpoints", etcd.endpoint()], more].concat();
+        let state = state_server(&store, api, state).await?;
         let url = format!("http://127.0.0.1:{api}");
         let reschedule_after = settings.reschedule_after.as_secs_f64().to_string();
         let metrics_interval = settings.metrics_interval.as_secs_f64().to_string();
         let rules = ["--reschedule-after", &reschedule_after, "--metrics-interval", &metrics_interval];
+        let rules = [&rules, more].concat();
         let (scheduler, gc, kubernetes) = tokio::try_join!(
             controller("krake-scheduler", &url, scheduler, &rules),
-            controller("krake-gc", &url, gc, &[]),
-            controller("krake-kubernetes", &url, kubernetes, &[]),
+            controller("krake-gc", &url, gc, more),
+            controller("krake-kubernetes", &url, kubernetes, more),
         )?;
         Ok(Stack { state, scheduler, gc, kubernetes, url })
     }

@@ -22,11 +22,12 @@ enum Layer {
     CommandLine,
 }
 
-/// Crates that only these crates of the workspace may depend on; the tests may use the HTTP client too.
+/// Crates that only these crates of the workspace may depend on; the tests may use the HTTP client too, and make
+/// fake clusters.
 const CONFINED: [(&str, &[&str]); 6] = [
-    ("kube", &["krake-kubernetes"]),
+    ("kube", &["krake-kubernetes", "krake-simulation"]),
     ("k8s-openapi", &["krake-kubernetes"]),
-    ("etcd-client", &["krake-state"]),
+    ("etcd-client", &["krake-state", "krake-bench"]),
     ("rusqlite", &["krake-state"]),
     ("cel", &["krake-scheduler"]),
     ("reqwest", &["krake-scheduler", "krake-integration"]),
@@ -38,7 +39,7 @@ fn layer(name: &str) -> Layer {
         "krake-client" => Layer::Client,
         "krake-runtime" => Layer::Runtime,
         "rok" => Layer::CommandLine,
-        "krake" | "krake-integration" | "krake-bench" => Layer::Whole,
+        "krake" | "krake-integration" | "krake-simulation" | "krake-bench" => Layer::Whole,
         _ => Layer::Service,
     }
 }

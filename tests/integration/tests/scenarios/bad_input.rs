@@ -71,6 +71,38 @@ async fn applications() {
 }
 
 #[tokio::test]
+async fn documents_that_are_too_deep_or_too_large() {
+    let world = World::start().await;
+    let pod = |extra: &str| {
+        format!(r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "p"}}, "spec": {extra}}}"#)
+    };
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let path = world.file("deep.json", &pod(&deep));
+    let said = world.refused(&["kube", "app", "create", "-f", &path, "a"]).await;
+    assert!(said.contains("deep") || said.contains("nested"), "{said}");
+    let path = world.file("large.json", &pod(&format!("\"{}\"", "x".repeat(300 * 1024))));
+    let said = world.refused(&["kube", "app", "create", "-f", &path, "a"]).await;
+    assert!(said.contains("spec") && said.contains("262144"), "{said}");
+    assert_eq!(world.count(&["kube", "app", "list", "-a"]).await, 0);
+}
+
+#[tokio::test]
+async fn operators_ranges_and_intervals() {
+    let world = World::start().await;
+    let good = world.file("good.yaml", POD);
+    let create = ["kube", "app", "create", "-f", &good];
+    let said = world.refused(&[&create[..], &["-L", "location ~ DE", "a"]].concat()).await;
+    assert!(said.contains("spec.constraints.cluster.labels[0]") && said.contains('~'), "{said}");
+    let said = world.refused(&[&create[..], &["--backoff_delay=-5", "a"]].concat()).await;
+    assert!(said.contains("spec.backoff_delay"), "{said}");
+    let metric = ["core", "gm", "create", "--mp-name", "p", "--min", "5", "--max", "5", "m"];
+    let said = world.refused(&metric).await;
+    assert!(said.contains("spec.min"), "{said}");
+    assert_eq!(world.count(&["kube", "app", "list", "-a"]).await, 0);
+    assert_eq!(world.count(&["core", "gm", "list"]).await, 0);
+}
+
+#[tokio::test]
 async fn clusters_with_two_contexts() {
     let world = World::start().await;
     let context = |name: &str| json!({"name": name, "context": {"cluster": "c", "user": "u"}});

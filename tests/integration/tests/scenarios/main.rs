@@ -2,5 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
 
 mod bad_input;
+mod chaos;
 mod grpc_tools;
+mod hostile;
+mod leadership;
 mod main_job;
+mod restore;
+mod safety;
+mod tracing;
+mod world;

@@ -1,0 +1,154 @@
+//! What is changed by hand is put right, and what is not ours is left alone.
+
+use std::time::Duration;
+
+use krake_integration::wait;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use crate::world::{
+    DEPLOYMENT, DEPLOYMENTS, SOON, World, available, bystander, deployments, ground, repository,
+};
+
+/// Within what a change by hand must be put right.
+const REPAIR: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_or_changed_by_hand_is_put_right() {
+    let Some((ground, _turn)) = ground().await else { return };
+    let api = ground.one.api();
+    let world = World::start(ground).await;
+    world.create_echo_demo().await;
+    let before = api.get(DEPLOYMENT).await.unwrap().unwrap();
+
+    let uid = &before["metadata"]["uid"];
+    api.delete(DEPLOYMENT).await.unwrap();
+    let deleted = Instant::now();
+    ground.one.wait_for(DEPLOYMENT, REPAIR, |object| object["metadata"]["uid"] != *uid).await.unwrap();
+    println!("a deleted Deployment was back within {:.2?}", deleted.elapsed());
+    ground.one.wait_for(DEPLOYMENT, SOON, available).await.unwrap();
+
+    let image = |object: &Value| object["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    let wanted = image(&before);
+    let evil = json!({"spec": {"template": {"spec": {"containers": [{"name": "echo", "image": "evil:1"}]}}}});
+    let changed = api.patch(DEPLOYMENT, &evil).await.unwrap().unwrap();
+    assert_eq!(image(&changed), "evil:1");
+    let at = Instant::now();
+    ground.one.wait_for(DEPLOYMENT, REPAIR, |object| image(object) == wanted).await.unwrap();
+    println!("a changed image was reverted within {:.2?}", at.elapsed());
+
+    // A field that the manifest does not name is nobody's business here.
+    let foreign = json!({"metadata": {"annotations": {"team": "blue"}}, "spec": {"minReadySeconds": 1}});
+    api.patch(DEPLOYMENT, &foreign).await.unwrap().unwrap();
+    // A repair of something else would take it along, if anything did.
+    api.patch(DEPLOYMENT, &json!({"spec": {"replicas": 1}})).await.unwrap().unwrap();
+    ground.one.wait_for(DEPLOYMENT, REPAIR, |object| object["spec"]["replicas"] == 2).await.unwrap();
+    let now = api.get(DEPLOYMENT).await.unwrap().unwrap();
+    assert_eq!(now["metadata"]["annotations"]["team"], "blue");
+    assert_eq!(now["spec"]["minReadySeconds"], 1);
+
+    world.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+    assert!(deployments(api).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_has_one_owner() {
+    let Some((ground, _turn)) = ground().await else { return };
+    let api = ground.one.api();
+    let world = World::start(ground).await;
+    world.create_echo_demo().await;
+    let stranger = bystander(api, "stranger").await;
+    let before = api.get(DEPLOYMENT).await.unwrap().unwrap();
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "second"}, "data": {"a": "b"}});
+    let theirs = |name: &str| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {
+                "replicas": 7, "selector": {"matchLabels": {"app": "x"}},
+                "template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "x", "image": "x"}]}},
+            },
+        })
+    };
+    for name in ["echo-demo", "stranger"] {
+        std::fs::write(file.path(), format!("{map}\n---\n{}\n", theirs(name))).unwrap();
+        let create =
+            ["kube", "app", "create", "-f", file.path().to_str().unwrap(), "-L", "location is DE", "second"];
+        world.stack.rok_ok(&create).await.unwrap();
+        let refused = async || {
+            let shown = world.stack.rok_json(&["kube", "app", "get", "second"]).await.ok()?;
+            let copy = &shown["status"]["copies"][0];
+            let applied =
+                copy["conditions"].as_array()?.iter().find(|condition| condition["type"] == "APPLIED")?;
+            (applied["reason"] == "OBJECT_OWNED_BY_OTHER").then(|| shown["status"]["state"].clone())
+        };
+        let state = wait::until("the second application to be refused", SOON, refused).await.unwrap();
+        assert_eq!(state, "FAILED");
+        let configured = api.get("/api/v1/namespaces/default/configmaps/second").await.unwrap();
+        assert!(configured.is_none(), "it is refused whole");
+        world.stack.rok_ok(&["kube", "app", "delete", "second", "--wait", "--timeout", "60s"]).await.unwrap();
+    }
+    let after = api.get(DEPLOYMENT).await.unwrap().unwrap();
+    assert_eq!(after["spec"], before["spec"], "nothing was changed");
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    let stays = deployments(api).await;
+    assert!(stays.contains(&("stranger".to_owned(), stranger)), "nor removed: {stays:?}");
+    api.delete(&format!("{DEPLOYMENTS}/stranger")).await.unwrap();
+    world.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_deleted_hands_its_applications_over() {
+    let Some((ground, _turn)) = ground().await else { return };
+    let world = World::start(ground).await;
+    world.create_echo_demo().await;
+    world.stack.rok_ok(&["kube", "cluster", "delete", "one", "--wait", "--timeout", "60s"]).await.unwrap();
+    world.runs_on("two", SOON).await;
+    assert!(deployments(ground.one.api()).await.is_empty(), "the deleted cluster is clean");
+    // With its last cluster an application waits; it does not go.
+    world.stack.rok_ok(&["kube", "cluster", "delete", "two", "--wait", "--timeout", "60s"]).await.unwrap();
+    let waits = async || {
+        let shown = world.stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.ok()?;
+        (shown["status"]["state"] == "PENDING").then(|| shown["status"]["reason"]["code"].clone())
+    };
+    let reason = wait::until("the application to be PENDING", SOON, waits).await.unwrap();
+    assert_eq!(reason, "NO_SUITABLE_RESOURCE");
+    assert!(deployments(ground.two.api()).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_krake_that_knows_nothing_deletes_nothing() {
+    let Some((ground, _turn)) = ground().await else { return };
+    let api = ground.one.api();
+    let first = World::start(ground).await;
+    first.create_echo_demo().await;
+    let uid = api.get(DEPLOYMENT).await.unwrap().unwrap()["metadata"]["uid"].clone();
+    drop(first);
+
+    // Another installation, pointed at the same clusters, with an application that wants the same objects.
+    let second = World::start(ground).await;
+    let example = repository().join("examples/echo-demo.yaml");
+    let create =
+        ["kube", "app", "create", "-f", example.to_str().unwrap(), "-L", "location is DE", "echo-demo"];
+    second.stack.rok_ok(&create).await.unwrap();
+    let refused = async || {
+        let shown = second.stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.ok()?;
+        (shown["status"]["state"] == "FAILED").then_some(())
+    };
+    wait::until("the second Krake to be refused", SOON, refused).await.unwrap();
+    second.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+    for name in ["one", "two"] {
+        second
+            .stack
+            .rok_ok(&["kube", "cluster", "delete", name, "--wait", "--timeout", "60s"])
+            .await
+            .unwrap();
+    }
+    let stays = api.get(DEPLOYMENT).await.unwrap().unwrap();
+    assert_eq!(stays["metadata"]["uid"], uid, "the workload of the first Krake still runs");
+    for path in [DEPLOYMENT, crate::world::SERVICE] {
+        timeout(SOON, api.delete(path)).await.unwrap().unwrap();
+    }
+}

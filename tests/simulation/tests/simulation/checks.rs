@@ -1,0 +1,252 @@
+//! What must hold at every step, and in the end; by looking into the store and the clusters from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::FutureExt;
+use krake_proto::Resource;
+use krake_proto::constraint::LabelConstraint;
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, MigrationStrategy, Phase};
+use krake_proto::krake::kubernetes::v1::{ApplicationSpec, ApplicationStatus, Binding, Copy};
+use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
+use krake_state::store::{Key, Page, Store};
+use serde_json::Value;
+
+use crate::hosts::World;
+
+/// Label of objects on clusters: uid of their application.
+const APPLICATION: &str = krake_kubernetes::object::APPLICATION_LABEL;
+
+/// How often what is worth a simulation happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Looks at an application that was on several clusters.
+    pub(crate) handovers: usize,
+    /// Looks at a copy that was given up because its cluster did not answer.
+    pub(crate) given_up: usize,
+    /// Looks at an application that was being deleted.
+    pub(crate) deletions: usize,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+pub(crate) struct Checker {
+    pub(crate) seen: Seen,
+    /// Versions of the store and of the clusters at the last look.
+    looked: Vec<i64>,
+    /// Applications that were available somewhere at the last look, by uid.
+    available: BTreeSet<String>,
+    /// Copies that were given up because their cluster did not answer, by uid of the application and cluster.
+    given_up: BTreeSet<(String, String)>,
+    /// Applications that were released because no cluster was left, and whose copies may go since then, by uid.
+    released: BTreeSet<String>,
+}
+
+/// Clusters by the uid of the application that has an object there, and whether that is available.
+type Objects = BTreeMap<String, BTreeMap<String, bool>>;
+
+fn stored<K: Resource>(world: &World) -> Vec<K> {
+    let prefix = Key::from(format!("/krake/{}/{}/", K::KIND.api, K::KIND.plural));
+    let page = Page { after: None, limit: 1000, at: None };
+    let listing = world.store.list(&prefix, page).now_or_never().unwrap().unwrap();
+    // Magic, format and key are five bytes; then the name of the message, with its length before it.
+    let message = |value: &[u8]| K::decode(&value[6 + usize::from(value[5])..]).unwrap();
+    listing.entries.iter().map(|entry| message(&entry.value)).collect()
+}
+
+fn objects(world: &World) -> Objects {
+    let mut objects = Objects::new();
+    for (name, cluster) in &world.clusters {
+        for object in cluster.contents().deployments() {
+            let uid = object["metadata"]["labels"][APPLICATION].as_str().unwrap_or_default().to_owned();
+            let available = object["status"]["availableReplicas"].as_u64().unwrap_or(0) > 0;
+            objects.entry(uid).or_default().insert((*name).to_owned(), available);
+        }
+    }
+    objects
+}
+
+fn uid(application: &Application) -> &str {
+    application.metadata.as_ref().map_or("", |metadata| &metadata.uid)
+}
+
+/// Names of the clusters that have a recorded copy, and its phase.
+fn copies(application: &Application) -> BTreeMap<String, Phase> {
+    let copies = application.status.iter().flat_map(|status| &status.copies);
+    copies.map(|copy| (copy.cluster.clone().unwrap_or_default().name, copy.phase())).collect()
+}
+
+fn bound(application: &Application) -> Option<String> {
+    let binding = application.status.as_ref()?.bindings.first()?;
+    Some(binding.cluster.clone()?.name)
+}
+
+impl Checker {
+    /// Looks at everything, if anything has changed; tells what is wrong.
+    pub(crate) fn look(&mut self, world: &World) -> Vec<String> {
+        let mut versions = vec![world.store.revision().now_or_never().unwrap().unwrap().0];
+        versions.extend(world.clusters.values().map(|cluster| cluster.contents().version as i64));
+        let mut wrong = std::mem::take(&mut *world.faults.lock().unwrap());
+        if versions != self.looked {
+            self.looked = versions;
+            self.check(&stored::<Application>(world), &objects(world), &mut wrong);
+        }
+        wrong
+    }
+
+    fn check(&mut self, applications: &[Application], objects: &Objects, wrong: &mut Vec<String>) {
+        let mut available = BTreeSet::new();
+        for (owner, places) in objects {
+            let Some(application) = applications.iter().find(|application| uid(application) == owner) else {
+                wrong.push(format!("an application that does not exist has objects on {places:?}"));
+                continue;
+            };
+            let name = &application.metadata.clone().unwrap_or_default().name;
+            let copies = copies(application);
+            for (cluster, phase) in &copies {
+                if *phase == Phase::Unreachable {
+                    self.given_up.insert((owner.clone(), cluster.clone()));
+                }
+            }
+            self.given_up.retain(|(given, cluster)| given != owner || places.contains_key(cluster));
+            if let Some(stray) = places.keys().find(|place| !copies.contains_key(*place)) {
+                wrong.push(format!("{name} has an object on {stray}, where no copy is recorded"));
+            }
+            let strategy = application.spec.as_ref().map(|spec| spec.migration_strategy());
+            let kept = |place: &&String| !self.given_up.contains(&(owner.clone(), (*place).clone()));
+            if strategy == Some(MigrationStrategy::DeleteFirst) && places.keys().filter(kept).count() > 1 {
+                wrong.push(format!("{name} wants the old copy to go first and is on {places:?}"));
+            }
+            let elsewhere = places.keys().filter(|place| bound(application).as_ref() != Some(*place));
+            self.seen.handovers += usize::from(places.len() > 1);
+            self.seen.given_up += copies.values().filter(|phase| **phase == Phase::Unreachable).count();
+            self.seen.deletions +=
+                usize::from(application.metadata.as_ref().is_some_and(|metadata| metadata.deleted.is_some()));
+            if places.len() > 1 && elsewhere.count() + 1 < places.len() {
+                wrong.push(format!("{name} is on {places:?} outside of a handover"));
+            }
+            if places.values().any(|available| *available) {
+                available.insert(owner.clone());
+            }
+        }
+        for application in applications {
+            let spec = application.spec.clone().unwrap_or_default();
+            let metadata = application.metadata.clone().unwrap_or_default();
+            if bound(application).is_none() {
+                self.released.insert(metadata.uid.clone());
+            }
+            let stays = metadata.deleted.is_none()
+                && !self.released.contains(&metadata.uid)
+                && spec.migration_strategy() != MigrationStrategy::DeleteFirst;
+            if stays && self.available.contains(&metadata.uid) && !available.contains(&metadata.uid) {
+                wrong.push(format!("{} is not available any more", metadata.name));
+            }
+        }
+        self.released.retain(|uid| available.contains(uid));
+        self.available = available;
+    }
+}
+
+/// What is not as it must be in the end, when nothing is broken any more.
+pub(crate) fn unsettled(world: &World) -> Vec<String> {
+    if !*world.idle.lock().unwrap() {
+        return vec!["the user is not done".to_owned()];
+    }
+    let (applications, clusters): (Vec<Application>, Vec<Cluster>) = (stored(world), stored(world));
+    let objects = objects(world);
+    let mut open = Vec::new();
+    for cluster in &clusters {
+        let metadata = cluster.metadata.clone().unwrap_or_default();
+        if metadata.deleted.is_some() {
+            open.push(format!("cluster {} is not gone yet: {:?}", metadata.name, metadata.finalizers));
+        }
+    }
+    let mut known = BTreeMap::new();
+    for application in &applications {
+        let metadata = application.metadata.clone().unwrap_or_default();
+        let places = objects.get(&metadata.uid).cloned().unwrap_or_default();
+        let (bound, copies) = (bound(application), copies(application));
+        known.insert(metadata.uid, metadata.resource_version);
+        let seen = format!("{}: bound to {bound:?}, copies {copies:?}, on {places:?}", metadata.name);
+        if metadata.deleted.is_some() {
+            open.push(format!("{seen}: not erased yet, {:?}", metadata.finalizers));
+            continue;
+        }
+        let feasible = clusters.iter().any(|cluster| fits(application, cluster));
+        let runs = bound.as_ref().is_some_and(|bound| {
+            places.len() == 1
+                && places.get(bound) == Some(&true)
+                && copies.len() == 1
+                && copies.get(bound) == Some(&Phase::Running)
+                && up_to_date(world, application, bound)
+        });
+        let waits = bound.is_none() && places.is_empty() && copies.is_empty();
+        // What no cluster fits any more stays where it is.
+        if !(runs || !feasible && (waits || places.len() == 1)) {
+            open.push(seen);
+        }
+    }
+    let told = world.told.lock().unwrap();
+    if told.len() != known.len() || known.keys().any(|uid| !told.contains_key(uid)) {
+        open.push(format!("the watcher knows {told:?}, there are {known:?}"));
+    }
+    open
+}
+
+fn fits(application: &Application, cluster: &Cluster) -> bool {
+    let constraints = application.spec.as_ref().and_then(|spec| spec.constraints.clone()).unwrap_or_default();
+    let labels = cluster.metadata.clone().unwrap_or_default().labels;
+    let texts = constraints.cluster.unwrap_or_default().labels;
+    texts.iter().all(|text| {
+        let constraint = LabelConstraint::parse(text).unwrap();
+        constraint.matches(&labels)
+    })
+}
+
+/// Whether the object on the cluster is that of the present spec.
+fn up_to_date(world: &World, application: &Application, cluster: &str) -> bool {
+    let spec = application.spec.clone().unwrap_or_default();
+    let text = spec.manifest.first().and_then(|manifest| manifest.document.clone()?.content);
+    let Some(krake_proto::krake::meta::v1::document::Content::Json(text)) = text else { return false };
+    let wanted: Value = serde_json::from_str(&text).unwrap();
+    let contents = world.clusters[cluster].contents();
+    let mut own =
+        contents.deployments().filter(|object| object["metadata"]["labels"][APPLICATION] == uid(application));
+    own.all(|object| object["spec"]["replicas"] == wanted["spec"]["replicas"])
+}
+
+#[test]
+fn what_is_wrong_is_found() {
+    let application = |bound: &str, strategy: MigrationStrategy| {
+        let cluster = |name: &str| Some(ResourceRef { name: name.into(), ..Default::default() });
+        let copy = |name| Copy { cluster: cluster(name), phase: Phase::Running.into(), ..Default::default() };
+        Application {
+            metadata: Some(Metadata { uid: "u".into(), ..Default::default() }),
+            spec: Some(ApplicationSpec { migration_strategy: strategy.into(), ..Default::default() }),
+            status: Some(ApplicationStatus {
+                bindings: vec![Binding { cluster: cluster(bound), ..Default::default() }],
+                copies: vec![copy("a"), copy("b")],
+                ..Default::default()
+            }),
+        }
+    };
+    let places = |names: &[&str]| {
+        let places = names.iter().map(|name| ((*name).to_owned(), true));
+        Objects::from([("u".to_owned(), places.collect())])
+    };
+    let check = |checker: &mut Checker, applications: &[Application], objects: &Objects| {
+        let mut wrong = Vec::new();
+        checker.check(applications, objects, &mut wrong);
+        wrong.join("\n")
+    };
+    let first = |strategy, names: &[&str]| {
+        check(&mut Checker::default(), &[application("a", strategy)], &places(names))
+    };
+    let (create, delete) = (MigrationStrategy::CreateFirst, MigrationStrategy::DeleteFirst);
+    assert_eq!(first(create, &["a", "b"]), "");
+    assert!(first(create, &["c"]).contains("no copy is recorded"));
+    assert!(first(delete, &["a", "b"]).contains("the old copy to go first"));
+    assert!(check(&mut Checker::default(), &[], &places(&["a"])).contains("does not exist"));
+    let (mut checker, applications) = (Checker::default(), [application("a", create)]);
+    assert_eq!(check(&mut checker, &applications, &places(&["b"])), "");
+    assert!(check(&mut checker, &applications, &places(&[])).contains("not available any more"));
+}

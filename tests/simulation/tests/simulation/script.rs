@@ -1,0 +1,122 @@
+//! What happens in a simulation: deeds of the user, and faults, all drawn from the seed.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use turmoil::Sim;
+
+use crate::hosts::CLUSTERS;
+use crate::user::{Deed, Wish};
+
+/// How long faults and deeds go on.
+pub(crate) const UNREST: Duration = Duration::from_secs(16);
+/// The user has registered clusters by then, if nothing comes between.
+const BEGIN: Duration = Duration::from_secs(2);
+
+/// What breaks. Everything is mended after a while.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Messages are lost.
+    Partition(String, String),
+    /// Messages wait, and arrive when the fault is over.
+    Hold(String, String),
+    /// Messages take this long.
+    Slow(String, String, Duration),
+    /// The process is killed, and started again when the fault is over.
+    Crash(String),
+}
+
+/// A fault, and from when to when it lasts.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) fault: Fault,
+    pub(crate) from: Duration,
+    pub(crate) to: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) deeds: Vec<(Duration, Deed)>,
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+fn time(rng: &mut StdRng, from: Duration, to: Duration) -> Duration {
+    Duration::from_millis(rng.random_range(from.as_millis() as u64..to.as_millis() as u64))
+}
+
+fn wish(rng: &mut StdRng, name: &str) -> Wish {
+    let number = rng.random_range(1..=3);
+    let sites = CLUSTERS.choose_multiple(rng, number).copied().collect();
+    // The strategy is a matter of the name, so that no update changes it.
+    Wish { name: name.to_owned(), replicas: rng.random_range(1..4), sites, delete_first: name == "mono" }
+}
+
+impl Script {
+    pub(crate) fn draw(seed: u64) -> Self {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let names = ["echo", "mono", "blog"];
+        let mut deeds: Vec<_> = names[..rng.random_range(1..=3)]
+            .iter()
+            .map(|name| (time(rng, BEGIN, UNREST / 4), Deed::Create(wish(rng, name))))
+            .collect();
+        for _ in 0..rng.random_range(2..8) {
+            let name = *names.choose(rng).unwrap();
+            let deed = match rng.random_range(0..10) {
+                0..3 => Deed::Update(wish(rng, name)),
+                3 => Deed::Delete(name.to_owned()),
+                4 => Deed::DeleteCluster(CLUSTERS.choose(rng).unwrap()),
+                5 => Deed::RegisterCluster(CLUSTERS.choose(rng).unwrap()),
+                6 => Deed::Create(wish(rng, name)),
+                _ => Deed::Rank(rng.random()),
+            };
+            deeds.push((time(rng, BEGIN * 2, UNREST), deed));
+        }
+        deeds.sort_by_key(|(time, _)| *time);
+        let troubles = (0..rng.random_range(1..7)).map(|_| trouble(rng)).collect();
+        Script { deeds, troubles }
+    }
+}
+
+fn trouble(rng: &mut StdRng) -> Trouble {
+    let cluster = format!("kube-{}", CLUSTERS.choose(rng).unwrap());
+    let clients = ["scheduler", "gc", "adapter", "adapter", "watcher", "user"];
+    let (one, other) = match rng.random_range(0..3) {
+        0 => ("adapter".to_owned(), cluster.clone()),
+        _ => ((*clients.choose(rng).unwrap()).to_owned(), "state".to_owned()),
+    };
+    let servers = ["state", "scheduler", "gc", "adapter", "adapter", &cluster];
+    let fault = match rng.random_range(0..6) {
+        0 => Fault::Partition(one, other),
+        1 => Fault::Hold(one, other),
+        2 => Fault::Slow(one, other, time(rng, Duration::from_millis(50), Duration::from_millis(1500))),
+        _ => Fault::Crash((*servers.choose(rng).unwrap()).to_owned()),
+    };
+    let from = time(rng, BEGIN, UNREST);
+    let longest = if rng.random_bool(0.5) { Duration::from_millis(1500) } else { Duration::from_secs(9) };
+    Trouble { fault, from, to: (from + time(rng, Duration::from_millis(50), longest)).min(UNREST + BEGIN) }
+}
+
+/// Latency of a link without trouble.
+const USUAL: Duration = Duration::from_millis(20);
+
+impl Fault {
+    pub(crate) fn begin(&self, sim: &mut Sim<'_>) {
+        match self {
+            Fault::Partition(one, other) => sim.partition(one.as_str(), other.as_str()),
+            Fault::Hold(one, other) => sim.hold(one.as_str(), other.as_str()),
+            Fault::Slow(one, other, time) => sim.set_link_latency(one.as_str(), other.as_str(), *time),
+            Fault::Crash(host) => sim.crash(host.as_str()),
+        }
+    }
+
+    pub(crate) fn end(&self, sim: &mut Sim<'_>) {
+        match self {
+            Fault::Partition(one, other) => sim.repair(one.as_str(), other.as_str()),
+            Fault::Hold(one, other) => sim.release(one.as_str(), other.as_str()),
+            Fault::Slow(one, other, _) => sim.set_link_latency(one.as_str(), other.as_str(), USUAL),
+            Fault::Crash(host) => sim.bounce(host.as_str()),
+        }
+    }
+}
