@@ -8,7 +8,7 @@ CACHE := $(or $(KRAKE_TEST_CACHE),$(HOME)/.cache/krake-test)
 export PATH := $(CACHE)/bin:$(PATH)
 CARGO_FLAGS := --workspace --locked
 
-.PHONY: help test run fmt lint tools kubernetes fmt-check proto-check deny clippy build
+.PHONY: help test run bench fmt lint tools kubernetes fmt-check proto-check deny clippy build
 
 help: ## list the goals
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -19,6 +19,11 @@ test: fmt-check ## check and test everything over real components, and install w
 
 run: ## start Krake on this machine
 	@deploy/run/run.sh
+
+# One build for all, run as it is: `cargo run` would choose other features and build again.
+bench: tools ## measure speed and memory beside peers; some minutes
+	cargo build $(CARGO_FLAGS) --release --bins
+	"$${CARGO_TARGET_DIR:-target}/release/krake-bench"
 
 fmt: tools ## put Rust and proto files into their form
 	cargo fmt --all

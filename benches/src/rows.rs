@@ -1,0 +1,104 @@
+//! What is measured, in the order of the table.
+
+mod bind;
+mod create;
+mod decide;
+mod get;
+mod idle;
+mod latency;
+mod list;
+mod restart;
+mod watchers;
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use clap::ValueEnum;
+use futures::future::LocalBoxFuture;
+use krake_proto::envelope::CreateRequest;
+use prost::Message;
+
+use crate::call::Connections;
+use crate::environment::Environment;
+use crate::load::{self, Done, Limit};
+use crate::objects;
+use crate::report::{Row, Verdict};
+
+pub(crate) use decide::{Fleet, run as decide};
+pub(crate) use watchers::{Args as WatchersArgs, run as watchers};
+
+/// As many clients as the goals speak of.
+const CLIENTS: usize = 64;
+/// What they share.
+const CONNECTIONS: usize = 8;
+/// Between them, what is compared takes turns: so that a slow moment of the machine hits all of them.
+const ROUNDS: usize = 3;
+
+/// One or several rows that are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Work {
+    Create,
+    Get,
+    List,
+    Latency,
+    Watchers,
+    Decide,
+    Bind,
+    Restart,
+    Idle,
+}
+
+impl Work {
+    /// The longest time it may take.
+    fn limit(self) -> Duration {
+        Duration::from_secs(if self == Self::Restart { 75 } else { 50 })
+    }
+
+    /// Its rows; if it fails or takes too long, one row that says so.
+    pub(crate) async fn rows(self, environment: &Environment) -> Vec<Row> {
+        let measured: LocalBoxFuture<'_, Result<Vec<Row>>> = match self {
+            Self::Create => Box::pin(create::measure(environment)),
+            Self::Get => Box::pin(get::measure(environment)),
+            Self::List => Box::pin(list::measure(environment)),
+            Self::Latency => Box::pin(latency::measure(environment)),
+            Self::Watchers => Box::pin(watchers::measure(environment)),
+            Self::Decide => Box::pin(decide::measure()),
+            Self::Bind => Box::pin(bind::measure(environment)),
+            Self::Restart => Box::pin(restart::measure(environment)),
+            Self::Idle => Box::pin(idle::measure(environment)),
+        };
+        let limit = self.limit();
+        let measured = tokio::time::timeout(limit, measured).await;
+        let measured = measured.unwrap_or_else(|_| Err(anyhow!("takes longer than {} s", limit.as_secs())));
+        measured.unwrap_or_else(|error| {
+            let mut row = Row::new(format!("{self:?}").to_lowercase(), "–", Verdict::Failed);
+            row.notes.extend(format!("{error:#}").lines().map(str::to_owned));
+            vec![row]
+        })
+    }
+}
+
+/// The method that creates an application.
+const CREATE: &str = "/krake.kubernetes.v1.ApplicationService/CreateApplication";
+
+/// Creates applications `<prefix><number>` in a namespace, by that many clients.
+async fn create_applications(
+    connections: &Connections,
+    path: &'static str,
+    namespace: &'static str,
+    prefix: &str,
+    limit: Limit,
+) -> Result<Done> {
+    let (connections, prefix) = (connections.clone(), prefix.to_owned());
+    load::run(CLIENTS, limit, move |client, number| {
+        let connections = connections.clone();
+        let name = format!("{prefix}{number}");
+        async move {
+            let object = objects::application(namespace, &name).encode_to_vec().into();
+            let request =
+                CreateRequest { namespace: namespace.to_owned(), name, object, validate_only: false };
+            connections.unary(client, path, &request).await.map(drop)
+        }
+    })
+    .await
+}
