@@ -6,6 +6,7 @@
 //! * with create-first, a copy that is running goes only after every bound copy is running and available;
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
+//! * an application without bindings loses only the copies on clusters that are being deleted;
 //! * for a deleted application nothing is recorded anew or applied.
 
 mod bound;
@@ -117,8 +118,12 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         let copy = wanted.iter().find(|copy| copy.cluster == *cluster);
         steps.extend(bound::keep(snapshot, cluster, copy.copied(), may_create, replaces_running));
     }
+    // An application that was released, because its cluster goes and no other fits, has no successor for a copy elsewhere to
+    // make room for: it runs on until there is one.
+    let released = snapshot.bindings.is_empty();
     for copy in unwanted {
-        if handed_over || copy.phase == Phase::Removing {
+        let goes = handed_over && (!released || snapshot.leaving.contains(&copy.cluster));
+        if goes || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {
             steps.extend(bound::tend(snapshot, copy, false));

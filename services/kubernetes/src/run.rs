@@ -326,7 +326,10 @@ impl Adapter {
 
     fn cluster_changed(&self, notice: &Notice<Cluster>, orphans: &Orphans) {
         if let Some(after) = &notice.after {
-            self.index.cluster(&after.uid, &notice.key);
+            // What a cluster that goes means for a copy there, its applications have to find out.
+            if self.index.cluster(&after.uid, &notice.key, after.deleted) {
+                self.wakes.push(Wake::Cluster(after.uid.clone()));
+            }
         }
         let replaced = |before: &Cluster| notice.after.as_ref().is_none_or(|after| after.uid != before.uid);
         if let Some(before) = notice.before.as_ref().filter(|before| replaced(before)) {

@@ -139,6 +139,11 @@ impl Applications {
             scheduled_generation: application.scheduled_generation,
             bindings: application.bindings.iter().map(|cluster| cluster.uid.as_str().into()).collect(),
             copies: application.copies.iter().map(|copy| copy.record.clone()).collect(),
+            leaving: application
+                .clusters()
+                .into_iter()
+                .filter(|cluster| self.index.is_leaving(cluster))
+                .collect(),
             strategy: application.strategy,
             clusters: views.collect(),
             now: Timestamp::now(),

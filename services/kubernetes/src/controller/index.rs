@@ -11,6 +11,8 @@ use crate::object::{ApplicationUid, ClusterUid};
 struct Names {
     applications: HashMap<ApplicationUid, NamespacedName>,
     clusters: HashMap<ClusterUid, NamespacedName>,
+    /// Clusters that are being deleted.
+    leaving: HashSet<ClusterUid>,
     erased: HashSet<ClusterUid>,
 }
 
@@ -36,18 +38,21 @@ impl Index {
         self.lock().applications.get(uid).cloned()
     }
 
-    /// A cluster is there.
-    pub(crate) fn cluster(&self, uid: &ClusterUid, key: &NamespacedName) {
+    /// A cluster is there; `leaving` while it is being deleted. Tells whether that is news.
+    pub(crate) fn cluster(&self, uid: &ClusterUid, key: &NamespacedName, leaving: bool) -> bool {
         let mut names = self.lock();
+        let news = leaving && names.leaving.insert(uid.clone());
         names.clusters.insert(uid.clone(), key.clone());
         // A restored store may know a cluster that was erased since.
         names.erased.remove(uid);
+        news
     }
 
     /// A cluster is not there any more; `erased` if that is positively known.
     pub(crate) fn forget_cluster(&self, uid: &ClusterUid, erased: bool) {
         let mut names = self.lock();
         names.clusters.remove(uid);
+        names.leaving.remove(uid);
         if erased {
             names.erased.insert(uid.clone());
         }
@@ -56,6 +61,11 @@ impl Index {
     /// The cluster with this uid.
     pub(crate) fn cluster_key(&self, uid: &ClusterUid) -> Option<NamespacedName> {
         self.lock().clusters.get(uid).cloned()
+    }
+
+    /// Whether a cluster is being deleted.
+    pub(crate) fn is_leaving(&self, uid: &ClusterUid) -> bool {
+        self.lock().leaving.contains(uid)
     }
 
     /// Whether a cluster is known to be erased.

@@ -146,6 +146,8 @@ impl World {
             scheduled_generation: self.scheduled_generation,
             bindings: self.bindings.clone(),
             copies: self.copies.values().cloned().collect(),
+            // An application is released only from clusters that go.
+            leaving: self.clusters.keys().filter(|_| self.bindings.is_empty()).cloned().collect(),
             strategy: self.strategy,
             clusters: self.clusters.keys().map(|uid| (uid.clone(), self.view(uid))).collect(),
             now: self.now(),

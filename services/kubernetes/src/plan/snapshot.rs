@@ -1,6 +1,6 @@
 //! What the planner knows of one application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -193,6 +193,8 @@ pub struct Snapshot {
     pub bindings: Vec<ClusterUid>,
     /// What is recorded.
     pub copies: Vec<CopyRecord>,
+    /// Clusters that are being deleted.
+    pub leaving: BTreeSet<ClusterUid>,
     /// The order of a migration.
     pub strategy: Strategy,
     /// Views of the clusters in `bindings` and `copies`; one that is missing here is not known yet.

@@ -1,6 +1,6 @@
 //! Tables: one situation each, and the steps that follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -78,6 +78,7 @@ fn snapshot(bindings: &[&str], copies: Vec<CopyRecord>, views: Vec<(&str, Presen
         scheduled_generation: 1,
         bindings: bindings.iter().map(|uid| (*uid).into()).collect(),
         copies,
+        leaving: BTreeSet::new(),
         strategy: Strategy::CreateFirst,
         clusters: views.into_iter().map(|(uid, presence)| (uid.into(), view(presence))).collect(),
         now: Timestamp::from_second(NOW).unwrap(),
@@ -284,7 +285,18 @@ fn an_undecided_application_loses_nothing() {
     s.scheduled_generation = 0;
     assert_eq!(short(&s), [""; 0]);
     s.scheduled_generation = 1;
-    assert_eq!(short(&s), ["mark a Removing", "remove a"], "decided: on no cluster");
+    assert_eq!(short(&s), [""; 0], "decided: on no cluster, and nothing takes its place");
+}
+
+#[test]
+fn a_released_application_loses_only_copies_on_clusters_that_go() {
+    let copies = vec![copy("goes", Phase::Running), copy("stays", Phase::Running)];
+    let mut s = snapshot(&[], copies, vec![("goes", available()), ("stays", available())]);
+    s.leaving.insert("goes".into());
+    assert_eq!(short(&s), ["mark goes Removing", "remove goes"]);
+    s.bindings.push("stays".into());
+    s.leaving.clear();
+    assert_eq!(short(&s), ["mark goes Removing", "remove goes"], "a binding elsewhere is a successor");
 }
 
 #[test]
