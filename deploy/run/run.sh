@@ -63,7 +63,7 @@ ready() {
 start etcd etcd --name krake --data-dir "$data/etcd" --logger zap \
   --listen-client-urls "http://127.0.0.1:$etcd_client" --advertise-client-urls "http://127.0.0.1:$etcd_client" \
   --listen-peer-urls "http://127.0.0.1:$etcd_peer" --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer" \
-  --initial-cluster "krake=http://127.0.0.1:$etcd_peer" --auto-compaction-retention=1h
+  --initial-cluster "krake=http://127.0.0.1:$etcd_peer"
 start state "$bin/krake-state" --listen "$listen" --etcd-endpoints "http://127.0.0.1:$etcd_client" --allow-anonymous
 ready state 7701
 start scheduler "$bin/krake-scheduler" --api-url "http://$listen" \

@@ -38,7 +38,6 @@ impl From<Error> for Status {
                     Violation::new("page_token", "was not made for this request; start again without it");
                 error::refused(ErrorReason::InvalidPageToken, &[violation])
             }
-            Error::NotBuilt(_) => plain(Code::Unimplemented, ErrorReason::NotBuilt),
             Error::ShuttingDown => plain(Code::Unavailable, ErrorReason::ShuttingDown),
             Error::Store(StoreError::Unavailable { .. }) => {
                 plain(Code::Unavailable, ErrorReason::StoreUnavailable)

@@ -69,9 +69,6 @@ pub enum Error {
     /// A page token that was not made for this request.
     #[error("page_token: not made for this request; start again without it")]
     PageToken,
-    /// Known to the API, not built yet.
-    #[error("{0} is not built yet")]
-    NotBuilt(&'static str),
     /// The process ends: connect again.
     #[error("the service is shutting down")]
     ShuttingDown,

@@ -88,12 +88,22 @@ impl Checker {
         let mut wrong = std::mem::take(&mut *world.faults.lock().unwrap());
         if versions != self.looked {
             self.looked = versions;
-            self.check(&stored::<Application>(world), &objects(world), &mut wrong);
+            let going = stored::<Cluster>(world).into_iter().filter_map(|cluster| cluster.metadata);
+            let going =
+                going.filter(|metadata| metadata.deleted.is_some()).map(|metadata| metadata.name).collect();
+            self.check(&stored::<Application>(world), &objects(world), &going, &mut wrong);
         }
         wrong
     }
 
-    fn check(&mut self, applications: &[Application], objects: &Objects, wrong: &mut Vec<String>) {
+    /// `going`: names of the clusters that are being deleted.
+    fn check(
+        &mut self,
+        applications: &[Application],
+        objects: &Objects,
+        going: &BTreeSet<String>,
+        wrong: &mut Vec<String>,
+    ) {
         let mut available = BTreeSet::new();
         for (owner, places) in objects {
             let Some(application) = applications.iter().find(|application| uid(application) == owner) else {
@@ -131,7 +141,13 @@ impl Checker {
         for application in applications {
             let spec = application.spec.clone().unwrap_or_default();
             let metadata = application.metadata.clone().unwrap_or_default();
-            if bound(application).is_none() {
+            // Released, it may lose what it has on clusters that go, or that was on its way out before.
+            let copies = copies(application);
+            let stays =
+                |place: &String| !going.contains(place) && copies.get(place) != Some(&Phase::Removing);
+            let places = objects.get(&metadata.uid).into_iter().flatten();
+            if bound(application).is_none() && !places.into_iter().any(|(place, well)| *well && stays(place))
+            {
                 self.released.insert(metadata.uid.clone());
             }
             let stays = metadata.deleted.is_none()
@@ -235,7 +251,7 @@ fn what_is_wrong_is_found() {
     };
     let check = |checker: &mut Checker, applications: &[Application], objects: &Objects| {
         let mut wrong = Vec::new();
-        checker.check(applications, objects, &mut wrong);
+        checker.check(applications, objects, &BTreeSet::new(), &mut wrong);
         wrong.join("\n")
     };
     let first = |strategy, names: &[&str]| {
