@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn this_process_is_found_and_uses_memory() {
         let me = std::process::id();
-        assert!(resident(me).unwrap() > 0.0 && peak(me).unwrap() >= resident(me).unwrap());
+        // No order between the two: other threads of this process take memory between one reading and the next.
+        assert!(resident(me).unwrap() > 0.0 && peak(me).unwrap() > 0.0);
         assert!(cpu(me).is_ok() && load().unwrap() >= 0.0);
         assert!(find(Path::new("/bin/krake-bench-of-nobody"), "x").is_err());
     }
