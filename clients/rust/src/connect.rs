@@ -210,6 +210,11 @@ impl Client {
         Client { transport: self.transport.fenced(fence) }
     }
 
+    /// The connection itself, for calls by descriptor; their messages are the caller's matter.
+    pub fn transport(&self) -> Transport {
+        self.transport.clone()
+    }
+
     /// The standard methods of a kind.
     pub fn api<K: Resource>(&self) -> Api<K> {
         Api::new(self.transport.clone())

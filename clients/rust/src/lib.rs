@@ -19,7 +19,7 @@ pub use api::{Api, Listing, Page};
 pub use connect::{Client, ConnectError, ConnectOptions};
 pub use error::Error;
 pub use fence::Fence;
-pub use mirror::{Change, Mirror, MirrorClosed, MirrorFeed, NamespacedName, Notice};
+pub use mirror::{Barrier, Change, Mirror, MirrorClosed, MirrorFeed, NamespacedName, Notice};
 pub use objects::ObjectKey;
 pub use options::{DeleteOptions, ListOptions, Mask, Start, WatchOptions};
 pub use transport::Transport;

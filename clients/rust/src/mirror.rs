@@ -1,10 +1,10 @@
 //! The mirror: a local cache of compact values, fed by a watch.
 
+mod barrier;
 mod contents;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use futures::StreamExt;
 use krake_proto::Resource;
 use krake_proto::krake::meta::v1::{Metadata, Object};
 use thiserror::Error;
@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::objects::ObjectKey;
-use crate::watch::{Watch, WatchEvent};
+use crate::watch::{Delivery, Watch, WatchEvent};
+pub use barrier::Barrier;
 use contents::Contents;
 
 /// Names one object within its kind.
@@ -79,6 +80,8 @@ pub struct Notice<T, Key = NamespacedName> {
 struct Progress {
     synced: bool,
     resource_version: i64,
+    /// So many requests to resume had been made when the stream was opened that told of this revision.
+    requests: u64,
 }
 
 /// The mirror was waited for, but nothing feeds it any more.
@@ -90,18 +93,18 @@ pub struct MirrorClosed;
 /// clone; all clones show the same contents. Reads take a lock for moments only and never wait for the network.
 pub struct Mirror<T, Key = NamespacedName> {
     contents: Arc<RwLock<Contents<T, Key>>>,
-    progress: watch::Receiver<Progress>,
+    barrier: Barrier,
 }
 
 impl<T, Key> Clone for Mirror<T, Key> {
     fn clone(&self) -> Self {
-        Mirror { contents: self.contents.clone(), progress: self.progress.clone() }
+        Mirror { contents: self.contents.clone(), barrier: self.barrier.clone() }
     }
 }
 
 impl<T, Key> std::fmt::Debug for Mirror<T, Key> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mirror").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
+        f.debug_struct("Mirror").field("progress", &self.barrier.progress()).finish_non_exhaustive()
     }
 }
 
@@ -149,13 +152,13 @@ impl<T, Key: Ord + Clone> Mirror<T, Key> {
     /// Whether the contents are those of one revision: not before the first initial state is complete, and not while
     /// a further one arrives because the watch had to start over. Meanwhile absence tells nothing.
     pub fn is_synced(&self) -> bool {
-        self.progress.borrow().synced
+        self.barrier.progress().synced
     }
 
     /// Everything up to this revision is in the mirror; 0 before the first initial state is complete. Changes that the
     /// watch's filter hides raise it only with the next bookmark, 30 s at most.
     pub fn resource_version(&self) -> i64 {
-        self.progress.borrow().resource_version
+        self.barrier.progress().resource_version
     }
 
     /// Waits until [`Mirror::is_synced`].
@@ -163,7 +166,7 @@ impl<T, Key: Ord + Clone> Mirror<T, Key> {
     /// # Errors
     /// When the feed has ended before.
     pub async fn synced(&self) -> Result<(), MirrorClosed> {
-        self.reached(|progress| progress.synced).await
+        self.barrier.reached(|progress| progress.synced).await
     }
 
     /// Waits until the mirror is synced and shows everything up to a revision, for example that of a write of one's own
@@ -173,12 +176,14 @@ impl<T, Key: Ord + Clone> Mirror<T, Key> {
     /// # Errors
     /// When the feed has ended before.
     pub async fn wait_for(&self, resource_version: i64) -> Result<(), MirrorClosed> {
-        self.reached(|progress| progress.synced && progress.resource_version >= resource_version).await
+        self.barrier
+            .reached(|progress| progress.synced && progress.resource_version >= resource_version)
+            .await
     }
 
-    async fn reached(&self, condition: impl Fn(&Progress) -> bool) -> Result<(), MirrorClosed> {
-        let mut progress = self.progress.clone();
-        progress.wait_for(|progress| condition(progress)).await.map(drop).map_err(|_| MirrorClosed)
+    /// What makes sure that the mirror is not behind.
+    pub fn barrier(&self) -> Barrier {
+        self.barrier.clone()
     }
 }
 
@@ -189,6 +194,8 @@ type Project<O, T> = dyn Fn(&O) -> Option<T> + Send + Sync;
 pub struct MirrorFeed<O, T, Key = NamespacedName> {
     contents: Arc<RwLock<Contents<T, Key>>>,
     progress: watch::Sender<Progress>,
+    /// Counts the requests to resume.
+    requests: watch::Receiver<u64>,
     key: fn(&O) -> Key,
     metadata: fn(&O) -> Option<&Metadata>,
     project: Box<Project<O, T>>,
@@ -208,14 +215,16 @@ impl<O, T, Key> MirrorFeed<O, T, Key> {
     ) -> (Mirror<T, Key>, Self) {
         let contents = Arc::new(RwLock::new(Contents::new()));
         let (sender, progress) = watch::channel(Progress::default());
+        let (barrier, requests) = Barrier::new(progress);
         let feed = MirrorFeed {
             contents: contents.clone(),
             progress: sender,
+            requests,
             key,
             metadata,
             project: Box::new(project),
         };
-        (Mirror { contents, progress }, feed)
+        (Mirror { contents, barrier }, feed)
     }
 }
 
@@ -228,17 +237,24 @@ impl<O: Send + 'static, T, Key: Ord + Clone> MirrorFeed<O, T, Key> {
     /// # Errors
     /// Those that end a watch: trying again does not help.
     pub async fn run(
-        self,
+        mut self,
         mut watch: Watch<O>,
         mut on_change: impl FnMut(Notice<T, Key>),
     ) -> Result<(), Error> {
-        while let Some(event) = watch.next().await {
-            self.take(event?, &mut on_change);
+        loop {
+            tokio::select! {
+                delivery = watch.deliver() => match delivery {
+                    Some(delivery) => self.take(delivery?, &mut on_change),
+                    None => return Ok(()),
+                },
+                // Without a mirror left nobody asks any more, and nothing needs to be done.
+                Ok(()) = self.requests.changed() => watch.resume(*self.requests.borrow_and_update()),
+            }
         }
-        Ok(())
     }
 
-    fn take(&self, event: WatchEvent<O>, on_change: &mut impl FnMut(Notice<T, Key>)) {
+    fn take(&self, delivery: Delivery<O>, on_change: &mut impl FnMut(Notice<T, Key>)) {
+        let Delivery { event, requests } = delivery;
         let mut progress = *self.progress.borrow();
         // The lock is released at the end of this statement: nobody is told under it.
         let notices = match event {
@@ -251,11 +267,11 @@ impl<O: Send + 'static, T, Key: Ord + Clone> MirrorFeed<O, T, Key> {
                 Vec::new()
             }
             WatchEvent::Synced { resource_version } => {
-                progress = Progress { synced: true, resource_version };
+                progress = Progress { synced: true, resource_version, requests };
                 self.write().end_initial_state()
             }
             WatchEvent::Bookmark { resource_version } => {
-                progress.resource_version = resource_version;
+                progress = Progress { resource_version, requests, ..progress };
                 Vec::new()
             }
         };

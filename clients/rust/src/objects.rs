@@ -75,15 +75,23 @@ impl Client {
         Watch::new(ObjectSource { client: self.clone(), kinds: kind_refs(kinds) }, Start::InitialState)
     }
 
-    /// Reads the metadata of all objects of some kinds, or of all if none is given.
+    /// Reads the metadata of all objects of some kinds, or of all if none is given, page by page.
     ///
     /// # Errors
-    /// As any call may fail.
+    /// As any call may fail; reason `REVISION_COMPACTED` if it takes so long that the store has forgotten the moment
+    /// that the first page shows.
     pub async fn list_objects(&self, kinds: &[&Kind]) -> Result<Listing<Object>, Error> {
-        let request = ListObjectsRequest { kinds: kind_refs(kinds) };
-        let response = self.objects().list_objects(request).await?.into_inner();
-        let ListObjectsResponse { objects, resource_version, epoch } = response;
-        Ok(Listing { items: objects, resource_version, epoch })
+        let mut request = ListObjectsRequest { kinds: kind_refs(kinds), ..Default::default() };
+        let mut items = Vec::new();
+        loop {
+            let response = self.objects().list_objects(request.clone()).await?.into_inner();
+            let ListObjectsResponse { objects, resource_version, epoch, next_page_token } = response;
+            items.extend(objects);
+            if next_page_token.is_empty() {
+                return Ok(Listing { items, resource_version, epoch });
+            }
+            request.page_token = next_page_token;
+        }
     }
 
     /// Deletes an object of any kind, if it has this uid; empty = whatever has the name. Returns it as it is then.

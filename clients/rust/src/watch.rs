@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::backoff::Backoff;
@@ -58,24 +59,48 @@ pub enum WatchEvent<T> {
 ///
 /// Nothing is read from the network unless the stream is polled. Cancel-safe.
 pub struct Watch<T> {
-    events: BoxStream<'static, Result<WatchEvent<T>, Error>>,
+    events: BoxStream<'static, Result<Delivery<T>, Error>>,
+    /// Counts the requests to resume.
+    requests: watch::Sender<u64>,
+}
+
+/// An event, and how fresh the stream is that brought it.
+#[derive(Debug)]
+pub(crate) struct Delivery<T> {
+    pub(crate) event: WatchEvent<T>,
+    /// So many requests to resume had been made when the stream was opened.
+    pub(crate) requests: u64,
 }
 
 impl<T: Send + 'static> Watch<T> {
     pub(crate) fn new<S: Source<Object = T>>(source: S, start: Start) -> Self {
+        let (requests, requested) = watch::channel(0);
         let driver = Driver {
             machine: Machine::new(start, S::metadata),
             source,
             stream: None,
             pending: VecDeque::new(),
             backoff: Backoff::default(),
+            requests: Requests { made: requested, heeded: 0 },
             ended: false,
         };
         let events = futures::stream::unfold(driver, |mut driver| async move {
             let item = driver.next().await?;
-            Some((item, driver))
+            let requests = driver.requests.heeded;
+            Some((item.map(|event| Delivery { event, requests }), driver))
         });
-        Watch { events: events.boxed() }
+        Watch { events: events.boxed(), requests }
+    }
+
+    /// Opens a new stream at once, after the last whole revision; an initial state that is arriving is waited for.
+    /// `requests` counts how often this was asked for: a number that was named before does nothing.
+    pub(crate) fn resume(&self, requests: u64) {
+        self.requests.send_if_modified(|made| std::mem::replace(made, requests) != requests);
+    }
+
+    /// The next event, and how fresh it is. Cancel-safe.
+    pub(crate) async fn deliver(&mut self) -> Option<Result<Delivery<T>, Error>> {
+        self.events.next().await
     }
 }
 
@@ -83,7 +108,8 @@ impl<T> Stream for Watch<T> {
     type Item = Result<WatchEvent<T>, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.events.poll_next_unpin(cx)
+        let delivery = std::task::ready!(self.events.poll_next_unpin(cx));
+        Poll::Ready(delivery.map(|delivery| delivery.map(|delivery| delivery.event)))
     }
 }
 
@@ -97,11 +123,35 @@ struct Driver<S: Source> {
     source: S,
     machine: Machine<S::Object>,
     /// The present stream; none between two.
-    stream: Option<BoxStream<'static, Result<Message<S::Object>, Error>>>,
+    stream: Option<MessageStream<S::Object>>,
     /// Events of the last message that were not asked for yet.
     pending: VecDeque<WatchEvent<S::Object>>,
     backoff: Backoff,
+    requests: Requests,
     ended: bool,
+}
+
+/// Requests to resume.
+struct Requests {
+    made: watch::Receiver<u64>,
+    /// Those that were made before the present stream was opened, or will be when the next one is.
+    heeded: u64,
+}
+
+impl Requests {
+    /// Takes note of all that were made: a stream is about to be opened.
+    fn heed(&mut self) {
+        self.heeded = *self.made.borrow_and_update();
+    }
+
+    /// Waits for one that was not heeded.
+    async fn more(&mut self) {
+        let heeded = self.heeded;
+        if self.made.wait_for(|made| *made > heeded).await.is_err() {
+            // Nobody is there to ask.
+            std::future::pending().await
+        }
+    }
 }
 
 impl<S: Source> Driver<S> {
@@ -113,7 +163,20 @@ impl<S: Source> Driver<S> {
             if self.ended {
                 return None;
             }
-            match self.receive().await {
+            if self.stream.is_none() {
+                self.requests.heed();
+            }
+            // An initial state would have to begin anew; what it shows is fresh enough to be waited for.
+            let resumable = !self.machine.is_initial();
+            let received = tokio::select! {
+                biased;
+                () = self.requests.more(), if resumable => {
+                    self.stream = None;
+                    continue;
+                }
+                received = receive(&mut self.stream, &self.source, &self.machine) => received,
+            };
+            match received {
                 Ok(message) => {
                     if !message.partial {
                         self.backoff.reset();
@@ -143,25 +206,33 @@ impl<S: Source> Driver<S> {
         }
     }
 
-    /// The next message, from a new stream if there is none.
-    async fn receive(&mut self) -> Result<Message<S::Object>, Error> {
-        let silent = |_| Error::from(Status::deadline_exceeded("the server sent nothing for 90 s"));
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none => {
-                let opened = tokio::time::timeout(SILENCE, self.source.open(self.machine.start()));
-                none.insert(opened.await.map_err(silent)??)
-            }
-        };
-        match tokio::time::timeout(SILENCE, stream.next()).await.map_err(silent)? {
-            Some(message) => message,
-            None => Err(Error::from(Status::unavailable("the server ended the watch"))),
-        }
-    }
-
     async fn interrupt(&mut self) {
         self.stream = None;
-        tokio::time::sleep(self.backoff.next(rand::random())).await;
+        let pause = self.backoff.next(rand::random());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.requests.more() => {}
+        }
+    }
+}
+
+/// The next message, from a new stream if there is none.
+async fn receive<S: Source>(
+    stream: &mut Option<MessageStream<S::Object>>,
+    source: &S,
+    machine: &Machine<S::Object>,
+) -> Result<Message<S::Object>, Error> {
+    let silent = |_| Error::from(Status::deadline_exceeded("the server sent nothing for 90 s"));
+    let stream = match stream {
+        Some(stream) => stream,
+        none => {
+            let opened = tokio::time::timeout(SILENCE, source.open(machine.start()));
+            none.insert(opened.await.map_err(silent)??)
+        }
+    };
+    match tokio::time::timeout(SILENCE, stream.next()).await.map_err(silent)? {
+        Some(message) => message,
+        None => Err(Error::from(Status::unavailable("the server ended the watch"))),
     }
 }
 

@@ -83,6 +83,10 @@ fn unless_gone(answer: Result<Object, Error>) -> Result<Option<Object>, Error> {
 impl Reconciler for Collector {
     type Key = ObjectKey;
 
+    fn trace_parent(&self, key: &ObjectKey) -> Option<String> {
+        self.graph.read(|graph| graph.get(key).map(|member| member.trace_parent.clone()))
+    }
+
     async fn reconcile(&self, key: &ObjectKey) -> anyhow::Result<Next> {
         let present = |graph: &Graph| graph.get(key).map(|member| member.resource_version);
         let Some(version) = self.graph.read(present) else { return Ok(Next::Done) };

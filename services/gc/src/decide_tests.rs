@@ -36,6 +36,7 @@ fn graph(objects: &str) -> Graph {
                 uid: format!("uid-{name}"),
                 resource_version: 1,
                 stage,
+                trace_parent: String::new(),
                 owners: parts.map(owner).collect(),
             }),
         );
@@ -151,6 +152,7 @@ proptest! {
             uid: format!("uid-{index}"),
             resource_version: 1,
             stage,
+            trace_parent: String::new(),
             owners: owners[index].iter().map(|owner| Owner { key: key(&owner.to_string()), uid: String::new() }).collect(),
         };
         let mut graph = Graph::default();

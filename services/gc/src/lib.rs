@@ -14,10 +14,8 @@ mod member;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use krake_client::{Client, Mirror};
-use krake_runtime::admin::Admin;
-use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue, Reconciler};
-use krake_runtime::serve::bind;
+use krake_client::Mirror;
+use krake_runtime::controller::{self, ControllerOptions, ControllerProcess, Priority, Queue, Reconciler};
 use krake_runtime::shutdown::Shutdown;
 
 use collector::Collector;
@@ -34,21 +32,18 @@ const ELECTION: &str = "gc";
 /// When the API's address or the admin listener cannot be used, or the API refuses to show objects. An API that is not
 /// there is waited for.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let client = Client::new(&config.connect)?;
-    let admin = Admin::new();
-    let synced = admin.readiness.condition("objects-synced");
+    let process = config.controller.start(ELECTION, "gc-synced").await?;
+    let ControllerProcess { client, leadership, metrics, ready, admin } = process;
     let options = ControllerOptions {
         workers: config.workers,
         resync: Some(config.resync),
-        metrics: ControllerMetrics::register(&admin.metrics),
+        metrics,
         ..ControllerOptions::default()
     };
-    let listener = bind(config.admin, false).await?;
 
     let queue = Queue::new();
     let graph = SharedGraph::default();
     let (mirror, feed) = Mirror::of_objects(Member::of);
-    let leadership = config.election.lead(ELECTION, &client, &admin.metrics);
     let collector =
         Arc::new(Collector::new(leadership.client(), graph.clone(), mirror.clone(), queue.clone()));
 
@@ -62,17 +57,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         feed.run(client.watch_objects(&[]), on_change).await.context("cannot follow the objects")?;
         bail!("the watch of the objects ended")
     };
-    let serve = async {
-        admin.serve(listener, shutdown.clone()).await.context("the admin listener failed")?;
-        // Ended by the shutdown: the rest ends in its own time.
-        std::future::pending().await
-    };
     let work = async {
         tokio::select! {
             result = mirror.synced() => result?,
             () = shutdown.requested() => return Ok(()),
         }
-        synced.set(true);
+        ready.set(true);
         tracing::info!(objects = mirror.len(), "all objects are known");
         let collect = |stop: Shutdown| {
             // What a leader before has left, and what this process had begun in a term before.
@@ -85,11 +75,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
                 Ok(())
             }
         };
-        leadership.while_leading(&shutdown, collect).await
+        leadership.while_leading(&[mirror.barrier()], &shutdown, collect).await
     };
-    tokio::select! {
-        result = work => result,
-        result = follow => result,
-        result = serve => result,
-    }
+    let followed = async {
+        tokio::select! {
+            result = work => result,
+            result = follow => result,
+        }
+    };
+    admin.beside(&shutdown, followed).await
 }

@@ -11,6 +11,8 @@ pub(crate) struct Member {
     /// Revision of its last write.
     pub(crate) resource_version: i64,
     pub(crate) stage: Stage,
+    /// The trace context of its last write, while it waits; else empty: nobody asks for it.
+    pub(crate) trace_parent: String,
     /// Those whose deletion deletes it.
     pub(crate) owners: Vec<Owner>,
 }
@@ -54,6 +56,7 @@ impl Member {
             uid: metadata.uid.clone(),
             resource_version: metadata.resource_version,
             stage,
+            trace_parent: if stage == Stage::Waiting { metadata.trace_parent.clone() } else { String::new() },
             owners: metadata.owners.iter().filter_map(owner).collect(),
         })
     }
@@ -95,9 +98,13 @@ mod tests {
         let metadata = Metadata {
             deleted: deleted.then(Default::default),
             finalizers: finalizers.iter().map(|name| name.to_string()).collect(),
+            trace_parent: "trace".into(),
             ..Metadata::default()
         };
-        assert_eq!(member(metadata).stage, expected);
+        let member = member(metadata);
+        assert_eq!(member.stage, expected);
+        let continued = if expected == Stage::Waiting { "trace" } else { "" };
+        assert_eq!(member.trace_parent, continued, "only what will be worked on continues a trace");
     }
 
     #[test]

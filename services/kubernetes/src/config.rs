@@ -1,13 +1,15 @@
 //! Settings: command line, environment and file.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use krake_client::ConnectOptions;
-use krake_runtime::admin::{AdminArgs, AdminSection};
-use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
-use krake_runtime::leadership::{ElectionArgs, ElectionConfig, ElectionSection};
+use jiff::Timestamp;
+use krake_runtime::admin::AdminSection;
+use krake_runtime::config::{ApiArgs, ConfigError, pick};
+use krake_runtime::controller::{ControllerArgs, ControllerConfig, ControllerSections};
+use krake_runtime::leadership::ElectionSection;
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use serde::Deserialize;
@@ -16,28 +18,26 @@ use crate::cluster::ProbeTimes;
 use crate::cluster::clusters::Opener;
 use crate::controller::orphans::SweepTimes;
 
+/// Default number of applications that are worked on at the same time.
+const WORKERS: usize = 32;
+/// Default number of seconds that a new copy may take to become available.
+const ROLLOUT_DEADLINE: u64 = 300;
+
+/// Tells the time; a parameter so that simulations can.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// Runs applications on Kubernetes clusters: applies their objects, watches and repairs them, moves and removes them; and
 /// tells how the clusters do.
 ///
 /// Keeps no state of its own: stop it at any time, start it again anywhere. Of several replicas one works and the
 /// others stand by. It must be able to reach the API servers of all registered clusters.
 ///
-/// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
-/// (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and the keys workers and
+/// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url, ca,
+/// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and the keys workers and
 /// rollout_deadline.
 #[derive(Debug, Parser)]
 #[command(name = "krake-kubernetes", version)]
 pub struct Args {
-    #[command(flatten)]
-    file: ConfigFileArgs,
-    #[command(flatten)]
-    api: ApiArgs,
-    #[command(flatten)]
-    admin: AdminArgs<7704>,
-    #[command(flatten)]
-    election: ElectionArgs,
-    #[command(flatten)]
-    telemetry: TelemetryArgs,
     /// How many applications are worked on at the same time. [default: 32]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
@@ -45,6 +45,9 @@ pub struct Args {
     /// to replace stays. [default: 300]
     #[arg(long, env = "KRAKE_ROLLOUT_DEADLINE", value_name = "SECONDS")]
     rollout_deadline: Option<u64>,
+    // Last: the headings of its groups would hold for what follows.
+    #[command(flatten)]
+    controller: ControllerArgs<7704>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,16 +62,10 @@ struct File {
 }
 
 /// The settings in force.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
-    /// How to reach the API.
-    pub connect: ConnectOptions,
-    /// Where metrics and health are served.
-    pub admin: SocketAddr,
-    /// Whether and how to share the work with other replicas.
-    pub election: ElectionConfig,
-    /// What to log and where to send traces.
-    pub telemetry: TelemetryConfig,
+    /// What every controller is told.
+    pub controller: ControllerConfig,
     /// How many applications are worked on at the same time.
     pub workers: usize,
     /// How long a new copy may take to become available.
@@ -79,6 +76,36 @@ pub struct Config {
     pub probe: ProbeTimes,
     /// How often clusters are looked through for objects that belong to nobody.
     pub sweep: SweepTimes,
+    /// The time that ages and deadlines of copies are counted in.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { controller, workers, rollout_deadline, opener: _, probe, sweep, clock: _ } = self;
+        f.debug_struct("Config")
+            .field("controller", controller)
+            .field("workers", workers)
+            .field("rollout_deadline", rollout_deadline)
+            .field("probe", probe)
+            .field("sweep", sweep)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new(controller: ControllerConfig) -> Self {
+        Config {
+            controller,
+            workers: WORKERS,
+            rollout_deadline: Duration::from_secs(ROLLOUT_DEADLINE),
+            opener: Opener::default(),
+            probe: ProbeTimes::default(),
+            sweep: SweepTimes::default(),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
 }
 
 impl Args {
@@ -87,33 +114,25 @@ impl Args {
     /// # Errors
     /// When the file cannot be read, or a setting makes no sense; the text names it.
     pub fn resolve(self) -> Result<Config, ConfigError> {
-        let file: File = self.file.read()?;
-        let workers = pick(self.workers, file.workers, 32);
-        let deadline = pick(self.rollout_deadline, file.rollout_deadline, 300);
+        let file: File = self.controller.read_file()?;
+        let workers = pick(self.workers, file.workers, WORKERS);
+        let deadline = pick(self.rollout_deadline, file.rollout_deadline, ROLLOUT_DEADLINE);
         for (option, zero) in [("--workers", workers == 0), ("--rollout-deadline", deadline == 0)] {
             if zero {
                 return Err(ConfigError::Invalid { option, message: "must be 1 or more".to_owned() });
             }
         }
-        let mut connect = ConnectOptions::new(self.api.resolve(file.api)?);
-        connect.user_agent = concat!("krake-kubernetes/", env!("CARGO_PKG_VERSION")).to_owned();
-        Ok(Config {
-            connect,
-            admin: self.admin.resolve(file.admin),
-            election: self.election.resolve(file.election)?,
-            telemetry: self.telemetry.resolve(file.telemetry)?,
-            workers,
-            rollout_deadline: Duration::from_secs(deadline),
-            opener: Opener::default(),
-            probe: ProbeTimes::default(),
-            sweep: SweepTimes::default(),
-        })
+        let File { api, admin, election, telemetry, .. } = file;
+        let sections = ControllerSections { api, admin, election, telemetry };
+        let user_agent = concat!("krake-kubernetes/", env!("CARGO_PKG_VERSION"));
+        let controller = self.controller.resolve(sections, user_agent)?;
+        Ok(Config { workers, rollout_deadline: Duration::from_secs(deadline), ..Config::new(controller) })
     }
 }
 
 impl ProcessConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
+        &self.controller.telemetry
     }
 }
 

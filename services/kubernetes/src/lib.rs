@@ -13,6 +13,6 @@ pub mod plan;
 mod run;
 
 pub use cluster::kubeconfig::KubeconfigError;
-pub use config::{Args, Config};
+pub use config::{Args, Clock, Config};
 pub use controller::orphans::SweepTimes;
 pub use run::run;

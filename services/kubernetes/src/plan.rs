@@ -122,14 +122,22 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
     // make room for: it runs on until there is one.
     let released = snapshot.bindings.is_empty();
     for copy in unwanted {
-        let goes = handed_over && (!released || snapshot.leaving.contains(&copy.cluster));
-        if goes || copy.phase == Phase::Removing {
+        let leaves = snapshot.leaving.contains(&copy.cluster);
+        let goes = handed_over && (!released || leaves);
+        // Nor does a cluster that goes have to wait for a successor as long as another copy stays.
+        let spare = leaves && snapshot.copies.iter().any(|other| stays(snapshot, other));
+        if goes || spare || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {
             steps.extend(bound::tend(snapshot, copy, false));
         }
     }
     one_wait(steps)
+}
+
+/// Whether a copy runs, on a cluster that is not being deleted.
+fn stays(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
+    !snapshot.leaving.contains(&copy.cluster) && bound::runs(snapshot, &copy.cluster)
 }
 
 /// Only the shortest of all waits counts, and it comes last.

@@ -7,16 +7,14 @@ use anyhow::{Context, bail};
 use krake_client::{Change, Client, Mirror, Notice, WatchOptions};
 use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{GetInstallationRequest, Installation};
-use krake_runtime::admin::Admin;
-use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue, Reconciler};
+use krake_runtime::controller::{self, ControllerOptions, ControllerProcess, Priority, Queue, Reconciler};
 use krake_runtime::leadership::Leadership;
-use krake_runtime::serve::bind;
 use krake_runtime::shutdown::Shutdown;
 
 use crate::cluster::clusters::Clusters;
 use crate::cluster::connection::Deadlines;
 use crate::cluster::wake::{Wake, Wakes};
-use crate::config::Config;
+use crate::config::{Clock, Config};
 use crate::controller::applications::Applications;
 use crate::controller::clusters::ClusterController;
 use crate::controller::index::Index;
@@ -49,17 +47,8 @@ const SURVEY: Duration = Duration::from_secs(300);
 /// When the API's address or the admin listener cannot be used, or the API refuses to show objects. An API that is not
 /// there is waited for.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let client = Client::new(&config.connect)?;
-    let admin = Admin::new();
-    let ready = admin.readiness.condition("objects-synced");
-    let metrics = ControllerMetrics::register(&admin.metrics);
-    let listener = bind(config.admin, false).await?;
-    let leadership = config.election.lead(ELECTION, &client, &admin.metrics);
-    let serve = async {
-        admin.serve(listener, shutdown.clone()).await.context("the admin listener failed")?;
-        // Ended by the shutdown: the rest ends in its own time.
-        std::future::pending().await
-    };
+    let process = config.controller.clone().start(ELECTION, "kubernetes-synced").await?;
+    let ControllerProcess { client, leadership, metrics, ready, admin } = process;
     let work = async {
         let options = ControllerOptions {
             workers: config.workers,
@@ -81,10 +70,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    tokio::select! {
-        result = work => result,
-        result = serve => result,
-    }
+    admin.beside(&shutdown, work).await
 }
 
 /// Waits for the API, as long as it takes; `None` if shutdown is requested first.
@@ -122,6 +108,7 @@ struct Adapter {
     rollout_deadline: Duration,
     sweep: SweepTimes,
     leadership: Leadership,
+    clock: Clock,
     strays: Arc<Strays>,
     clusters: Arc<Clusters>,
     wakes: Arc<Wakes>,
@@ -140,6 +127,7 @@ impl Adapter {
             rollout_deadline: config.rollout_deadline,
             sweep: config.sweep,
             leadership,
+            clock: config.clock.clone(),
             strays: Arc::default(),
             clusters: Arc::new(clusters),
             wakes,
@@ -170,6 +158,7 @@ impl Adapter {
             installation: self.installation.clone(),
             leadership: self.leadership.clone(),
             deadline: self.rollout_deadline,
+            clock: self.clock.clone(),
         });
         let cluster_controller = Arc::new(ClusterController {
             client: client.clone(),
@@ -276,9 +265,10 @@ impl Adapter {
                     Ok(())
                 }
             };
+            let barriers = [applications.barrier(), clusters.barrier()];
             // Who stands by looks after the clusters all the same, so as to know how they do when it is elected.
             let (acted, ()) = tokio::join!(
-                self.leadership.while_leading(&shutdown, act),
+                self.leadership.while_leading(&barriers, &shutdown, act),
                 controller::run(
                     "clusters",
                     cluster_controller.clone(),

@@ -2,22 +2,27 @@
 //!
 //! [`Leadership`] campaigns in the background and knows until when this process leads for certain: it counts from
 //! before a sign of life was sent, so a process that was paused finds its lease over before it acts again. What it
-//! writes carries a fence, so a write that was on its way all the same is refused once somebody else leads.
+//! writes carries a fence, so a write that was on its way all the same is refused once somebody else leads. And a term
+//! begins only when everything that it is to act on shows what was written before it was won.
 
 mod campaign;
 mod config;
 mod lease;
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use krake_client::{Client, Fence};
+use futures::future::try_join_all;
+use krake_client::{Barrier, Client, Fence};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,6 +36,8 @@ use crate::shutdown::Shutdown;
 const STEP_DOWN: Duration = Duration::from_secs(1);
 /// How long giving up the place may take; it ends by itself otherwise.
 const RESIGN: Duration = Duration::from_secs(1);
+/// After this time it is told that a term has not begun.
+const BEHIND: Duration = Duration::from_secs(5);
 /// A lease that does not end within the life of a process.
 const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
@@ -103,16 +110,37 @@ impl Leadership {
         lease.holds(Instant::now()).then_some(acting)
     }
 
+    /// Carries `work` on for as long as this process leads, and drops it where it stands when that is over: for effects
+    /// that no fence guards. Nobody else can be elected before another tenth of the ttl has passed, so what `work` has
+    /// begun by then comes before anything that a successor does. `None` if it did not come to its end.
+    pub async fn within_lease<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let fence = self.fence()?;
+        let (mut lost, mut work) = (pin!(self.lost(fence)), pin!(work));
+        poll_fn(|context| {
+            // At each step anew: a process that was paused knows by its clock alone that its lease is over.
+            if self.fence() != Some(fence) || lost.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(context).map(Some)
+        })
+        .await
+    }
+
     /// Runs `work` whenever this process leads, until shutdown is requested or `work` ends by itself; then gives the
     /// place up.
+    ///
+    /// `barriers`: those of all mirrors that `work` acts on. A term begins, and with it [`Leadership::leading`] and the
+    /// right to write, only when all are passed at its fence: everything that the leader before wrote was written before
+    /// that, so nothing is decided on a state that is older.
     ///
     /// Each term gets a future of its own. It should end when the handle it gets is requested: at once when leadership
     /// is lost, for it is dropped a second later; in its own time when the process ends.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Those of `work`, and when the feed of a mirror has ended.
     pub async fn while_leading<F>(
         &self,
+        barriers: &[Barrier],
         shutdown: &Shutdown,
         mut work: impl FnMut(Shutdown) -> F,
     ) -> anyhow::Result<()>
@@ -124,6 +152,15 @@ impl Leadership {
                 fence = self.elected() => fence,
                 () = shutdown.requested() => break Ok(()),
             };
+            let caught_up = tokio::select! {
+                caught_up = self.catch_up(barriers, fence) => caught_up,
+                () = shutdown.requested() => break Ok(()),
+            };
+            match caught_up {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(closed) => break Err(closed),
+            }
             match self.term(fence, shutdown, &mut work).await {
                 Some(ended) => break ended,
                 None if shutdown.is_requested() => break Ok(()),
@@ -132,6 +169,33 @@ impl Leadership {
         };
         self.resign().await;
         result
+    }
+
+    /// Waits until nothing is behind the fence; false if leadership was lost before.
+    async fn catch_up(&self, barriers: &[Barrier], fence: i64) -> anyhow::Result<bool> {
+        if fence == 0 {
+            // There is no election, and no leader before.
+            return Ok(true);
+        }
+        let mut passed = pin!(try_join_all(barriers.iter().map(|barrier| barrier.pass(fence))));
+        let mut told = false;
+        loop {
+            tokio::select! {
+                passed = &mut passed => {
+                    passed?;
+                    return Ok(true);
+                }
+                why = self.lost(fence) => {
+                    tracing::warn!(election = self.shared.fence.election(), fence, why, "elected for nothing");
+                    return Ok(false);
+                }
+                () = sleep(BEHIND), if !told => {
+                    told = true;
+                    let election = self.shared.fence.election();
+                    tracing::warn!(election, fence, "elected, but what is known is behind: not leading yet");
+                }
+            }
+        }
     }
 
     /// One term; `None` if leadership was lost.
@@ -204,9 +268,14 @@ impl Leadership {
         self.shared.lease.send_replace(None);
     }
 
-    /// Shows the gauge `leader` in `metrics`: 1 while this process leads. Once per process.
+    /// Shows the gauge `leader` in `metrics`: 1 while this process leads. Once per election.
     pub fn register(&self, metrics: &Metrics) {
-        metrics.register(|registry| registry.register_collector(Box::new(Gauge(self.clone()))));
+        let gauges = metrics.shared(|registry| {
+            let gauges = Gauges::default();
+            registry.register_collector(Box::new(gauges.clone()));
+            gauges
+        });
+        gauges.places.lock().unwrap_or_else(PoisonError::into_inner).push(self.clone());
     }
 }
 
@@ -227,17 +296,24 @@ impl Drop for Raised<'_> {
 }
 
 /// Asks whether the process leads whenever metrics are read.
-#[derive(Debug)]
-struct Gauge(Leadership);
+#[derive(Clone, Debug, Default)]
+struct Gauges {
+    places: Arc<Mutex<Vec<Leadership>>>,
+}
 
-impl Collector for Gauge {
+impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Whether this process leads the election";
         let mut metric = encoder.encode_descriptor("leader", help, None, MetricType::Gauge)?;
-        let labels = [("election", self.0.shared.fence.election())];
-        metric.encode_family(&labels)?.encode_gauge(&u64::from(self.0.leading()))
+        for place in self.places.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let labels = [("election", place.shared.fence.election())];
+            metric.encode_family(&labels)?.encode_gauge(&u64::from(place.leading()))?;
+        }
+        Ok(())
     }
 }
 
+#[cfg(test)]
+mod takeover_tests;
 #[cfg(test)]
 mod tests;

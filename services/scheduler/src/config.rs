@@ -1,42 +1,42 @@
 //! Settings: command line, environment and file.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use krake_client::ConnectOptions;
-use krake_runtime::admin::{AdminArgs, AdminSection};
-use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
-use krake_runtime::leadership::{ElectionArgs, ElectionConfig, ElectionSection};
+use jiff::Timestamp;
+use krake_runtime::admin::AdminSection;
+use krake_runtime::config::{ApiArgs, ConfigError, pick};
+use krake_runtime::controller::{ControllerArgs, ControllerConfig, ControllerSections};
+use krake_runtime::leadership::ElectionSection;
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use serde::Deserialize;
 
+use crate::controller::Clock;
 use crate::decide::Options;
+
+/// Default time between two questions to a metrics provider.
+const METRICS_INTERVAL: Duration = Duration::from_secs(10);
+/// Default number of bindings that are written at the same time.
+const WORKERS: usize = 16;
 
 /// Chooses the cluster for every application, by constraints and metrics, and moves applications to better ones.
 ///
 /// Keeps no state of its own: stop it at any time, start it again anywhere. Of several replicas one schedules and the
 /// others stand by.
 ///
-/// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
-/// (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and rules (keys named as
+/// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url, ca,
+/// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and rules (keys named as
 /// the flags: reschedule_after, …).
 #[derive(Debug, Parser)]
 #[command(name = "krake-scheduler", version)]
 pub struct Args {
     #[command(flatten)]
-    file: ConfigFileArgs,
-    #[command(flatten)]
-    api: ApiArgs,
-    #[command(flatten)]
-    admin: AdminArgs<7702>,
-    #[command(flatten)]
-    election: ElectionArgs,
-    #[command(flatten)]
-    telemetry: TelemetryArgs,
-    #[command(flatten)]
     rules: Rules,
+    // Last: the headings of its groups would hold for what follows.
+    #[command(flatten)]
+    controller: ControllerArgs<7702>,
 }
 
 /// How decisions are made.
@@ -75,22 +75,43 @@ struct File {
 }
 
 /// The settings in force.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
-    /// How to reach the API.
-    pub connect: ConnectOptions,
-    /// Where metrics and health are served.
-    pub admin: SocketAddr,
-    /// Whether and how to share the work with other replicas.
-    pub election: ElectionConfig,
-    /// What to log and where to send traces.
-    pub telemetry: TelemetryConfig,
+    /// What every controller is told.
+    pub controller: ControllerConfig,
     /// How decisions are made.
     pub options: Options,
     /// Time between two questions to a metrics provider.
     pub metrics_interval: Duration,
     /// How many bindings are written at the same time.
     pub workers: usize,
+    /// The time that decisions are made at.
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Config { controller, options, metrics_interval, workers, clock: _ } = self;
+        f.debug_struct("Config")
+            .field("controller", controller)
+            .field("options", options)
+            .field("metrics_interval", metrics_interval)
+            .field("workers", workers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new(controller: ControllerConfig) -> Self {
+        Config {
+            controller,
+            options: Options::default(),
+            metrics_interval: METRICS_INTERVAL,
+            workers: WORKERS,
+            clock: Arc::new(Timestamp::now),
+        }
+    }
 }
 
 impl Args {
@@ -99,13 +120,17 @@ impl Args {
     /// # Errors
     /// When the file cannot be read, or a setting makes no sense; the text names it.
     pub fn resolve(self) -> Result<Config, ConfigError> {
-        let file: File = self.file.read()?;
+        let file: File = self.controller.read_file()?;
         let (rules, filed) = (self.rules, file.rules);
-        let mut connect = ConnectOptions::new(self.api.resolve(file.api)?);
-        connect.user_agent = concat!("krake-scheduler/", env!("CARGO_PKG_VERSION")).to_owned();
-        let interval =
-            seconds("--metrics-interval", pick(rules.metrics_interval, filed.metrics_interval, 10.0))?;
-        let workers = pick(rules.workers, filed.workers, 16);
+        let File { api, admin, election, telemetry, .. } = file;
+        let sections = ControllerSections { api, admin, election, telemetry };
+        let user_agent = concat!("krake-scheduler/", env!("CARGO_PKG_VERSION"));
+        let controller = self.controller.resolve(sections, user_agent)?;
+        let interval = seconds(
+            "--metrics-interval",
+            pick(rules.metrics_interval, filed.metrics_interval, METRICS_INTERVAL.as_secs_f64()),
+        )?;
+        let workers = pick(rules.workers, filed.workers, WORKERS);
         if interval < Duration::from_millis(100) {
             return Err(invalid("--metrics-interval", "must be at least 0.1"));
         }
@@ -113,10 +138,6 @@ impl Args {
             return Err(invalid("--workers", "must be 1 or more"));
         }
         Ok(Config {
-            connect,
-            admin: self.admin.resolve(file.admin),
-            election: self.election.resolve(file.election)?,
-            telemetry: self.telemetry.resolve(file.telemetry)?,
             options: Options {
                 reschedule_after: seconds(
                     "--reschedule-after",
@@ -134,6 +155,7 @@ impl Args {
             },
             metrics_interval: interval,
             workers,
+            ..Config::new(controller)
         })
     }
 }
@@ -156,7 +178,7 @@ fn weight(value: f64) -> Result<f64, ConfigError> {
 
 impl ProcessConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
+        &self.controller.telemetry
     }
 }
 

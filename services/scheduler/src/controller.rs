@@ -25,7 +25,7 @@ const UNKNOWN_AGAIN: Duration = Duration::from_secs(30);
 const BREATH: usize = 256;
 
 /// Tells the time that decisions are made at; a parameter so that tests can.
-pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Decides and writes.
 pub(crate) struct Scheduler {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use krake_client::{Mirror, MirrorClosed, NamespacedName};
+use krake_client::{Barrier, Mirror, MirrorClosed, NamespacedName};
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use tokio::sync::watch;
 
@@ -34,21 +34,30 @@ pub(crate) struct Inputs {
     redefined: AtomicBool,
     /// uids of clusters that are known to be erased, as long as an application is bound to them.
     erased: Mutex<HashSet<String>>,
-    /// Counts changes of anything that the world is made of.
-    version: AtomicU64,
+    /// Counts changes of the objects that the world is made of.
+    objects: AtomicU64,
     changed: watch::Sender<u64>,
     snapshot: Mutex<Arc<Snapshot>>,
 }
 
+/// How often what the world is made of has changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    /// Objects.
+    objects: u64,
+    /// Values of metrics. The poller counts them by itself, so that they count also while nobody follows them.
+    values: u64,
+}
+
 /// The world as it was at one moment, and the shortlists that were made of it.
 pub(crate) struct Snapshot {
-    version: u64,
+    version: Version,
     world: Arc<World>,
     shortlists: Mutex<Shortlists>,
 }
 
 impl Snapshot {
-    fn new(version: u64, world: World) -> Arc<Self> {
+    fn new(version: Version, world: World) -> Arc<Self> {
         let world = Arc::new(world);
         Arc::new(Snapshot { version, shortlists: Mutex::new(Shortlists::new(&world)), world })
     }
@@ -85,16 +94,20 @@ impl Inputs {
             redefined: AtomicBool::new(true),
             erased: Mutex::default(),
             // The empty world is out of date from the first moment on.
-            version: AtomicU64::new(1),
+            objects: AtomicU64::new(1),
             changed: watch::channel(1).0,
-            snapshot: Mutex::new(Snapshot::new(0, nothing)),
+            snapshot: Mutex::new(Snapshot::new(Version { objects: 0, values: 0 }, nothing)),
         }
     }
 
-    /// Clusters or metric values changed: the world is to be built anew.
+    /// Objects changed, or time has passed: the world is to be built anew.
     pub(crate) fn touch(&self) {
-        let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
-        self.changed.send_replace(version);
+        let objects = self.objects.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changed.send_replace(objects);
+    }
+
+    fn version(&self) -> Version {
+        Version { objects: self.objects.load(Ordering::Acquire), values: lock(&self.poller).version() }
     }
 
     /// Metrics or providers changed: others are to be asked, and the world is to be built anew.
@@ -143,6 +156,14 @@ impl Inputs {
             mirror.synced().await?;
         }
         Ok(())
+    }
+
+    /// What makes sure that no mirror is behind.
+    pub(crate) fn barriers(&self) -> Vec<Barrier> {
+        let mut barriers = vec![self.applications.barrier(), self.clusters.barrier()];
+        barriers.extend(self.metrics.iter().map(Mirror::barrier));
+        barriers.extend(self.providers.iter().map(Mirror::barrier));
+        barriers
     }
 
     /// Waits until every metric was read, or could not be, at least once.
@@ -198,13 +219,13 @@ impl Inputs {
 
     /// Whether nothing has changed since a snapshot was made.
     pub(crate) fn is_current(&self, snapshot: &Snapshot) -> bool {
-        snapshot.version == self.version.load(Ordering::Acquire)
+        snapshot.version == self.version()
     }
 
     /// The world as it is now. Must be called within a Tokio runtime.
     pub(crate) fn rebuild(&self) -> Arc<Snapshot> {
         let mut current = lock(&self.snapshot);
-        let version = self.version.load(Ordering::Acquire);
+        let version = self.version();
         if current.version == version {
             return current.clone();
         }
@@ -227,4 +248,36 @@ impl Inputs {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds one of these locks panics halfway through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_value_that_was_read_while_nobody_followed_makes_another_world() {
+        let inputs = Inputs::new(
+            Mirror::of_kind(crate::project::application).0,
+            Mirror::of_kind(crate::project::cluster).0,
+            [Mirror::of_kind(crate::project::metric).0, Mirror::of_kind(crate::project::metric).0],
+            [Mirror::of_kind(crate::project::provider).0, Mirror::of_kind(crate::project::provider).0],
+            PrometheusSource::client().unwrap(),
+            Duration::from_secs(1),
+        );
+        let before = inputs.rebuild();
+        assert!(inputs.is_current(&before));
+        let mut read = inputs.metric_changes();
+        let target = Target {
+            source: Arc::new(StaticSource::new(BTreeMap::from([("wind".to_owned(), 0.9)]))),
+            version: 1,
+            queries: BTreeSet::from(["wind".to_owned()]),
+            interval: Duration::from_secs(1),
+        };
+        lock(&inputs.poller).set_targets(HashMap::from([(NamespacedName::new("", "fixed"), target)]));
+        read.changed().await.unwrap();
+        assert!(!inputs.is_current(&before), "a standby follows no values, and acts on them when it leads");
+        assert!(!Arc::ptr_eq(&before, &inputs.rebuild()));
+    }
 }

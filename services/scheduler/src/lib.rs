@@ -27,4 +27,5 @@ pub mod score;
 pub mod world;
 
 pub use config::{Args, Config};
+pub use controller::Clock;
 pub use run::run;

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::future::{BoxFuture, try_join_all};
-use jiff::Timestamp;
 use krake_client::{Api, Change, Client, Mirror, MirrorFeed, Notice, WatchOptions};
 use krake_proto::Resource;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster};
-use krake_runtime::admin::Admin;
-use krake_runtime::controller::{self, ControllerMetrics, ControllerOptions, Priority, Queue};
+use krake_runtime::controller::{
+    self, ControllerMetrics, ControllerOptions, ControllerProcess, Priority, Queue,
+};
 use krake_runtime::leadership::Leadership;
-use krake_runtime::serve::bind;
 use krake_runtime::shutdown::Shutdown;
 use tokio::time::Instant;
 
@@ -46,27 +45,17 @@ const REPORTERS: usize = 4;
 /// When the API's address or the admin listener cannot be used, or the API refuses to show objects. An API that is not
 /// there is waited for.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let client = Client::new(&config.connect)?;
-    let admin = Admin::new();
-    let ready = admin.readiness.condition("objects-synced");
+    let process = config.controller.start(ELECTION, "scheduler-synced").await?;
+    let ControllerProcess { client: _, leadership, metrics, ready, admin } = process;
     let settings = Settings {
         options: config.options,
         metrics_interval: config.metrics_interval,
         workers: config.workers,
-        controller_metrics: ControllerMetrics::register(&admin.metrics),
-        clock: Arc::new(Timestamp::now),
+        controller_metrics: metrics,
+        clock: config.clock,
     };
-    let listener = bind(config.admin, false).await?;
-    let leadership = config.election.lead(ELECTION, &client, &admin.metrics);
-    let serve = async {
-        admin.serve(listener, shutdown.clone()).await.context("the admin listener failed")?;
-        // Ended by the shutdown: the rest ends in its own time.
-        std::future::pending().await
-    };
-    tokio::select! {
-        result = schedule(leadership, settings, || ready.set(true), shutdown.clone()) => result,
-        result = serve => result,
-    }
+    let work = schedule(leadership, settings, || ready.set(true), shutdown.clone());
+    admin.beside(&shutdown, work).await
 }
 
 /// What the controllers need to know.
@@ -110,7 +99,7 @@ pub(crate) async fn schedule(
         inputs.rebuild();
         tokio::select! {
             // Who does not answer is a failing metric soon, and nobody has to wait for that.
-            _ = tokio::time::timeout(FIRST_ANSWERS, inputs.measured()) => inputs.touch(),
+            _ = tokio::time::timeout(FIRST_ANSWERS, inputs.measured()) => {}
             () = shutdown.requested() => return Ok(()),
         }
         inputs.rebuild();
@@ -121,6 +110,8 @@ pub(crate) async fn schedule(
             "all objects are known"
         );
         let lead = |stop: Shutdown| {
+            // What the mirrors show, and the metrics are, by now.
+            inputs.rebuild();
             let schedule = controller::run(
                 "scheduler",
                 scheduler.clone(),
@@ -144,7 +135,7 @@ pub(crate) async fn schedule(
                 }
             }
         };
-        leadership.while_leading(&shutdown, lead).await
+        leadership.while_leading(&inputs.barriers(), &shutdown, lead).await
     };
     tokio::select! {
         result = work => result,
@@ -230,10 +221,7 @@ async fn reconsider(scheduler: &Scheduler, reporter: &Reporter, inputs: &Inputs)
         scheduler.reconsider().await;
         tokio::time::sleep(GATHER.saturating_sub(begun.elapsed()).max(begun.elapsed())).await;
         tokio::select! {
-            changed = values.changed() => {
-                changed?;
-                inputs.touch();
-            }
+            changed = values.changed() => changed?,
             changed = world.changed() => changed?,
             () = tokio::time::sleep(RESYNC) => inputs.touch(),
         }

@@ -128,6 +128,11 @@ impl<T> Machine<T> {
         }
     }
 
+    /// Whether an initial state is to come, or is arriving.
+    pub(crate) fn is_initial(&self) -> bool {
+        matches!(self.phase, Phase::Initial { .. })
+    }
+
     /// Takes a message of the present stream.
     pub(crate) fn message(&mut self, message: Message<T>) -> Step<T> {
         let Message { changes, resource_version, epoch, synced, partial } = message;

@@ -109,6 +109,20 @@ impl Connection {
         }
     }
 
+    /// The object of this name, or nothing where there is none. (`Api::get_opt` takes only a `Status` object for "there is
+    /// none"; of a group that it does not serve yet, a server says so in plain text.)
+    pub async fn find(
+        &self,
+        objects: &Api<DynamicObject>,
+        name: &str,
+    ) -> Result<Option<DynamicObject>, ClusterError> {
+        match self.call(objects.get(name)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(ClusterError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits for one request, at most its deadline.
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, ClusterError> {
         match tokio::time::timeout(self.deadlines.request, request).await {

@@ -18,8 +18,8 @@ use crate::error::ClusterError;
 use crate::object::apply::AppliedObject;
 use crate::object::definition;
 use crate::object::observation::Sight;
-use crate::object::prepare::{self, ManifestError, Target};
-use crate::object::{ApplicationUid, ClusterUid, Identity};
+use crate::object::prepare::{self, ManifestError, Prepared, Target};
+use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry};
 
 /// A manifest cannot be made into objects of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +128,16 @@ impl ClusterHandle {
             resolved.push((document, kind));
         }
         Ok(prepare::prepare_all(&resolved, identity, self.connection.default_namespace())?)
+    }
+
+    /// The objects of an inventory, by their names alone: to be looked at, and not to be applied.
+    pub async fn recorded(&self, inventory: &[InventoryEntry]) -> Result<Vec<Target>, TargetError> {
+        let mut targets = Vec::with_capacity(inventory.len());
+        for InventoryEntry { key, .. } in inventory {
+            let kind = self.discovery.resolve(&key.api_version, &key.kind).await?;
+            targets.push(Target { prepared: Prepared { key: key.clone(), body: Value::Null }, kind });
+        }
+        Ok(targets)
     }
 
     /// What is seen of each target. Starts the watches that are needed; what is not known yet wakes the application later.

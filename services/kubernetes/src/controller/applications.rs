@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::{join_all, try_join_all};
-use jiff::Timestamp;
 use krake_client::{Client, Mirror, NamespacedName};
 use krake_proto::krake::meta::v1::Installation;
 use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
@@ -19,6 +18,7 @@ use super::strays::{Strays, sweep_strays};
 use super::turns::Turns;
 use super::view::{Memory, Sighting, look};
 use crate::cluster::clusters::Clusters;
+use crate::config::Clock;
 use crate::object::{ClusterUid, Identity};
 use crate::plan::{Snapshot, Step, plan};
 
@@ -38,6 +38,7 @@ pub(crate) struct Applications {
     pub(crate) installation: Installation,
     pub(crate) leadership: Leadership,
     pub(crate) deadline: Duration,
+    pub(crate) clock: Clock,
 }
 
 impl Applications {
@@ -146,7 +147,7 @@ impl Applications {
                 .collect(),
             strategy: application.strategy,
             clusters: views.collect(),
-            now: Timestamp::now(),
+            now: (self.clock)(),
             deadline: self.deadline,
         }
     }
@@ -178,6 +179,7 @@ impl Applications {
                 memory: &self.memory,
                 leadership: &self.leadership,
                 deadline: self.deadline,
+                clock: &self.clock,
             };
             executor.run(steps).await
         });

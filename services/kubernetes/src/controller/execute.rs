@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use krake_client::Client;
 use krake_runtime::leadership::Leadership;
 
 use super::project::Application;
 use super::report::{self, Reported};
 use super::view::{Memory, Sighting};
+use crate::config::Clock;
 use crate::object::apply::{AppliedObject, ApplyError, apply};
 use crate::object::drift::Baseline;
 use crate::object::remove::{Remaining, remove};
@@ -37,6 +37,7 @@ pub(super) struct Executor<'a> {
     pub(super) memory: &'a Memory,
     pub(super) leadership: &'a Leadership,
     pub(super) deadline: Duration,
+    pub(super) clock: &'a Clock,
 }
 
 impl Executor<'_> {
@@ -128,11 +129,11 @@ impl Executor<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
-        let manifest = self.sighting.and_then(|sighting| sighting.manifest.as_ref());
-        let (Some(handle), Some(manifest), Some(recorded)) = (handle, manifest, copy.clone()) else {
+        let objects = self.sighting.and_then(|sighting| sighting.objects.as_ref());
+        let (Some(handle), Some(wanted), Some(recorded)) = (handle, objects, copy.clone()) else {
             return Ok(false);
         };
-        if manifest.basis != basis {
+        if wanted.basis != basis || wanted.manifest.is_none() {
             return Ok(false);
         }
         let (uid, generation) = (&self.application.uid, self.application.generation);
@@ -141,21 +142,24 @@ impl Executor<'_> {
             return Ok(false);
         }
         let adopt = self.application.adopt_existing;
-        let work = apply(handle.connection(), &manifest.targets, self.identity, adopt);
-        let applied = match handle.while_answering(work).await {
-            Ok(applied) => applied,
-            Err(silent) => Err(ApplyError::Cluster(silent)),
+        let work = apply(handle.connection(), &wanted.targets, self.identity, adopt);
+        let work = Box::pin(handle.while_answering(work));
+        let applied = match self.leadership.within_lease(work).await {
+            Some(Ok(applied)) => applied,
+            Some(Err(silent)) => Err(ApplyError::Cluster(silent)),
+            // Whoever leads now goes on.
+            None => return Ok(false),
         };
         self.memory.pauses.tried(uid, self.cluster, generation, applied.is_ok());
         let outcome: Result<Vec<InventoryEntry>, ApplyError> = match applied {
             Ok(objects) => {
                 let entries = objects.iter().map(AppliedObject::inventory_entry).collect();
-                let prepared = manifest.targets.iter().map(|target| &target.prepared);
+                let prepared = wanted.targets.iter().map(|target| &target.prepared);
                 let baselines = prepared.zip(&objects).map(|(prepared, applied)| {
                     (applied.key.clone(), Baseline::of(&prepared.body, &applied.object))
                 });
-                self.memory.applied(uid, self.cluster, manifest.clone(), baselines.collect());
-                handle.note(&manifest.targets, objects, uid);
+                self.memory.applied(uid, self.cluster, wanted, baselines.collect());
+                handle.note(&wanted.targets, objects, uid);
                 Ok(entries)
             }
             Err(error) => Err(error),
@@ -163,7 +167,7 @@ impl Executor<'_> {
         if let Err(error) = &outcome {
             self.log_failure(&recorded, error);
         }
-        let age = Timestamp::now().duration_since(recorded.since).try_into().unwrap_or(Duration::ZERO);
+        let age = (self.clock)().duration_since(recorded.since).try_into().unwrap_or(Duration::ZERO);
         let after = plan::after_apply(&recorded, basis, &outcome, age, self.deadline);
         if after.retry {
             let rest = self.memory.pauses.remaining(uid, self.cluster, generation);
@@ -186,7 +190,11 @@ impl Executor<'_> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
         let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
         let work = remove(handle.connection(), handle.discovery(), inventory, self.identity);
-        let Ok(remaining) = handle.while_answering(work).await else {
+        let work = Box::pin(handle.while_answering(work));
+        let Some(removed) = self.leadership.within_lease(work).await else {
+            return Ok(false);
+        };
+        let Ok(remaining) = removed else {
             // What became of it is not known; the cluster wakes us when it answers again.
             progress.wait(SOON);
             return Ok(false);

@@ -4,6 +4,7 @@ pub(crate) mod applications;
 pub(crate) mod clusters;
 mod execute;
 pub(crate) mod index;
+mod manifest;
 pub(crate) mod orphans;
 pub(crate) mod pauses;
 pub(crate) mod project;

@@ -125,10 +125,8 @@ impl Orphans {
                     }
                 }
                 (Fate::Sweep, Owner::Erased | Owner::Unknown) => {
-                    if !self.leadership.leading() {
-                        return Ok(());
-                    }
-                    let swept = handle.while_answering(sweep(handle.connection(), &object)).await;
+                    let sweep = Box::pin(handle.while_answering(sweep(handle.connection(), &object)));
+                    let Some(swept) = self.leadership.within_lease(sweep).await else { return Ok(()) };
                     match swept.and_then(|swept| swept) {
                         Ok(true) => {
                             tracing::info!(cluster = %cluster.reference.name, object = %object.key, "orphan swept");

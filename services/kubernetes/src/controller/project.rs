@@ -9,6 +9,7 @@ use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{Condition, Metadata, ResourceRef};
 use serde_json::Value;
 
+use super::manifest::Manifest;
 use super::record;
 use crate::object::{ApplicationUid, ClusterUid};
 use crate::plan::{CopyRecord, Strategy};
@@ -26,7 +27,7 @@ pub(crate) struct Application {
     pub(crate) scheduled_generation: i64,
     /// The trace context of the write that made it what it is.
     pub(crate) trace_parent: String,
-    pub(crate) manifest: Arc<Vec<Value>>,
+    pub(crate) manifest: Manifest,
     pub(crate) adopt_existing: bool,
     pub(crate) strategy: Strategy,
     /// The wanted set.
@@ -70,9 +71,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
     let metadata = object.metadata.clone()?;
     let key = NamespacedName::from(&metadata);
     let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone().unwrap_or_default());
-    let documents =
-        spec.manifest.iter().map(|entry| document_value(&entry.document.clone().unwrap_or_default()));
-    let manifest = match documents.collect::<Result<Vec<Value>, _>>() {
+    let manifest = match Manifest::read(&spec.manifest) {
         Ok(manifest) => manifest,
         Err(error) => {
             tracing::error!(application = %key, ?error, "a stored manifest cannot be read");
@@ -90,7 +89,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
         generation: metadata.generation,
         scheduled_generation: status.scheduled_generation,
         trace_parent: metadata.trace_parent,
-        manifest: Arc::new(manifest),
+        manifest,
         adopt_existing: spec.adopt_existing,
         strategy,
         bindings: status.bindings.into_iter().filter_map(|binding| binding.cluster).collect(),

@@ -71,10 +71,8 @@ pub(super) async fn sweep_strays(
             continue;
         }
         let Some(Ok(handle)) = clusters.get(&cluster) else { continue };
-        if !leadership.leading() {
-            return Ok(());
-        }
-        let swept = handle.while_answering(sweep(handle.connection(), &object)).await;
+        let sweep = Box::pin(handle.while_answering(sweep(handle.connection(), &object)));
+        let Some(swept) = leadership.within_lease(sweep).await else { return Ok(()) };
         match swept.and_then(|swept| swept) {
             Ok(true) => {
                 tracing::info!(application = %key, %cluster, object = %object.key, "stray object swept");

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use krake_client::Client;
 
 use super::index::Index;
+use super::manifest::Manifest;
 use super::pauses::Pauses;
 use super::project::Application;
 use super::stake;
@@ -21,13 +23,14 @@ use crate::plan::{ClusterView, Presence, Reason, Targets};
 /// How long a look at one cluster may take.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// The objects of one generation of an application on one cluster.
-#[derive(Clone)]
-pub(super) struct Manifest {
+/// The objects of one generation of an application on one cluster, for one look at it.
+pub(super) struct Objects {
     /// The generation.
     pub(super) basis: i64,
+    /// What they were made from. `None`: only their names are known, so that nothing can be applied.
+    pub(super) manifest: Option<Manifest>,
     /// The objects.
-    pub(super) targets: Arc<Vec<Target>>,
+    pub(super) targets: Vec<Target>,
 }
 
 /// What was last applied where, and how often that was tried.
@@ -39,7 +42,8 @@ pub(crate) struct Memory {
 
 #[derive(Clone, Default)]
 struct Remembered {
-    applied: Option<Manifest>,
+    /// The generation, and its manifest.
+    applied: Option<(i64, Manifest)>,
     baselines: Arc<Baselines>,
 }
 
@@ -49,10 +53,11 @@ impl Memory {
         &self,
         application: &ApplicationUid,
         cluster: &ClusterUid,
-        manifest: Manifest,
+        objects: &Objects,
         baselines: Baselines,
     ) {
-        let remembered = Remembered { applied: Some(manifest), baselines: Arc::new(baselines) };
+        let applied = objects.manifest.clone().map(|manifest| (objects.basis, manifest));
+        let remembered = Remembered { applied, baselines: Arc::new(baselines) };
         self.lock().insert((application.clone(), cluster.clone()), remembered);
     }
 
@@ -78,7 +83,7 @@ pub(super) struct Sighting {
     /// The cluster, if it answers.
     pub(super) handle: Option<Arc<ClusterHandle>>,
     /// What `view.basis` stands for.
-    pub(super) manifest: Option<Manifest>,
+    pub(super) objects: Option<Objects>,
 }
 
 /// Looks at a cluster for an application. `None`: it is not there, and nothing says that it was erased.
@@ -94,7 +99,7 @@ pub(super) async fn look(
     let blind = |presence, handle| {
         let targets = Targets::Unknown("the cluster was not looked at yet".to_owned());
         let view = ClusterView { presence, basis: application.generation, targets };
-        Ok(Some(Sighting { view, handle, manifest: None }))
+        Ok(Some(Sighting { view, handle, objects: None }))
     };
     let handle = match clusters.get(cluster) {
         None if erased(client, index, cluster).await? => return blind(Presence::Erased, None),
@@ -117,39 +122,54 @@ pub(super) async fn look(
     }
     let remembered = memory.get(&application.uid, cluster);
     let undecided = application.scheduled_generation != application.generation;
-    let manifest = match remembered.applied.filter(|_| undecided) {
-        Some(applied) => applied,
-        None => {
-            let targets = handle.while_answering(handle.targets(&application.manifest, identity));
-            let unknown = match tokio::time::timeout(LOOK, targets).await {
-                Ok(Ok(Ok(targets))) => Ok(targets),
-                Ok(Ok(Err(error))) => Err(impossible(&error)),
-                Ok(Err(error)) => Err(Targets::Unknown(error.to_string())),
-                Err(_) => {
-                    let why = format!("it does not tell within {} s which kinds it serves", LOOK.as_secs());
-                    Err(Targets::Unknown(why))
-                }
-            };
-            match unknown {
-                Ok(targets) => Manifest { basis: application.generation, targets: Arc::new(targets) },
-                Err(targets) => {
-                    let (presence, basis) = (Presence::Unseen, application.generation);
-                    let view = ClusterView { presence, basis, targets };
-                    return Ok(Some(Sighting { view, handle: Some(handle), manifest: None }));
-                }
-            }
+    let recorded = application.copy(cluster).filter(|copy| copy.observed_generation != 0);
+    let known = match (remembered.applied.filter(|_| undecided), recorded) {
+        (Some((basis, manifest)), _) => (basis, Some(manifest)),
+        // What the former spec said is not known any more. What is recorded of the copy has to do.
+        (None, Some(copy)) if undecided => (copy.observed_generation, None),
+        (None, _) => (application.generation, Some(application.manifest.clone())),
+    };
+    let targets = match &known {
+        (_, Some(manifest)) => {
+            let documents = manifest.documents().context("a manifest that was readable is not any more")?;
+            within_limits(&handle, handle.targets(&documents, identity)).await
+        }
+        (_, None) => {
+            let inventory = recorded.map(|copy| copy.inventory.as_slice()).unwrap_or_default();
+            within_limits(&handle, handle.recorded(inventory)).await
         }
     };
-    let sights = handle.sights(&manifest.targets, &application.uid);
-    let host = handle.connection().host();
-    let seen = observe(&manifest.targets, &sights, &remembered.baselines, &application.uid, host);
-    let keys = manifest.targets.iter().map(|target| target.prepared.key.clone()).collect();
-    let view = ClusterView {
-        presence: seen.map_or(Presence::Unseen, Presence::Seen),
-        basis: manifest.basis,
-        targets: Targets::Known(keys),
+    let ((basis, manifest), targets) = match targets {
+        Ok(targets) => (known, targets),
+        Err(targets) => {
+            let (presence, basis) = (Presence::Unseen, application.generation);
+            let view = ClusterView { presence, basis, targets };
+            return Ok(Some(Sighting { view, handle: Some(handle), objects: None }));
+        }
     };
-    Ok(Some(Sighting { view, handle: Some(handle), manifest: Some(manifest) }))
+    let sights = handle.sights(&targets, &application.uid);
+    let host = handle.connection().host();
+    let seen = observe(&targets, &sights, &remembered.baselines, &application.uid, host);
+    let keys = targets.iter().map(|target| target.prepared.key.clone()).collect();
+    let presence = seen.map_or(Presence::Unseen, Presence::Seen);
+    let view = ClusterView { presence, basis, targets: Targets::Known(keys) };
+    Ok(Some(Sighting { view, handle: Some(handle), objects: Some(Objects { basis, manifest, targets }) }))
+}
+
+/// Waits for objects as long as a look may take, and as long as the cluster answers.
+async fn within_limits(
+    handle: &ClusterHandle,
+    targets: impl Future<Output = Result<Vec<Target>, TargetError>>,
+) -> Result<Vec<Target>, Targets> {
+    match tokio::time::timeout(LOOK, handle.while_answering(targets)).await {
+        Ok(Ok(Ok(targets))) => Ok(targets),
+        Ok(Ok(Err(error))) => Err(impossible(&error)),
+        Ok(Err(error)) => Err(Targets::Unknown(error.to_string())),
+        Err(_) => {
+            let seconds = LOOK.as_secs();
+            Err(Targets::Unknown(format!("it does not tell within {seconds} s which kinds it serves")))
+        }
+    }
 }
 
 fn impossible(error: &TargetError) -> Targets {

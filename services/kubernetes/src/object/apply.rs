@@ -113,7 +113,7 @@ async fn established(
 async fn read(connection: &Connection, target: &Target) -> Result<Option<DynamicObject>, ApplyError> {
     let key = &target.prepared.key;
     let objects = connection.objects(&target.kind, key.namespace.as_deref());
-    connection.call(objects.get_opt(&key.name)).await.map_err(|error| failed(target, error))
+    connection.find(&objects, &key.name).await.map_err(|error| failed(target, error))
 }
 
 fn failed(target: &Target, error: ClusterError) -> ApplyError {

@@ -66,7 +66,7 @@ async fn remove_one(
     identity: &Identity,
 ) -> Result<Fate, ClusterError> {
     let objects = connection.objects(kind, key.namespace.as_deref());
-    let Some(live) = connection.call(objects.get_opt(&key.name)).await? else {
+    let Some(live) = connection.find(&objects, &key.name).await? else {
         return Ok(Fate::Gone);
     };
     let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity) else {

@@ -323,15 +323,18 @@ impl World {
         for cluster in self.clusters.values_mut() {
             *cluster = Cluster { objects: std::mem::take(&mut cluster.objects), ..Cluster::default() };
         }
-        if !self.deleted {
-            // Whatever failed is revived by its user.
-            let failed = self.copies.values().any(|copy| copy.phase == Phase::Failed);
-            self.generation += i64::from(failed);
-            self.happens(Event::Bind(0));
-        }
-        for _ in 0..20 {
-            self.adapter(u8::MAX);
-            self.seconds += 1;
+        // Twice: what is found missing only now may be past its deadline already.
+        for _ in 0..2 {
+            if !self.deleted {
+                // Whatever failed is revived by its user.
+                let failed = self.copies.values().any(|copy| copy.phase == Phase::Failed);
+                self.generation += i64::from(failed);
+                self.happens(Event::Bind(0));
+            }
+            for _ in 0..20 {
+                self.adapter(u8::MAX);
+                self.seconds += 1;
+            }
         }
     }
 }

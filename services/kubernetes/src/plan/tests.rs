@@ -297,6 +297,9 @@ fn a_released_application_loses_only_copies_on_clusters_that_go() {
     s.bindings.push("stays".into());
     s.leaving.clear();
     assert_eq!(short(&s), ["mark goes Removing", "remove goes"], "a binding elsewhere is a successor");
+    (s.bindings, s.scheduled_generation) = (vec!["new".into()], 0);
+    s.leaving.insert("goes".into());
+    assert_eq!(short(&s)[..2], ["mark goes Removing", "remove goes"], "one copy stays, whatever comes");
 }
 
 #[test]

@@ -239,6 +239,35 @@ async fn a_restart_keeps_everything() {
 }
 
 #[tokio::test]
+async fn a_handover_of_a_former_generation_ends_under_a_new_adapter() {
+    let mut world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.kill_adapter().await;
+    // What was killed had just applied it on the other cluster; and then the spec changed, and nobody decides on it.
+    let mut applied = crate::apply::labelled(config_map("a"), "inst", "uid-app");
+    applied["metadata"]["annotations"] = json!({EPOCH_ANNOTATION: "e1"});
+    world.server("two").put("configmaps", applied);
+    world.krake.change(|store| {
+        store.bind("app", &["two"]);
+        let mut application = store.applications["app"].clone();
+        let status = application.status.as_mut().unwrap();
+        let mut copy = status.copies[0].clone();
+        copy.cluster.clone_from(&status.bindings[0].cluster);
+        copy.phase = Phase::Applying.into();
+        copy.inventory[0].uid.clear();
+        status.copies.push(copy);
+        store.put(application);
+        store.update("app", &[config_map("b")]);
+    });
+    world.start_adapter();
+    world.until_phases("app", &[("two", Phase::Running)]).await;
+    assert_eq!(world.server("one").names("configmaps"), [""; 0]);
+    assert_eq!(world.server("two").names("configmaps"), ["a"], "the new spec waits for a decision");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_deleted_cluster_is_drained_and_waits_while_it_is_silent() {
     let world = World::start().await;
     world.krake.change(|store| store.create("app", &[config_map("a")], "one"));

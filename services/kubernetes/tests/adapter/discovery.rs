@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use krake_kubernetes::cluster::discovery::{Discovery, DiscoveryError};
+use krake_kubernetes::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
+use kube::api::{ApiResource, GroupVersionKind};
 
 use crate::fake_api_server::{FakeApiServer, Mood};
 
@@ -64,4 +65,21 @@ async fn a_question_that_failed_is_asked_again() {
     server.set_mood(Mood::Well);
     tokio::time::advance(Duration::from_secs(3)).await;
     discovery.resolve("apps/v1", "Deployment").await.unwrap();
+}
+
+/// Servers say so in plain text, which kube's own `get_opt` takes for trouble.
+#[tokio::test]
+async fn of_a_group_that_is_not_served_there_are_no_objects() {
+    let server = FakeApiServer::start();
+    let connection = server.connection();
+    let tub = ResolvedKind {
+        resource: ApiResource::from_gvk(&GroupVersionKind::gvk("baths.example", "v1", "Tub")),
+        namespaced: true,
+        watchable: true,
+        promised: true,
+    };
+    let tubs = connection.objects(&tub, Some("demo"));
+    assert!(connection.find(&tubs, "t").await.unwrap().is_none());
+    server.set_mood(Mood::Down);
+    assert!(connection.find(&tubs, "t").await.is_err(), "silence is no absence");
 }

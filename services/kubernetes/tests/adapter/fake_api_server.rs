@@ -13,7 +13,7 @@ use krake_kubernetes::cluster::connection::{Connection, Deadlines};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::fake_objects::{Contents, KINDS, Target, create, delete, failure, not_found, ok, patch, read};
+use crate::fake_objects::{Contents, KINDS, Target, create, delete, failure, ok, patch, read};
 
 /// How the server behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -274,7 +274,11 @@ fn discovery(server: &FakeApiServer, path: &str) -> Response {
         "garbage.example/v1" => {
             return ok(&json!({"kind": "APIResourceList", "groupVersion": "x", "resources": []}));
         }
-        _ if resources.is_empty() => return not_found(),
+        // As real servers say it of groups that they do not serve.
+        _ if resources.is_empty() => {
+            let text = Body::from("404 page not found\n");
+            return Response::builder().status(StatusCode::NOT_FOUND).body(text).unwrap();
+        }
         _ => {}
     }
     ok(

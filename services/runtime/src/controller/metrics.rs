@@ -45,19 +45,19 @@ impl Default for ControllerMetrics {
 }
 
 impl ControllerMetrics {
-    /// Metrics shown in `metrics`; once per process, for all its controllers.
+    /// The metrics shown in `metrics`, the same for all controllers of the process.
     pub fn register(metrics: &Metrics) -> Self {
-        let own = Self::default();
-        metrics.register(|registry| {
+        metrics.shared(|registry| {
+            let new = Self::default();
             registry.register(
                 "reconcile_duration_seconds",
                 "How long reconciles took, failed ones included",
-                own.durations.clone(),
+                new.durations.clone(),
             );
-            registry.register("reconcile_errors", "Reconciles that will be retried", own.errors.clone());
-            registry.register_collector(Box::new(own.depths.clone()));
-        });
-        own
+            registry.register("reconcile_errors", "Reconciles that will be retried", new.errors.clone());
+            registry.register_collector(Box::new(new.depths.clone()));
+            new
+        })
     }
 
     /// Shows the depth of a queue from now on, as of the moment someone looks.

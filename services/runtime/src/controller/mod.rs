@@ -6,6 +6,7 @@
 
 mod backoff;
 mod metrics;
+mod process;
 mod queue;
 mod reconcile;
 mod schedule;
@@ -13,6 +14,9 @@ mod trace;
 
 pub use backoff::Backoff;
 pub use metrics::ControllerMetrics;
+pub use process::{
+    AdminPlace, AdminServer, ControllerArgs, ControllerConfig, ControllerProcess, ControllerSections,
+};
 pub use queue::{Claim, Queue};
 pub use reconcile::{ControllerOptions, Next, Reconciler, run};
 pub use schedule::{Depth, Priority};

@@ -24,7 +24,8 @@ pub struct ElectionArgs {
     #[arg(long, env = "KRAKE_ELECTION", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub election: Option<bool>,
     /// How long the leader's place is kept without a sign of life of it, 2 to 60: so long nobody acts after it has
-    /// died. [default: 15]
+    /// died. What it does outside of the API ends with the first nine tenths of it, whatever the deadlines are.
+    /// [default: 15]
     #[arg(long, env = "KRAKE_ELECTION_TTL_SECONDS", value_name = "SECONDS")]
     pub election_ttl_seconds: Option<u64>,
 }
@@ -46,6 +47,8 @@ pub struct ElectionConfig {
     pub enabled: bool,
     /// How long the leader's place is kept without a sign of life.
     pub ttl: Duration,
+    /// Where others find this process while it leads; empty if nobody needs to.
+    pub address: String,
 }
 
 impl ElectionArgs {
@@ -60,16 +63,29 @@ impl ElectionArgs {
             return Err(ConfigError::Invalid { option: "--election-ttl-seconds", message });
         }
         let enabled = pick(self.election, file.enabled, true);
-        Ok(ElectionConfig { enabled, ttl: Duration::from_secs(seconds) })
+        Ok(ElectionConfig { enabled, ttl: Duration::from_secs(seconds), ..ElectionConfig::default() })
+    }
+}
+
+impl Default for ElectionConfig {
+    fn default() -> Self {
+        Self { enabled: true, ttl: Duration::from_secs(DEFAULT_TTL_SECONDS), address: String::new() }
     }
 }
 
 impl ElectionConfig {
+    /// No election: for a controller of which there is only one.
+    pub fn unopposed() -> Self {
+        Self { enabled: false, ..Self::default() }
+    }
+
     /// Takes part in an election, and shows in `metrics` whether this process leads. Must be called within a Tokio
     /// runtime.
     pub fn lead(&self, election: &str, client: &Client, metrics: &Metrics) -> Leadership {
         let leadership = if self.enabled {
-            Leadership::campaign(client, Candidacy { ttl: self.ttl, ..Candidacy::new(election) })
+            let candidacy =
+                Candidacy { ttl: self.ttl, address: self.address.clone(), ..Candidacy::new(election) };
+            Leadership::campaign(client, candidacy)
         } else {
             Leadership::unopposed(client, election)
         };
@@ -110,14 +126,15 @@ mod tests {
     fn elections_are_on_by_default_and_ttls_are_checked() {
         let resolve = |args: ElectionArgs| args.resolve(ElectionSection::default());
         let config = resolve(ElectionArgs::default()).unwrap();
-        assert_eq!(config, ElectionConfig { enabled: true, ttl: Duration::from_secs(15) });
+        assert_eq!((config.enabled, config.ttl), (true, Duration::from_secs(15)));
+        assert_eq!(config, ElectionConfig::default());
         for seconds in [0, 1, 61] {
             let args = ElectionArgs { election_ttl_seconds: Some(seconds), ..Default::default() };
             assert!(resolve(args).unwrap_err().to_string().starts_with("--election-ttl-seconds"));
         }
         let file = ElectionSection { enabled: Some(false), ttl_seconds: Some(5) };
         let config = ElectionArgs::default().resolve(file).unwrap();
-        assert_eq!(config, ElectionConfig { enabled: false, ttl: Duration::from_secs(5) });
+        assert_eq!((config.enabled, config.ttl), (false, Duration::from_secs(5)));
     }
 
     #[test]

@@ -27,7 +27,8 @@ fn place() -> Leadership {
 }
 
 impl Leadership {
-    fn set(&self, fence: i64, seconds: u64) {
+    /// The lease of this fence holds for so long from now on.
+    pub(super) fn set(&self, fence: i64, seconds: u64) {
         let until = Instant::now() + Duration::from_secs(seconds);
         self.shared.lease.send_replace(Some(Lease { fence, until }));
     }
@@ -51,7 +52,7 @@ fn counted(
 #[tokio::test(start_paused = true)]
 async fn work_runs_for_as_long_as_the_lease_is_renewed() {
     let (place, shutdown, terms) = (place(), Shutdown::new(), Arc::default());
-    let run = place.while_leading(&shutdown, counted(&terms));
+    let run = place.while_leading(&[], &shutdown, counted(&terms));
     let story = async {
         assert!(!place.leading(), "nothing is held");
         place.set(7, 10);
@@ -76,7 +77,7 @@ async fn work_runs_for_as_long_as_the_lease_is_renewed() {
 #[tokio::test(start_paused = true)]
 async fn a_paused_process_finds_its_lease_over_before_anything_tells_it() {
     let (place, shutdown, terms) = (place(), Shutdown::new(), Arc::default());
-    let mut run = Box::pin(place.while_leading(&shutdown, counted(&terms)));
+    let mut run = Box::pin(place.while_leading(&[], &shutdown, counted(&terms)));
     place.set(7, 10);
     assert!(run.as_mut().now_or_never().is_none());
     assert!(place.leading());
@@ -88,7 +89,7 @@ async fn a_paused_process_finds_its_lease_over_before_anything_tells_it() {
 #[tokio::test(start_paused = true)]
 async fn another_fence_is_another_term() {
     let (place, shutdown, terms) = (place(), Shutdown::new(), Arc::default());
-    let run = place.while_leading(&shutdown, counted(&terms));
+    let run = place.while_leading(&[], &shutdown, counted(&terms));
     let story = async {
         place.set(7, 10);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -106,7 +107,7 @@ async fn work_that_does_not_stop_is_dropped() {
     let (place, shutdown) = (place(), Shutdown::new());
     let token = Arc::new(());
     let held = token.clone();
-    let run = place.while_leading(&shutdown, move |_| {
+    let run = place.while_leading(&[], &shutdown, move |_| {
         let held = held.clone();
         async move {
             std::future::pending::<()>().await;
@@ -126,10 +127,59 @@ async fn work_that_does_not_stop_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_effect_ends_with_the_lease_and_goes_on_while_it_is_renewed() {
+    let (place, shutdown) = (place(), Shutdown::new());
+    let seconds = |number| sleep(Duration::from_secs(number));
+    assert!(place.within_lease(async {}).await.is_none(), "nothing is held");
+    place.set(7, 10);
+    let work = async |_| {
+        let renewed = async {
+            seconds(5).await;
+            place.set(7, 20);
+        };
+        let (done, ()) = tokio::join!(place.within_lease(seconds(15)), renewed);
+        assert!(done.is_some(), "it takes longer than the lease of its beginning");
+        assert!(place.within_lease(seconds(60)).await.is_none());
+        assert_eq!(place.fence(), None);
+        shutdown.request();
+        Ok(())
+    };
+    place.while_leading(&[], &shutdown, work).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_process_takes_no_further_step_outside() {
+    let (place, shutdown, steps) = (place(), Shutdown::new(), AtomicUsize::new(0));
+    place.set(7, 10);
+    let wake = tokio::sync::Notify::new();
+    let work = async |_| {
+        let effect = async {
+            loop {
+                steps.fetch_add(1, Ordering::SeqCst);
+                wake.notified().await;
+            }
+        };
+        let mut effect = pin!(place.within_lease::<()>(effect));
+        assert!(futures::poll!(&mut effect).is_pending());
+        wake.notify_one();
+        assert!(futures::poll!(&mut effect).is_pending());
+        assert_eq!(steps.load(Ordering::SeqCst), 2);
+        // The clock goes on while no task of this process does, and no timer has told it yet.
+        tokio::time::advance(Duration::from_secs(11)).await;
+        wake.notify_one();
+        assert!(futures::poll!(&mut effect).is_ready());
+        shutdown.request();
+        Ok(())
+    };
+    place.while_leading(&[], &shutdown, work).await.unwrap();
+    assert_eq!(steps.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_that_ends_by_itself_ends_it_all() {
     let (place, shutdown) = (place(), Shutdown::new());
     place.set(7, 10);
-    let failed = place.while_leading(&shutdown, async |_| Err(anyhow::anyhow!("no"))).await;
+    let failed = place.while_leading(&[], &shutdown, async |_| Err(anyhow::anyhow!("no"))).await;
     assert_eq!(failed.unwrap_err().to_string(), "no");
     assert!(!place.leading());
 }
@@ -140,7 +190,7 @@ async fn without_an_election_one_leads_for_ever() {
     let metrics = Metrics::new();
     place.register(&metrics);
     assert!(metrics.encode().unwrap().contains("krake_leader{election=\"gc\"} 0"));
-    let run = place.while_leading(&shutdown, async |stop: Shutdown| {
+    let run = place.while_leading(&[], &shutdown, async |stop: Shutdown| {
         tokio::time::sleep(Duration::from_secs(1_000_000)).await;
         assert!(place.leading());
         assert!(metrics.encode().unwrap().contains("krake_leader{election=\"gc\"} 1"));
@@ -218,7 +268,7 @@ async fn signs_of_life_keep_the_place_and_the_end_gives_it_up() {
     let candidacy = candidacy(ttl);
     let (place, shutdown) = (Leadership::campaign(&client, candidacy.clone()), Shutdown::new());
     let terms = Arc::default();
-    let run = place.while_leading(&shutdown, counted(&terms));
+    let run = place.while_leading(&[], &shutdown, counted(&terms));
     let story = async {
         let mut stream = campaigner(&mut campaigns).await;
         let first = stream.request().await;
@@ -248,7 +298,7 @@ async fn a_broken_stream_is_taken_up_again_by_the_same_holder() {
     let (client, mut campaigns) = election().await;
     let (place, shutdown) = (Leadership::campaign(&client, candidacy(ttl)), Shutdown::new());
     let terms = Arc::default();
-    let run = place.while_leading(&shutdown, counted(&terms));
+    let run = place.while_leading(&[], &shutdown, counted(&terms));
     let story = async {
         let mut stream = campaigner(&mut campaigns).await;
         let first = stream.request().await;
@@ -274,7 +324,7 @@ async fn who_stands_by_acts_once_elected_and_steps_back_when_told() {
     let (client, mut campaigns) = election().await;
     let (place, shutdown) = (Leadership::campaign(&client, candidacy(ttl)), Shutdown::new());
     let terms = Arc::default();
-    let run = place.while_leading(&shutdown, counted(&terms));
+    let run = place.while_leading(&[], &shutdown, counted(&terms));
     let story = async {
         let mut stream = campaigner(&mut campaigns).await;
         let first = stream.request().await;

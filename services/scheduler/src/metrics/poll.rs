@@ -224,6 +224,11 @@ impl Poller {
         self.memory.changes.subscribe()
     }
 
+    /// How often that has changed so far.
+    pub fn version(&self) -> u64 {
+        *self.memory.changes.borrow()
+    }
+
     /// Whether every query was answered, or failed, at least once. A provider that hangs takes its time.
     pub fn is_settled(&self) -> bool {
         let providers = self.memory.lock();

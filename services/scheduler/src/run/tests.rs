@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use jiff::Timestamp;
 use krake_proto::krake::core::v1::{self as core, metrics_provider_spec};
 use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{

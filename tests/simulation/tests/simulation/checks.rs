@@ -25,12 +25,18 @@ pub(crate) struct Seen {
     pub(crate) given_up: usize,
     /// Looks at an application that was being deleted.
     pub(crate) deletions: usize,
+    /// How often a leader was succeeded by another process.
+    pub(crate) takeovers: usize,
+    /// Requests to clusters that change something: each was made by the leader.
+    pub(crate) effects: usize,
 }
 
 /// What was seen so far.
 #[derive(Default)]
 pub(crate) struct Checker {
     pub(crate) seen: Seen,
+    /// Who led each election last.
+    leaders: BTreeMap<String, String>,
     /// Versions of the store and of the clusters at the last look.
     looked: Vec<i64>,
     /// Applications that were available somewhere at the last look, by uid.
@@ -88,6 +94,11 @@ impl Checker {
         let mut wrong = std::mem::take(&mut *world.faults.lock().unwrap());
         if versions != self.looked {
             self.looked = versions;
+            self.seen.effects = world.elections.effects();
+            for (election, leader) in world.elections.leaders() {
+                let former = self.leaders.insert(election, leader.clone());
+                self.seen.takeovers += usize::from(former.is_some_and(|former| former != leader));
+            }
             let going = stored::<Cluster>(world).into_iter().filter_map(|cluster| cluster.metadata);
             let going =
                 going.filter(|metadata| metadata.deleted.is_some()).map(|metadata| metadata.name).collect();

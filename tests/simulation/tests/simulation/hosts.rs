@@ -3,26 +3,36 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use clap::Parser;
 use futures::StreamExt;
+use jiff::Timestamp;
 use krake_client::{Client, WatchEvent, WatchOptions};
 use krake_kubernetes::cluster::clusters::Opener;
 use krake_kubernetes::cluster::connection::{Connection, Deadlines};
 use krake_proto::krake::kubernetes::v1::Application;
+use krake_runtime::controller::ControllerConfig;
+use krake_runtime::leadership::ElectionConfig;
 use krake_runtime::serve::ServeOptions;
 use krake_runtime::shutdown::Shutdown;
 use krake_state::Authentication;
 use krake_state::store::MemoryStore;
 use serde_json::Value;
+use tokio::time::Instant;
 use turmoil::Sim;
 
 use crate::cluster::FakeCluster;
-use crate::network::{self, KEEP_ALIVE};
+use crate::elections::{ADAPTER, Elections};
+use crate::network::{self, KEEP_ALIVE, Time};
 
 /// Names of the clusters; the API server of `a` is on host `kube-a`.
 pub(crate) const CLUSTERS: [&str; 3] = ["a", "b", "c"];
+
+/// Hosts of the schedulers and of the adapters; one of each leads.
+pub(crate) const SCHEDULERS: [&str; 2] = ["scheduler-1", "scheduler-2"];
+pub(crate) const ADAPTERS: [&str; 2] = ["adapter-1", "adapter-2"];
+/// Host of the garbage collector. It stands for election too, against itself after a crash.
+pub(crate) const COLLECTOR: &str = "gc";
 
 /// How long the adapter waits for clusters.
 const DEADLINES: Deadlines = Deadlines {
@@ -32,10 +42,14 @@ const DEADLINES: Deadlines = Deadlines {
     silence: Duration::from_secs(12),
 };
 
+/// How long a leader's place is kept.
+const TTL: Duration = Duration::from_secs(3);
+
 /// What outlives crashes, and what the checks look at.
 pub(crate) struct World {
     pub(crate) store: MemoryStore,
     pub(crate) clusters: BTreeMap<&'static str, Arc<FakeCluster>>,
+    pub(crate) elections: Elections,
     /// Revision of each application by uid, as the watcher was told last.
     pub(crate) told: Mutex<BTreeMap<String, i64>>,
     /// What should not have happened.
@@ -45,9 +59,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new() -> Arc<Self> {
+    /// `time` tells the simulated time at which the present step began.
+    pub(crate) fn new(time: Arc<Time>) -> Arc<Self> {
+        let begin = Instant::now();
+        let store = MemoryStore::with_clock(move || begin + time.elapsed());
         Arc::new(World {
-            store: MemoryStore::new(),
+            elections: Elections::new(store.clone()),
+            store,
             clusters: CLUSTERS.into_iter().map(|name| (name, FakeCluster::start())).collect(),
             told: Mutex::default(),
             faults: Mutex::default(),
@@ -62,7 +80,7 @@ impl World {
 
 type HostResult = Result<(), Box<dyn std::error::Error>>;
 
-/// Starts all hosts but the user.
+/// Starts all hosts but the user: two schedulers, two adapters, and one of everything else.
 pub(crate) fn start(sim: &mut Sim<'_>, world: &Arc<World>) {
     for (name, cluster) in &world.clusters {
         let cluster = cluster.clone();
@@ -70,17 +88,12 @@ pub(crate) fn start(sim: &mut Sim<'_>, world: &Arc<World>) {
     }
     let shared = world.clone();
     sim.host("state", move || state(shared.clone()));
-    sim.host("scheduler", move || ended("scheduler", scheduler()));
-    sim.host("gc", move || ended("gc", gc()));
-    sim.host("adapter", move || ended("adapter", adapter()));
+    for name in SCHEDULERS.into_iter().chain(ADAPTERS).chain([COLLECTOR]) {
+        let shared = world.clone();
+        sim.host(name, move || controller(shared.clone(), name));
+    }
     let shared = world.clone();
     sim.host("watcher", move || watch(shared.clone()));
-}
-
-/// A controller does not end by itself, whatever happens to it.
-async fn ended(name: &str, run: impl Future<Output = anyhow::Result<()>>) -> HostResult {
-    let result = run.await;
-    Err(format!("{name} ended by itself: {result:?}").into())
 }
 
 async fn state(world: Arc<World>) -> HostResult {
@@ -92,36 +105,54 @@ async fn state(world: Arc<World>) -> HostResult {
         ..Default::default()
     };
     let store = Arc::new(world.store.clone());
-    krake_state::serve(listener, store, authentication, options, || {}, Shutdown::new()).await?;
+    let clock = Arc::new(|| UNIX_EPOCH + network::time_of_day());
+    krake_state::serve_at(clock, listener, store, authentication, options, || {}, Shutdown::new()).await?;
     Err("the state service ended by itself".into())
 }
 
-/// Flags of a controller. Its admin port is a real one, and nobody asks there.
-fn flags<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&["krake", "--api-url", "http://state", "--admin-listen", "127.0.0.1:0"], more].concat()
+/// A controller does not end by itself, whatever happens to it.
+async fn controller(world: Arc<World>, name: &'static str) -> HostResult {
+    let mut config = ControllerConfig::new(network::connect_options());
+    // By this address the store tells who leads: no two processes have the same, nor has one after a crash.
+    let process = world.elections.process(name);
+    config.election = ElectionConfig { ttl: TTL, address: process.clone(), ..ElectionConfig::default() };
+    let result = match name.split('-').next() {
+        Some("scheduler") => scheduler(config).await,
+        Some("gc") => krake_gc::run(krake_gc::Config::new(config), Shutdown::new()).await,
+        _ => adapter(config, world, process).await,
+    };
+    Err(format!("{name} ended by itself: {result:?}").into())
 }
 
-/// Wall clock time stands almost still in a simulation, so the scheduler's rules that wait for it are switched off.
-async fn scheduler() -> anyhow::Result<()> {
-    let rules = ["--reschedule-after", "0", "--offline-grace", "0", "--metrics-interval", "1"];
-    let mut config = krake_scheduler::Args::try_parse_from(flags(&rules))?.resolve()?;
-    config.connect = network::connect_options();
+fn now() -> Timestamp {
+    Timestamp::UNIX_EPOCH + network::time_of_day()
+}
+
+async fn scheduler(config: ControllerConfig) -> anyhow::Result<()> {
+    let mut config = krake_scheduler::Config::new(config);
+    config.options.reschedule_after = Duration::from_secs(1);
+    config.options.offline_grace = Duration::from_secs(3);
+    config.options.failure_cooldown = Duration::from_secs(5);
+    config.metrics_interval = Duration::from_secs(1);
+    config.clock = Arc::new(now);
     krake_scheduler::run(config, Shutdown::new()).await
 }
 
-async fn gc() -> anyhow::Result<()> {
-    let mut config = krake_gc::Args::try_parse_from(flags(&[]))?.resolve()?;
-    config.connect = network::connect_options();
-    krake_gc::run(config, Shutdown::new()).await
-}
-
-async fn adapter() -> anyhow::Result<()> {
-    let mut config = krake_kubernetes::Args::try_parse_from(flags(&[]))?.resolve()?;
-    config.connect = network::connect_options();
-    config.opener = Opener::new(|kubeconfig: &Value, _| {
+async fn adapter(config: ControllerConfig, world: Arc<World>, process: String) -> anyhow::Result<()> {
+    let mut config = krake_kubernetes::Config::new(config);
+    config.clock = Arc::new(now);
+    config.rollout_deadline = Duration::from_secs(10);
+    config.opener = Opener::new(move |kubeconfig: &Value, _| {
         let server = kubeconfig["clusters"][0]["cluster"]["server"].as_str().unwrap();
         let host = server.trim_start_matches("http://");
-        Ok(Connection::over(network::kubernetes(host, DEADLINES.silence), "default", host, DEADLINES))
+        let (world, process) = (world.clone(), process.clone());
+        let on_effect = move |what: String| {
+            if let Err(leader) = world.elections.acts(ADAPTER, &process) {
+                world.fault(format!("{process} does {what}, but the leader is {leader:?}"));
+            }
+        };
+        let client = network::kubernetes(host, DEADLINES.silence, on_effect);
+        Ok(Connection::over(client, "default", host, DEADLINES))
     });
     krake_kubernetes::run(config, Shutdown::new()).await
 }

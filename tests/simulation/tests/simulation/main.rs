@@ -1,9 +1,9 @@
 //! Krake in a simulated network with faults: 200 seeds, each a world of its own.
 //!
 //! Real: the state service over its memory store, the scheduler, the garbage collector, the adapter and the SDK, all as
-//! in production, gRPC and HTTP included. Simulated: the network and the time that Tokio tells (by turmoil), the crashes
-//! of processes, and the Kubernetes clusters, which are FAKES ([`cluster`]). The wall clock is the real one and almost
-//! stands still, so rules that wait for it are switched off. There is one of each controller at a time.
+//! in production, gRPC and HTTP included. Simulated: the network and the time (by turmoil), the crashes of processes, and
+//! the Kubernetes clusters, which are FAKES ([`cluster`]). Two schedulers and two adapters run; one of each leads,
+//! by real elections, and nobody else may touch a cluster.
 //!
 //! A seed draws the script, the order of hosts and the latencies. Not drawn from it are the uids, the order of hash maps
 //! and of futures that are ready together, and the jitter of back-offs: a failing seed fails again in practice, though
@@ -14,6 +14,7 @@
 
 mod checks;
 mod cluster;
+mod elections;
 mod hosts;
 mod network;
 mod objects;
@@ -21,12 +22,13 @@ mod script;
 mod user;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use checks::{Checker, Seen};
 use hosts::World;
+use network::Time;
 use script::{Script, UNREST};
 
 /// How many seeds are run.
@@ -52,7 +54,8 @@ fn run(seed: u64) -> Outcome {
         .enable_tokio_io()
         .enable_random_order()
         .build();
-    let world = World::new();
+    let time = Arc::new(Time::default());
+    let world = World::new(time.clone());
     hosts::start(&mut sim, &world);
     let (shared, deeds) = (world.clone(), script.deeds.clone());
     sim.host("user", move || user::run(shared.clone(), deeds.clone()));
@@ -74,7 +77,9 @@ fn run(seed: u64) -> Outcome {
                 trouble.fault.end(&mut sim);
             }
         }
+        time.set(now);
         sim.step().map_err(|error| failed(error.to_string(), now))?;
+        time.set(sim.elapsed());
         let wrong = checker.look(&world);
         if !wrong.is_empty() {
             return Err(failed(wrong.join("\n"), now));
@@ -136,10 +141,16 @@ fn whatever_breaks_every_application_runs_where_it_should_and_nowhere_else() {
         handovers: sum(|seen| seen.handovers),
         given_up: sum(|seen| seen.given_up),
         deletions: sum(|seen| seen.deletions),
+        takeovers: sum(|seen| seen.takeovers),
+        effects: sum(|seen| seen.effects),
     };
     let slowest = good.iter().map(|(settled, _)| settled).max();
     println!("{seeds} seeds in {:.1?}; settled within {slowest:?}; {seen:?}", begin.elapsed());
     assert!(failing.is_empty(), "failing seeds, to be run with KRAKE_SIM_SEED: {failing:?}");
-    let eventful = seen.handovers > 0 && seen.given_up > 0 && seen.deletions > 0;
+    let eventful = seen.handovers > 0
+        && seen.given_up > 0
+        && seen.deletions > 0
+        && seen.takeovers > 0
+        && seen.effects > 0;
     assert!(eventful || seeds < SEEDS, "nothing worth a simulation happened: {seen:?}");
 }

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +23,26 @@ use turmoil::net::{TcpListener, TcpStream};
 const PORT: u16 = 80;
 /// How often a peer is asked for a sign of life, and how long it may take.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// The simulated time at which the present step began, for those who look from outside.
+#[derive(Default)]
+pub(crate) struct Time(AtomicU64);
+
+impl Time {
+    pub(crate) fn set(&self, elapsed: Duration) {
+        self.0.store(elapsed.as_micros() as u64, Ordering::SeqCst);
+    }
+
+    /// How long the simulation lasts by now.
+    pub(crate) fn elapsed(&self) -> Duration {
+        turmoil::sim_elapsed().unwrap_or_else(|| Duration::from_micros(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+/// Time of day on a simulated host, since the Unix epoch.
+pub(crate) fn time_of_day() -> Duration {
+    Duration::from_secs(1_800_000_000) + turmoil::sim_elapsed().unwrap()
+}
 
 /// A connection that fails when nothing came for some time.
 pub(crate) struct Io {
@@ -132,8 +154,14 @@ pub(crate) fn connect_options() -> ConnectOptions {
     options
 }
 
-/// A Kubernetes client of the API server on a simulated host.
-pub(crate) fn kubernetes(host: &str, silence: Duration) -> kube::Client {
+/// A Kubernetes client of the API server on a simulated host. `on_effect` is told each request that changes something,
+/// when it is about to be sent.
+pub(crate) fn kubernetes(
+    host: &str,
+    silence: Duration,
+    on_effect: impl Fn(String) + Send + Sync + 'static,
+) -> kube::Client {
+    let on_effect = Arc::new(on_effect);
     let connector = tower::service_fn(move |uri: Uri| {
         let host = uri.host().unwrap_or_default().to_owned();
         Box::pin(async move { Io::connect(host, silence).await.map(TokioIo::new) })
@@ -145,6 +173,9 @@ pub(crate) fn kubernetes(host: &str, silence: Duration) -> kube::Client {
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(authority.clone());
         *request.uri_mut() = Uri::from_parts(parts).unwrap();
+        if request.method() != http::Method::GET {
+            on_effect(format!("{} {}", request.method(), request.uri()));
+        }
         client.request(request)
     });
     kube::Client::new(service, "default")

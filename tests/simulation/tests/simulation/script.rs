@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use turmoil::Sim;
 
-use crate::hosts::CLUSTERS;
+use crate::hosts::{ADAPTERS, CLUSTERS, COLLECTOR, SCHEDULERS};
 use crate::user::{Deed, Wish};
 
 /// How long faults and deeds go on.
@@ -81,12 +81,14 @@ impl Script {
 
 fn trouble(rng: &mut StdRng) -> Trouble {
     let cluster = format!("kube-{}", CLUSTERS.choose(rng).unwrap());
-    let clients = ["scheduler", "gc", "adapter", "adapter", "watcher", "user"];
-    let (one, other) = match rng.random_range(0..3) {
-        0 => ("adapter".to_owned(), cluster.clone()),
+    let mut one_of = |hosts: [&'static str; 2]| *hosts.choose(rng).unwrap();
+    let (scheduler, adapter) = (one_of(SCHEDULERS), one_of(ADAPTERS));
+    let clients = [scheduler, scheduler, COLLECTOR, adapter, adapter, adapter, "watcher", "user"];
+    let (one, other) = match rng.random_range(0..4) {
+        0 => (adapter.to_owned(), cluster.clone()),
         _ => ((*clients.choose(rng).unwrap()).to_owned(), "state".to_owned()),
     };
-    let servers = ["state", "scheduler", "gc", "adapter", "adapter", &cluster];
+    let servers = ["state", scheduler, COLLECTOR, adapter, adapter, adapter, &cluster];
     let fault = match rng.random_range(0..6) {
         0 => Fault::Partition(one, other),
         1 => Fault::Hold(one, other),
