@@ -1,8 +1,9 @@
 //! Configuration of the state service.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ConfigError, ConfigFileArgs, pick};
 use krake_runtime::process::ProcessConfig;
@@ -15,10 +16,12 @@ use crate::grpc::Authentication;
 
 /// The Krake API server: keeps all resources and serves them over gRPC.
 ///
-/// Any number of replicas may run on one etcd.
+/// Any number of replicas may run on one etcd, and one on an SQLite file. Without a command it serves.
 #[derive(Debug, Parser)]
-#[command(name = "krake-state", version)]
+#[command(name = "krake-state", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     file: ConfigFileArgs,
     /// Address and port of the API. Other hosts can reach it only if this is not a loopback address; use TLS then.
@@ -37,6 +40,55 @@ pub struct Args {
     telemetry: TelemetryArgs,
 }
 
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write all that the store holds into one file, while services go on using it.
+    ///
+    /// The file shows one moment, and appears when it is whole. It fits every kind of store: a back-up of an SQLite file
+    /// can be restored into etcd, and the other way round. It holds credentials as the store does; only its owner can
+    /// read it.
+    ///
+    /// Example: krake-state backup --store sqlite --sqlite-file krake-data/krake.db --to krake-2026-11-20.backup
+    #[command(name = "backup")]
+    BackUp {
+        /// The file to make; it must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make a back-up the contents of a store. Stop all services of the store first.
+    ///
+    /// The file is checked before anything is written. The store must be empty, or --replace be given. The installation
+    /// stays the same and gets a new epoch: on the clusters nothing is removed that the back-up does not know, it is
+    /// reported as orphans. A restore that was cut off leaves a store that no service uses until it is repeated with
+    /// --replace.
+    ///
+    /// Example: krake-state restore --etcd-endpoints http://10.0.0.5:2379 --from krake-2026-11-20.backup
+    Restore {
+        /// The back-up.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// Remove all that Krake has in the store first.
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which store a command is about; named as for serving, and in the same file.
+#[derive(Debug, clap::Args)]
+struct Place {
+    #[command(flatten)]
+    file: ConfigFileArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
 /// Where resources are kept. In the file: section `store`.
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,6 +102,10 @@ pub struct StoreArgs {
     /// Put before all of Krake's keys, so that several installations can share an etcd. [default: none]
     #[arg(long, env = "KRAKE_ETCD_PREFIX", value_name = "PREFIX")]
     etcd_prefix: Option<String>,
+    /// File of the SQLite store. It and its folder are made if they are missing, for this user alone.
+    /// [default: krake-data/krake.db]
+    #[arg(long, env = "KRAKE_SQLITE_FILE", value_name = "PATH")]
+    sqlite_file: Option<PathBuf>,
 }
 
 /// A kind of store.
@@ -58,6 +114,8 @@ pub struct StoreArgs {
 pub enum Backend {
     /// An etcd, version 3.4 or later.
     Etcd,
+    /// One SQLite file on a local disk, for one krake-state alone.
+    Sqlite,
     /// Memory: everything is lost when the process ends. For trying things out.
     Memory,
 }
@@ -96,6 +154,11 @@ pub enum StoreConfig {
         /// Put before all keys.
         prefix: String,
     },
+    /// An SQLite file.
+    Sqlite {
+        /// Its path.
+        file: PathBuf,
+    },
     /// Memory.
     Memory,
 }
@@ -117,27 +180,56 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
+/// What to do.
+#[derive(Debug)]
+pub enum Task {
+    /// Serve the API.
+    Serve(Config),
+    /// Write a back-up.
+    BackUp {
+        /// Of which store.
+        store: StoreConfig,
+        /// The file to make.
+        to: PathBuf,
+        /// Logs and traces.
+        telemetry: TelemetryConfig,
+    },
+    /// Restore a back-up.
+    Restore {
+        /// Into which store.
+        store: StoreConfig,
+        /// The back-up.
+        from: PathBuf,
+        /// Whether to remove what is there.
+        replace: bool,
+        /// Logs and traces.
+        telemetry: TelemetryConfig,
+    },
+}
+
 impl Args {
     /// Joins flags, environment and file.
-    pub fn resolve(self) -> Result<Config, ConfigError> {
+    pub fn task(mut self) -> Result<Task, ConfigError> {
+        Ok(match self.command.take() {
+            None => Task::Serve(self.resolve()?),
+            Some(Command::BackUp { to, place }) => {
+                let (store, telemetry) = place.resolve()?;
+                Task::BackUp { store, to, telemetry }
+            }
+            Some(Command::Restore { from, replace, place }) => {
+                let (store, telemetry) = place.resolve()?;
+                Task::Restore { store, from, replace, telemetry }
+            }
+        })
+    }
+
+    fn resolve(self) -> Result<Config, ConfigError> {
         let file: File = self.file.read()?;
-        let (store, file_store) = (self.store, file.store);
-        let store = match pick(store.store, file_store.store, Backend::Etcd) {
-            Backend::Memory => StoreConfig::Memory,
-            Backend::Etcd => StoreConfig::Etcd {
-                endpoints: pick(
-                    store.etcd_endpoints,
-                    file_store.etcd_endpoints,
-                    vec!["http://127.0.0.1:2379".to_owned()],
-                ),
-                prefix: pick(store.etcd_prefix, file_store.etcd_prefix, String::new()),
-            },
-        };
         let (who, file_who) = (self.authentication, file.authentication);
         Ok(Config {
             listen: pick(self.listen, file.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, 7700))),
             admin: self.admin.resolve(file.admin),
-            store,
+            store: self.store.resolve(file.store),
             authentication: Authentication {
                 static_user: who.static_user.or(file_who.static_user),
                 allow_anonymous: pick(who.allow_anonymous, file_who.allow_anonymous, false),
@@ -148,9 +240,38 @@ impl Args {
     }
 }
 
-impl ProcessConfig for Config {
+impl Place {
+    fn resolve(self) -> Result<(StoreConfig, TelemetryConfig), ConfigError> {
+        let file: File = self.file.read()?;
+        Ok((self.store.resolve(file.store), self.telemetry.resolve(file.telemetry)?))
+    }
+}
+
+impl StoreArgs {
+    fn resolve(self, file: StoreArgs) -> StoreConfig {
+        match pick(self.store, file.store, Backend::Etcd) {
+            Backend::Memory => StoreConfig::Memory,
+            Backend::Sqlite => StoreConfig::Sqlite {
+                file: pick(self.sqlite_file, file.sqlite_file, PathBuf::from("krake-data/krake.db")),
+            },
+            Backend::Etcd => StoreConfig::Etcd {
+                endpoints: pick(
+                    self.etcd_endpoints,
+                    file.etcd_endpoints,
+                    vec!["http://127.0.0.1:2379".to_owned()],
+                ),
+                prefix: pick(self.etcd_prefix, file.etcd_prefix, String::new()),
+            },
+        }
+    }
+}
+
+impl ProcessConfig for Task {
     fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
+        match self {
+            Self::Serve(config) => &config.telemetry,
+            Self::BackUp { telemetry, .. } | Self::Restore { telemetry, .. } => telemetry,
+        }
     }
 }
 
@@ -166,5 +287,30 @@ mod tests {
         assert!(config.listen.ip().is_loopback() && config.admin.ip().is_loopback());
         assert_eq!(config.authentication, Authentication::default(), "nobody is let in unless told so");
         assert!(matches!(config.store, StoreConfig::Etcd { .. }), "nothing is kept in memory unless told so");
+    }
+
+    fn task(args: &[&str]) -> Task {
+        Args::parse_from([&["krake-state"], args].concat()).task().unwrap()
+    }
+
+    #[test]
+    fn the_store_is_named_the_same_way_for_every_task() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.yaml");
+        std::fs::write(&file, "listen: 127.0.0.1:1\nstore: {store: sqlite, sqlite_file: /a/b.db}\n").unwrap();
+        let file = file.to_str().unwrap();
+        let sqlite = |path: &str| StoreConfig::Sqlite { file: path.into() };
+        let Task::Serve(config) = task(&["-c", file]) else { panic!("it serves") };
+        assert_eq!(config.store, sqlite("/a/b.db"));
+        let Task::BackUp { store, to, .. } = task(&["backup", "--to", "x", "-c", file]) else {
+            panic!("a back-up")
+        };
+        assert_eq!((store, to), (sqlite("/a/b.db"), PathBuf::from("x")));
+        let args = ["restore", "--from", "x", "--store", "sqlite", "--sqlite-file", "c.db"];
+        let Task::Restore { store, replace, .. } = task(&args) else { panic!("a restore") };
+        assert_eq!((store, replace), (sqlite("c.db"), false), "nothing is removed unless told so");
+        let Task::Serve(config) = task(&["--store", "sqlite"]) else { panic!("it serves") };
+        assert_eq!(config.store, sqlite("krake-data/krake.db"));
+        assert!(Args::try_parse_from(["krake-state", "--store", "sqlite", "backup", "--to", "x"]).is_err());
     }
 }

@@ -29,7 +29,7 @@ const STEPS: usize = 40;
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Tells the time of day.
-pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Keeps the store clean. Runs until it is dropped.
 pub(crate) async fn run(store: Arc<dyn Store>, clock: Clock) {

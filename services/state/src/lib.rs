@@ -1,6 +1,7 @@
-//! The Krake API server: admission, store and watch cache over etcd or memory.
+//! The Krake API server: admission, store and watch cache over etcd, SQLite or memory.
 
 mod admission;
+pub mod backup;
 mod cache;
 pub mod config;
 mod derive;
@@ -8,10 +9,14 @@ mod grpc;
 mod housekeeping;
 mod installation;
 mod object;
+mod opened;
 mod reachable;
 mod registry;
 mod run;
 pub mod store;
+mod task;
 
 pub use grpc::Authentication;
-pub use run::{run, serve};
+pub use housekeeping::Clock;
+pub use run::{run, serve, serve_at};
+pub use task::perform;

@@ -7,5 +7,5 @@ use krake_runtime::process::run_main;
 use krake_state::config::Args;
 
 fn main() -> ExitCode {
-    run_main("krake-state", Args::parse().resolve(), krake_state::run)
+    run_main("krake-state", Args::parse().task(), krake_state::perform)
 }

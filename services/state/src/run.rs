@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use krake_runtime::admin::Admin;
 use krake_runtime::serve::{self, Listener, ServeOptions, Services};
 use krake_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
 use crate::cache::Cache;
-use crate::config::{Config, StoreConfig};
+use crate::config::Config;
 use crate::grpc::{self, Authentication};
-use crate::housekeeping;
+use crate::housekeeping::{self, Clock};
 use crate::installation::Installation;
+use crate::opened::Opened;
 use crate::reachable;
 use crate::registry::Registry;
-use crate::store::{EtcdOptions, EtcdStore, MemoryStore, Revision, Store};
+use crate::store::{Revision, Store};
 
 /// Pause before a store that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -25,16 +26,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let listener = serve::bind(config.listen, config.tls.is_some()).await?;
     let admin_listener = serve::bind(config.admin, false).await?;
-    let store: Arc<dyn Store> = match config.store {
-        StoreConfig::Etcd { endpoints, prefix } => {
-            let options = EtcdOptions::new(endpoints, prefix);
-            Arc::new(EtcdStore::connect(options).await.context("cannot use the etcd configuration")?)
-        }
-        StoreConfig::Memory => {
-            tracing::warn!("everything is kept in memory and lost when this process ends");
-            Arc::new(MemoryStore::new())
-        }
-    };
+    let opened = Opened::open(config.store).await?;
+    let store = opened.store();
     let admin = Admin::new();
     let filled = admin.readiness.condition("cache");
     let mut probe = JoinSet::new();
@@ -59,12 +52,28 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     while let Some(ended) = tasks.join_next().await {
         ended.context("the admin listener failed")?.context("the admin listener failed")?;
     }
+    drop(probe);
+    opened.close().await;
     served
 }
 
 /// Serves the API over `store` on `listener` until shutdown is requested. `ready` is called once reads and writes are
 /// answered.
 pub async fn serve(
+    listener: impl Listener,
+    store: Arc<dyn Store>,
+    authentication: Authentication,
+    options: ServeOptions,
+    ready: impl FnOnce() + Send,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let clock = Arc::new(SystemTime::now);
+    serve_at(clock, listener, store, authentication, options, ready, shutdown).await
+}
+
+/// The same, at a time of one's own: what objects bear and what their ages are counted by.
+pub async fn serve_at(
+    clock: Clock,
     listener: impl Listener,
     store: Arc<dyn Store>,
     authentication: Authentication,
@@ -88,8 +97,12 @@ pub async fn serve(
         () = filled => {}
         () = shutdown.requested() => return Ok(()),
     }
-    feeding.spawn(housekeeping::run(store.clone(), Arc::new(SystemTime::now)));
-    let registry = Arc::new(Registry::new(store, cache, Arc::new(SystemTime::now)));
+    feeding.spawn(housekeeping::run(store.clone(), clock.clone()));
+    let replaced = {
+        let (store, installation) = (store.clone(), installation.clone());
+        async move { installation.replaced(store.as_ref()).await }
+    };
+    let registry = Arc::new(Registry::new(store, cache, clock));
     let routes = grpc::routes(registry, installation.clone(), authentication, shutdown.token());
     let services = Services::new(routes, &[krake_proto::DESCRIPTORS])?;
     tracing::info!(
@@ -103,6 +116,7 @@ pub async fn serve(
         served = serve::serve(listener, services, options, shutdown) => Ok(served?),
         // Both run for ever, so this is a panic; without them the cache would stand still or the store grow.
         Some(ended) = feeding.join_next() => ended.context("the watch cache or the housekeeping failed"),
+        () = replaced => bail!("the store was restored: start again, this process knows what was there before"),
     }
 }
 

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use super::memory_lease::Leases;
+use super::lease_ends::Leases;
 use super::{
     Batch, Bid, Change, ChangeKind, Conflict, Entry, Key, Listing, Op, Page, Revision, Standing, Store,
     StoreError, Txn, WatchError,
@@ -22,7 +22,11 @@ pub struct MemoryStore {
     shared: Arc<Shared>,
 }
 
+/// Tells the time that leases are counted in.
+type Clock = dyn Fn() -> Instant + Send + Sync;
+
 struct Shared {
+    clock: Box<Clock>,
     history: Mutex<History>,
     /// Wakes the watches; they read the history themselves, so a slow one loses nothing.
     newest: watch::Sender<Revision>,
@@ -42,6 +46,12 @@ impl MemoryStore {
     /// An empty store. Its revision is 1, as that of an empty etcd.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_clock(Instant::now)
+    }
+
+    /// An empty store whose leases are counted by a clock of its own: one that outlives the runtimes that use it.
+    #[must_use]
+    pub fn with_clock(clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         let revision = Revision(1);
         let history = History {
             revision,
@@ -50,7 +60,8 @@ impl MemoryStore {
             log: VecDeque::new(),
             leases: Leases::default(),
         };
-        let shared = Shared { history: Mutex::new(history), newest: watch::Sender::new(revision) };
+        let newest = watch::Sender::new(revision);
+        let shared = Shared { clock: Box::new(clock), history: Mutex::new(history), newest };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -108,7 +119,7 @@ impl Store for MemoryStore {
 
     async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
         bid.check()?;
-        let standing = self.shared.history().campaign(&bid, Instant::now());
+        let standing = self.shared.history().campaign(&bid, (self.shared.clock)());
         self.shared.tell(standing.revision);
         Ok(standing)
     }
@@ -127,7 +138,7 @@ impl Shared {
         // Nothing below panics half way through a change, so a poisoned lock still guards a whole history.
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let before = history.revision;
-        history.expire(Instant::now());
+        history.expire((self.clock)());
         if history.revision > before {
             self.tell(history.revision);
         }
@@ -158,7 +169,7 @@ impl Cursor {
             let next_end = self.shared.history().leases.next_end();
             let lease_ends = async {
                 match next_end {
-                    Some(end) => sleep_until(end).await,
+                    Some(end) => sleep(end.saturating_duration_since((self.shared.clock)())).await,
                     None => std::future::pending().await,
                 }
             };

@@ -9,8 +9,9 @@ mod etcd_lease;
 mod etcd_watch;
 mod keyspace;
 mod lease;
+mod lease_ends;
 mod memory;
-mod memory_lease;
+mod sqlite;
 mod txn;
 
 use async_trait::async_trait;
@@ -22,6 +23,8 @@ pub use etcd::{EtcdOptions, EtcdStore};
 pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 pub use lease::{Bid, MIN_TTL, Standing};
 pub use memory::MemoryStore;
+pub(crate) use sqlite::snapshot as sqlite_snapshot;
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use txn::{Conflict, Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
 
 /// A totally ordered, revisioned key space, shared by any number of writers.

@@ -1,6 +1,6 @@
 //! Laws of deletion at its edges: who may let an object go, and what a refused deletion leaves alone.
 
-use crate::placement::{World, bind, forget, report, why, world};
+use crate::placement::{World, bind, forget, report, version, why, world};
 use crate::support::server::{Server, application, named};
 use crate::support::{have_etcd, memory, shared_etcd};
 use krake_client::{DeleteOptions, Mask, ObjectKey};
@@ -20,7 +20,7 @@ async fn nobody_lets_go_of_what_still_has_copies() {
     let World { server, uid, one, .. } = world().await;
     let client = &server.client;
     bind(client, &[&one], 1, &[]).await.unwrap();
-    report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    let intended = report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
     let early = client.remove_finalizer(&key::<Cluster>("one"), "", CLUSTER_COPIES).await;
     assert_eq!(early.unwrap_err().reason(), Some(ErrorReason::FinalizersInUse), "it is not being deleted");
     client.api::<Application>().delete("demo", "a", &DeleteOptions::default()).await.unwrap();
@@ -40,7 +40,7 @@ async fn nobody_lets_go_of_what_still_has_copies() {
     assert_eq!(error.reason(), Some(ErrorReason::FinalizersInUse));
 
     client.remove_finalizer(&application, "", CASCADE_DELETION).await.unwrap();
-    forget(client, &uid, &one, 1).await.unwrap();
+    forget(client, &uid, &one, version(&intended, &one)).await.unwrap();
     assert!(client.api::<Application>().get("demo", "a").await.unwrap_err().is_not_found());
     client.remove_finalizer(&key::<Cluster>("one"), "", CLUSTER_COPIES).await.unwrap();
     client.remove_finalizer(&key::<Cluster>("one"), "", CASCADE_DELETION).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::placement::{bind, forget, reference, report};
+use crate::placement::{bind, forget, reference, report, version};
 use crate::support::server::{Server, application, cluster, metric};
 use crate::support::{PATIENCE, have_etcd, memory, shared_etcd};
 use futures::StreamExt;
@@ -10,8 +10,8 @@ use krake_client::{DeleteOptions, ListOptions, Mask, Watch, WatchEvent, WatchOpt
 use krake_proto::Resource;
 use krake_proto::error::{ErrorReason, reason};
 use krake_proto::krake::core::v1::{Metric, WatchMetricsRequest, watch_metrics_request};
-use krake_proto::krake::kubernetes::v1::{Application, Phase};
-use krake_proto::krake::meta::v1::View;
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
+use krake_proto::krake::meta::v1::{KindRef, ListObjectsRequest, Object, View};
 use krake_state::Authentication;
 use krake_state::store::Store;
 
@@ -36,6 +36,7 @@ laws!(
     a_watch_tells_what_enters_and_what_leaves_its_filter,
     a_watch_of_a_cluster_follows_bindings_and_copies,
     the_basic_view_is_without_documents_in_lists_and_watches,
+    metadata_of_all_kinds_comes_in_pages_of_one_moment,
 );
 
 fn tier(metric: &Metric, tier: &str) -> Metric {
@@ -129,12 +130,49 @@ async fn a_watch_of_a_cluster_follows_bindings_and_copies(store: Arc<dyn Store>)
     assert_eq!(next(&mut watch).await, "synced");
     bind(client, &[&one], 1, &[]).await.unwrap();
     assert_eq!(next(&mut watch).await, "applied a");
-    report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    let intended = report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
     assert_eq!(next(&mut watch).await, "applied a");
     bind(client, &[&two], 1, &[&one]).await.unwrap();
     assert_eq!(next(&mut watch).await, "applied a", "not bound there any more, but the copy is still there");
-    forget(client, &uid, &one, 1).await.unwrap();
+    forget(client, &uid, &one, version(&intended, &one)).await.unwrap();
     assert_eq!(next(&mut watch).await, "left a");
+}
+
+async fn metadata_of_all_kinds_comes_in_pages_of_one_moment(store: Arc<dyn Store>) {
+    let server = Server::start(store).await;
+    let client = &server.client;
+    for index in 0..5 {
+        client.api().create(&metric("", &format!("m{index}"), 1.0)).await.unwrap();
+        client.api().create(&cluster(&format!("c{index}"))).await.unwrap();
+    }
+    let names = |objects: Vec<Object>| objects.into_iter().map(|object| object.metadata.unwrap().name);
+    for kinds in [vec![], vec![Cluster::KIND]] {
+        let expected: Vec<String> = names(client.list_objects(&kinds).await.unwrap().items).collect();
+        assert!(expected.len() >= 5);
+        let kinds = kinds.iter().map(|kind| KindRef { api: kind.api.into(), kind: kind.kind.into() });
+        let mut request = ListObjectsRequest { kinds: kinds.collect(), page_size: 2, ..Default::default() };
+        let (mut seen, mut versions) = (Vec::new(), Vec::new());
+        loop {
+            let page = client.objects().list_objects(request.clone()).await.unwrap().into_inner();
+            assert!(page.objects.len() <= 2);
+            seen.extend(names(page.objects));
+            versions.push(page.resource_version);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+            let late = format!("late-{}-{}", page.resource_version, versions.len());
+            client.api().create(&cluster(&late)).await.unwrap();
+        }
+        assert_eq!(seen, expected);
+        assert!(versions.len() > 2 && versions.iter().all(|version| *version == versions[0]));
+        request.kinds = vec![KindRef { api: "core".into(), kind: "Metric".into() }];
+        let refused = client.objects().list_objects(request).await.unwrap_err();
+        assert_eq!(reason(&refused), Some(ErrorReason::InvalidPageToken), "a token is for its own kinds");
+    }
+    let wrong = ListObjectsRequest { page_size: -1, ..Default::default() };
+    let refused = client.objects().list_objects(wrong).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(ErrorReason::InvalidField));
 }
 
 async fn the_basic_view_is_without_documents_in_lists_and_watches(store: Arc<dyn Store>) {

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helping functions too")]
 
 mod api;
+mod backups;
+mod backups_cut;
 mod bad_input;
+mod copies;
 mod deletion;
 mod filters;
 mod leadership;

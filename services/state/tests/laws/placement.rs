@@ -76,6 +76,12 @@ pub(crate) async fn forget(
     Ok(client.applications().report_copy(request).await?.into_inner())
 }
 
+/// The version of the application's copy on a cluster, for the next report.
+pub(crate) fn version(application: &Application, cluster: &Cluster) -> i64 {
+    let copies = &application.status.as_ref().unwrap().copies;
+    copies.iter().find(|copy| copy.cluster == Some(reference(cluster))).unwrap().version
+}
+
 pub(crate) fn why<T: std::fmt::Debug>(result: Result<T, Status>) -> Option<ErrorReason> {
     reason(&result.unwrap_err())
 }
@@ -166,17 +172,19 @@ async fn a_copy_begins_as_an_intent_and_holds_application_and_cluster() {
         Some(ErrorReason::Conflict),
         "stale"
     );
-    let running = report(client, &uid, &one, Phase::Running, 1).await.unwrap();
+    let running = report(client, &uid, &one, Phase::Running, version(&intended, &one)).await.unwrap();
+    let old = version(&running, &one);
+    assert!(old > version(&intended, &one));
     let status = running.status.unwrap();
-    assert_eq!((status.state(), status.copies[0].version), (ApplicationState::Running, 2));
+    assert_eq!(status.state(), ApplicationState::Running);
     assert_eq!(status.running_on.unwrap().name, "one");
 
     bind(client, &[&two], 1, &[&one]).await.unwrap();
     let both = report(client, &uid, &two, Phase::Intended, 0).await.unwrap();
     assert_eq!(both.status.as_ref().unwrap().state(), ApplicationState::Migrating);
-    assert_eq!(both.metadata.unwrap().owners.len(), 2);
-    report(client, &uid, &two, Phase::Running, 1).await.unwrap();
-    let moved = forget(client, &uid, &one, 2).await.unwrap();
+    assert_eq!(both.metadata.as_ref().unwrap().owners.len(), 2);
+    report(client, &uid, &two, Phase::Running, version(&both, &two)).await.unwrap();
+    let moved = forget(client, &uid, &one, old).await.unwrap();
     assert_eq!(moved.status.unwrap().state(), ApplicationState::Running);
     let metadata = moved.metadata.unwrap();
     assert_eq!((metadata.owners.len(), metadata.finalizers), (1, vec![KUBERNETES_RESOURCES.to_owned()]));
@@ -189,8 +197,9 @@ async fn the_last_copy_lets_a_deleted_application_go() {
     bind(client, &[&one], 1, &[]).await.unwrap();
     report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
     let deleted = client.api::<Application>().delete("demo", "a", &DeleteOptions::default()).await.unwrap();
-    assert_eq!(deleted.metadata.unwrap().finalizers, [KUBERNETES_RESOURCES, CASCADE_DELETION]);
-    assert_eq!(deleted.status.unwrap().state(), ApplicationState::Deleting);
+    let finalizers = &deleted.metadata.as_ref().unwrap().finalizers;
+    assert_eq!(*finalizers, [KUBERNETES_RESOURCES, CASCADE_DELETION]);
+    assert_eq!(deleted.status.as_ref().unwrap().state(), ApplicationState::Deleting);
     assert_eq!(why(bind(client, &[&one], 1, &[]).await), Some(ErrorReason::BeingDeleted));
     let remove = RemoveFinalizerRequest {
         api: "kubernetes".into(),
@@ -201,8 +210,8 @@ async fn the_last_copy_lets_a_deleted_application_go() {
         finalizer: CASCADE_DELETION.into(),
     };
     client.objects().remove_finalizer(remove).await.unwrap();
-    report(client, &uid, &one, Phase::Removing, 1).await.unwrap();
-    forget(client, &uid, &one, 2).await.unwrap();
+    let removing = report(client, &uid, &one, Phase::Removing, version(&deleted, &one)).await.unwrap();
+    forget(client, &uid, &one, version(&removing, &one)).await.unwrap();
     assert!(client.api::<Application>().get("demo", "a").await.unwrap_err().is_not_found());
 }
 
@@ -211,7 +220,7 @@ async fn a_deleted_cluster_takes_no_copies_and_waits_for_the_last() {
     let World { server, uid, one, two } = world().await;
     let client = &server.client;
     bind(client, &[&one], 1, &[]).await.unwrap();
-    report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    let intended = report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
     client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
     let remove = || RemoveFinalizerRequest {
         api: "kubernetes".into(),
@@ -228,6 +237,6 @@ async fn a_deleted_cluster_takes_no_copies_and_waits_for_the_last() {
     bind(client, &[&two], 1, &[]).await.unwrap();
     client.api::<Cluster>().delete("demo", "two", &DeleteOptions::default()).await.unwrap();
     assert_eq!(why(report(client, &uid, &two, Phase::Intended, 0).await), Some(ErrorReason::BeingDeleted));
-    forget(client, &uid, &one, 1).await.unwrap();
+    forget(client, &uid, &one, version(&intended, &one)).await.unwrap();
     client.objects().remove_finalizer(remove()).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Laws of what schedulers and adapters report: what they say about clusters is checked, and nothing grows without end.
 
-use crate::placement::{World, bind, reference, report, why, world};
+use crate::placement::{World, bind, reference, report, version, why, world};
 use krake_client::{Client, DeleteOptions};
 use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CLUSTER_COPIES;
@@ -44,13 +44,13 @@ async fn a_report_says_which_cluster_by_uid_and_nothing_else_about_it() {
         ..reference(&two)
     };
     let intended = report_as(client, &uid, told.clone(), Phase::Intended, 0).await.unwrap();
-    assert_eq!(intended.status.unwrap().copies[0].cluster, Some(reference(&one)));
+    assert_eq!(intended.status.as_ref().unwrap().copies[0].cluster, Some(reference(&one)));
     let held = client.api::<Cluster>().get("demo", "one").await.unwrap();
     assert_eq!(held.metadata.unwrap().finalizers, [CLUSTER_COPIES]);
     let free = client.api::<Cluster>().get("demo", "two").await.unwrap();
     assert!(free.metadata.unwrap().finalizers.is_empty());
 
-    let running = report_as(client, &uid, told, Phase::Running, 1).await.unwrap();
+    let running = report_as(client, &uid, told, Phase::Running, version(&intended, &one)).await.unwrap();
     assert_eq!(running.status.unwrap().running_on, Some(reference(&one)));
     let owners = running.metadata.unwrap().owners;
     assert_eq!(owners.iter().map(|owner| owner.name.as_str()).collect::<Vec<_>>(), ["one"]);

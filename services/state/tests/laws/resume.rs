@@ -88,6 +88,35 @@ async fn a_restart_on_etcd_hides_nothing() {
     }
 }
 
+/// Whoever resumes on one replica learns at least how far the store is, whatever another one wrote just before.
+async fn a_resumed_watch_tells_how_far_the_store_is(store: Arc<dyn Store>) {
+    let (one, other) = (Server::start(store.clone()).await, Server::start(store).await);
+    let place = version(&one.client.api().create(&metric("demo", "a", 1.0)).await.unwrap());
+    for round in 0..20 {
+        let hidden = metric("other", &format!("m{round}"), 1.0);
+        let written = version(&other.client.api().create(&hidden).await.unwrap());
+        let now = WatchMetricsRequest { start: Some(Start::Now(true)), ..after(0) };
+        for request in [after(place), now] {
+            let mut stream = watch(&one, request).await.unwrap();
+            let first = timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+            assert!(first.events.is_empty() && !first.partial && !first.synced, "{first:?}");
+            assert!(first.resource_version >= written, "{} < {written}", first.resource_version);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_watch_on_memory_tells_how_far_the_store_is() {
+    a_resumed_watch_tells_how_far_the_store_is(memory()).await;
+}
+
+#[tokio::test]
+async fn a_resumed_watch_on_etcd_tells_how_far_the_store_is() {
+    if have_etcd() {
+        a_resumed_watch_tells_how_far_the_store_is(shared_etcd().await).await;
+    }
+}
+
 /// After a restart the service still tells what the store remembers, and says of the rest that it is gone.
 async fn what_is_compacted_is_refused_and_the_rest_is_told(store: Arc<dyn Store>) {
     let first = Server::start(store.clone()).await;

@@ -9,6 +9,10 @@ macro_rules! laws {
             $(#[tokio::test] async fn $law() { crate::store::$law(crate::support::memory()).await })*
             $(#[tokio::test] async fn $alone() { crate::store::$alone(crate::support::memory()).await })*
         }
+        mod sqlite {
+            $(#[tokio::test] async fn $law() { crate::store::$law(crate::support::sqlite().await).await })*
+            $(#[tokio::test] async fn $alone() { crate::store::$alone(crate::support::sqlite().await).await })*
+        }
         mod etcd {
             $(#[tokio::test] async fn $law() {
                 if super::have_etcd() {

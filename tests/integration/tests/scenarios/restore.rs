@@ -1,29 +1,20 @@
 //! A Krake restored from an older back-up deletes nothing that it does not know, and reports it.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use krake_integration::etcd::Etcd;
+use krake_integration::krake;
 use krake_integration::stack::Stack;
 use krake_integration::wait;
 use serde_json::{Value, json};
 
 use crate::world::{DEPLOYMENT, DEPLOYMENTS, SERVICE, SETTINGS, SOON, World, available, ground};
 
-/// Where the store's history has its name; a restore makes a new one.
-const EPOCH: &str = "/krake/_epoch";
-
-/// Who leads: no part of a back-up.
-const ELECTIONS: &str = "/krake/_elections/";
-
-async fn back_up(etcd: &Etcd) -> BTreeMap<String, Vec<u8>> {
-    let mut contents = BTreeMap::new();
-    for key in etcd.keys("/krake/").await.unwrap() {
-        // What is bound to a lease is nothing to keep, and may go between the two questions.
-        if let Some(value) = etcd.get(&key).await.unwrap().filter(|_| !key.starts_with(ELECTIONS)) {
-            contents.insert(key, value);
-        }
-    }
-    contents
+/// Runs `krake-state backup` or `restore` on an etcd, which must succeed.
+async fn krake_state(etcd: &Etcd, command: &str, option: &str, file: &Path) {
+    let args = [command, "--etcd-endpoints", etcd.endpoint(), option, file.to_str().unwrap()];
+    let output = krake::run("krake-state", &args, &[], SOON).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn later() -> Value {
@@ -42,7 +33,9 @@ async fn workloads_of_after_the_back_up_are_reported_and_never_removed() {
     let api = ground.one.api();
     let world = World::start(ground).await;
     world.create_echo_demo().await;
-    let saved = back_up(&world.etcd).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("krake.backup");
+    krake_state(&world.etcd, "backup", "--to", &backup).await;
 
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), later().to_string()).unwrap();
@@ -55,10 +48,7 @@ async fn workloads_of_after_the_back_up_are_reported_and_never_removed() {
     drop(world);
 
     let etcd = Etcd::start(&ground.binaries).await.unwrap();
-    for (key, value) in &saved {
-        etcd.put(key, value).await.unwrap();
-    }
-    etcd.put(EPOCH, b"11111111-2222-4333-8444-555555555555").await.unwrap();
+    krake_state(&etcd, "restore", "--from", &backup).await;
     let stack = Stack::start(&etcd, SETTINGS).await.unwrap();
     let reported = async || {
         let cluster = stack.rok_json(&["kube", "cluster", "get", "one"]).await.ok()?;

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::model::{Model, Proposal};
 use super::{AnyStore, Watch, commit, key, next};
-use crate::support::{Etcd, have_etcd};
+use crate::support::{Etcd, have_etcd, sqlite, sqlite_with};
 
 const KEYS: [&str; 6] = ["a", "a/", "a/b", "a/b/c", "a0", "b"];
 const PREFIXES: [&str; 4] = ["", "a", "a/", "x"];
@@ -261,6 +261,18 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn memory_follows_the_model() {
     check(400, 40, || std::sync::Arc::new(MemoryStore::new()), &runtime());
+}
+
+#[test]
+fn sqlite_follows_the_model() {
+    let runtime = runtime();
+    check(100, 40, || runtime.block_on(sqlite()), &runtime);
+}
+
+#[test]
+fn sqlite_follows_the_model_when_watches_read_the_file() {
+    let runtime = runtime();
+    check(100, 40, || runtime.block_on(sqlite_with(|options| options.watch_memory = 0)), &runtime);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Stores for the conformance suite: in memory, and on real etcd processes that end with the tests.
+//! Stores for the conformance suite: in memory, in files, and on real etcd processes that end with the tests.
 
 pub(crate) mod server;
 
@@ -7,10 +7,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use krake_state::store::{EtcdOptions, EtcdStore, MemoryStore, Store};
+use krake_state::store::{EtcdOptions, EtcdStore, MemoryStore, SqliteOptions, SqliteStore, Store};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
@@ -21,6 +21,26 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A store in memory.
 pub(crate) fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new())
+}
+
+/// A store in a new file, in a folder that goes with the test process.
+pub(crate) async fn sqlite() -> Arc<dyn Store> {
+    sqlite_with(|_| {}).await
+}
+
+/// The same with other options.
+pub(crate) async fn sqlite_with(change: impl FnOnce(&mut SqliteOptions)) -> Arc<dyn Store> {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = TempDir::new().unwrap().keep();
+        remove_at_exit(&folder);
+        folder
+    });
+    static FILES: AtomicU32 = AtomicU32::new(0);
+    let file = FOLDER.join(format!("{}.db", FILES.fetch_add(1, Ordering::Relaxed)));
+    // The disk of a busy machine may stall.
+    let mut options = SqliteOptions { request_timeout: PATIENCE, ..SqliteOptions::new(file) };
+    change(&mut options);
+    Arc::new(SqliteStore::open(options).await.unwrap())
 }
 
 /// Whether there is an etcd to run. If not, says so, or fails where `KRAKE_REQUIRE_REAL` asks for it.

@@ -1,4 +1,4 @@
-//! The leases of the store in memory: which keys end when. Pure, but for the type of its clock.
+//! Which leases end when: kept by the stores that end them themselves. Pure, but for the type of its clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::Key;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Lease {
     ttl: Duration,
     end: Instant,
 }
 
 /// The keys that are bound to a lease.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Leases {
     leases: BTreeMap<Key, Lease>,
 }
@@ -32,14 +32,19 @@ impl Leases {
         Some(lease.ttl)
     }
 
-    /// Unbinds a key.
-    pub(super) fn forget(&mut self, key: &Key) {
-        self.leases.remove(key);
+    /// Unbinds a key; false if it was bound to none.
+    pub(super) fn forget(&mut self, key: &Key) -> bool {
+        self.leases.remove(key).is_some()
     }
 
     /// The keys whose lease is over.
     pub(super) fn over(&self, now: Instant) -> Vec<Key> {
         self.leases.iter().filter(|(_, lease)| lease.end <= now).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// All keys that are bound to a lease.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.leases.keys().cloned().collect()
     }
 
     /// When the next lease ends, if it is not kept alive.

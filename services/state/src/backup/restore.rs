@@ -1,0 +1,200 @@
+//! Restores: a back-up becomes the contents of a store, as a new epoch of its installation.
+//!
+//! From its first write to its last one a mark stands in the store, so that one that was cut off never looks whole.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::format::{Header, Reader, Record};
+use super::is_kept;
+use crate::object::key;
+use crate::store::{Entry, Guard, Key, MAX_TXN_OPS, Page, Revision, Store, Txn};
+
+/// The most operations of one write.
+const OPS: usize = MAX_TXN_OPS / 2;
+/// The bytes after which a write is full.
+const BYTES: usize = 512 * 1024;
+/// How often a write that was not answered is sent again, and the pause between two attempts.
+const ATTEMPTS: usize = 10;
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a restore came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// How many entries the back-up has.
+    pub entries: u64,
+    /// The revision of the store that it was taken from.
+    pub revision: i64,
+    /// When it was taken, in seconds since 1970.
+    pub made: i64,
+    /// UUID of the store's history from now on.
+    pub epoch: String,
+}
+
+/// Puts the back-up `from` into a store that no service uses. If there is something in it already, it is refused, or
+/// removed first where `replace` says so.
+pub async fn restore(store: &dyn Store, from: &Path, replace: bool) -> anyhow::Result<Restored> {
+    // Read to its end before anything is written.
+    let (header, entries) = verify(from)?;
+    if !replace {
+        refuse_contents(store).await?;
+    }
+    let session = Session::begin(store, from, replace).await?;
+    let epoch = session.run(from, replace).await.with_context(|| {
+        "the restore was cut off, so the store is not whole and no service will use it: repeat it with --replace"
+    })?;
+    Ok(Restored { entries, revision: header.revision, made: header.made, epoch })
+}
+
+fn open(from: &Path) -> anyhow::Result<Reader<BufReader<File>>> {
+    let name = || format!("cannot use {}", from.display());
+    let file = File::open(from).with_context(name)?;
+    Reader::begin(BufReader::new(file)).with_context(name)
+}
+
+/// Reads all of a back-up.
+fn verify(from: &Path) -> anyhow::Result<(Header, u64)> {
+    let mut reader = open(from)?;
+    let (mut entries, mut identity) = (0, false);
+    while let Some(record) = reader.next().with_context(|| format!("cannot use {}", from.display()))? {
+        ensure!(
+            record.key.starts_with(key::ROOT.as_bytes()),
+            "{} holds something else than Krake's",
+            from.display()
+        );
+        identity |= record.key == key::INSTALLATION.as_bytes();
+        entries += 1;
+    }
+    ensure!(identity, "{} does not say which installation it is of", from.display());
+    Ok((reader.header().clone(), entries))
+}
+
+/// Fails if there is more in the store than what comes and goes by itself.
+async fn refuse_contents(store: &dyn Store) -> anyhow::Result<()> {
+    let mut page = Some(Page::first(OPS));
+    while let Some(asked) = page {
+        let listing = store.list(&key::ROOT, asked).await.context("cannot read the store")?;
+        for Entry { key: name, .. } in &listing.entries {
+            if *name == key::RESTORING {
+                bail!(
+                    "another restore into this store is under way or was cut off: repeat it with --replace"
+                );
+            }
+            if is_kept(name) {
+                bail!(
+                    "the store is not empty: restore into a new one, or give --replace, which removes all that \
+                     Krake has in it"
+                );
+            }
+        }
+        page = listing.next_page(OPS);
+    }
+    Ok(())
+}
+
+/// A restore under way: the revision of its mark guards all of its writes.
+struct Session<'a> {
+    store: &'a dyn Store,
+    mark: Revision,
+}
+
+impl<'a> Session<'a> {
+    async fn begin(store: &'a dyn Store, from: &Path, replace: bool) -> anyhow::Result<Self> {
+        let put = Txn::new().put(key::RESTORING, from.display().to_string());
+        let txn = if replace {
+            put.delete(key::EPOCH)
+        } else {
+            put.guard(Guard::Absent(key::RESTORING)).guard(Guard::Absent(key::INSTALLATION))
+        };
+        match store.commit(txn).await.context("cannot write the store")? {
+            Ok(mark) => Ok(Self { store, mark }),
+            Err(_) => bail!("a service or another restore began to use the store: stop it first"),
+        }
+    }
+
+    /// Does the rest. Tells the new epoch.
+    async fn run(&self, from: &Path, replace: bool) -> anyhow::Result<String> {
+        if replace {
+            self.clear().await?;
+        }
+        self.fill(from).await
+    }
+
+    /// Removes everything but the mark.
+    async fn clear(&self) -> anyhow::Result<()> {
+        loop {
+            let listing =
+                self.store.list(&key::ROOT, Page::first(OPS)).await.context("cannot read the store")?;
+            let txn = listing.entries.iter().filter(|entry| entry.key != key::RESTORING);
+            let txn = txn.fold(Txn::new(), |txn, entry| txn.delete(entry.key.clone()));
+            if txn.ops.is_empty() {
+                return Ok(());
+            }
+            self.write(txn).await?;
+        }
+    }
+
+    /// Writes what the back-up holds and, at last, takes the mark away. Tells the new epoch.
+    async fn fill(&self, from: &Path) -> anyhow::Result<String> {
+        let mut reader = open(from)?;
+        let (mut txn, mut installation) = (Txn::new(), Bytes::new());
+        while let Some(Record { key: name, value }) = reader.next()? {
+            let name = Key::from(name.to_vec());
+            if name == key::INSTALLATION {
+                installation = value;
+                continue;
+            }
+            if name == key::EPOCH || !is_kept(&name) {
+                continue;
+            }
+            if txn.ops.len() == OPS || (!txn.ops.is_empty() && txn.size() + value.len() > BYTES) {
+                self.write(std::mem::take(&mut txn)).await?;
+            }
+            txn = txn.put(name, value);
+        }
+        if !txn.ops.is_empty() {
+            self.write(txn).await?;
+        }
+        let epoch = Uuid::new_v4().to_string();
+        let whole = Txn::new().put(key::INSTALLATION, installation).put(key::EPOCH, epoch.clone());
+        let end = whole.clone().delete(key::RESTORING);
+        match self.attempt(end).await? {
+            Ok(()) => Ok(epoch),
+            // Sent twice because the first answer was lost.
+            Err(_) if self.holds(&key::EPOCH, epoch.as_bytes()).await? => Ok(epoch),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn holds(&self, key: &Key, value: &[u8]) -> anyhow::Result<bool> {
+        Ok(self.store.get(key).await?.is_some_and(|entry| entry.value == value))
+    }
+
+    async fn write(&self, txn: Txn) -> anyhow::Result<()> {
+        self.attempt(txn).await?
+    }
+
+    /// Sends a write until it is answered: doing it twice is the same as once. The inner error says that the mark is
+    /// not this restore's.
+    async fn attempt(&self, txn: Txn) -> anyhow::Result<anyhow::Result<()>> {
+        let txn = txn.guard(Guard::At(key::RESTORING, self.mark));
+        for attempt in 1.. {
+            match self.store.commit(txn.clone()).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(_)) => return Ok(Err(anyhow::anyhow!("another restore has begun"))),
+                Err(error) if error.retryable() && attempt < ATTEMPTS => {
+                    tracing::warn!(%error, "trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(error).context("cannot write the store"),
+            }
+        }
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,252 @@
+//! The file of a store: made, locked, and looked at before anything is believed of it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::failure::describe;
+use super::log;
+
+/// Says in the header of the file whose it is: "Krak".
+const APPLICATION: i64 = 0x4B72_616B;
+/// The form of the tables.
+const VERSION: i64 = 1;
+
+/// How long SQLite waits for a lock that somebody else's tool holds.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// The pages of the write-ahead log after which they are copied into the file.
+const CHECKPOINT_PAGES: i64 = 4000;
+/// The size that the write-ahead log is cut back to.
+const LOG_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Why a store cannot be opened. The message names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error(
+        "{} is in use by another process: only one can have it open; stop that one, or name another file",
+        path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be made or read.
+    #[error("cannot use {}: check that this process may write there", path.display())]
+    File {
+        /// The file or its folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{} is not a Krake store: {found}; name another file", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be.
+        found: String,
+    },
+    /// It was written by a later version.
+    #[error(
+        "{} was made by a newer Krake (its form is {found}, this one knows {VERSION}): use that version, or restore a \
+         back-up of this one",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The form of its tables.
+        found: i64,
+    },
+    /// What it holds cannot be right.
+    #[error(
+        "{} is damaged ({found}): move it and the files beside it away and restore a back-up with `krake-state \
+         restore --from FILE`",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+    },
+    /// SQLite cannot work with it.
+    #[error("cannot open the store: {reason}")]
+    Sqlite {
+        /// The file, and what to do.
+        reason: String,
+    },
+}
+
+/// The right to open a file, held by one process; ends with it. SQLite's own locks are per transaction.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it; `None` if another process has it.
+    pub(super) fn take(file: &Path) -> Result<Option<Self>, OpenError> {
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = lock.map_err(|source| OpenError::File { path: path.clone(), source })?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
+        }
+    }
+}
+
+/// Makes the folder of a file, for its owner alone, if it is not there. Tells the file's path without symbolic links:
+/// whatever it is called, it has one lock.
+pub(super) fn make_folder(file: &Path) -> Result<PathBuf, OpenError> {
+    let failed = |source| OpenError::File { path: file.to_owned(), source };
+    let folder = folder(file);
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    match (file.canonicalize(), file.file_name()) {
+        (Ok(real), _) => Ok(real),
+        (Err(_), Some(name)) => Ok(folder.canonicalize().map_err(failed)?.join(name)),
+        (Err(source), None) => Err(failed(source)),
+    }
+}
+
+/// Opens a file for writing and makes it a store if it is new. Its [`Lock`] must be held.
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+    create(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(LOCK_WAIT)?;
+        Ok(connection)
+    });
+    let connection = opened.map_err(|error| failed(&error, path))?;
+    if is_new(&connection).map_err(|error| failed(&error, path))? {
+        lay_out(&connection).map_err(|error| failed(&error, path))?;
+    }
+    check(&connection, path)?;
+    let mode = settings(&connection).map_err(|error| failed(&error, path))?;
+    if mode != "wal" {
+        let reason = format!(
+            "{}: its file system has no shared memory, as many network file systems; use a local one",
+            path.display()
+        );
+        return Err(OpenError::Sqlite { reason });
+    }
+    Ok(connection)
+}
+
+/// Refuses what is not a whole store of this version.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let number = |pragma| {
+        let value = connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        value.map_err(|error| failed(&error, path))
+    };
+    if number("application_id")? != APPLICATION {
+        let found = "it is an SQLite database of another program".to_owned();
+        return Err(OpenError::Foreign { path: path.to_owned(), found });
+    }
+    let version = number("user_version")?;
+    if version > VERSION {
+        return Err(OpenError::Newer { path: path.to_owned(), found: version });
+    }
+    let damaged = |found: String| OpenError::Damaged { path: path.to_owned(), found };
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| failed(&error, path))?;
+    if verdict != "ok" {
+        return Err(damaged(verdict));
+    }
+    let newest = "SELECT coalesce(max(rev), 0) FROM log";
+    let newest: i64 =
+        connection.query_row(newest, [], |row| row.get(0)).map_err(|error| damaged(error.to_string()))?;
+    let known = log::extent(connection).map_err(|error| damaged(error.to_string()))?.revision;
+    if newest > known.0 {
+        return Err(damaged(format!("its revision is {known}, and it holds revision {newest}")));
+    }
+    Ok(())
+}
+
+/// The error of a file that SQLite cannot work with.
+pub(super) fn failed(error: &rusqlite::Error, path: &Path) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            OpenError::Foreign { path, found: "it is no SQLite database".to_owned() }
+        }
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, found: error.to_string() },
+        _ => OpenError::Sqlite { reason: describe(error, &path) },
+    }
+}
+
+/// Makes an empty file that only its owner can read, if there is none.
+fn create(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => {
+            file.sync_all()?;
+            File::open(folder(path))?.sync_all()
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Whether nothing was ever stored: a crash may have come between making the file and laying it out.
+fn is_new(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(tables == 0 && number("application_id")? == 0 && number("user_version")? == 0)
+}
+
+fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
+    // Must be set before anything is written.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    settings(connection)?;
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;",
+        log::SCHEMA
+    ))
+}
+
+/// What holds as long as the connection is open. Tells the mode of the journal.
+fn settings(connection: &Connection) -> rusqlite::Result<String> {
+    // An answered commit is on the disk.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answered_commit_is_on_the_disk_and_room_can_be_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("krake.db");
+        // As it is made, and as it is opened again.
+        for _ in 0..2 {
+            let connection = open(&path).unwrap();
+            let number =
+                |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!(number("synchronous"), 2, "FULL");
+            assert_eq!(number("auto_vacuum"), 2, "INCREMENTAL");
+            let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+            assert_eq!(mode, "wal");
+        }
+    }
+}

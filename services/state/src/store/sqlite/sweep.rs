@@ -1,0 +1,75 @@
+//! Removes what a compaction has made unreachable, a piece at a time, so that commits need not wait for it.
+
+use rusqlite::{Connection, Result, Transaction, TransactionBehavior, params};
+
+use super::log;
+
+/// How many rows are looked at in one piece.
+const ROWS: i64 = 500;
+/// How many pages are given back to the file system in one piece.
+const PAGES: i64 = 250;
+/// How many free pages the file keeps for what comes: at least so many, and this part of it.
+const SPARE_PAGES: i64 = 1000;
+const SPARE_PART: i64 = 8;
+
+/// What a piece of work came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is more to do.
+    More,
+    /// Nothing is left to do.
+    Done,
+}
+
+/// Does one piece.
+pub(super) fn step(connection: &mut Connection) -> Result<Progress> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let swept = rows(&transaction)?;
+    transaction.commit()?;
+    if swept { Ok(Progress::More) } else { give_back(connection) }
+}
+
+/// Removes the predecessors of some rows up to the compacted revision, and deletions among these rows. A deletion goes
+/// in one transaction with its predecessor or later, so no key comes back. False if there were none.
+fn rows(transaction: &Transaction<'_>) -> Result<bool> {
+    let (swept, compacted) = (log::meta(transaction, "swept")?, log::meta(transaction, "compacted")?);
+    let mut select = transaction.prepare_cached(
+        "SELECT id, prev, value IS NULL FROM log WHERE id > ? AND rev <= ? ORDER BY id LIMIT ?",
+    )?;
+    let mut delete = transaction.prepare_cached("DELETE FROM log WHERE id = ?")?;
+    let rows = select
+        .query_map(params![swept, compacted, ROWS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<Vec<(i64, Option<i64>, bool)>>>()?;
+    for (id, previous, deletion) in &rows {
+        if let Some(previous) = previous {
+            delete.execute([previous])?;
+        }
+        if *deletion {
+            delete.execute([id])?;
+        }
+    }
+    let Some((last, ..)) = rows.last() else { return Ok(false) };
+    log::set_meta(transaction, "swept", *last)?;
+    Ok(true)
+}
+
+/// Makes the file smaller if much of it is free.
+fn give_back(connection: &Connection) -> Result<Progress> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (free, all) = (number("freelist_count")?, number("page_count")?);
+    let excess = free - SPARE_PAGES.max(all / SPARE_PART);
+    if excess <= 0 {
+        return Ok(Progress::Done);
+    }
+    // Each row that is asked for gives one page back.
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({})", PAGES.min(excess)))?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    drop(rows);
+    if excess > PAGES {
+        return Ok(Progress::More);
+    }
+    // The file is cut when the write-ahead log is copied into it. This does not wait for readers.
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    Ok(Progress::Done)
+}

@@ -1,0 +1,86 @@
+//! Watches: from memory while they keep up, from the file while they catch up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::super::{Batch, Change, Key, Revision, StoreError, WatchError};
+use super::Shared;
+use super::log;
+use super::readers::ReadError;
+use super::recent::Later;
+
+/// Pause before a file that cannot be read is read again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The place that one watch has reached in the history.
+pub(super) struct Cursor {
+    shared: Arc<Shared>,
+    newest: watch::Receiver<Revision>,
+    prefix: Key,
+    seen: Revision,
+    /// What is to be told next.
+    ready: VecDeque<Batch>,
+}
+
+impl Cursor {
+    pub(super) fn new(shared: Arc<Shared>, prefix: Key, after: Revision) -> Self {
+        let newest = shared.recent.subscribe();
+        Self { shared, newest, prefix, seen: after.max(Revision(0)), ready: VecDeque::new() }
+    }
+
+    /// The next batch that has a change below the prefix.
+    pub(super) async fn next(&mut self) -> Result<Batch, WatchError> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(batch);
+            }
+            self.newest.mark_unchanged();
+            match self.shared.recent.later(self.seen) {
+                Later::Compacted(oldest) => return Err(WatchError::Compacted { oldest }),
+                Later::Older => self.catch_up().await?,
+                Later::Batches(batches, reached) => {
+                    self.seen = reached;
+                    self.ready.extend(batches.iter().filter_map(|batch| below(&self.prefix, batch)));
+                    // The sender lives in `shared`, which this cursor holds, so waiting cannot fail.
+                    if self.ready.is_empty() {
+                        let _ = self.newest.changed().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads a piece of the history from the file.
+    async fn catch_up(&mut self) -> Result<(), WatchError> {
+        let (prefix, seen) = (self.prefix.clone(), self.seen);
+        let piece = self.shared.readers.read(move |connection| {
+            let extent = log::extent(connection)?;
+            if seen < extent.compacted {
+                return Err(ReadError::Store(StoreError::Compacted { oldest: extent.compacted }));
+            }
+            Ok(log::history(connection, &prefix, seen, extent.revision)?)
+        });
+        match piece.await {
+            Ok((batches, reached)) => {
+                self.seen = reached;
+                self.ready.extend(batches);
+            }
+            Err(StoreError::Compacted { oldest }) => return Err(WatchError::Compacted { oldest }),
+            Err(error) => {
+                tracing::warn!(%error, "a watch cannot read the history; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The part of a batch that is below a prefix, if there is one.
+fn below(prefix: &Key, batch: &Batch) -> Option<Batch> {
+    let changes: Vec<Change> =
+        batch.changes.iter().filter(|change| change.key.starts_with(prefix)).cloned().collect();
+    (!changes.is_empty()).then_some(Batch { revision: batch.revision, changes })
+}

@@ -1,0 +1,177 @@
+//! The one thread that writes. Calls that arrive while it writes share the next transaction, and so the wait for the
+//! disk; a call never waits for others to come.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::super::lease_ends::Leases;
+use super::super::{Batch, StoreError};
+use super::failure::{describe, failure};
+use super::file::Lock;
+use super::log::Extent;
+use super::recent::Recent;
+use super::sweep::{self, Progress};
+use super::turn::{Answer, Call, Turn};
+
+/// The most calls that share a transaction.
+const MAX_CALLS: usize = 256;
+/// The most bytes that their commits have together, but for the last one.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// What arrives.
+pub(super) enum Request {
+    /// A call whose caller waits for the answer, or has gone.
+    Make(Call, oneshot::Sender<Result<Answer, StoreError>>),
+    /// Close the file; answered when that is done.
+    Close(oneshot::Sender<()>),
+}
+
+/// The writer's side of a store.
+pub(super) struct Writer {
+    pub(super) file: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) leases: Leases,
+    pub(super) extent: Extent,
+    pub(super) recent: Arc<Recent>,
+    /// When the next lease ends.
+    pub(super) next_end: watch::Sender<Option<Instant>>,
+    /// Released after the connection is closed, as the fields are dropped in this order.
+    pub(super) _lock: Lock,
+}
+
+/// A call and who waits for it.
+type Waiting = (Call, oneshot::Sender<Result<Answer, StoreError>>);
+
+impl Writer {
+    /// Works until it is told to close, or until nobody can call any more.
+    pub(super) fn run(mut self, mut arriving: mpsc::Receiver<Request>) {
+        let mut sweeping = true;
+        loop {
+            let first = match arriving.try_recv() {
+                Ok(request) => Some(request),
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) if sweeping => None,
+                Err(TryRecvError::Empty) => match arriving.blocking_recv() {
+                    Some(request) => Some(request),
+                    None => return,
+                },
+            };
+            let (batch, close) = fill(first, &mut arriving);
+            let compacted = self.extent.compacted;
+            self.serve(batch);
+            if let Some(answer) = close {
+                drop((self, arriving));
+                // Whoever asked may have gone.
+                let _ = answer.send(());
+                return;
+            }
+            sweeping |= self.extent.compacted > compacted;
+            // A piece after each transaction, so that a busy store is swept too.
+            if sweeping {
+                sweeping = self.sweep();
+            }
+        }
+    }
+
+    /// Makes the calls in one transaction and answers them.
+    fn serve(&mut self, mut batch: Vec<Waiting>) {
+        batch.retain(|(_, answer)| !answer.is_closed());
+        if batch.is_empty() {
+            return;
+        }
+        let make = |turn: &mut Turn<'_>| batch.iter().map(|(call, _)| turn.make(call)).collect();
+        let made: rusqlite::Result<Vec<Answer>> = self.transaction(make);
+        match made {
+            Ok(answers) => {
+                for ((_, waiting), answer) in batch.into_iter().zip(answers) {
+                    let answer = if let Answer::Refused(error) = answer { Err(error) } else { Ok(answer) };
+                    // A caller that has gone needs no answer.
+                    let _ = waiting.send(answer);
+                }
+            }
+            Err(error) => {
+                let error = failure(&error, &self.file);
+                tracing::warn!(%error, commits = batch.len(), "a transaction failed");
+                for (_, waiting) in batch {
+                    let _ = waiting.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Makes a transaction and commits it to the disk; all of it, or nothing.
+    pub(super) fn transaction<T>(
+        &mut self,
+        make: impl FnOnce(&mut Turn<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let before = self.leases.clone();
+        match commit(&mut self.connection, &mut self.leases, self.extent, make) {
+            Ok((answers, extent, batches)) => {
+                self.extent = extent;
+                if extent != self.recent.extent() {
+                    self.recent.add(extent, batches);
+                }
+                let end = self.leases.next_end();
+                self.next_end.send_if_modified(|known| std::mem::replace(known, end) != end);
+                Ok(answers)
+            }
+            Err(error) => {
+                self.leases = before;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a piece of what is compacted; false if there is nothing left, or if that fails: then it goes on after
+    /// the next compaction.
+    fn sweep(&mut self) -> bool {
+        match sweep::step(&mut self.connection) {
+            Ok(progress) => progress == Progress::More,
+            Err(error) => {
+                let error = describe(&error, &self.file);
+                tracing::warn!(%error, "cannot remove what is compacted; trying again after the next compaction");
+                false
+            }
+        }
+    }
+}
+
+/// The calls that share the next transaction: what waits already, within limits, up to a request to close.
+fn fill(
+    first: Option<Request>,
+    arriving: &mut mpsc::Receiver<Request>,
+) -> (Vec<Waiting>, Option<oneshot::Sender<()>>) {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let mut next = first;
+    while let Some(request) = next {
+        match request {
+            Request::Close(answer) => return (batch, Some(answer)),
+            Request::Make(call, answer) => {
+                bytes += if let Call::Commit(txn) = &call { txn.size() } else { 0 };
+                batch.push((call, answer));
+            }
+        }
+        let room = batch.len() < MAX_CALLS && bytes < MAX_BYTES;
+        next = if room { arriving.try_recv().ok() } else { None };
+    }
+    (batch, None)
+}
+
+fn commit<T>(
+    connection: &mut Connection,
+    leases: &mut Leases,
+    extent: Extent,
+    make: impl FnOnce(&mut Turn<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<(T, Extent, Vec<Batch>)> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut turn = Turn::new(&transaction, leases, extent);
+    let answers = make(&mut turn)?;
+    let (extent, batches) = turn.end()?;
+    transaction.commit()?;
+    Ok((answers, extent, batches))
+}

@@ -1,0 +1,198 @@
+//! The service on a file, as a process: killed and started again, backed up and restored.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use krake_client::{Client, ConnectOptions, ListOptions};
+use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec};
+use krake_proto::krake::meta::v1::Metadata;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::{PATIENCE, place};
+
+/// A running service. It is killed on drop.
+struct Service {
+    child: Child,
+    client: Client,
+    epoch: String,
+    log: BufReader<ChildStderr>,
+}
+
+/// The service's executable with a command and its file.
+fn executable(command: &[&str], file: &Path) -> Command {
+    let mut executable = Command::new(env!("CARGO_BIN_EXE_krake-state"));
+    executable.args(command).args(["--store", "sqlite", "--sqlite-file", file.to_str().unwrap()]);
+    executable.stdin(Stdio::null());
+    executable
+}
+
+impl Service {
+    fn start(file: &Path) -> Self {
+        let args = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--allow-anonymous"];
+        let mut command = executable(&args, file);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        let line = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended: {seen}");
+            if line.contains(" serving address=") {
+                break line;
+            }
+            seen += &line;
+        };
+        let word = |name: &str| {
+            let word = line.split(' ').find_map(|word| word.trim_end().strip_prefix(name));
+            word.unwrap().to_owned()
+        };
+        let url = format!("http://{}", word("address="));
+        let client = Client::new(&ConnectOptions::new(&url)).unwrap();
+        Self { child, client, epoch: word("epoch="), log }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// All metrics with their versions.
+    async fn metrics(&self) -> BTreeMap<String, i64> {
+        let options = ListOptions::default();
+        let items = self.client.api::<Metric>().list("demo", &options).await.unwrap().items;
+        let named = items.into_iter().filter_map(|item| item.metadata);
+        named.map(|metadata| (metadata.name, metadata.resource_version)).collect()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn metric(name: &str) -> Metric {
+    let provider = Some(MetricSource { name: "prometheus".into(), metric: "heat".into() });
+    let spec = MetricSpec { min: Some(0.0), max: Some(1.0), provider, ..Default::default() };
+    let metadata = Metadata { namespace: "demo".into(), name: name.into(), ..Default::default() };
+    Metric { metadata: Some(metadata), spec: Some(spec) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_service_has_lost_no_answered_write() {
+    let (_folder, file) = place();
+    let mut answered = BTreeMap::new();
+    for round in 0..4 {
+        let mut service = Service::start(&file);
+        assert_eq!(service.metrics().await, answered, "round {round}");
+        let (told, mut heard) = tokio::sync::mpsc::channel(16);
+        let mut writers = JoinSet::new();
+        for writer in 0..8 {
+            let (client, told) = (service.client.clone(), told.clone());
+            writers.spawn(async move {
+                for number in 0.. {
+                    let name = format!("m{round}-{writer}-{number:04}");
+                    let Ok(created) = client.api::<Metric>().create(&metric(&name)).await else {
+                        return name;
+                    };
+                    let version = created.metadata.unwrap().resource_version;
+                    if told.send((name.clone(), version)).await.is_err() {
+                        return name;
+                    }
+                }
+                unreachable!()
+            });
+        }
+        drop(told);
+        for _ in 0..rand::random_range(20..150) {
+            answered.extend(heard.recv().await);
+        }
+        service.kill();
+        while let Some(one) = heard.recv().await {
+            answered.insert(one.0, one.1);
+        }
+        // Of what was under way each may have happened or not.
+        let uncertain = writers.join_all().await;
+        let service = Service::start(&file);
+        let mut found = service.metrics().await;
+        for name in uncertain {
+            if let Some(version) = found.get(&name) {
+                answered.entry(name).or_insert(*version);
+            }
+        }
+        assert_eq!(found, answered, "round {round}");
+        let highest = answered.values().max().copied().unwrap();
+        let next = service.client.api::<Metric>().create(&metric(&format!("n{round}"))).await.unwrap();
+        assert!(next.metadata.as_ref().unwrap().resource_version > highest, "revisions rise on");
+        found = service.metrics().await;
+        answered = found;
+    }
+}
+
+fn run(command: &[&str], file: &Path) -> (bool, String) {
+    let output = executable(command, file).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_backed_up_while_it_runs_and_restored_as_a_new_epoch() {
+    let (folder, file) = place();
+    let backup = folder.path().join("krake.backup");
+    let backup = backup.to_str().unwrap();
+    let service = Service::start(&file);
+    for number in 0..30 {
+        service.client.api::<Metric>().create(&metric(&format!("m{number:02}"))).await.unwrap();
+    }
+    let (done, text) = run(&["backup", "--to", backup], &file);
+    assert!(done && text.contains("32 entries"), "{text}");
+    let epoch = service.epoch.clone();
+    service.client.api::<Metric>().create(&metric("later")).await.unwrap();
+
+    let (done, text) = run(&["restore", "--replace", "--from", backup], &file);
+    assert!(!done && text.contains("in use by another process"), "{text}");
+    drop(service);
+    let (done, text) = run(&["restore", "--from", backup], &file);
+    assert!(!done && text.contains("--replace"), "{text}");
+    // A killed service's file can be backed up, too.
+    let (done, text) = run(&["backup", "--to", &format!("{backup}.2")], &file);
+    assert!(done && text.contains("33 entries"), "{text}");
+    let (done, text) = run(&["restore", "--replace", "--from", backup], &file);
+    assert!(done, "{text}");
+    let service = Service::start(&file);
+    assert_ne!(service.epoch, epoch);
+    assert!(text.contains(&service.epoch), "{text}");
+    let names: Vec<String> = service.metrics().await.into_keys().collect();
+    assert_eq!(names, (0..30).map(|number| format!("m{number:02}")).collect::<Vec<_>>());
+
+    let moved = folder.path().join("moved/krake.db");
+    let (done, text) = run(&["restore", "--from", backup], &moved);
+    assert!(done, "{text}");
+    assert_eq!(Service::start(&moved).metrics().await.len(), 30);
+    let (done, text) = run(&["backup", "--to", &format!("{backup}.3")], &folder.path().join("nothing.db"));
+    assert!(!done && text.contains("nothing.db"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_ends_in_order() {
+    let (_folder, file) = place();
+    let mut service = Service::start(&file);
+    service.client.api::<Metric>().create(&metric("m")).await.unwrap();
+    let pid = service.child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = service.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < PATIENCE);
+        sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let rest: Vec<String> = service.log.by_ref().lines().map(Result::unwrap).collect();
+    assert!(status.success(), "{rest:?}");
+    assert!(!file.with_extension("db-wal").exists(), "the file is whole by itself");
+}
