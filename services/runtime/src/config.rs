@@ -8,6 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use krake_client::ConnectOptions;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -102,7 +103,8 @@ impl ConfigFileArgs {
     }
 }
 
-/// Where a controller finds the Krake API. In the file: section `api`, key `url`.
+/// Where a controller finds the Krake API, and the certificates of the connection. In the file: section `api` with
+/// `url`, `ca`, `cert` and `key`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiArgs {
@@ -110,15 +112,52 @@ pub struct ApiArgs {
     #[arg(long, visible_alias = "api-endpoint", env = "KRAKE_API_URL", value_name = "URL")]
     #[serde(rename = "url")]
     pub api_url: Option<String>,
+    /// Certificate authorities (PEM) that may vouch for the API. [default: those of the system]
+    #[arg(long, env = "KRAKE_API_CA", value_name = "PATH")]
+    #[serde(rename = "ca")]
+    pub api_ca: Option<PathBuf>,
+    /// Certificate (PEM) that this process shows to the API; needs --api-key.
+    #[arg(long, env = "KRAKE_API_CERT", value_name = "PATH")]
+    #[serde(rename = "cert")]
+    pub api_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate.
+    #[arg(long, env = "KRAKE_API_KEY", value_name = "PATH")]
+    #[serde(rename = "key")]
+    pub api_key: Option<PathBuf>,
 }
 
 impl ApiArgs {
-    /// The address in force, checked to be an http or https address with a host.
-    pub fn resolve(self, file: ApiArgs) -> Result<String, ConfigError> {
+    /// The connection in force: an http or https address with a host, and PEM files only with https. The files are read
+    /// when the client is made. `user_agent` says who calls.
+    pub fn resolve(self, file: ApiArgs, user_agent: &str) -> Result<ConnectOptions, ConfigError> {
         let url = pick(self.api_url, file.api_url, "http://127.0.0.1:7700".to_owned());
         check_url("--api-url", &url, &["http", "https"])?;
-        Ok(url)
+        let mut connect = ConnectOptions::new(&url);
+        connect.user_agent = user_agent.to_owned();
+        connect.ca_file = self.api_ca.or(file.api_ca);
+        connect.client_cert_file = self.api_cert.or(file.api_cert);
+        connect.client_key_file = self.api_key.or(file.api_key);
+        let files = [
+            ("--api-ca", &connect.ca_file),
+            ("--api-cert", &connect.client_cert_file),
+            ("--api-key", &connect.client_key_file),
+        ];
+        if let Some((option, _)) =
+            files.into_iter().find(|(_, path)| path.is_some() && !url.starts_with("https:"))
+        {
+            let message = "only for an API over TLS: write https:// in --api-url, or leave it out".to_owned();
+            return Err(ConfigError::Invalid { option, message });
+        }
+        match (&connect.client_cert_file, &connect.client_key_file) {
+            (Some(_), None) => Err(missing("--api-cert", "--api-key")),
+            (None, Some(_)) => Err(missing("--api-key", "--api-cert")),
+            _ => Ok(connect),
+        }
     }
+}
+
+fn missing(option: &'static str, other: &str) -> ConfigError {
+    ConfigError::Invalid { option, message: format!("{other} is missing: set both or none") }
 }
 
 /// Checks that `url` has a host and one of `schemes`; `option` is named in the error.
@@ -252,12 +291,33 @@ mod tests {
 
     #[test]
     fn the_api_address_must_be_a_url() {
-        let with = |url: &str| ApiArgs { api_url: Some(url.to_owned()) };
-        assert_eq!(ApiArgs::default().resolve(ApiArgs::default()).unwrap(), "http://127.0.0.1:7700");
-        assert_eq!(with("https://a:1").resolve(with("http://b:2")).unwrap(), "https://a:1");
+        let with = |url: &str| ApiArgs { api_url: Some(url.to_owned()), ..ApiArgs::default() };
+        let resolve = |flags: ApiArgs, file| flags.resolve(file, "me/1").map(|connect| connect.url);
+        assert_eq!(resolve(ApiArgs::default(), ApiArgs::default()).unwrap(), "http://127.0.0.1:7700");
+        assert_eq!(resolve(with("https://a:1"), with("http://b:2")).unwrap(), "https://a:1");
         for wrong in ["localhost:7700", "ftp://a", "", "http://", "/path"] {
-            let error = with(wrong).resolve(ApiArgs::default()).unwrap_err();
+            let error = resolve(with(wrong), ApiArgs::default()).unwrap_err();
             assert!(error.to_string().starts_with("--api-url: "), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn certificates_need_tls_and_come_in_pairs() {
+        let path = |name: &str| Some(PathBuf::from(name));
+        let https = || ApiArgs { api_url: Some("https://a:1".to_owned()), ..ApiArgs::default() };
+        let file =
+            ApiArgs { api_ca: path("ca"), api_cert: path("c"), api_key: path("k"), ..ApiArgs::default() };
+        let flags = ApiArgs { api_ca: path("other"), ..https() };
+        let connect = flags.resolve(file.clone(), "me/1").unwrap();
+        assert_eq!((connect.ca_file, connect.client_key_file), (path("other"), path("k")));
+        assert_eq!(connect.user_agent, "me/1");
+        let wrong = |flags: ApiArgs| flags.resolve(ApiArgs::default(), "me/1").unwrap_err().to_string();
+        assert!(wrong(file).starts_with("--api-ca: only for an API over TLS"));
+        assert!(
+            wrong(ApiArgs { api_cert: path("c"), ..https() }).starts_with("--api-cert: --api-key is missing")
+        );
+        assert!(
+            wrong(ApiArgs { api_key: path("k"), ..https() }).starts_with("--api-key: --api-cert is missing")
+        );
     }
 }

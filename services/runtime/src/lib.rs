@@ -38,7 +38,7 @@
 //!
 //! /// What is in force: flag > environment > file > default.
 //! struct Config {
-//!     api_url: String,
+//!     api: krake_client::ConnectOptions,
 //!     admin: std::net::SocketAddr,
 //!     telemetry: TelemetryConfig,
 //!     workers: usize,
@@ -48,7 +48,7 @@
 //!     fn resolve(self) -> Result<Config, ConfigError> {
 //!         let file: File = self.file.read()?;
 //!         Ok(Config {
-//!             api_url: self.api.resolve(file.api)?,
+//!             api: self.api.resolve(file.api, "krake-example/1")?,
 //!             admin: self.admin.resolve(file.admin),
 //!             telemetry: self.telemetry.resolve(file.telemetry)?,
 //!             workers: pick(self.workers, file.workers, 4),

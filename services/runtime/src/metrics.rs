@@ -1,5 +1,7 @@
 //! The process's metrics: one Prometheus registry that every part registers into.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,11 +12,13 @@ use prometheus_client::registry::Registry;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
+    /// What is registered once, by its type.
+    shared: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send>>>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { registry: Arc::new(Mutex::new(Registry::with_prefix("krake"))) }
+        Self { registry: Arc::new(Mutex::new(Registry::with_prefix("krake"))), shared: Arc::default() }
     }
 }
 
@@ -27,6 +31,18 @@ impl Metrics {
     /// Gives the registry to `register`. A name may be registered once; a second time shows it twice.
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
         register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The metrics of type `T` of this registry: what `register` makes the first time, and that one ever after. For
+    /// families that several parts of a process have in common.
+    pub fn shared<T: Clone + Send + 'static>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.get(&TypeId::of::<T>()).and_then(|known| known.downcast_ref::<T>()) {
+            return known.clone();
+        }
+        let new = self.register(register);
+        shared.insert(TypeId::of::<T>(), Box::new(new.clone()));
+        new
     }
 
     /// All metrics in the OpenMetrics text format.

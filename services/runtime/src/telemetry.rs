@@ -78,6 +78,13 @@ impl TelemetryArgs {
     }
 }
 
+impl Default for TelemetryConfig {
+    /// Logs from `info` on, for people; no traces.
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::default(), otlp_endpoint: None }
+    }
+}
+
 impl TelemetryConfig {
     fn env_filter(&self) -> Result<EnvFilter, ConfigError> {
         EnvFilter::try_new(&self.filter).map_err(|error| ConfigError::Invalid {

@@ -3,8 +3,13 @@
 //! The files are read once, at start: a renewed certificate needs a restart of the process.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde::Deserialize;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
@@ -36,25 +41,76 @@ pub struct TlsArgs {
 impl TlsArgs {
     /// Reads the files in force; `None` where no certificate is named, which means without TLS.
     pub fn resolve(self, file: TlsArgs) -> Result<Option<ServerTlsConfig>, ConfigError> {
-        let client_ca = self.tls_client_ca.or(file.tls_client_ca);
-        let (cert, key) = match (self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)) {
-            (Some(cert), Some(key)) => (cert, key),
-            (None, None) if client_ca.is_none() => return Ok(None),
-            (None, None) => return Err(missing("--tls-client-ca", "--tls-cert and --tls-key")),
-            (Some(_), None) => return Err(missing("--tls-cert", "--tls-key")),
-            (None, Some(_)) => return Err(missing("--tls-key", "--tls-cert")),
-        };
+        let Some((cert, key, client_ca)) = self.files(file)? else { return Ok(None) };
         let identity = Identity::from_pem(read(&cert)?, read(&key)?);
         let mut config = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT);
         if let Some(path) = client_ca {
             config = config.client_ca_root(Certificate::from_pem(read(&path)?));
         }
         // Found out now, not at the first connection.
-        Server::builder().tls_config(config.clone()).map_err(|_| ConfigError::Invalid {
-            option: "--tls-cert, --tls-key, --tls-client-ca",
-            message: "not a PEM certificate with its private key, or not a PEM authority".into(),
-        })?;
+        Server::builder().tls_config(config.clone()).map_err(|_| unusable())?;
         Ok(Some(config))
+    }
+}
+
+impl TlsArgs {
+    /// As [`Self::resolve`], for [`crate::serve::http`]: clients may speak HTTP/2 or HTTP/1.1.
+    pub fn resolve_http(self, file: TlsArgs) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
+        let (cert, key, client_ca) = match self.files(file)? {
+            Some(files) => files,
+            None => return Ok(None),
+        };
+        let unusable = |_: rustls::Error| unusable();
+        let roots = match client_ca {
+            None => None,
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(&read(&path)?)? {
+                    roots.add(certificate).map_err(unusable)?;
+                }
+                Some(Arc::new(roots))
+            }
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?;
+        let builder = match roots {
+            None => builder.with_no_client_auth(),
+            Some(roots) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(
+                    roots,
+                    Arc::new(rustls::crypto::ring::default_provider()),
+                );
+                builder.with_client_cert_verifier(verifier.build().map_err(|_| self::unusable())?)
+            }
+        };
+        let key = PrivateKeyDer::from_pem_slice(&read(&key)?).map_err(|_| self::unusable())?;
+        let mut config = builder.with_single_cert(certificates(&read(&cert)?)?, key).map_err(unusable)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Some(Arc::new(config)))
+    }
+
+    /// Certificate, key and authority; `None` where no certificate is named.
+    fn files(self, file: TlsArgs) -> Result<Option<(PathBuf, PathBuf, Option<PathBuf>)>, ConfigError> {
+        let client_ca = self.tls_client_ca.or(file.tls_client_ca);
+        match (self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key, client_ca))),
+            (None, None) if client_ca.is_none() => Ok(None),
+            (None, None) => Err(missing("--tls-client-ca", "--tls-cert and --tls-key")),
+            (Some(_), None) => Err(missing("--tls-cert", "--tls-key")),
+            (None, Some(_)) => Err(missing("--tls-key", "--tls-cert")),
+        }
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| unusable())
+}
+
+fn unusable() -> ConfigError {
+    ConfigError::Invalid {
+        option: "--tls-cert, --tls-key, --tls-client-ca",
+        message: "not a PEM certificate with its private key, or not a PEM authority".into(),
     }
 }
 
@@ -67,7 +123,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use tokio::net::TcpListener;
     use tonic::service::Routes;
@@ -79,13 +135,14 @@ mod tests {
     use crate::serve::{ServeOptions, Services, serve};
     use crate::shutdown::Shutdown;
 
-    struct Pki {
+    /// An authority and its files.
+    pub(crate) struct Pki {
         folder: tempfile::TempDir,
-        issuer: CertifiedIssuer<'static, KeyPair>,
+        pub(crate) issuer: CertifiedIssuer<'static, KeyPair>,
     }
 
     impl Pki {
-        fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -99,14 +156,14 @@ mod tests {
         }
 
         /// Certificate and key, as PEM.
-        fn issue(&self, name: &str) -> (String, String) {
+        pub(crate) fn issue(&self, name: &str) -> (String, String) {
             let key = KeyPair::generate().unwrap();
             let certificate =
                 CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
             (certificate.pem(), key.serialize_pem())
         }
 
-        fn server_args(&self) -> TlsArgs {
+        pub(crate) fn server_args(&self) -> TlsArgs {
             let (certificate, key) = self.issue("localhost");
             std::fs::write(self.path("cert.pem"), certificate).unwrap();
             std::fs::write(self.path("key.pem"), key).unwrap();

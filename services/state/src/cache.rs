@@ -2,6 +2,7 @@
 
 mod recall;
 mod stored;
+mod wake;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -15,6 +16,8 @@ use crate::object::key;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
 
 pub(crate) use stored::{Stored, readable};
+
+use wake::Followers;
 
 /// How many revisions are kept for watchers that resume.
 const HISTORY: usize = 10_000;
@@ -76,6 +79,7 @@ struct Contents {
 pub(crate) struct Cache {
     contents: RwLock<Contents>,
     revision: watch::Sender<Revision>,
+    followers: Followers,
     /// How many revisions are kept for watchers that resume.
     length: usize,
 }
@@ -89,7 +93,12 @@ impl Default for Cache {
 impl Cache {
     /// An empty cache that will keep the changes of the last `length` revisions.
     pub(crate) fn with_history(length: usize) -> Self {
-        Cache { contents: RwLock::default(), revision: watch::channel(Revision::default()).0, length }
+        Cache {
+            contents: RwLock::default(),
+            revision: watch::channel(Revision::default()).0,
+            followers: Followers::default(),
+            length,
+        }
     }
 
     /// The resource at `key`.
@@ -111,14 +120,17 @@ impl Cache {
         *self.revision.borrow()
     }
 
-    /// Tells when the revision changes.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Revision> {
-        self.revision.subscribe()
+    /// Tells when there may be something new after the revision that the cache shows now; the value is of no use.
+    pub(crate) fn follow(&self) -> watch::Receiver<Revision> {
+        self.followers.join()
     }
 
     /// Waits until the cache shows `revision` or a later one; false after `limit`.
     pub(crate) async fn reach(&self, revision: Revision, limit: Duration) -> bool {
-        let mut receiver = self.subscribe();
+        if self.revision() >= revision {
+            return true;
+        }
+        let mut receiver = self.revision.subscribe();
         let reached = tokio::time::timeout(limit, receiver.wait_for(|now| *now >= revision)).await;
         matches!(reached, Ok(Ok(_)))
     }
@@ -130,15 +142,35 @@ impl Cache {
         if after < contents.oldest {
             return Err(Behind { oldest: contents.oldest });
         }
-        let first = contents.history.partition_point(|batch| batch.revision <= after);
-        Ok((contents.history.range(first..).take(limit).cloned().collect(), contents.revision))
+        let history = &contents.history;
+        // Almost everybody who asks misses nothing, or the newest revision.
+        let newest = history.len().saturating_sub(2);
+        let first = match history.get(newest) {
+            Some(batch) if batch.revision <= after => {
+                newest + history.range(newest..).take_while(|batch| batch.revision <= after).count()
+            }
+            _ => history.partition_point(|batch| batch.revision <= after),
+        };
+        Ok((history.range(first..).take(limit).cloned().collect(), contents.revision))
     }
 
     /// Keeps the cache up to date. Runs until it is dropped.
     pub(crate) async fn feed(&self, store: Arc<dyn Store>) {
+        tokio::join!(self.read_on(store.as_ref()), self.wake_followers());
+    }
+
+    async fn wake_followers(&self) {
+        let mut changed = self.revision.subscribe();
+        while changed.changed().await.is_ok() {
+            let revision = *changed.borrow_and_update();
+            self.followers.wake(revision).await;
+        }
+    }
+
+    async fn read_on(&self, store: &dyn Store) {
         loop {
-            match self.fill(store.as_ref()).await {
-                Ok(revision) => self.follow(store.as_ref(), revision).await,
+            match self.fill(store).await {
+                Ok(revision) => self.read_after(store, revision).await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot read the store; trying again");
                     tokio::time::sleep(RETRY).await;
@@ -171,7 +203,7 @@ impl Cache {
     }
 
     /// Applies changes until the store has forgotten where we are.
-    async fn follow(&self, store: &dyn Store, after: Revision) {
+    async fn read_after(&self, store: &dyn Store, after: Revision) {
         let mut changes = store.watch(&key::ROOT, after);
         while let Some(batch) = changes.next().await {
             match batch {

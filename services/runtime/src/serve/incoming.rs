@@ -1,12 +1,14 @@
-//! Accepted connections: without Nagle's delay, and cut when the server says so.
+//! Accepted connections: small writes gathered, without Nagle's delay, and cut when the server says so.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::ready;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +17,9 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Pause after an error of the listener itself (out of file descriptors, say), instead of spinning on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many bytes are gathered at most before they are sent.
+const GATHERED: usize = 32 * 1024;
 
 /// Where connections come from: a TCP port, or the network of a simulation.
 pub trait Listener: Send + Sync + 'static {
@@ -46,10 +51,47 @@ impl Listener for TcpListener {
 }
 
 /// A connection that ends when its token is cancelled: reading then fails, wherever the connection is stuck.
+///
+/// HTTP/2 flushes after each frame with more than a few bytes, though others follow at once: with many watches on a
+/// connection, or many calls, most of the time would go into system calls. So a flush is put off until the tasks that
+/// are ready now had their turn, and perhaps written more: the task that flushes is woken again, and reads, as every
+/// HTTP/2 connection does whenever it wakes; before that, everything gathered is sent.
 pub(super) struct Connection<S> {
     stream: S,
     info: TcpConnectInfo,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Written and not yet sent.
+    gathered: BytesMut,
+    /// Sending is put off: the task has been woken for it.
+    put_off: bool,
+    /// The peer did not take all of it when it was last sent.
+    stuck: bool,
+}
+
+impl<S> Connection<S> {
+    fn new(stream: S, info: TcpConnectInfo, cut: CancellationToken) -> Self {
+        let (cut, gathered) = (Box::pin(cut.cancelled_owned()), BytesMut::new());
+        Connection { stream, info, cut, gathered, put_off: false, stuck: false }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Connection<S> {
+    /// Sends what was gathered.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.put_off = false;
+        self.stuck = true;
+        while !self.gathered.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.gathered))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.advance(sent);
+        }
+        // An idle connection keeps no memory.
+        self.gathered = BytesMut::new();
+        self.stuck = false;
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// The connections of `listener`; cancelling `cut` ends all of them.
@@ -62,12 +104,12 @@ pub(super) fn accept<L: Listener>(
         let (stream, peer) = next(&listener).await;
         let info = TcpConnectInfo { local_addr, remote_addr: Some(peer) };
         // A token of its own: a shared one would have all connections wait on one lock.
-        let connection = Connection { stream, info, cut: Box::pin(cut.child_token().cancelled_owned()) };
+        let connection = Connection::new(stream, info, cut.child_token());
         Some((Ok(connection), (listener, cut)))
     })
 }
 
-async fn next<L: Listener>(listener: &L) -> (L::Stream, SocketAddr) {
+pub(super) async fn next<L: Listener>(listener: &L) -> (L::Stream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
@@ -85,7 +127,7 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -94,24 +136,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if self.cut.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        // If the peer does not take it now, the rest is sent when it does.
+        if let Poll::Ready(Err(error)) = self.poll_send(context) {
+            return Poll::Ready(Err(error));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        if self.gathered.is_empty() || self.stuck {
+            ready!(self.poll_send(context))?;
+            return Pin::new(&mut self.stream).poll_flush(context);
+        }
+        if !std::mem::replace(&mut self.put_off, true) {
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
@@ -120,7 +170,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if self.gathered.len() + length > GATHERED {
+            ready!(self.poll_send(context))?;
+            if length > GATHERED {
+                return Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+            }
+        }
+        for slice in slices {
+            self.gathered.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(length))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -140,8 +200,12 @@ impl<S> Connected for Connection<S> {
 mod tests {
     use std::pin::pin;
 
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::{Wake, Waker};
+
     use futures::StreamExt;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
@@ -157,5 +221,88 @@ mod tests {
         let reader = tokio::spawn(async move { connection.read_u8().await });
         cut.cancel();
         assert_eq!(reader.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    fn connection(buffer: usize) -> (Connection<DuplexStream>, DuplexStream) {
+        let (server, client) = tokio::io::duplex(buffer);
+        let info = TcpConnectInfo { local_addr: None, remote_addr: None };
+        (Connection::new(server, info, CancellationToken::new()), client)
+    }
+
+    /// Counts how often a task was woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// A write of some bytes with a flush, which must be ready.
+    fn put(connection: &mut Connection<DuplexStream>, bytes: &[u8], context: &mut Context<'_>) {
+        let written = pin!(&mut *connection).poll_write(context, bytes);
+        assert!(matches!(written, Poll::Ready(Ok(length)) if length == bytes.len()), "{written:?}");
+        assert!(matches!(pin!(&mut *connection).poll_flush(context), Poll::Ready(Ok(()))));
+    }
+
+    fn read(connection: &mut Connection<DuplexStream>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 8];
+        pin!(connection).poll_read(context, &mut ReadBuf::new(&mut bytes))
+    }
+
+    #[tokio::test]
+    async fn what_is_written_at_once_is_sent_together_when_the_task_runs_again() {
+        let (mut connection, mut client) = connection(1024);
+        let woken = Arc::new(Count::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        put(&mut connection, b"one ", &mut context);
+        put(&mut connection, b"two", &mut context);
+        assert_eq!(woken.0.load(SeqCst), 1, "the flush comes by itself");
+        let mut bytes = [0; 64];
+        assert!(pin!(client.read(&mut bytes)).poll(&mut context).is_pending());
+        assert!(read(&mut connection, &mut context).is_pending());
+        assert_eq!(client.read(&mut bytes).await.unwrap(), 7);
+        assert_eq!(&bytes[..7], b"one two");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_waited_for_without_spinning() {
+        let (mut connection, mut client) = connection(4);
+        let woken = Arc::new(Count::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        put(&mut connection, b"far too much", &mut context);
+        for _ in 0..3 {
+            assert!(read(&mut connection, &mut context).is_pending());
+            assert!(pin!(&mut connection).poll_flush(&mut context).is_pending());
+        }
+        assert_eq!(woken.0.load(SeqCst), 1);
+        let mut bytes = [0; 4];
+        client.read_exact(&mut bytes).await.unwrap();
+        assert!(woken.0.load(SeqCst) > 1, "it goes on when the peer has read");
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_order_whatever_the_sizes() {
+        let (mut connection, mut client) = connection(5_000);
+        let sent: Vec<u8> = (0..500_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let expected = sent.clone();
+        let writer = tokio::spawn(async move {
+            let mut rest = sent.as_slice();
+            for size in [1, 300, 20_000, GATHERED - 1, GATHERED, GATHERED + 1, 7, 100_000].repeat(2) {
+                let (now, later) = rest.split_at(size);
+                connection.write_all(now).await.unwrap();
+                connection.flush().await.unwrap();
+                rest = later;
+            }
+            connection.write_all(rest).await.unwrap();
+            connection.shutdown().await.unwrap();
+        });
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        writer.await.unwrap();
+        assert!(received == expected);
     }
 }

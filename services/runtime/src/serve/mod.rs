@@ -1,5 +1,6 @@
 //! The one way to serve gRPC: health, reflection, TLS, keep-alive, limits, a span per call, and a drain that ends.
 
+pub mod http;
 mod incoming;
 mod trace;
 

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
+use ::http::Request;
 use futures::StreamExt;
-use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -78,13 +78,18 @@ fn rpc_span(path: &str, headers: &HeaderMap) -> Span {
         rpc.method = method,
         rpc.grpc.status_code = field::Empty,
     );
+    continue_trace(&span, headers);
+    span
+}
+
+/// Makes the caller's span, if the headers name one, the parent of `span`.
+pub(super) fn continue_trace(span: &Span, headers: &HeaderMap) {
     if headers.contains_key("traceparent") {
         let parent =
             opentelemetry::global::get_text_map_propagator(|context| context.extract(&Headers(headers)));
         // Fails only where no traces are exported, and then there is nothing to link.
         let _ = span.set_parent(parent);
     }
-    span
 }
 
 /// A call under way. It is over when this is dropped: after its last byte, or because the caller has gone.

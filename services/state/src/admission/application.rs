@@ -6,11 +6,11 @@ use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use krake_proto::krake::kubernetes::v1::{
     ApplicationSpec, ClusterConstraints, Constraints, MigrationStrategy, Placement,
 };
-use krake_proto::krake::meta::v1::Document;
 use prost_reflect::{DynamicMessage, Value};
-use serde_json::Value as Json;
 
-use super::{Findings, documents};
+use super::Findings;
+use super::documents::Documents;
+use super::outline::{Outline, Shape, Text};
 
 /// The largest factor between attempts to schedule.
 const MAX_BACKOFF: i32 = 1_000_000;
@@ -34,48 +34,32 @@ pub(super) fn defaults() -> ApplicationSpec {
     }
 }
 
-/// Which object an entry of the manifest is.
-#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Identity {
-    api_version: String,
-    kind: String,
-    namespace: String,
-    name: String,
+/// The path of an entry of the manifest.
+fn place(index: usize) -> String {
+    format!("spec.manifest[{index}]")
 }
 
-impl Identity {
-    fn read(object: &Json) -> Self {
-        let text =
-            |pointer: &str| object.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned();
-        Identity {
-            api_version: text("/apiVersion"),
-            kind: text("/kind"),
-            namespace: text("/metadata/namespace"),
-            name: text("/metadata/name"),
+/// Fills the identity that each entry of the manifest shows beside its document.
+pub(super) fn complete(spec: &mut DynamicMessage, documents: &Documents) {
+    let Some(Value::List(entries)) = spec.get_field_by_name_mut("manifest") else { return };
+    let nothing = Outline::default();
+    for (index, entry) in entries.iter_mut().enumerate() {
+        let Value::Message(entry) = entry else { continue };
+        let document = documents.get(&place(index)).unwrap_or(&nothing);
+        for (field, text) in [
+            ("api_version", &document.api_version),
+            ("kind", &document.kind),
+            ("namespace", &document.namespace),
+            ("name", &document.name),
+        ] {
+            entry.set_field_by_name(field, Value::String(text.as_str().to_owned()));
         }
     }
 }
 
-/// Fills the identity that each entry of the manifest shows beside its document.
-pub(super) fn complete(spec: &mut DynamicMessage) {
-    let Some(Value::List(entries)) = spec.get_field_by_name_mut("manifest") else { return };
-    for entry in entries {
-        let Value::Message(entry) = entry else { continue };
-        let document = entry
-            .get_field_by_name("document")
-            .and_then(|field| field.as_message().and_then(|message| message.transcode_to::<Document>().ok()));
-        let identity =
-            documents::value(document.as_ref()).map(|object| Identity::read(&object)).unwrap_or_default();
-        entry.set_field_by_name("api_version", Value::String(identity.api_version));
-        entry.set_field_by_name("kind", Value::String(identity.kind));
-        entry.set_field_by_name("namespace", Value::String(identity.namespace));
-        entry.set_field_by_name("name", Value::String(identity.name));
-    }
-}
-
-pub(super) fn validate(spec: &ApplicationSpec, findings: &mut Findings) {
-    source(spec, findings);
-    manifest(spec, findings);
+pub(super) fn validate(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findings) {
+    source(spec, documents, findings);
+    manifest(spec, documents, findings);
     constraints(spec, findings);
     backoff(spec.backoff, spec.backoff_delay, spec.backoff_limit, findings);
     placement(spec.placement.as_ref(), findings);
@@ -106,10 +90,9 @@ fn moving(spec: &ApplicationSpec, findings: &mut Findings) {
     }
 }
 
-fn source(spec: &ApplicationSpec, findings: &mut Findings) {
-    let tosca = documents::value(spec.tosca.as_ref());
-    let has_tosca =
-        !matches!(tosca, None | Some(Json::Null)) && tosca != Some(Json::Object(Default::default()));
+fn source(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findings) {
+    let tosca = documents.get("spec.tosca").map(|tosca| tosca.shape);
+    let has_tosca = !matches!(tosca, None | Some(Shape::Null | Shape::EmptyObject));
     findings.not_built("spec.tosca", has_tosca);
     findings.not_built("spec.csar", spec.csar.as_deref().is_some_and(|url| !url.is_empty()));
     if spec.manifest.is_empty() {
@@ -117,38 +100,36 @@ fn source(spec: &ApplicationSpec, findings: &mut Findings) {
     }
 }
 
-fn manifest(spec: &ApplicationSpec, findings: &mut Findings) {
+fn manifest(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findings) {
     let mut seen = BTreeMap::new();
     for (index, entry) in spec.manifest.iter().enumerate() {
-        let field = format!("spec.manifest[{index}]");
-        let Some(object) = documents::value(entry.document.as_ref()) else {
+        let field = place(index);
+        let Some(object) = documents.get(&field) else {
             // A document that is not JSON was reported when it was read.
             if entry.document.as_ref().is_none_or(|document| document.content.is_none()) {
                 findings.add(field, "is empty; give a Kubernetes object");
             }
             continue;
         };
-        if !object.is_object() {
+        if !matches!(object.shape, Shape::EmptyObject | Shape::Object) {
             findings.add(field, "is not an object");
             continue;
         }
-        for (path, pointer) in
-            [("apiVersion", "/apiVersion"), ("kind", "/kind"), ("metadata.name", "/metadata/name")]
+        for (path, text) in
+            [("apiVersion", &object.api_version), ("kind", &object.kind), ("metadata.name", &object.name)]
         {
-            match object.pointer(pointer) {
-                Some(Json::String(text)) if !text.is_empty() => {}
-                Some(Json::String(_)) => findings.add(format!("{field}.{path}"), "is empty"),
-                Some(Json::Null) | None => findings.add(format!("{field}.{path}"), "is missing"),
-                Some(_) => findings.add(format!("{field}.{path}"), "is not a string"),
+            match text {
+                Text::Is(text) if !text.is_empty() => {}
+                Text::Is(_) => findings.add(format!("{field}.{path}"), "is empty"),
+                Text::Null | Text::Missing => findings.add(format!("{field}.{path}"), "is missing"),
+                Text::Other => findings.add(format!("{field}.{path}"), "is not a string"),
             }
         }
-        if object
-            .pointer("/metadata/namespace")
-            .is_some_and(|namespace| !namespace.is_string() && !namespace.is_null())
-        {
+        if object.namespace == Text::Other {
             findings.add(format!("{field}.metadata.namespace"), "is not a string");
         }
-        if let Some(first) = seen.insert(Identity::read(&object), index) {
+        let identity = [&object.api_version, &object.kind, &object.namespace, &object.name].map(Text::as_str);
+        if let Some(first) = seen.insert(identity, index) {
             findings.add(field, format!("is the same object as spec.manifest[{first}]"));
         }
     }

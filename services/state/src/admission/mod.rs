@@ -7,6 +7,7 @@ mod kubeconfig;
 pub(crate) mod metadata;
 mod metric;
 mod metrics_provider;
+mod outline;
 
 use krake_proto::error::Violation;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
@@ -14,6 +15,8 @@ use krake_proto::krake::kubernetes::v1::{Application, Cluster};
 use krake_proto::{Kind, Resource};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
+
+use documents::Documents;
 
 /// The largest encoded spec, in bytes.
 pub(crate) const MAX_SPEC: usize = 256 * 1024;
@@ -52,44 +55,50 @@ struct Rules {
     /// An encoded spec with the defaults of fields that the caller left out.
     defaults: fn() -> Vec<u8>,
     /// Fills output fields inside the spec.
-    complete: fn(&mut DynamicMessage),
+    complete: fn(&mut DynamicMessage, &Documents),
     /// Checks the whole spec; the object's namespace decides what it may refer to.
-    validate: fn(namespace: &str, spec: &[u8], &mut Findings),
+    validate: fn(namespace: &str, spec: &[u8], &Documents, &mut Findings),
 }
 
 fn rules(kind: &Kind) -> Option<Rules> {
-    let none: fn(&mut DynamicMessage) = |_| {};
+    let none: fn(&mut DynamicMessage, &Documents) = |_, _| {};
     let message = kind.message;
     if message == Application::KIND.message {
         Some(Rules {
             defaults: || application::defaults().encode_to_vec(),
             complete: application::complete,
-            validate: |_, spec, findings| typed(spec, findings, application::validate),
+            validate: |_, spec, documents, findings| {
+                typed(spec, findings, |spec, findings| application::validate(spec, documents, findings));
+            },
         })
     } else if message == Cluster::KIND.message {
         Some(Rules {
             defaults: || cluster::defaults().encode_to_vec(),
             complete: none,
-            validate: |_, spec, findings| typed(spec, findings, cluster::validate),
+            validate: |_, spec, _, findings| typed(spec, findings, cluster::validate),
         })
     } else if message == Metric::KIND.message {
         Some(Rules {
             defaults: Vec::new,
             complete: none,
-            validate: |_, spec, f| typed(spec, f, metric::validate),
+            validate: |_, spec, _, f| typed(spec, f, metric::validate),
         })
     } else if message == MetricsProvider::KIND.message {
         Some(Rules {
             defaults: Vec::new,
             complete: none,
-            validate: |_, spec, findings| typed(spec, findings, metrics_provider::validate),
+            validate: |_, spec, _, findings| typed(spec, findings, metrics_provider::validate),
         })
     } else {
         None
     }
 }
 
-fn typed<S: Message + Default>(spec: &[u8], findings: &mut Findings, validate: fn(&S, &mut Findings)) {
+fn typed<S: Message + Default>(
+    spec: &[u8],
+    findings: &mut Findings,
+    validate: impl FnOnce(&S, &mut Findings),
+) {
     if let Some(spec) = findings.check("spec", S::decode(spec)) {
         validate(&spec, findings);
     }
@@ -110,14 +119,15 @@ pub(crate) fn spec(
     let mut findings = Findings::default();
     let mut message = DynamicMessage::decode(descriptor.clone(), spec)
         .map_err(|error| vec![Violation::new("spec", error.to_string())])?;
-    documents::normalise(&mut message, "spec", &mut findings);
+    let mut documents = Documents::default();
+    documents.normalise(&mut message, "spec", &mut findings);
     let defaults = DynamicMessage::decode(descriptor.clone(), (rules.defaults)().as_slice())
         .map_err(|error| vec![Violation::new("spec", error.to_string())])?;
     fill(&mut message, &defaults);
-    (rules.complete)(&mut message);
+    (rules.complete)(&mut message, &documents);
     let admitted = message.encode_to_vec();
     spec_size(&admitted)?;
-    (rules.validate)(namespace, &admitted, &mut findings);
+    (rules.validate)(namespace, &admitted, &documents, &mut findings);
     if findings.0.is_empty() { Ok(admitted) } else { Err(findings.0) }
 }
 

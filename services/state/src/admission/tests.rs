@@ -77,7 +77,7 @@ fn a_struct_becomes_json_and_integers_stay_integers() {
     let descriptor = POOL.get_message_by_name("krake.kubernetes.v1.ApplicationSpec").unwrap();
     let mut message =
         prost_reflect::DynamicMessage::decode(descriptor, spec.encode_to_vec().as_slice()).unwrap();
-    super::documents::normalise(&mut message, "spec", &mut super::Findings::default());
+    super::Documents::default().normalise(&mut message, "spec", &mut super::Findings::default());
     let written: ApplicationSpec = message.transcode_to().unwrap();
     let Some(Content::Json(text)) = &written.observer_schema[0].content else { panic!("{written:?}") };
     assert_eq!(text, r#"{"f":0.5,"n":80}"#);

@@ -88,7 +88,14 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
     let bound: Vec<&Copy> = bound(status).collect();
     if let Some(failed) = bound.iter().find(|copy| copy.phase() == Phase::Failed) {
         let still_runs = others(status).any(|copy| copy.phase() == Phase::Running);
-        let state = if still_runs { State::Degraded } else { State::Failed };
+        // Another spec is another attempt, unless there is no cluster for it.
+        let attempted = failed.observed_generation >= metadata.generation
+            || unscheduled.is_some_and(|answer| answer.observed_generation >= metadata.generation);
+        let state = match (still_runs, attempted) {
+            (true, _) => State::Degraded,
+            (false, true) => State::Failed,
+            (false, false) => State::Reconciling,
+        };
         return (state, complaint(failed).map(reason));
     }
     if bound.iter().any(|copy| copy.phase() == Phase::Unreachable) {
@@ -169,6 +176,7 @@ mod tests {
     #[case::left_behind(&["b"], vec![copy("a", Phase::Unreachable, 2), copy("b", Phase::Running, 2)], State::Running)]
     #[case::lost(&["a"], vec![copy("a", Phase::Unreachable, 2)], State::Degraded)]
     #[case::failed(&["a"], vec![copy("a", Phase::Failed, 2)], State::Failed)]
+    #[case::failed_before_the_spec_changed(&["a"], vec![copy("a", Phase::Failed, 1)], State::Reconciling)]
     #[case::way_back(&["b"], vec![copy("a", Phase::Running, 2), copy("b", Phase::Failed, 2)], State::Degraded)]
     fn states(#[case] bindings: &[&str], #[case] copies: Vec<Copy>, #[case] expected: State) {
         let metadata = Metadata { generation: 2, ..Default::default() };
@@ -225,6 +233,16 @@ mod tests {
         let derived = derive(&metadata, &stays);
         assert_eq!(derived.state(), State::Degraded);
         assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
+    }
+
+    #[test]
+    fn a_failed_application_stays_failed_if_its_new_spec_finds_no_cluster() {
+        let metadata = Metadata { generation: 3, ..Default::default() };
+        let mut failed = status(&["a"], vec![copy("a", Phase::Failed, 2)]);
+        assert_eq!(derive(&metadata, &failed).state(), State::Reconciling);
+        let refused = no(ConditionType::Scheduled, ConditionReason::NoSuitableResource);
+        failed.conditions = vec![Condition { observed_generation: 3, ..refused }];
+        assert_eq!(derive(&metadata, &failed).state(), State::Failed);
     }
 
     #[test]

@@ -5,29 +5,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 use http::{Request, Response};
 use krake_proto::Kind;
+use krake_proto::codec::RawCodec;
 use krake_proto::envelope::{
-    CreateRequest, DeleteRequest, Event, GetRequest, ListRequest, UpdateRequest, UpdateStatusRequest,
-    WatchRequest, WatchResponse,
+    CreateRequest, DeleteRequest, GetRequest, ListRequest, UpdateRequest, UpdateStatusRequest, WatchRequest,
 };
 use krake_proto::error::{self, ErrorReason};
-use krake_proto::krake::kubernetes::v1::{Application, BindApplicationRequest, ReportCopyRequest};
+use krake_proto::krake::kubernetes::v1::{Application, ReportCopyRequest};
 use krake_proto::krake::meta::v1::View;
 use krake_proto::{POOL, Resource};
 use prost::Message as _;
-use prost_reflect::MessageDescriptor;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Code, Status};
 
-use super::{Authentication, MAX_REQUEST, codec::RawCodec};
-use crate::object::{projection, wire};
-use crate::registry::{Call, Error, Message, Registry};
+use super::{Authentication, MAX_REQUEST, encoding::Encoding};
+use crate::object::wire;
+use crate::registry::{Call, Error, Registry};
 
 /// Number of `copy` in `ReportCopyRequest`.
 const COPY: u32 = 4;
@@ -48,11 +47,11 @@ enum Method {
 
 impl Method {
     fn find(kind: &Kind, name: &str) -> Option<Self> {
+        let rest = |verb: &str, noun: &str| name.strip_prefix(verb)?.strip_prefix(noun);
         let singular = |method: Method, verb: &str, suffix: &str| {
-            (name == format!("{verb}{}{suffix}", kind.kind)).then_some(method)
+            (rest(verb, kind.kind) == Some(suffix)).then_some(method)
         };
-        let plural =
-            |method: Method, verb: &str| (name == format!("{verb}{}", kind.plural_rpc)).then_some(method);
+        let plural = |method: Method, verb: &str| (rest(verb, kind.plural_rpc) == Some("")).then_some(method);
         let custom = match (kind.message == Application::KIND.message, name) {
             (true, "BindApplication") => Some(Method::BindApplication),
             (true, "ReportCopy") => Some(Method::ReportCopy),
@@ -71,10 +70,13 @@ impl Method {
 
 /// The service of one kind.
 #[derive(Clone)]
-pub(super) struct KindService {
+pub(super) struct KindService(Arc<Service>);
+
+struct Service {
     kind: &'static Kind,
     registry: Arc<Registry>,
     epoch: Arc<str>,
+    encoding: Arc<Encoding>,
     authentication: Authentication,
     shutdown: CancellationToken,
 }
@@ -87,28 +89,32 @@ impl KindService {
         authentication: Authentication,
         shutdown: CancellationToken,
     ) -> Self {
-        KindService { kind, registry, epoch, authentication, shutdown }
+        let descriptor = POOL.get_message_by_name(kind.message);
+        let encoding = Arc::new(Encoding::new(epoch.clone(), descriptor));
+        KindService(Arc::new(Service { kind, registry, epoch, encoding, authentication, shutdown }))
     }
+}
 
-    async fn unary(&self, method: Method, call: Call, request: Bytes) -> Result<Bytes, Error> {
+impl Service {
+    async fn unary(&self, method: Method, call: &Call, request: Bytes) -> Result<Bytes, Error> {
         let (registry, kind) = (&self.registry, self.kind);
         match method {
-            Method::Create => registry.create(&call, kind, CreateRequest::decode(request)?).await,
-            Method::Get => registry.get(&call, kind, GetRequest::decode(request)?).await,
+            Method::Create => registry.create(call, kind, CreateRequest::decode(request)?).await,
+            Method::Get => registry.get(call, kind, GetRequest::decode(request)?).await,
             Method::List => {
-                let mut response = registry.list(&call, kind, ListRequest::decode(request)?).await?;
+                let mut response = registry.list(call, kind, ListRequest::decode(request)?).await?;
                 response.epoch = self.epoch.to_string();
                 Ok(response.encode_to_vec().into())
             }
-            Method::Update => registry.update(&call, kind, UpdateRequest::decode(request)?).await,
+            Method::Update => registry.update(call, kind, UpdateRequest::decode(request)?).await,
             Method::UpdateStatus => {
-                registry.update_status(&call, kind, UpdateStatusRequest::decode(request)?).await
+                registry.update_status(call, kind, UpdateStatusRequest::decode(request)?).await
             }
-            Method::Delete => registry.delete(&call, kind, DeleteRequest::decode(request)?).await,
-            Method::BindApplication => registry.bind(&call, BindApplicationRequest::decode(request)?).await,
+            Method::Delete => registry.delete(call, kind, DeleteRequest::decode(request)?).await,
+            Method::BindApplication => registry.bind(call, request).await,
             Method::ReportCopy => {
                 let copy = wire::singular(&request, COPY)?.unwrap_or_default();
-                registry.report_copy(&call, ReportCopyRequest::decode(request)?, copy.into()).await
+                registry.report_copy(call, ReportCopyRequest::decode(request)?, copy.into()).await
             }
             Method::Watch => Err(Error::Internal("a watch is not a unary call".to_owned())),
         }
@@ -125,45 +131,17 @@ impl KindService {
             return Err(Error::OtherEpoch);
         }
         let view = View::try_from(request.view).unwrap_or_default();
-        let descriptor = POOL.get_message_by_name(self.kind.message);
-        let epoch = self.epoch.clone();
+        let encoding = self.encoding.clone();
         let messages = self.registry.watch(call, filter, start, self.shutdown.clone()).await?;
-        Ok(messages
-            .map(move |message| encode(message?, &epoch, view, descriptor.as_ref()))
-            .map_err(Status::from)
-            .boxed())
+        Ok(messages.map(move |message| Ok(encoding.message(message?, view)?)).boxed())
     }
-}
-
-fn encode(
-    message: Message,
-    epoch: &str,
-    view: View,
-    descriptor: Option<&MessageDescriptor>,
-) -> Result<Bytes, Error> {
-    let mut events = Vec::with_capacity(message.events.len());
-    for (r#type, object) in message.events {
-        let object = match descriptor {
-            Some(descriptor) => projection::project(object.encode(), descriptor, view)?,
-            None => object.encode(),
-        };
-        events.push(Event { r#type: r#type.into(), object });
-    }
-    let response = WatchResponse {
-        events,
-        resource_version: message.revision.0,
-        epoch: epoch.to_owned(),
-        synced: message.synced,
-        partial: message.partial,
-    };
-    Ok(response.encode_to_vec().into())
 }
 
 /// A unary method with its caller.
 struct Unary {
-    service: KindService,
+    service: Arc<Service>,
     method: Method,
-    call: Call,
+    call: Arc<Call>,
 }
 
 impl UnaryService<Bytes> for Unary {
@@ -173,7 +151,7 @@ impl UnaryService<Bytes> for Unary {
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (service, method, call) = (self.service.clone(), self.method, self.call.clone());
         Box::pin(async move {
-            let response = service.unary(method, call, request.into_inner()).await?;
+            let response = service.unary(method, &call, request.into_inner()).await?;
             Ok(tonic::Response::new(response))
         })
     }
@@ -181,8 +159,8 @@ impl UnaryService<Bytes> for Unary {
 
 /// The watch, with its caller.
 struct Watch {
-    service: KindService,
-    call: Call,
+    service: Arc<Service>,
+    call: Arc<Call>,
 }
 
 impl ServerStreamingService<Bytes> for Watch {
@@ -206,7 +184,7 @@ impl tower::Service<Request<axum::body::Body>> for KindService {
     }
 
     fn call(&mut self, request: Request<axum::body::Body>) -> Self::Future {
-        let service = self.clone();
+        let service = self.0.clone();
         Box::pin(async move {
             let name = request.uri().path().rsplit('/').next().unwrap_or_default();
             let Some(method) = Method::find(service.kind, name) else {
@@ -214,7 +192,7 @@ impl tower::Service<Request<axum::body::Body>> for KindService {
                 return Ok(error::status(Code::Unimplemented, ErrorReason::NotBuilt, text).into_http());
             };
             let call = match service.authentication.call(request.headers()) {
-                Ok(call) => call,
+                Ok(call) => Arc::new(call),
                 Err(status) => return Ok(status.into_http()),
             };
             let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_REQUEST);

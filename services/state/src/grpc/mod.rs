@@ -1,8 +1,9 @@
 //! The gRPC edge: bytes in, bytes out, errors as status. No rules live here.
 
 mod authentication;
-mod codec;
 mod dispatch;
+mod encoding;
+mod identity;
 mod leadership;
 mod objects;
 mod status;
@@ -10,6 +11,7 @@ mod status;
 use std::sync::Arc;
 
 use krake_proto::KINDS;
+use krake_proto::krake::core::v1::identity_service_server::IdentityServiceServer;
 use krake_proto::krake::core::v1::leadership_service_server::LeadershipServiceServer;
 use krake_proto::krake::meta::v1::object_service_server::ObjectServiceServer;
 use tokio_util::sync::CancellationToken;
@@ -36,9 +38,11 @@ pub(crate) fn routes(
         authentication: authentication.clone(),
         shutdown: shutdown.clone(),
     };
+    let identity = identity::Identity { authentication: authentication.clone() };
     let leadership = leadership::Leadership::new(registry.clone(), authentication.clone(), shutdown.clone());
     let mut routes = Routes::new(ObjectServiceServer::new(objects).max_decoding_message_size(MAX_REQUEST))
-        .add_service(LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_REQUEST));
+        .add_service(LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_REQUEST))
+        .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(MAX_REQUEST));
     for kind in KINDS {
         let service = dispatch::KindService::new(
             kind,

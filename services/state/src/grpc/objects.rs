@@ -64,11 +64,14 @@ impl ObjectService for Objects {
         request: Request<ListObjectsRequest>,
     ) -> Result<Response<ListObjectsResponse>, Status> {
         let call = self.authentication.call(request.metadata().as_ref())?;
-        let (found, revision) =
-            self.registry.list_objects(&call, &kinds(&request.into_inner().kinds)?).await?;
-        let objects = found.iter().map(|stored| object(stored)).collect();
-        let epoch = self.installation.epoch.to_string();
-        Ok(Response::new(ListObjectsResponse { objects, resource_version: revision.0, epoch }))
+        let (found, revision, next_page_token) =
+            self.registry.list_objects(&call, &request.into_inner()).await?;
+        Ok(Response::new(ListObjectsResponse {
+            objects: found.iter().map(|stored| object(stored)).collect(),
+            resource_version: revision.0,
+            epoch: self.installation.epoch.to_string(),
+            next_page_token,
+        }))
     }
 
     async fn watch_objects(

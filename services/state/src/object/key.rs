@@ -13,6 +13,10 @@ pub(crate) const ROOT: Key = Key::from_static("/krake/");
 pub(crate) const INSTALLATION: Key = Key::from_static("/krake/_installation");
 /// Identity of the store's history.
 pub(crate) const EPOCH: Key = Key::from_static("/krake/_epoch");
+/// There from the beginning of a restore to its end: the store is not whole.
+pub(crate) const RESTORING: Key = Key::from_static("/krake/_restoring");
+/// Who leads: bound to leases, and so to the present.
+pub(crate) const ELECTIONS: Key = Key::from_static("/krake/_elections/");
 /// Written to make a revision that the root watch sees.
 pub(crate) const TICK: Key = Key::from_static("/krake/_tick");
 

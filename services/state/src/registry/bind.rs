@@ -1,6 +1,7 @@
 //! BindApplication: the wanted set of clusters, replaced as a whole.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use krake_proto::Resource;
@@ -15,13 +16,14 @@ use prost::Message;
 
 use super::create::size;
 use super::status::merge_conditions;
-use super::transact::Outcome;
+use super::transact::{Outcome, Write};
 use super::{Call, Error, Registry, checked_key, what};
 use crate::cache::Stored;
 use crate::derive;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{key, wire};
+use crate::store::{Guard, Txn};
 
 /// How many past placements are kept.
 const HISTORY: usize = 10;
@@ -37,13 +39,25 @@ mod field {
     pub(super) const SCHEDULED_GENERATION: u32 = 32;
 }
 
+/// Numbers of the request's fields that are taken over as they came, so that a newer scheduler's fields are kept.
+mod requested {
+    pub(super) const BINDINGS: u32 = 3;
+    pub(super) const DECISION: u32 = 7;
+}
+
+/// Numbers of the fields of a binding that the state service knows, and fills.
+const KNOWN_OF_BINDING: [u32; 3] = [1, 2, 3];
+
+/// A cluster that may be bound, and what must still hold then.
+struct Target {
+    reference: ResourceRef,
+    guard: Guard,
+}
+
 impl Registry {
-    /// Serves `BindApplication`.
-    pub(crate) async fn bind(
-        &self,
-        call: &Call,
-        mut request: BindApplicationRequest,
-    ) -> Result<Bytes, Error> {
+    /// Serves `BindApplication`. `encoded` is the request as it came.
+    pub(crate) async fn bind(&self, call: &Call, encoded: Bytes) -> Result<Bytes, Error> {
+        let mut request = BindApplicationRequest::decode(encoded.clone())?;
         if request.bindings.is_empty() && request.cluster.is_some() {
             request.bindings.push(Binding { cluster: request.cluster.take(), ..Default::default() });
         }
@@ -52,44 +66,46 @@ impl Registry {
         }
         check_scores(request.decision.as_ref())?;
         checked_key(Application::KIND, &request.namespace, &request.name)?;
-        let mut clusters = Vec::new();
-        for (index, binding) in request.bindings.iter().enumerate() {
-            let wanted = binding.cluster.clone().unwrap_or_default();
-            let field = format!("bindings[{index}].cluster");
-            clusters.push(self.bindable(&field, &request.namespace, &wanted).await?);
-        }
-        if clusters.is_empty() {
-            // Whether a cluster may be left depends on the cluster, which the cache must show as it is.
+        if request.bindings.is_empty() || self.targets(&request).is_err() {
+            // Whether a cluster may be bound or left depends on the cluster, which the cache must show as it is.
             self.refresh(0).await?;
         }
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
         let after = self
             .transact(call, Application::KIND, &namespace, &name, 0, |stored| {
-                Ok(self.decide_binding(call, stored, &request, &clusters)?.into())
+                let targets = self.targets(&request)?;
+                let clusters: Vec<_> = targets.iter().map(|target| target.reference.clone()).collect();
+                let outcome = self.decide_binding(call, stored, &request, &encoded, &clusters)?;
+                // A cluster whose deletion begins meanwhile is not bound any more.
+                let also = targets.into_iter().fold(Txn::new(), |txn, target| txn.guard(target.guard));
+                Ok(Write { outcome, also })
             })
             .await?;
         Ok(after.encode())
     }
 
-    /// The cluster that a binding names, if applications of `namespace` may be bound to it.
-    async fn bindable(
-        &self,
-        field: &str,
-        namespace: &str,
-        wanted: &ResourceRef,
-    ) -> Result<ResourceRef, Error> {
-        let cluster_namespace = if wanted.namespace.is_empty() { namespace } else { &wanted.namespace };
-        for (part, text) in [("namespace", cluster_namespace), ("name", &wanted.name)] {
+    /// The clusters that a request names, as the cache shows them, if the application may be bound to them.
+    fn targets(&self, request: &BindApplicationRequest) -> Result<Vec<Target>, Error> {
+        let bindings = request.bindings.iter().enumerate();
+        let targets = bindings.map(|(index, binding)| {
+            let wanted = binding.cluster.clone().unwrap_or_default();
+            self.target(&format!("bindings[{index}].cluster"), &request.namespace, wanted)
+        });
+        targets.collect()
+    }
+
+    fn target(&self, field: &str, namespace: &str, mut wanted: ResourceRef) -> Result<Target, Error> {
+        if wanted.namespace.is_empty() {
+            wanted.namespace = namespace.to_owned();
+        }
+        for (part, text) in [("namespace", &wanted.namespace), ("name", &wanted.name)] {
             krake_proto::name::resource_name(text)
                 .map_err(|error| Error::invalid(format!("{field}.{part}"), error.to_string()))?;
         }
-        let key = key::resource(Cluster::KIND, cluster_namespace, &wanted.name);
-        let wanted = ResourceRef { namespace: cluster_namespace.to_owned(), ..wanted.clone() };
-        match bindable(field, namespace, &wanted, self.cache.get(&key).as_deref()) {
-            Ok(reference) => Ok(reference),
-            // The cache may lag behind; what the store says is final.
-            Err(_) => bindable(field, namespace, &wanted, self.fetch(&key).await?.as_deref()),
-        }
+        let key = key::resource(Cluster::KIND, &wanted.namespace, &wanted.name);
+        let cluster = bindable(field, namespace, &wanted, self.cache.get(&key))?;
+        let reference = Cluster::KIND.reference(&cluster.metadata);
+        Ok(Target { reference, guard: Guard::At(key, cluster.revision) })
     }
 
     fn decide_binding(
@@ -97,6 +113,7 @@ impl Registry {
         call: &Call,
         stored: &Stored,
         request: &BindApplicationRequest,
+        encoded_request: &[u8],
         clusters: &[ResourceRef],
     ) -> Result<Outcome, Error> {
         let application = what(stored.kind, &stored.metadata.namespace, &stored.metadata.name);
@@ -135,12 +152,12 @@ impl Registry {
         let bindings: Vec<Binding> =
             clusters.iter().map(|cluster| binding(cluster, request, &status, now)).collect();
         let rebound = bindings != status.bindings;
-        let decision = request.decision.clone().filter(|decision| status.decision.as_ref() != Some(decision));
+        let decided = request.decision.is_some() && request.decision != status.decision;
         let settled = clusters.is_empty()
             || status.conditions.iter().any(|condition| {
                 condition.r#type() == ConditionType::Scheduled && condition.status() == ConditionStatus::True
             });
-        if !rebound && decision.is_none() && settled && status.scheduled_generation == generation {
+        if !rebound && !decided && settled && status.scheduled_generation == generation {
             return Ok(Outcome::Keep);
         }
         let mut numbers = vec![field::KUBE_CONTROLLER_TRIGGERED, field::SCHEDULED_GENERATION];
@@ -149,13 +166,15 @@ impl Registry {
             scheduled_generation: generation,
             ..Default::default()
         };
+        let mut taken_over = Vec::new();
         if rebound {
             numbers.push(field::BINDINGS);
-            written.bindings = bindings;
+            taken_over.extend(encoded_bindings(&bindings, encoded_request)?);
         }
-        if decision.is_some() {
+        if decided {
             numbers.push(field::DECISION);
-            written.decision = decision;
+            let decision = wire::singular(encoded_request, requested::DECISION)?.unwrap_or_default();
+            taken_over.extend(wire::delimited(field::DECISION, &decision));
         }
         let mut past = Vec::new();
         if moved {
@@ -165,6 +184,7 @@ impl Registry {
             past = wire::elements(&old, field::HISTORY)?;
         }
         let mut encoded = written.encode_to_vec();
+        encoded.extend(taken_over);
         encoded.extend(past.iter().take(HISTORY - 1).flat_map(|item| wire::delimited(field::HISTORY, item)));
         let mut new = wire::overwrite(&old, &numbers, &encoded)?;
         if !clusters.is_empty() {
@@ -214,16 +234,16 @@ impl Registry {
     }
 }
 
-/// The reference to a cluster as the store has it, if applications of `namespace` may be bound to it.
+/// The wanted cluster, if applications of `namespace` may be bound to it.
 fn bindable(
     field: &str,
     namespace: &str,
     wanted: &ResourceRef,
-    stored: Option<&Stored>,
-) -> Result<ResourceRef, Error> {
+    stored: Option<Arc<Stored>>,
+) -> Result<Arc<Stored>, Error> {
     let kind = Cluster::KIND;
     let shown = what(kind, &wanted.namespace, &wanted.name);
-    let fits = |cluster: &&Stored| wanted.uid.is_empty() || cluster.metadata.uid == wanted.uid;
+    let fits = |cluster: &Arc<Stored>| wanted.uid.is_empty() || cluster.metadata.uid == wanted.uid;
     let Some(cluster) = stored.filter(fits) else {
         return Err(Error::invalid(field, format!("{shown} with uid {:?} does not exist", wanted.uid)));
     };
@@ -237,7 +257,7 @@ fn bindable(
             return Err(Error::invalid(field, text));
         }
     }
-    Ok(kind.reference(&cluster.metadata))
+    Ok(cluster)
 }
 
 /// Refuses scores that are no numbers: they equal nothing, not even themselves, and JSON has none.
@@ -275,6 +295,18 @@ fn binding(
         bound: old.and_then(|binding| binding.bound).or(Some(now)),
         replicas: request.bindings.first().and_then(|binding| binding.replicas),
     }
+}
+
+/// The new bindings as they are stored: with what else the request says about them.
+fn encoded_bindings(bindings: &[Binding], request: &[u8]) -> Result<Vec<u8>, Error> {
+    let requested = wire::elements(request, requested::BINDINGS)?;
+    let mut encoded = Vec::new();
+    for (index, binding) in bindings.iter().enumerate() {
+        let requested = requested.get(index).map_or(&[][..], |requested| requested);
+        let whole = wire::overwrite(requested, &KNOWN_OF_BINDING, &binding.encode_to_vec())?;
+        encoded.extend(wire::delimited(field::BINDINGS, &whole));
+    }
+    Ok(encoded)
 }
 
 /// The record of the move that is being made.
@@ -324,6 +356,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_newer_scheduler_says_about_a_binding_is_kept() {
+        let cluster = |name: &str| Some(ResourceRef { name: name.into(), ..Default::default() });
+        let told = Binding { cluster: cluster("told"), replicas: Some(1), ..Default::default() };
+        let newer = wire::delimited(4000, b"from a newer peer");
+        let told = [told.encode_to_vec(), newer.clone()].concat();
+        let request = wire::delimited(requested::BINDINGS, &told);
+        let known = Binding { cluster: cluster("known"), replicas: Some(2), ..Default::default() };
+        let stored = encoded_bindings(std::slice::from_ref(&known), &request).unwrap();
+        let stored = wire::elements(&stored, field::BINDINGS).unwrap();
+        assert_eq!(Binding::decode(stored[0].clone()).unwrap(), known);
+        assert_eq!(wire::occurrences(&stored[0], 4000).unwrap(), newer);
+    }
+
+    #[test]
     fn the_numbers_are_those_of_the_contract() {
         let descriptor = status_descriptor();
         let expected = [
@@ -338,5 +384,13 @@ mod tests {
         for (number, name) in expected {
             assert_eq!(descriptor.get_field(number).unwrap().name(), name);
         }
+        let message = |name: &str| {
+            krake_proto::POOL.get_message_by_name(&format!("krake.kubernetes.v1.{name}")).unwrap()
+        };
+        let request = message("BindApplicationRequest");
+        for (number, name) in [(requested::BINDINGS, "bindings"), (requested::DECISION, "decision")] {
+            assert_eq!(request.get_field(number).unwrap().name(), name);
+        }
+        assert!(message("Binding").fields().map(|field| field.number()).eq(KNOWN_OF_BINDING));
     }
 }

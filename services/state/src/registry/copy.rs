@@ -1,5 +1,7 @@
 //! ReportCopy: what was begun on one cluster and what is seen there, one copy at a time, by compare-and-set.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use krake_proto::Resource;
 use krake_proto::finalizer::{CLUSTER_COPIES, KUBERNETES_RESOURCES};
@@ -91,6 +93,8 @@ impl Registry {
                 resource_version: stored.revision.0,
             });
         }
+        let bound = status.bindings.iter().filter_map(|binding| binding.cluster.as_ref());
+        let bound = bound.into_iter().find(|bound| bound.uid == cluster.uid);
         let mut also = Txn::new();
         match (place, request.forget) {
             (None, true) => return Ok(Outcome::Keep.into()),
@@ -98,14 +102,18 @@ impl Registry {
                 copies.remove(place);
             }
             (Some(place), false) => {
+                if let (Some(present), Some(bound)) = (present, bound) {
+                    self.check_removal(stored, request, present, bound)?;
+                }
                 let cluster = present.and_then(|present| present.cluster.as_ref()).unwrap_or(cluster);
-                copies[place] = self.filled(copy, cluster, present.zip(Some(&copies[place])))?;
+                copies[place] = self.filled(copy, cluster, version + 1, present.zip(Some(&copies[place])))?;
             }
             (None, false) => {
-                let bound = status.bindings.iter().filter_map(|binding| binding.cluster.as_ref());
-                let bound = bound.into_iter().find(|bound| bound.uid == cluster.uid);
                 also = self.first_report(stored, request, bound)?;
-                copies.push(self.filled(copy, bound.unwrap_or(cluster), None)?);
+                // Later reports raise it by one, as each raises the revision by one or more. So no copy, and none that
+                // was forgotten, ever had a version as high as the application's revision, which is guarded.
+                let version = stored.revision.0;
+                copies.push(self.filled(copy, bound.unwrap_or(cluster), version, None)?);
             }
         }
         let encoded: Vec<u8> = copies.iter().flat_map(|copy| wire::delimited(COPIES, copy)).collect();
@@ -162,6 +170,29 @@ impl Registry {
         Ok(txn)
     }
 
+    /// A copy on a cluster that the application is bound to, perhaps again and unknown to the reporter, stays: it begins
+    /// to go only if the application or the cluster does. One whose removal was recorded before may be reported on.
+    fn check_removal(
+        &self,
+        stored: &Stored,
+        request: &ReportCopyRequest,
+        present: &Copy,
+        bound: &ResourceRef,
+    ) -> Result<(), Error> {
+        let begins = present.phase() != Phase::Removing
+            && request.copy.as_ref().map(Copy::phase) == Some(Phase::Removing);
+        let key = key::resource(Cluster::KIND, &bound.namespace, &bound.name);
+        let is_leaving =
+            |cluster: Arc<Stored>| cluster.metadata.uid == bound.uid && cluster.metadata.deleted.is_some();
+        if !begins || stored.metadata.deleted.is_some() || self.cache.get(&key).is_some_and(is_leaving) {
+            return Ok(());
+        }
+        Err(Error::Conflict {
+            message: format!("copy.phase: the application is bound to {}; its copy there stays", bound.name),
+            resource_version: stored.revision.0,
+        })
+    }
+
     /// The reported copy on `cluster` with what the state service fills in. Only the uid of the reporter's reference
     /// counts: what else it says about the cluster is not taken over. `present` is what is recorded, as read and as it
     /// is stored.
@@ -169,6 +200,7 @@ impl Registry {
         &self,
         copy: &Bytes,
         cluster: &ResourceRef,
+        version: i64,
         present: Option<(&Copy, &Bytes)>,
     ) -> Result<Bytes, Error> {
         let reported = Copy::decode(copy.as_ref())?;
@@ -183,7 +215,7 @@ impl Registry {
         )?;
         let mut with = Copy {
             cluster: Some(cluster.clone()),
-            version: present.map_or(0, |(present, _)| present.version) + 1,
+            version,
             last_transition_time: since.and_then(|since| since.last_transition_time).or(Some(timestamp(now))),
             ..Default::default()
         }

@@ -63,7 +63,7 @@ impl Filter {
 
     /// Whether it may hide objects below its prefix, so that a page of a list may have to be read in several steps.
     pub(super) fn is_selective(&self) -> bool {
-        !self.selector.is_empty()
+        !self.selector.is_empty() || self.prefix == key::ROOT
     }
 
     /// What a change means to whoever sees only what is shown; nothing if it was hidden before and after.

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use krake_proto::envelope::ListRequest;
+use krake_proto::krake::meta::v1::ListObjectsRequest;
 use prost::Message;
 
 use super::Error;
@@ -13,7 +14,7 @@ use crate::store::{Key, Revision};
 pub(super) struct PageToken {
     pub(super) revision: Revision,
     pub(super) after: Key,
-    /// The request without its page fields.
+    /// What it is a list of: the request without its page fields.
     filter: Vec<u8>,
     /// Name of the user who began the list.
     user: String,
@@ -32,18 +33,19 @@ struct Wire {
 }
 
 impl PageToken {
-    pub(super) fn new(request: &ListRequest, user: &str, revision: Revision, last: &Key) -> Self {
-        PageToken { revision, after: last.clone(), filter: filter(request), user: user.to_owned() }
+    /// Of a page of the list that `filter` stands for, whose last object is `last`.
+    pub(super) fn new(filter: Vec<u8>, user: &str, revision: Revision, last: &Key) -> Self {
+        PageToken { revision, after: last.clone(), filter, user: user.to_owned() }
     }
 
-    /// The request's token; `None` for a first page.
-    pub(super) fn read(request: &ListRequest, user: &str) -> Result<Option<Self>, Error> {
-        if request.page_token.is_empty() {
+    /// The token of a request for a page of the list that `filter` stands for; `None` for a first page.
+    pub(super) fn read(token: &str, filter: &[u8], user: &str) -> Result<Option<Self>, Error> {
+        if token.is_empty() {
             return Ok(None);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(&request.page_token).map_err(|_| Error::PageToken)?;
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| Error::PageToken)?;
         let wire = Wire::decode(bytes.as_slice()).map_err(|_| Error::PageToken)?;
-        if wire.filter != filter(request) || wire.user != user || wire.revision < 1 {
+        if wire.filter != filter || wire.user != user || wire.revision < 1 {
             return Err(Error::PageToken);
         }
         let token = PageToken {
@@ -66,8 +68,15 @@ impl PageToken {
     }
 }
 
-fn filter(request: &ListRequest) -> Vec<u8> {
+/// What a list of one kind is a list of.
+pub(super) fn filter(request: &ListRequest) -> Vec<u8> {
     ListRequest { page_token: String::new(), page_size: 0, consistency: 0, ..request.clone() }.encode_to_vec()
+}
+
+/// What a list of objects of several kinds is a list of.
+pub(super) fn filter_objects(request: &ListObjectsRequest) -> Vec<u8> {
+    let kinds = ListObjectsRequest { kinds: request.kinds.clone(), ..Default::default() };
+    [b"objects ", kinds.encode_to_vec().as_slice()].concat()
 }
 
 #[cfg(test)]
@@ -77,15 +86,17 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_own_request_only() {
         let mut request = ListRequest { namespace: "a".into(), ..Default::default() };
-        assert_eq!(PageToken::read(&request, "alice").unwrap(), None);
-        let token = PageToken::new(&request, "alice", Revision(7), &"/krake/x".into());
+        assert_eq!(PageToken::read("", &filter(&request), "alice").unwrap(), None);
+        let token = PageToken::new(filter(&request), "alice", Revision(7), &"/krake/x".into());
         request.page_token = token.write();
         request.page_size = 3;
-        assert_eq!(PageToken::read(&request, "alice").unwrap(), Some(token));
-        assert!(matches!(PageToken::read(&request, "bob"), Err(Error::PageToken)));
+        let text = request.page_token.clone();
+        assert_eq!(PageToken::read(&text, &filter(&request), "alice").unwrap(), Some(token));
+        assert!(matches!(PageToken::read(&text, &filter(&request), "bob"), Err(Error::PageToken)));
         request.namespace = "b".into();
-        assert!(matches!(PageToken::read(&request, "alice"), Err(Error::PageToken)));
-        request.page_token = "§".into();
-        assert!(matches!(PageToken::read(&request, "alice"), Err(Error::PageToken)));
+        assert!(matches!(PageToken::read(&text, &filter(&request), "alice"), Err(Error::PageToken)));
+        let objects = filter_objects(&ListObjectsRequest::default());
+        assert!(matches!(PageToken::read(&text, &objects, "alice"), Err(Error::PageToken)));
+        assert!(matches!(PageToken::read("§", &filter(&request), "alice"), Err(Error::PageToken)));
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use krake_proto::envelope::{GetRequest, ListRequest, ListResponse};
-use krake_proto::krake::meta::v1::{Consistency, View};
+use krake_proto::krake::meta::v1::{Consistency, ListObjectsRequest, View};
 use krake_proto::{KINDS, Kind};
-use prost_reflect::MessageDescriptor;
 
-use super::page::PageToken;
+use super::page::{self, PageToken};
 use super::{Call, Error, Filter, Registry, checked_key, descriptor, what};
 use crate::cache::{Stored, readable};
 use crate::object::{key, projection};
@@ -50,47 +49,72 @@ impl Registry {
         request: ListRequest,
     ) -> Result<ListResponse, Error> {
         let filter = Filter::request(kind, &request.namespace, &request.label_selector)?;
-        let limit = match usize::try_from(request.page_size) {
-            Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
-            Ok(0) => PAGE,
-            Ok(size) => size.min(PAGE),
-        };
         let view = View::try_from(request.view).unwrap_or_default();
-        let token = PageToken::read(&request, &call.user)?;
-        let mut page =
-            Collected { filter, limit, view, descriptor: descriptor(kind), items: vec![], bytes: 0 };
-        let (revision, rest) = match token {
-            None => {
-                self.refresh(request.consistency).await?;
-                let (found, revision) = self.cache.list(&page.filter.prefix, None);
-                (revision, page.take(found)?)
-            }
-            Some(token) => (token.revision, self.later_page(&mut page, &token).await?),
+        let descriptor = descriptor(kind);
+        let item = |stored: &Arc<Stored>| {
+            let item = projection::project(stored.encode(), &descriptor, view)?;
+            let bytes = item.len();
+            Ok((item, bytes))
         };
+        let made_for = page::filter(&request);
+        let token = PageToken::read(&request.page_token, &made_for, &call.user)?;
+        let mut page = Collected::new(filter, request.page_size, item)?;
+        let (revision, rest) = self.fill(&mut page, request.consistency, token).await?;
+        let next = rest.map(|last| PageToken::new(made_for, &call.user, revision, &last).write());
         Ok(ListResponse {
             items: page.items,
             resource_version: revision.0,
-            next_page_token: rest
-                .map(|last| PageToken::new(&request, &call.user, revision, &last).write())
-                .unwrap_or_default(),
+            next_page_token: next.unwrap_or_default(),
             ..Default::default()
         })
     }
 
-    /// Objects of some kinds, or of all, with the revision that they show.
+    /// A page of the objects of some kinds, or of all, with the revision that it shows and the token of the next page.
     pub(crate) async fn list_objects(
         &self,
-        _call: &Call,
-        kinds: &[&'static Kind],
-    ) -> Result<(Vec<Arc<Stored>>, Revision), Error> {
-        self.refresh(Consistency::Linearizable.into()).await?;
-        let (found, revision) = self.cache.list(&key::ROOT, None);
-        let wanted = |stored: &Stored| kinds.is_empty() || kinds.contains(&stored.kind);
-        Ok((found.into_iter().map(|(_, stored)| stored).filter(|stored| wanted(stored)).collect(), revision))
+        call: &Call,
+        request: &ListObjectsRequest,
+    ) -> Result<(Vec<Arc<Stored>>, Revision, String), Error> {
+        let filter = Filter::kinds(kinds(&request.kinds)?);
+        let made_for = page::filter_objects(request);
+        let token = PageToken::read(&request.page_token, &made_for, &call.user)?;
+        let item = |stored: &Arc<Stored>| Ok((stored.clone(), stored.sections.metadata.len()));
+        let mut page = Collected::new(filter, request.page_size, item)?;
+        let (revision, rest) = self.fill(&mut page, Consistency::Linearizable.into(), token).await?;
+        let next = rest.map(|last| PageToken::new(made_for, &call.user, revision, &last).write());
+        Ok((page.items, revision, next.unwrap_or_default()))
+    }
+
+    /// Fills the page that `token` is for. Returns the revision that it shows, and where the next page begins, if more
+    /// follows.
+    async fn fill<T, I>(
+        &self,
+        page: &mut Collected<T, I>,
+        consistency: i32,
+        token: Option<PageToken>,
+    ) -> Result<(Revision, Option<Key>), Error>
+    where
+        I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>,
+    {
+        match token {
+            None => {
+                self.refresh(consistency).await?;
+                let (found, revision) = self.cache.list(&page.filter.prefix, None);
+                Ok((revision, page.take(found)?))
+            }
+            Some(token) => Ok((token.revision, self.later_page(page, &token).await?)),
+        }
     }
 
     /// Fills a later page, at the revision of the first one. Returns where the next one begins, if more follows.
-    async fn later_page(&self, page: &mut Collected, token: &PageToken) -> Result<Option<Key>, Error> {
+    async fn later_page<T, I>(
+        &self,
+        page: &mut Collected<T, I>,
+        token: &PageToken,
+    ) -> Result<Option<Key>, Error>
+    where
+        I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>,
+    {
         let limit = if page.filter.is_selective() { PAGE } else { page.limit };
         let mut after = token.after.clone();
         for _ in 0..STEPS {
@@ -127,16 +151,26 @@ impl Registry {
 }
 
 /// A page while it is filled.
-struct Collected {
+struct Collected<T, I> {
     filter: Filter,
     limit: usize,
-    view: View,
-    descriptor: MessageDescriptor,
-    items: Vec<Bytes>,
+    /// An object as the page holds it, and how many bytes it is counted for.
+    item: I,
+    items: Vec<T>,
     bytes: usize,
 }
 
-impl Collected {
+impl<T, I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>> Collected<T, I> {
+    /// An empty page for at most `size` objects; 0 stands for the usual number.
+    fn new(filter: Filter, size: i32, item: I) -> Result<Self, Error> {
+        let limit = match usize::try_from(size) {
+            Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
+            Ok(0) => PAGE,
+            Ok(size) => size.min(PAGE),
+        };
+        Ok(Collected { filter, limit, item, items: vec![], bytes: 0 })
+    }
+
     fn is_full(&self) -> bool {
         self.items.len() >= self.limit || self.bytes >= PAGE_BYTES
     }
@@ -150,8 +184,8 @@ impl Collected {
                 if self.is_full() {
                     return Ok(last);
                 }
-                let item = projection::project(stored.encode(), &self.descriptor, self.view)?;
-                self.bytes += item.len();
+                let (item, bytes) = (self.item)(&stored)?;
+                self.bytes += bytes;
                 self.items.push(item);
             }
             last = Some(key);
