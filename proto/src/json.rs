@@ -9,14 +9,19 @@
 mod document;
 mod path;
 mod read;
-mod scalar;
-mod shape;
-mod show;
+pub(crate) mod scalar;
+pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
 mod time;
+mod update;
+mod wire;
+mod write;
+#[cfg(test)]
+mod write_tests;
 
 pub use document::{document, document_value};
+pub use update::{complete, is_incomplete, mask, strip_output};
 
 use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
@@ -54,10 +59,32 @@ pub enum Unknown {
 /// # Panics
 /// If `M` is not part of the API.
 pub fn to_value<M: Message + Name>(message: &M, options: Options) -> Value {
-    let mut dynamic = DynamicMessage::new(descriptor::<M>());
-    dynamic.transcode_from(message).expect("a message decodes as itself");
-    show::message(&dynamic, options)
+    let mut text = Vec::new();
+    write(&descriptor::<M>(), &message.encode_to_vec(), options, &mut text)
+        .expect("a message is encoded rightly");
+    serde_json::from_slice(&text).expect("the JSON form is JSON")
 }
+
+/// Appends the JSON form of an encoded message of the API to `out`, on one line. Fields that are not known are left out.
+///
+/// # Errors
+/// When `encoded` is no encoding of the message; `out` then ends anywhere.
+///
+/// # Panics
+/// If the message is not part of the API.
+pub fn write(
+    descriptor: &MessageDescriptor,
+    encoded: &[u8],
+    options: Options,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    write::message(shape::shape(descriptor), &[encoded], options, out)
+}
+
+/// Bytes that are no encoding of the message that they were taken for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub struct Malformed(String);
 
 /// Reads the JSON form of a message of the API. `kind`'s `api` and `kind` may be left out, but must be right if given.
 ///
@@ -68,8 +95,23 @@ pub fn to_value<M: Message + Name>(message: &M, options: Options) -> Value {
 /// # Panics
 /// If `M` is not part of the API.
 pub fn from_value<M: Message + Name + Default>(value: &Value, unknown: Unknown) -> Result<M, Vec<Violation>> {
-    let dynamic = read::message(&descriptor::<M>(), value, unknown)?;
+    let dynamic = read(&descriptor::<M>(), value, unknown)?;
     Ok(dynamic.transcode_to().expect("a message decodes as itself"))
+}
+
+/// [`from_value`] for a message that is known by its descriptor.
+///
+/// # Errors
+/// As [`from_value`].
+///
+/// # Panics
+/// If the message is not part of the API.
+pub fn read(
+    descriptor: &MessageDescriptor,
+    value: &Value,
+    unknown: Unknown,
+) -> Result<DynamicMessage, Vec<Violation>> {
+    read::message(descriptor, value, unknown)
 }
 
 fn descriptor<M: Name>() -> MessageDescriptor {

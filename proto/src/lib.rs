@@ -4,13 +4,17 @@
 //! files; [`Resource`] and [`envelope`] are what all kinds have in common; [`error`] is how calls fail; [`json`] is how
 //! people and REST clients see it all.
 
+pub mod codec;
+pub mod comments;
 pub mod constraint;
 pub mod envelope;
 pub mod error;
 pub mod finalizer;
 pub mod json;
 pub mod name;
+pub mod openapi;
 mod resource;
+pub mod rest;
 
 pub use resource::{KINDS, Kind, Resource, kind};
 

@@ -61,3 +61,5 @@ NODE=$CACHE/node-$(sha256sum <node/package-lock.json | cut -c1-12)
 
 offer "$CACHE/grpcurl-$GRPCURL/grpcurl" "$CACHE/cargo-deny-$CARGO_DENY/bin/cargo-deny" \
   "$CACHE/rotel-$ROTEL/rotel/rotel-agent" "$NODE"/node_modules/@bufbuild/*/bin/buf
+
+./python-client.sh

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::path::Path;
 use super::shape::{Field, Form, Shape, shape};
-use super::{MAX_DEPTH, Unknown, document, scalar, show, time};
+use super::{MAX_DEPTH, Unknown, document, scalar, time};
 use crate::error::Violation;
 
 /// Field names at least this similar (Jaro-Winkler, 0 to 1) are suggested.
@@ -25,6 +25,14 @@ pub(super) fn message(
         Some(message) if reader.violations.is_empty() => Ok(message),
         _ => Err(reader.violations),
     }
+}
+
+/// The namespace of a resource; empty without metadata.
+fn namespace(resource: &DynamicMessage) -> String {
+    let metadata = resource.get_field_by_name("metadata");
+    let namespace =
+        metadata.as_ref().and_then(|metadata| metadata.as_message()?.get_field_by_name("namespace"));
+    namespace.and_then(|namespace| namespace.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 struct Reader {
@@ -121,6 +129,7 @@ impl Reader {
                 // Variants are read with their type, below.
                 Some(field) if shape.is_variant(field) => {}
                 Some(_) if value.is_null() => {}
+                Some(field) if field.if_absent.as_ref().is_some_and(|absent| absent.value == *value) => {}
                 Some(field) => self.field(&mut message, field, value, &at, secret),
                 None if name == "type" && shape.union.is_some() => {}
                 None if matches!(name.as_str(), "api" | "kind") && shape.kind.is_some() => {}
@@ -131,7 +140,7 @@ impl Reader {
             self.union(&mut message, shape, union, object, path, secret);
         }
         if let Some(kind) = shape.kind {
-            self.kind(kind, object, &show::namespace(&message), path);
+            self.kind(kind, object, &namespace(&message), path);
         }
         Some(message)
     }

@@ -90,7 +90,7 @@ fn enum_value(descriptor: &EnumDescriptor, json: &Json) -> Result<Value, String>
 }
 
 /// The name of an enum value without the prefix that all values share: what stands before `UNSPECIFIED` in the first.
-pub(super) fn enum_name<'a>(descriptor: &EnumDescriptor, name: &'a str) -> &'a str {
+pub(crate) fn enum_name<'a>(descriptor: &EnumDescriptor, name: &'a str) -> &'a str {
     let first = descriptor.default_value();
     let prefix = first.name().strip_suffix("UNSPECIFIED").unwrap_or_default();
     name.strip_prefix(prefix).unwrap_or(name)

@@ -1,30 +1,35 @@
 //! What the descriptors say about the JSON form of each message, looked up once.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use prost_reflect::{
-    DynamicMessage, ExtensionDescriptor, FieldDescriptor, MessageDescriptor, OneofDescriptor, Value,
+    DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind as FieldKind, MessageDescriptor,
+    OneofDescriptor, Value,
 };
 
+use super::scalar;
+use crate::google::api::FieldBehavior;
 use crate::{KINDS, Kind, POOL};
 
 /// The form of one message.
-pub(super) struct Shape {
-    pub(super) form: Form,
+pub(crate) struct Shape {
+    pub(crate) form: Form,
     /// In the order of the declaration.
-    pub(super) fields: Vec<Field>,
+    pub(crate) fields: Vec<Field>,
     /// Set for resource kinds: shown as `api` and `kind`.
-    pub(super) kind: Option<&'static Kind>,
+    pub(crate) kind: Option<&'static Kind>,
     /// The oneof that is shown as `type` and the field of that name.
-    pub(super) union: Option<OneofDescriptor>,
+    pub(crate) union: Option<OneofDescriptor>,
     /// Index in `fields` of the one that stands for the whole message.
-    pub(super) shown_as: Option<usize>,
+    pub(crate) shown_as: Option<usize>,
+    /// Index in `fields` by field number.
+    by_number: HashMap<u32, usize>,
 }
 
 /// Messages with a form of their own.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Fields,
     Timestamp,
     Duration,
@@ -32,25 +37,71 @@ pub(super) enum Form {
 }
 
 /// One field and its options.
-pub(super) struct Field {
-    pub(super) descriptor: FieldDescriptor,
-    pub(super) sensitive: bool,
-    pub(super) null_if_empty: bool,
+pub(crate) struct Field {
+    pub(crate) descriptor: FieldDescriptor,
+    pub(crate) sensitive: bool,
+    pub(crate) null_if_empty: bool,
+    /// Only in answers: the state service fills it, or another method writes it.
+    pub(crate) output_only: bool,
+    /// JSON that stands for the absent field.
+    pub(crate) if_absent: Option<Absent>,
+    /// Looked up once, as what follows: the descriptor makes each of these anew.
+    pub(crate) kind: FieldKind,
+    pub(crate) is_list: bool,
+    pub(crate) is_map: bool,
+    pub(crate) has_presence: bool,
+    /// Full name of the oneof that the field is a member of; none for `optional` fields.
+    pub(crate) oneof: Option<String>,
+    /// Name of each value of an enum, without the prefix.
+    pub(crate) names: HashMap<i32, String>,
+    /// See [`Field::message`].
+    message: OnceLock<Option<&'static Shape>>,
+}
+
+impl Field {
+    /// The form of the field's messages; none if it has another type. Kept, since finding it by name costs more than the
+    /// rest of a field.
+    pub(crate) fn message(&self) -> Option<&'static Shape> {
+        *self.message.get_or_init(|| match &self.kind {
+            FieldKind::Message(descriptor) => Some(shape(descriptor)),
+            _ => None,
+        })
+    }
+}
+
+/// What stands for an absent field.
+pub(crate) struct Absent {
+    pub(crate) text: String,
+    pub(crate) value: serde_json::Value,
+}
+
+impl Absent {
+    fn read(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Absent {
+            text: text.to_owned(),
+            value: serde_json::from_str(text).expect("if_absent is JSON"),
+        })
+    }
 }
 
 impl Shape {
-    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.descriptor.name() == name)
     }
 
+    /// The index of the field with a number.
+    pub(crate) fn index(&self, number: u32) -> Option<usize> {
+        self.by_number.get(&number).copied()
+    }
+
     /// Whether the field is a variant of the tagged union.
-    pub(super) fn is_variant(&self, field: &Field) -> bool {
+    pub(crate) fn is_variant(&self, field: &Field) -> bool {
         self.union.is_some() && field.descriptor.containing_oneof() == self.union
     }
 }
 
 /// The form of a message of [`POOL`].
-pub(super) fn shape(descriptor: &MessageDescriptor) -> &'static Shape {
+pub(crate) fn shape(descriptor: &MessageDescriptor) -> &'static Shape {
     SHAPES.get(descriptor.full_name()).expect("the message is part of the API")
 }
 
@@ -64,6 +115,8 @@ struct Extensions {
     shown_as: ExtensionDescriptor,
     sensitive: ExtensionDescriptor,
     null_if_empty: ExtensionDescriptor,
+    if_absent: ExtensionDescriptor,
+    behavior: ExtensionDescriptor,
 }
 
 impl Extensions {
@@ -77,6 +130,10 @@ impl Extensions {
             shown_as: find("shown_as"),
             sensitive: find("sensitive"),
             null_if_empty: find("null_if_empty"),
+            if_absent: find("if_absent"),
+            behavior: POOL
+                .get_extension_by_name("google.api.field_behavior")
+                .expect("field_behavior.proto declares the extension"),
         }
     }
 
@@ -96,6 +153,11 @@ impl Extensions {
                 _ => Form::Fields,
             },
             kind: KINDS.iter().copied().find(|kind| kind.message == message.full_name()),
+            by_number: fields
+                .iter()
+                .enumerate()
+                .map(|(index, field)| (field.descriptor.number(), index))
+                .collect(),
             fields,
             union,
             shown_as,
@@ -107,8 +169,33 @@ impl Extensions {
         Field {
             sensitive: is_set(&options, &self.sensitive),
             null_if_empty: is_set(&options, &self.null_if_empty),
+            output_only: self.is_output_only(&options),
+            if_absent: options.get_extension(&self.if_absent).as_str().and_then(Absent::read),
+            kind: descriptor.kind(),
+            is_list: descriptor.is_list(),
+            is_map: descriptor.is_map(),
+            has_presence: descriptor.supports_presence(),
+            oneof: descriptor
+                .containing_oneof()
+                .filter(|oneof| !oneof.is_synthetic())
+                .map(|oneof| oneof.full_name().to_owned()),
+            names: match descriptor.kind() {
+                FieldKind::Enum(names) => names
+                    .values()
+                    .map(|value| (value.number(), scalar::enum_name(&names, value.name()).to_owned()))
+                    .collect(),
+                _ => HashMap::new(),
+            },
+            message: OnceLock::new(),
             descriptor,
         }
+    }
+}
+
+impl Extensions {
+    fn is_output_only(&self, options: &DynamicMessage) -> bool {
+        let output_only = Value::EnumNumber(FieldBehavior::OutputOnly.into());
+        options.get_extension(&self.behavior).as_list().is_some_and(|values| values.contains(&output_only))
     }
 }
 

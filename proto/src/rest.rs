@@ -1,0 +1,340 @@
+//! The routes of the REST API, from the `google.api.http` options: what the gateway serves and OpenAPI describes.
+//!
+//! Upstream's conventions, which no option says: list and watch share a path, so they are one route; a path without a
+//! namespace is that of global objects if it bears their plural, else it lists all namespaces.
+
+use std::sync::LazyLock;
+
+use http::Method;
+use prost_reflect::{FieldDescriptor, Kind as FieldKind, MethodDescriptor};
+
+use crate::google::api::HttpRule;
+use crate::google::api::http_rule::Pattern;
+use crate::{KINDS, Kind, POOL};
+
+/// One method on one path.
+#[derive(Debug)]
+pub struct Route {
+    /// The HTTP method.
+    pub method: Method,
+    /// The path, for example `/core/namespaces/{namespace}/metrics/{name}`; each parameter is a whole segment.
+    pub template: String,
+    /// The kind that it is about.
+    pub kind: &'static Kind,
+    /// Whose objects it reaches.
+    pub scope: Scope,
+    /// What it does.
+    pub verb: Verb,
+    /// The RPC behind it.
+    pub rpc: MethodDescriptor,
+    /// For [`Verb::List`]: the streaming RPC that takes over when `watch` is asked for.
+    pub watch: Option<MethodDescriptor>,
+    /// What the body holds.
+    pub body: Body,
+}
+
+/// Whose objects a route reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of the namespace in the path.
+    Namespaced,
+    /// Those of all namespaces.
+    All,
+    /// Those without a namespace.
+    Global,
+}
+
+impl Scope {
+    /// The namespace that requests of the scope name, given that of the path.
+    pub fn namespace(self, path: &str) -> &str {
+        match self {
+            Scope::Namespaced => path,
+            Scope::All => "-",
+            Scope::Global => "",
+        }
+    }
+}
+
+/// What a route does with its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `Create<Kind>`.
+    Create,
+    /// `Get<Kind>`.
+    Get,
+    /// `List<Kind>s` and `Watch<Kind>s`.
+    List,
+    /// `Update<Kind>`.
+    Update,
+    /// `Update<Kind>Status`.
+    UpdateStatus,
+    /// `Delete<Kind>`.
+    Delete,
+    /// Any other.
+    Custom,
+}
+
+/// What the body of a request holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing.
+    None,
+    /// This field of the RPC's request: the resource.
+    Field(FieldDescriptor),
+    /// Every field of the RPC's request that is not in the path.
+    Request,
+}
+
+/// Every route of every kind, ordered by path and then as people expect the methods: GET, POST, PUT, DELETE.
+pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    let mut routes: Vec<Route> = KINDS.iter().flat_map(|kind| of_kind(kind)).collect();
+    routes.sort_by_key(|route| (route.template.clone(), method_order(&route.method)));
+    routes
+});
+
+impl Route {
+    /// The kind's name on this route: the global name for global objects.
+    pub fn shown_kind(&self) -> &'static str {
+        if self.scope == Scope::Global { self.kind.shown("") } else { self.kind.kind }
+    }
+
+    /// The names of the path's parameters, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.template.split('/').filter_map(parameter)
+    }
+
+    /// The query parameters that it takes.
+    pub fn query(&self) -> Vec<Query> {
+        use Query::{Blocking, Cascade, Epoch, Force, Heartbeat, LabelSelector, ResourceVersion, Watch};
+        let waits = if has_state(self.kind) { vec![Blocking] } else { Vec::new() };
+        match self.verb {
+            Verb::List => vec![Watch, Heartbeat, ResourceVersion, Epoch, LabelSelector],
+            Verb::Create => waits,
+            Verb::Delete => [waits, vec![Force, Cascade]].concat(),
+            Verb::Get | Verb::Update | Verb::UpdateStatus | Verb::Custom => Vec::new(),
+        }
+    }
+}
+
+/// A query parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Query {
+    /// Stream changes in place of a list; presence alone counts.
+    Watch,
+    /// Seconds between empty lines of a watch; default 10, 0 = none.
+    Heartbeat,
+    /// Where a watch goes on: after this revision.
+    ResourceVersion,
+    /// History that the revision belongs to.
+    Epoch,
+    /// Only objects whose labels satisfy this Kubernetes label selector.
+    LabelSelector,
+    /// State that the answer waits for.
+    Blocking,
+    /// `True`: erase at once.
+    Force,
+    /// `True`: delete dependents even where their owner references say release.
+    Cascade,
+}
+
+impl Query {
+    /// Every one.
+    pub const ALL: [Query; 8] = [
+        Query::Watch,
+        Query::Heartbeat,
+        Query::ResourceVersion,
+        Query::Epoch,
+        Query::LabelSelector,
+        Query::Blocking,
+        Query::Force,
+        Query::Cascade,
+    ];
+
+    /// The name in the query string.
+    pub fn name(self) -> &'static str {
+        match self {
+            Query::Watch => "watch",
+            Query::Heartbeat => "heartbeat",
+            Query::ResourceVersion => "resource_version",
+            Query::Epoch => "epoch",
+            Query::LabelSelector => "label_selector",
+            Query::Blocking => "blocking",
+            Query::Force => "force",
+            Query::Cascade => "cascade",
+        }
+    }
+}
+
+/// The name of a parameter's segment.
+fn parameter(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// Whether objects of the kind have a state that a caller can wait for.
+fn has_state(kind: &Kind) -> bool {
+    let message = POOL.get_message_by_name(kind.message);
+    let status = message.and_then(|message| message.get_field_by_name("status"));
+    matches!(status.map(|field| field.kind()), Some(FieldKind::Message(status)) if status.get_field_by_name("state").is_some())
+}
+
+fn of_kind(kind: &'static Kind) -> Vec<Route> {
+    let service = POOL.get_service_by_name(kind.service).expect("every kind has a service");
+    let mut routes = Vec::new();
+    let mut watches = Vec::new();
+    for rpc in service.methods() {
+        if rpc.name() == format!("Watch{}", kind.plural_rpc) {
+            watches.extend(rules(&rpc).into_iter().map(|(_, template, _)| (template, rpc.clone())));
+            continue;
+        }
+        routes.extend(rules(&rpc).into_iter().map(|(method, template, body)| Route {
+            scope: scope(kind, &template),
+            verb: verb(kind, rpc.name()),
+            body: body_of(&rpc, &body),
+            kind,
+            method,
+            template,
+            rpc: rpc.clone(),
+            watch: None,
+        }));
+    }
+    for (template, rpc) in watches {
+        let list = routes.iter_mut().find(|route| route.verb == Verb::List && route.template == template);
+        list.expect("what can be watched can be listed").watch = Some(rpc);
+    }
+    routes
+}
+
+/// Method, path and body selector of each of an RPC's bindings.
+fn rules(rpc: &MethodDescriptor) -> Vec<(Method, String, String)> {
+    let option = POOL.get_extension_by_name("google.api.http").expect("the option is part of the API");
+    let options = rpc.options();
+    if !options.has_extension(&option) {
+        return Vec::new();
+    }
+    let value = options.get_extension(&option);
+    let rule: HttpRule = value
+        .as_message()
+        .and_then(|message| message.transcode_to().ok())
+        .expect("the descriptor is the rule's");
+    let more = rule.additional_bindings.clone();
+    std::iter::once(rule).chain(more).filter_map(binding).collect()
+}
+
+fn binding(rule: HttpRule) -> Option<(Method, String, String)> {
+    let (method, template) = match rule.pattern? {
+        Pattern::Get(template) => (Method::GET, template),
+        Pattern::Put(template) => (Method::PUT, template),
+        Pattern::Post(template) => (Method::POST, template),
+        Pattern::Delete(template) => (Method::DELETE, template),
+        Pattern::Patch(template) => (Method::PATCH, template),
+        Pattern::Custom(_) => return None,
+    };
+    Some((method, template, rule.body))
+}
+
+fn body_of(rpc: &MethodDescriptor, selector: &str) -> Body {
+    match selector {
+        "" => Body::None,
+        "*" => Body::Request,
+        field => {
+            Body::Field(rpc.input().get_field_by_name(field).expect("the body is a field of the request"))
+        }
+    }
+}
+
+fn scope(kind: &Kind, template: &str) -> Scope {
+    if template.split('/').any(|segment| parameter(segment) == Some("namespace")) {
+        Scope::Namespaced
+    } else if kind.can_be_global() && template.split('/').nth(2) == Some(kind.global_plural) {
+        Scope::Global
+    } else {
+        Scope::All
+    }
+}
+
+fn verb(kind: &Kind, rpc: &str) -> Verb {
+    let Kind { kind: name, plural_rpc, .. } = kind;
+    [
+        (Verb::Create, format!("Create{name}")),
+        (Verb::Get, format!("Get{name}")),
+        (Verb::List, format!("List{plural_rpc}")),
+        (Verb::Update, format!("Update{name}")),
+        (Verb::UpdateStatus, format!("Update{name}Status")),
+        (Verb::Delete, format!("Delete{name}")),
+    ]
+    .into_iter()
+    .find_map(|(verb, method)| (method == rpc).then_some(verb))
+    .unwrap_or(Verb::Custom)
+}
+
+fn method_order(method: &Method) -> usize {
+    let order = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    order.iter().position(|known| known == method).unwrap_or(order.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(method: Method, template: &str) -> &'static Route {
+        let found = ROUTES.iter().find(|route| route.method == method && route.template == template);
+        found.unwrap_or_else(|| panic!("no route {method} {template}"))
+    }
+
+    #[test]
+    fn a_path_tells_whose_objects_it_reaches() {
+        for (template, scope, shown) in [
+            ("/core/namespaces/{namespace}/metrics", Scope::Namespaced, "Metric"),
+            ("/core/metrics", Scope::All, "Metric"),
+            ("/core/globalmetrics", Scope::Global, "GlobalMetric"),
+            ("/kubernetes/applications", Scope::All, "Application"),
+        ] {
+            let route = route(Method::GET, template);
+            assert_eq!(
+                (route.scope, route.verb, route.shown_kind()),
+                (scope, Verb::List, shown),
+                "{template}"
+            );
+            assert!(route.watch.is_some(), "{template} can be watched");
+        }
+        assert_eq!(Scope::All.namespace("ignored"), "-");
+    }
+
+    #[test]
+    fn bodies_and_verbs_are_those_of_the_rpc() {
+        let create = route(Method::POST, "/core/globalmetrics");
+        assert!(matches!(&create.body, Body::Field(field) if field.name() == "metric"));
+        assert_eq!((create.verb, create.scope), (Verb::Create, Scope::Global));
+        let binding = route(Method::PUT, "/kubernetes/namespaces/{namespace}/applications/{name}/binding");
+        assert_eq!((binding.verb, &binding.body), (Verb::Custom, &Body::Request));
+        assert_eq!(binding.parameters().collect::<Vec<_>>(), ["namespace", "name"]);
+        let status = route(Method::PUT, "/kubernetes/namespaces/{namespace}/clusters/{name}/status");
+        assert_eq!(status.verb, Verb::UpdateStatus);
+    }
+
+    #[test]
+    fn no_method_stands_twice_on_a_path_and_parameters_are_fields_of_the_request() {
+        for pair in ROUTES.windows(2) {
+            assert_ne!(
+                (&pair[0].method, &pair[0].template),
+                (&pair[1].method, &pair[1].template),
+                "ordered, so equal ones would be neighbours"
+            );
+        }
+        for route in ROUTES.iter() {
+            for name in route.parameters() {
+                assert!(route.rpc.input().get_field_by_name(name).is_some(), "{}: {name}", route.template);
+            }
+        }
+    }
+
+    #[test]
+    fn only_kinds_with_a_state_can_be_waited_for() {
+        assert!(
+            route(Method::POST, "/kubernetes/namespaces/{namespace}/clusters")
+                .query()
+                .contains(&Query::Blocking)
+        );
+        assert!(route(Method::POST, "/core/globalmetrics").query().is_empty());
+    }
+}

@@ -1,0 +1,131 @@
+//! `?blocking=<state>`: the answer waits until the object has the state.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use krake_proto::envelope::{WatchRequest, WatchStart};
+use krake_proto::json::{self, Options};
+use krake_proto::krake::meta::v1::EventType;
+use prost_reflect::{Kind, MessageDescriptor};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::answer;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+use crate::target::Target;
+use crate::watch::Opened;
+
+/// How long the answer may wait, as upstream's.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The state of what is gone.
+const DELETED: &str = "DELETED";
+
+/// The state that a request wants to wait for; none if it does not.
+pub(crate) fn wanted(
+    descriptor: &MessageDescriptor,
+    parameters: &Parameters,
+) -> Result<Option<String>, Problem> {
+    let Some(text) = parameters.get("blocking").filter(|text| !text.eq_ignore_ascii_case("false")) else {
+        return Ok(None);
+    };
+    let wanted = text.to_uppercase();
+    let known = states(descriptor);
+    if wanted == DELETED || known.contains(&wanted) {
+        return Ok(Some(wanted));
+    }
+    Err(Problem::query("blocking", &format!("Must be one of: {}.", known.join(", "))))
+}
+
+/// The states that objects of a kind can have.
+fn states(descriptor: &MessageDescriptor) -> Vec<String> {
+    let field = |message: &MessageDescriptor, name| message.get_field_by_name(name).map(|field| field.kind());
+    let Some(Kind::Message(status)) = field(descriptor, "status") else { return Vec::new() };
+    let Some(Kind::Enum(state)) = field(&status, "state") else { return Vec::new() };
+    let first = state.default_value();
+    let prefix = first.name().strip_suffix("UNSPECIFIED").unwrap_or_default();
+    let names = state.values().filter(|value| value.number() != 0);
+    names.map(|value| value.name().strip_prefix(prefix).unwrap_or(value.name()).to_owned()).collect()
+}
+
+/// Does `act`, and waits until the object that it answers with has the state. The watch begins before, so that nothing
+/// is missed; other objects do not count.
+pub(crate) async fn until(
+    target: &Target,
+    wanted: &str,
+    act: impl Future<Output = Result<Bytes, Problem>>,
+) -> Result<Bytes, Problem> {
+    let name = format!("Watch{}", target.route.kind.plural_rpc);
+    let rpc = target.route.rpc.parent_service().methods().find(|rpc| rpc.name() == name);
+    let rpc = rpc.ok_or_else(|| Problem::plain(StatusCode::NOT_IMPLEMENTED))?;
+    let request = WatchRequest {
+        namespace: target.namespace.clone(),
+        start: Some(WatchStart::Now(true)),
+        ..Default::default()
+    };
+    let mut watch = Opened::open(target, &rpc, &request).await?;
+    let object = act.await?;
+    let descriptor = target.descriptor();
+    let uid = answer::metadata(&object)?.uid;
+    if state(&descriptor, &object)?.as_deref() == Some(wanted) {
+        return Ok(object);
+    }
+    let reached = async {
+        while let Some(message) = watch.next(target).await? {
+            for event in message.events {
+                if answer::metadata(&event.object)?.uid != uid {
+                    continue;
+                }
+                let is_deleted = event.r#type == i32::from(EventType::Deleted);
+                if if wanted == DELETED {
+                    is_deleted
+                } else {
+                    state(&descriptor, &event.object)?.as_deref() == Some(wanted)
+                } {
+                    return Ok(event.object);
+                }
+                if is_deleted {
+                    let text = format!("The object was deleted before its state was {wanted}.");
+                    return Err(Problem::new(StatusCode::CONFLICT, text));
+                }
+            }
+        }
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The watch of the object's state ended."))
+    };
+    match timeout(TIMEOUT, reached).await {
+        Ok(reached) => reached,
+        Err(_) => {
+            let text = format!("The object's state was not {wanted} within {} s.", TIMEOUT.as_secs());
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, text))
+        }
+    }
+}
+
+fn state(descriptor: &MessageDescriptor, object: &[u8]) -> Result<Option<String>, Problem> {
+    let mut text = Vec::new();
+    json::write(descriptor, object, Options::default(), &mut text).map_err(answer::garbled)?;
+    let shown: Value = serde_json::from_slice(&text).map_err(answer::garbled)?;
+    Ok(shown["status"]["state"].as_str().map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use krake_proto::POOL;
+
+    use super::*;
+
+    #[test]
+    fn only_states_that_the_kind_has_can_be_waited_for() {
+        let cluster = POOL.get_message_by_name("krake.kubernetes.v1.Cluster").unwrap();
+        let read = |query: &str| {
+            wanted(&cluster, &Parameters::read(Some(query))).map_err(|problem| problem.status.as_u16())
+        };
+        assert_eq!(read("blocking=online"), Ok(Some("ONLINE".to_owned())));
+        assert_eq!(read("blocking=deleted"), Ok(Some("DELETED".to_owned())));
+        assert_eq!((read(""), read("blocking=False")), (Ok(None), Ok(None)));
+        for wrong in ["blocking=RUNNING", "blocking=UNSPECIFIED", "blocking=", "blocking"] {
+            assert_eq!(read(wrong), Err(422), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Messages of a watch as lines: newline-delimited JSON as upstream has it, or server-sent events.
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+use krake_proto::envelope::WatchResponse;
+use krake_proto::json::{self, Malformed, Options};
+use krake_proto::krake::meta::v1::EventType;
+use prost_reflect::MessageDescriptor;
+
+use crate::problem::Problem;
+
+/// How a watch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One event per line.
+    Lines,
+    /// `text/event-stream`.
+    Events,
+}
+
+impl Form {
+    /// The form that a request accepts: lines unless it asks for events.
+    pub(crate) fn accepted(headers: &HeaderMap) -> Self {
+        let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let events = accepts.flat_map(|value| value.split(',')).any(|range| {
+            let media = range.split(';').next().unwrap_or_default();
+            media.trim().eq_ignore_ascii_case("text/event-stream")
+        });
+        if events { Form::Events } else { Form::Lines }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Form::Lines => "application/x-ndjson",
+            Form::Events => "text/event-stream",
+        }
+    }
+
+    /// A sign of life, which readers skip.
+    pub(crate) fn heartbeat(self) -> &'static [u8] {
+        match self {
+            Form::Lines => b"\n",
+            Form::Events => b":\n\n",
+        }
+    }
+
+    /// A message's events. The last one of whole revisions tells the revision: going on from anywhere else could leave
+    /// out what shares a revision with what was read.
+    pub(crate) fn message(
+        self,
+        descriptor: &MessageDescriptor,
+        message: &WatchResponse,
+    ) -> Result<Vec<u8>, Malformed> {
+        let mut out = Vec::new();
+        let revision = (!message.partial).then_some(message.resource_version);
+        let id = format!("{}/{}", message.resource_version, message.epoch);
+        for (index, event) in message.events.iter().enumerate() {
+            let revision = revision.filter(|_| index + 1 == message.events.len());
+            let r#type = EventType::try_from(event.r#type).unwrap_or_default().as_str_name();
+            let r#type = r#type.strip_prefix("EVENT_TYPE_").unwrap_or(r#type);
+            if self == Form::Events {
+                out.extend_from_slice(format!("event: {type}\n").as_bytes());
+                if revision.is_some() {
+                    out.extend_from_slice(format!("id: {id}\n").as_bytes());
+                }
+                out.extend_from_slice(b"data: ");
+            }
+            out.extend_from_slice(format!(r#"{{"type":"{type}","object":"#).as_bytes());
+            json::write(descriptor, &event.object, Options::default(), &mut out)?;
+            if let Some(revision) = revision {
+                out.extend_from_slice(format!(r#","resource_version":{revision}"#).as_bytes());
+            }
+            out.extend_from_slice(if self == Form::Events { b"}\n\n" } else { b"}\n" });
+        }
+        if self == Form::Events && message.events.is_empty() && revision.is_some() {
+            // Readers note the id of an event without data and show nothing.
+            out.extend_from_slice(format!("id: {id}\n\n").as_bytes());
+        }
+        Ok(out)
+    }
+
+    /// Why the watch ends; upstream's lines have no way to say it.
+    pub(crate) fn end(self, problem: &Problem, documentation: &str) -> Vec<u8> {
+        match self {
+            Form::Lines => Vec::new(),
+            Form::Events => format!("event: error\ndata: {}\n\n", problem.body(documentation)).into_bytes(),
+        }
+    }
+}
+
+/// Where a watch goes on, by the id of the last event that was read: revision and history.
+pub(crate) fn last_event(id: &str) -> Option<(i64, &str)> {
+    let (revision, epoch) = id.trim().split_once('/').unwrap_or((id, ""));
+    Some((crate::parameters::revision(revision)?, epoch))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use krake_proto::POOL;
+    use krake_proto::envelope::Event;
+    use krake_proto::krake::core::v1::Metric;
+    use krake_proto::krake::meta::v1::Metadata;
+    use prost::Message;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn message(names: &[&str], partial: bool) -> WatchResponse {
+        let event = |name: &&str| {
+            let metadata = Some(Metadata { name: (*name).to_owned(), ..Default::default() });
+            let object = Metric { metadata, spec: None }.encode_to_vec().into();
+            Event { r#type: EventType::Modified.into(), object }
+        };
+        WatchResponse {
+            events: names.iter().map(event).collect(),
+            resource_version: 7,
+            epoch: "e".to_owned(),
+            synced: false,
+            partial,
+        }
+    }
+
+    fn text(form: Form, message: &WatchResponse) -> String {
+        let descriptor = POOL.get_message_by_name("krake.core.v1.Metric").unwrap();
+        String::from_utf8(form.message(&descriptor, message).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_an_event_and_the_last_of_a_revision_tells_it() {
+        let text = text(Form::Lines, &message(&["a\n", "b"], false));
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2, "a line break in a value breaks no line");
+        assert_eq!(lines[0]["object"]["metadata"]["name"], "a\n");
+        assert_eq!((&lines[0]["type"], lines[0].get("resource_version")), (&"MODIFIED".into(), None));
+        assert_eq!(lines[1]["resource_version"], 7);
+    }
+
+    #[test]
+    fn nobody_goes_on_from_the_middle_of_a_revision() {
+        assert!(!text(Form::Lines, &message(&["a"], true)).contains("\"resource_version\":7"));
+        assert!(!text(Form::Events, &message(&["a"], true)).contains("id:"));
+        assert_eq!(text(Form::Lines, &message(&[], false)), "", "upstream's readers know no bookmarks");
+        assert_eq!(text(Form::Events, &message(&[], false)), "id: 7/e\n\n");
+        assert_eq!(text(Form::Events, &message(&[], true)), "");
+    }
+
+    #[test]
+    fn events_for_browsers_have_a_type_an_id_and_one_line_of_data() {
+        let text = text(Form::Events, &message(&["a"], false));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["event: MODIFIED", "id: 7/e"]);
+        let data: Value = serde_json::from_str(lines[2].strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(data["object"]["kind"], "GlobalMetric");
+        assert_eq!((lines.len(), text.ends_with("\n\n")), (4, true));
+        let problem = Problem::new(StatusCode::GONE, "start over");
+        assert!(Form::Events.end(&problem, "").starts_with(b"event: error\ndata: {"));
+        assert_eq!(last_event("7/e"), Some((7, "e")));
+        assert_eq!((last_event("7"), last_event("x/e"), last_event("")), (Some((7, "")), None, None));
+    }
+
+    #[test]
+    fn events_are_sent_to_those_who_ask_for_them() {
+        let form = |accept: &str| {
+            Form::accepted(&[(ACCEPT, accept.parse().unwrap())].into_iter().collect::<HeaderMap>())
+        };
+        assert_eq!(Form::accepted(&HeaderMap::new()), Form::Lines);
+        assert_eq!((form("*/*"), form("application/json")), (Form::Lines, Form::Lines));
+        assert_eq!(form("application/json, Text/Event-Stream;q=0.9"), Form::Events);
+    }
+}

@@ -1,0 +1,162 @@
+//! From a request to its answer: origin, path, method, body; then the state service has the word.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use krake_client::{Client, Transport};
+use krake_proto::rest::{Body as Form, Verb};
+use krake_runtime::serve::http::HttpOptions;
+use krake_runtime::shutdown::Shutdown;
+
+use crate::call::Caller;
+use crate::cors::Origins;
+use crate::fixed::Fixed;
+use crate::matcher::{self, Matched};
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+use crate::target::Target;
+use crate::{answer, blocking, body, list, object, watch};
+
+/// Where upstream explains the types of its problems.
+const DOCUMENTATION: &str = "https://rak-n-rok.readthedocs.io/projects/krake/en/latest/user/problem.html";
+
+/// How the gateway answers.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whose web pages may call. Default: nobody's.
+    pub origins: Origins,
+    /// URL of the page that explains the types of problems; their types are places on it. Empty: `about:blank`.
+    /// Default: upstream's page.
+    pub documentation: String,
+    /// Limits of the listener, its certificates, and where to count.
+    pub http: HttpOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            origins: Origins::default(),
+            documentation: DOCUMENTATION.to_owned(),
+            http: HttpOptions::default(),
+        }
+    }
+}
+
+/// What every request needs.
+pub(crate) struct Gateway {
+    transport: Transport,
+    options: Options,
+    shutdown: Shutdown,
+}
+
+/// What is at a path.
+enum Place {
+    Fixed(Fixed),
+    Routes(Matched),
+}
+
+impl Gateway {
+    pub(crate) fn router(client: &Client, options: Options, shutdown: Shutdown) -> Router {
+        let gateway = Gateway { transport: client.transport(), options, shutdown };
+        Router::new().fallback(handle).with_state(Arc::new(gateway))
+    }
+
+    async fn answer(&self, request: Parts, body: Body) -> Result<Response, Problem> {
+        let path = request.uri.path();
+        let fixed = Fixed::find(path).map(Place::Fixed);
+        let place = fixed.or_else(|| matcher::find(path).map(Place::Routes));
+        let place = place.ok_or_else(|| Problem::plain(StatusCode::NOT_FOUND))?;
+        if request.method == Method::OPTIONS {
+            let methods: Vec<Method> = match &place {
+                Place::Fixed(_) => vec![Method::GET],
+                Place::Routes(matched) => matched.routes.iter().map(|route| route.method.clone()).collect(),
+            };
+            let headers = self.options.origins.preflight(&request.headers, &methods)?;
+            return Ok((StatusCode::OK, axum::response::AppendHeaders(headers)).into_response());
+        }
+        if self.options.origins.forbid(&request.method, &request.uri, &request.headers) {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "403: Forbidden for pages of this origin"));
+        }
+        // The server leaves out the body of what answers HEAD.
+        let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
+        let caller = Caller::new(self.transport.clone(), &request.headers);
+        match place {
+            Place::Fixed(fixed) if *method == Method::GET => fixed.answer(&caller).await,
+            Place::Fixed(_) => Err(not_allowed("GET".to_owned())),
+            Place::Routes(matched) => {
+                let route = matched.route(method).ok_or_else(|| not_allowed(matched.allow()))?;
+                self.serve(Target::new(route, &matched, caller), request, body).await
+            }
+        }
+    }
+
+    async fn serve(&self, target: Target, request: Parts, body: Body) -> Result<Response, Problem> {
+        let parameters = Parameters::read(request.uri.query());
+        let headers = &request.headers;
+        let value = match target.route.body {
+            Form::None => None,
+            Form::Field(_) | Form::Request => Some(body::json(headers, body).await?),
+        };
+        let descriptor = target.descriptor();
+        match (target.route.verb, value) {
+            (Verb::List, _) => {
+                parameters.heartbeat()?;
+                match &target.route.watch {
+                    Some(rpc) if parameters.is_watch() => {
+                        let documentation = &self.options.documentation;
+                        let rpc = rpc.clone();
+                        watch::watch(target, &rpc, headers, &parameters, documentation, self.shutdown.clone())
+                            .await
+                    }
+                    _ => list::list(target, &parameters).await,
+                }
+            }
+            (Verb::Get, _) => object::get(&target).await,
+            (Verb::Create, Some(value)) => {
+                let created = match blocking::wanted(&descriptor, &parameters)? {
+                    Some(state) => blocking::until(&target, &state, object::create(&target, value)).await?,
+                    None => object::create(&target, value).await?,
+                };
+                answer::resource(&descriptor, &created)
+            }
+            (Verb::Delete, _) => {
+                let delete = object::delete(&target, headers, &parameters);
+                let deleted = match blocking::wanted(&descriptor, &parameters)? {
+                    Some(state) => blocking::until(&target, &state, delete).await?,
+                    None => delete.await?,
+                };
+                answer::resource(&descriptor, &deleted)
+            }
+            (Verb::Update, Some(value)) => object::update(&target, headers, value).await,
+            (Verb::UpdateStatus, Some(value)) => object::update_status(&target, headers, value).await,
+            (_, value) => object::custom(&target, value).await,
+        }
+    }
+}
+
+fn not_allowed(allow: String) -> Problem {
+    Problem { allow: Some(allow), ..Problem::plain(StatusCode::METHOD_NOT_ALLOWED) }
+}
+
+async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let shared = if parts.method == Method::OPTIONS {
+        // A preflight says itself what is allowed.
+        Vec::new()
+    } else {
+        gateway.options.origins.answer(&parts.headers)
+    };
+    let answer = gateway.answer(parts, body).await;
+    let mut response = answer.unwrap_or_else(|problem| problem.response(&gateway.options.documentation));
+    response.headers_mut().extend(shared);
+    response
+}
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+//! What the gateway answers by itself: nobody listens where the state service should be, so that every question to it would
+//! be a 503.
+
+use http::HeaderMap;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_TYPE, ORIGIN};
+use http_body_util::BodyExt;
+use krake_client::ConnectOptions;
+use rstest::rstest;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+
+const APPLICATIONS: &str = "/kubernetes/namespaces/ns/applications";
+const PAGE: &str = "https://page.example";
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+async fn ask(method: &str, uri: &str, headers: &[(http::HeaderName, &str)], body: impl Into<Body>) -> Answer {
+    let client = Client::new(&ConnectOptions::new("http://127.0.0.1:1")).unwrap();
+    let options = Options { origins: Origins::Listed(vec![PAGE.to_owned()]), ..Default::default() };
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        request = request.header(name, *value);
+    }
+    let router = Gateway::router(&client, options, Shutdown::new());
+    let response = router.oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+}
+
+#[rstest]
+#[case::no_such_path("GET", "/kubernetes/pods", "", 404)]
+#[case::nothing_below("GET", "/kubernetes/namespaces/ns/applications/a/b", "", 404)]
+#[case::no_such_method("PATCH", "/kubernetes/namespaces/ns/applications/a", "", 405)]
+#[case::no_such_method_here("POST", "/kubernetes/applications", "{}", 405)]
+#[case::no_such_method_on_a_path_of_its_own("DELETE", "/me", "", 405)]
+#[case::no_body("POST", APPLICATIONS, "", 415)]
+#[case::cut_off("POST", APPLICATIONS, r#"{"metadata": {"#, 415)]
+#[case::no_object("POST", APPLICATIONS, "[]", 422)]
+#[case::wrong_type("POST", APPLICATIONS, r#"{"metadata": {"name": {}}}"#, 422)]
+#[case::wrong_kind("POST", APPLICATIONS, r#"{"kind": "Cluster"}"#, 422)]
+#[case::no_object_to_update("PUT", "/kubernetes/namespaces/ns/applications/a", "7", 422)]
+#[case::other_name("PUT", "/kubernetes/namespaces/ns/applications/a", r#"{"metadata": {"name": "b"}}"#, 400)]
+#[case::other_namespace("PUT", "/core/globalmetrics/m", r#"{"metadata": {"namespace": "ns"}}"#, 400)]
+#[case::wrong_status("PUT", "/kubernetes/namespaces/ns/clusters/c/status", r#"{"status": []}"#, 422)]
+#[case::wrong_reference("PUT", "/kubernetes/namespaces/ns/applications/a/binding", r#"{"cluster": 1}"#, 422)]
+#[case::heartbeat("GET", "/kubernetes/applications?watch&heartbeat=-1", "", 422)]
+#[case::heartbeat_of_a_list("GET", "/kubernetes/applications?heartbeat=soon", "", 422)]
+#[case::revision("GET", "/kubernetes/applications?watch&resource_version=x", "", 422)]
+#[case::state("DELETE", "/kubernetes/namespaces/ns/applications/a?blocking=bogus", "", 422)]
+#[tokio::test]
+async fn bad_requests_are_problems_and_nobody_is_asked(
+    #[case] method: &str,
+    #[case] uri: &str,
+    #[case] body: &'static str,
+    #[case] status: u16,
+) {
+    let answer = ask(method, uri, &[], body).await;
+    assert_eq!(answer.status, status, "{}", answer.body);
+    assert_eq!(answer.headers[CONTENT_TYPE], "application/problem+json; charset=utf-8");
+    assert_eq!(answer.body["status"], status);
+    assert!(answer.body["detail"].is_string() && answer.body["type"].is_string(), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn what_the_state_service_must_answer_is_503_without_it() {
+    for uri in
+        ["/", "/me", "/release", APPLICATIONS, "/core/globalmetrics/m", "/kubernetes/applications?watch"]
+    {
+        let answer = ask("GET", uri, &[], "").await;
+        assert_eq!(answer.status, 503, "{uri}: {}", answer.body);
+        assert_eq!(answer.body["type"], "about:blank");
+    }
+    assert_eq!(ask("GET", "/openapi.json", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones() {
+    let answer = ask("PATCH", APPLICATIONS, &[], "").await;
+    assert_eq!((answer.status, answer.headers[ALLOW].to_str().unwrap()), (405, "GET,POST"));
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_for_the_methods_of_its_path() {
+    let preflight = async |method, uri| {
+        ask("OPTIONS", uri, &[(ORIGIN, PAGE), (ACCESS_CONTROL_REQUEST_METHOD, method)], "").await.status
+    };
+    assert_eq!(preflight("POST", APPLICATIONS).await, 200);
+    assert_eq!(preflight("PUT", APPLICATIONS).await, 403, "not on this path");
+    assert_eq!(preflight("GET", "/me").await, 200);
+    assert_eq!(preflight("GET", "/nowhere").await, 404);
+    assert_eq!(ask("OPTIONS", APPLICATIONS, &[], "").await.status, 403, "without an origin");
+}
+
+#[tokio::test]
+async fn pages_read_problems_if_their_origin_is_known_and_change_nothing_if_it_is_not() {
+    let known = ask("GET", "/nowhere", &[(ORIGIN, PAGE)], "").await;
+    assert_eq!(known.headers["access-control-allow-origin"], PAGE);
+    let stranger = [(ORIGIN, "https://stranger.example")];
+    assert!(!ask("GET", "/nowhere", &stranger, "").await.headers.contains_key("access-control-allow-origin"));
+    assert_eq!(ask("POST", APPLICATIONS, &stranger, "{}").await.status, 403);
+    assert_eq!(ask("POST", APPLICATIONS, &[(ORIGIN, PAGE)], "{}").await.status, 503, "let through");
+}

@@ -1,0 +1,30 @@
+//! The REST gateway: upstream's REST API, driven by descriptors, over gRPC.
+//!
+//! It holds no rules and no state. `matcher` finds the routes of a path in the table that comes from the contract's HTTP
+//! options, `object`, `list` and `watch` turn requests into calls of the state service and its encoded messages into
+//! JSON, `problem` turns refusals into upstream's problems. What a kind is comes from its descriptor, so that a new one
+//! needs no code here.
+
+mod answer;
+mod blocking;
+mod body;
+mod call;
+mod config;
+mod cors;
+mod fixed;
+mod frame;
+mod gateway;
+mod list;
+mod matcher;
+mod object;
+mod parameters;
+mod problem;
+mod python;
+mod run;
+mod target;
+mod watch;
+
+pub use config::{Args, Config};
+pub use cors::Origins;
+pub use gateway::Options;
+pub use run::{run, serve};

@@ -1,0 +1,215 @@
+//! Create, read, update and delete, and the custom methods of a kind.
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use krake_proto::envelope::{CreateRequest, DeleteRequest, GetRequest, UpdateRequest, UpdateStatusRequest};
+use krake_proto::error::Violation;
+use krake_proto::json::{self, Options, Unknown};
+use krake_proto::krake::meta::v1::Consistency;
+use krake_proto::rest::Scope;
+use prost::Message;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost_types::FieldMask;
+use serde_json::{Map, Value};
+
+use crate::answer;
+use crate::parameters::Parameters;
+use crate::problem::{Problem, Title};
+use crate::target::{Target, precondition};
+
+/// How often an update is tried whose lists had to be completed from what is stored, if that changes meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// `POST`: the answer is the stored object.
+pub(crate) async fn create(target: &Target, body: Value) -> Result<Bytes, Problem> {
+    let mut body = object(body)?;
+    let descriptor = target.descriptor();
+    body.remove("status");
+    let mut body = Value::Object(body);
+    json::strip_output(&descriptor, &mut body);
+    let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        // As upstream has it: the path says which namespace, whatever the body says.
+        metadata.remove("namespace");
+        metadata.remove("resource_version");
+        if target.route.scope == Scope::Namespaced {
+            metadata.insert("namespace".to_owned(), target.namespace.as_str().into());
+        }
+    }
+    let object = read(&descriptor, &body)?.encode_to_vec().into();
+    let request = CreateRequest {
+        namespace: target.namespace.clone(),
+        name: String::new(),
+        object,
+        validate_only: false,
+    };
+    let status = match target.caller.unary(&target.route.rpc, &request).await {
+        Ok(created) => return Ok(created),
+        Err(status) => status,
+    };
+    let mut subject = target.subject();
+    subject.name = name;
+    Err(Problem::of(&status, &subject))
+}
+
+/// `GET` of one object.
+pub(crate) async fn get(target: &Target) -> Result<Response, Problem> {
+    answer::resource(&target.descriptor(), &target.call(&get_request(target)).await?)
+}
+
+/// `PUT`: writes what the body holds; what a client leaves out because it does not know it keeps its value.
+pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Value) -> Result<Response, Problem> {
+    let mut body = object(body)?;
+    let descriptor = target.descriptor();
+    body.remove("status");
+    let mut body = Value::Object(body);
+    json::strip_output(&descriptor, &mut body);
+    target.check_identity(&body)?;
+    let if_match = answer::if_match(headers)?;
+    if let Some(revision) = if_match {
+        set_revision(&mut body, revision);
+    }
+    let has_precondition = !matches!(body["metadata"]["resource_version"], Value::Null | Value::Number(_))
+        || body["metadata"]["resource_version"].as_i64().is_some_and(|revision| revision != 0);
+    let incomplete = json::is_incomplete(&descriptor, &body);
+    let mut attempt = 1;
+    loop {
+        let mut whole = body.clone();
+        if incomplete {
+            let stored =
+                target.call_method(&format!("Get{}", target.route.kind.kind), &get_request(target)).await?;
+            json::complete(&descriptor, &mut whole, &shown(&descriptor, &stored)?);
+            if !has_precondition {
+                set_revision(&mut whole, answer::metadata(&stored)?.resource_version);
+            }
+        }
+        let request = UpdateRequest {
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            object: read(&descriptor, &whole)?.encode_to_vec().into(),
+            update_mask: mask(&descriptor, &whole),
+            validate_only: false,
+            reject_unchanged: true,
+        };
+        match target.call(&request).await {
+            Ok(updated) => return answer::resource(&descriptor, &updated),
+            // The precondition was ours, not the caller's: look again.
+            Err(problem)
+                if is_conflict(&problem) && incomplete && !has_precondition && attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            Err(problem) => return Err(precondition(problem, if_match.is_some())),
+        }
+    }
+}
+
+/// `PUT …/status`: writes the status alone.
+pub(crate) async fn update_status(
+    target: &Target,
+    headers: &HeaderMap,
+    body: Value,
+) -> Result<Response, Problem> {
+    let mut body = object(body)?;
+    let descriptor = target.descriptor();
+    body.remove("spec");
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "resource_version"));
+    }
+    let mut body = Value::Object(body);
+    json::strip_output(&descriptor, &mut body);
+    target.check_identity(&body)?;
+    let if_match = answer::if_match(headers)?;
+    if let Some(revision) = if_match {
+        set_revision(&mut body, revision);
+    }
+    let object = read(&descriptor, &body)?.encode_to_vec().into();
+    if let Value::Object(body) = &mut body {
+        body.retain(|name, _| name == "status");
+    }
+    let request = UpdateStatusRequest {
+        namespace: target.namespace.clone(),
+        name: target.name.clone(),
+        object,
+        update_mask: mask(&descriptor, &body),
+    };
+    let updated = target.call(&request).await.map_err(|problem| precondition(problem, if_match.is_some()))?;
+    answer::resource(&descriptor, &updated)
+}
+
+/// `DELETE`: the answer is the object as it is then.
+pub(crate) async fn delete(
+    target: &Target,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Bytes, Problem> {
+    let if_match = answer::if_match(headers)?;
+    let request = DeleteRequest {
+        namespace: target.namespace.clone(),
+        name: target.name.clone(),
+        resource_version: if_match.unwrap_or_default(),
+        cascade: parameters.is_on("cascade"),
+        force: parameters.is_on("force"),
+    };
+    target.call(&request).await.map_err(|problem| precondition(problem, if_match.is_some()))
+}
+
+/// Any other method: the body, if it has one, is the request.
+pub(crate) async fn custom(target: &Target, body: Option<Value>) -> Result<Response, Problem> {
+    let mut body = body.map_or_else(|| Ok(Map::new()), object)?;
+    for name in target.route.parameters() {
+        let value = if name == "namespace" { &target.namespace } else { &target.name };
+        body.insert(name.to_owned(), value.as_str().into());
+    }
+    let request = read(&target.route.rpc.input(), &Value::Object(body))?;
+    let answer = target.call(&request).await?;
+    let output = target.route.rpc.output();
+    if output == target.descriptor() {
+        answer::resource(&output, &answer)
+    } else {
+        answer::message(&output, &answer)
+    }
+}
+
+fn get_request(target: &Target) -> GetRequest {
+    GetRequest {
+        namespace: target.namespace.clone(),
+        name: target.name.clone(),
+        consistency: Consistency::Unspecified.into(),
+    }
+}
+
+fn object(body: Value) -> Result<Map<String, Value>, Problem> {
+    match body {
+        Value::Object(body) => Ok(body),
+        _ => Err(Problem::invalid(vec![Violation::new("", "Invalid input type.")])),
+    }
+}
+
+fn read(descriptor: &MessageDescriptor, body: &Value) -> Result<DynamicMessage, Problem> {
+    json::read(descriptor, body, Unknown::Ignore).map_err(Problem::invalid)
+}
+
+fn mask(descriptor: &MessageDescriptor, body: &Value) -> Option<FieldMask> {
+    let paths = json::mask(descriptor, body);
+    (!paths.is_empty()).then_some(FieldMask { paths })
+}
+
+fn set_revision(body: &mut Value, revision: i64) {
+    let Value::Object(body) = body else { return };
+    let metadata = body.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(metadata) = metadata {
+        metadata.insert("resource_version".to_owned(), revision.into());
+    }
+}
+
+fn shown(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<Value, Problem> {
+    let mut text = Vec::new();
+    json::write(descriptor, encoded, Options::default(), &mut text).map_err(answer::garbled)?;
+    serde_json::from_slice(&text).map_err(answer::garbled)
+}
+
+fn is_conflict(problem: &Problem) -> bool {
+    problem.title == Some(Title::TransactionError)
+}

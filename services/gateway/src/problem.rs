@@ -1,0 +1,266 @@
+//! Refusals as RFC 7807 problems, with upstream's types, titles and statuses, chosen by the reason of the error.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use krake_proto::error::{self, ErrorReason, Violation};
+use serde_json::{Map, Value, json};
+use tonic::{Code, Status};
+
+use crate::python;
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json; charset=utf-8");
+
+/// What went wrong, in upstream's words; its clients decide on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Title {
+    NotFoundError,
+    ResourceAlreadyExists,
+    UpdateError,
+    TransactionError,
+}
+
+impl Title {
+    /// Upstream's name, and the part of its documentation that tells of it.
+    fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Title::NotFoundError => ("NOT_FOUND_ERROR", "not-found-error"),
+            Title::ResourceAlreadyExists => ("RESOURCE_ALREADY_EXISTS", "resource-already-exists"),
+            Title::UpdateError => ("UPDATE_ERROR", "update-error"),
+            Title::TransactionError => ("TRANSACTION_ERROR", "transaction-error"),
+        }
+    }
+}
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) title: Option<Title>,
+    pub(crate) detail: String,
+    /// Which fields are wrong: for programs, beside upstream's text.
+    pub(crate) violations: Vec<Violation>,
+    /// Methods that the path knows, of a 405.
+    pub(crate) allow: Option<String>,
+}
+
+/// Which object a request is about, for upstream's texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Subject {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    /// Empty for global objects.
+    pub(crate) namespace: String,
+}
+
+impl Problem {
+    /// A problem without a title.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Problem { status, title: None, detail: detail.into(), violations: Vec::new(), allow: None }
+    }
+
+    /// Upstream's text of a refusal that says nothing but its status.
+    pub(crate) fn plain(status: StatusCode) -> Self {
+        let reason = status.canonical_reason().unwrap_or_default();
+        Self::new(status, format!("{}: {reason}", status.as_u16()))
+    }
+
+    fn titled(status: StatusCode, title: Title, detail: impl Into<String>) -> Self {
+        Problem { title: Some(title), ..Self::new(status, detail) }
+    }
+
+    /// Wrong fields of a body.
+    pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
+        let detail = python::nested(&violations);
+        Problem { violations, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// A wrong query parameter.
+    pub(crate) fn query(name: &str, text: &str) -> Self {
+        // With upstream's spaces.
+        let detail = format!(r#"{{"query": {{"{name}": [{}]}}}}"#, Value::from(text));
+        let violations = vec![Violation::new(format!("query.{name}"), text)];
+        Problem { violations, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// A field that must stay as it is.
+    pub(crate) fn immutable(field: &str) -> Self {
+        let name = field.rsplit('.').next().unwrap_or(field);
+        let detail = format!("Trying to update an immutable field: {name}");
+        Self::titled(StatusCode::BAD_REQUEST, Title::UpdateError, detail)
+    }
+
+    /// What the state service refused.
+    pub(crate) fn of(status: &Status, subject: &Subject) -> Self {
+        match error::reason(status) {
+            Some(reason) => Self::of_reason(reason, status, subject),
+            None => Self::new(of_code(status.code()), status.message()),
+        }
+    }
+
+    fn of_reason(reason: ErrorReason, status: &Status, subject: &Subject) -> Self {
+        let text = status.message();
+        let Subject { kind, name, namespace } = subject;
+        let violations = error::violations(status);
+        match reason {
+            ErrorReason::InvalidField | ErrorReason::InvalidPageToken => Self::invalid(violations),
+            ErrorReason::ImmutableField => {
+                let field = violations.first().map(|violation| violation.field.clone()).unwrap_or_default();
+                Problem { violations, ..Self::immutable(&field) }
+            }
+            ErrorReason::NothingToUpdate => {
+                Self::titled(StatusCode::BAD_REQUEST, Title::UpdateError, "The body contained no update.")
+            }
+            ErrorReason::NotFound if name.is_empty() => {
+                Self::titled(StatusCode::NOT_FOUND, Title::NotFoundError, text)
+            }
+            ErrorReason::NotFound => {
+                let namespace = python::optional(namespace);
+                let text = format!("'{kind}' '{name}' does not exist in namespace {namespace}");
+                Self::titled(StatusCode::NOT_FOUND, Title::NotFoundError, text)
+            }
+            ErrorReason::AlreadyExists => {
+                let place =
+                    if namespace.is_empty() { String::new() } else { format!(" in namespace '{namespace}'") };
+                let text = format!("{kind} '{name}' already exists{place}");
+                Self::titled(StatusCode::CONFLICT, Title::ResourceAlreadyExists, text)
+            }
+            ErrorReason::Conflict | ErrorReason::Fenced => {
+                Self::titled(StatusCode::CONFLICT, Title::TransactionError, text)
+            }
+            ErrorReason::FinalizersInUse | ErrorReason::BeingDeleted => {
+                Self::titled(StatusCode::CONFLICT, Title::UpdateError, text)
+            }
+            ErrorReason::RevisionCompacted => Self::new(StatusCode::GONE, text),
+            ErrorReason::Unauthenticated => {
+                Self::new(StatusCode::UNAUTHORIZED, "401: No user has been authenticated.")
+            }
+            ErrorReason::Forbidden => Self::plain(StatusCode::FORBIDDEN),
+            ErrorReason::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
+            ErrorReason::NotBuilt => Problem { violations, ..Self::new(StatusCode::NOT_IMPLEMENTED, text) },
+            ErrorReason::StoreUnavailable
+            | ErrorReason::ShuttingDown
+            | ErrorReason::WatcherTooSlow
+            | ErrorReason::PermissionsChanged => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            ErrorReason::Internal | ErrorReason::Unspecified => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
+    }
+
+    /// The answer; `documentation` is where upstream's types are explained.
+    pub(crate) fn response(&self, documentation: &str) -> Response {
+        let mut response = (self.status, self.body(documentation).to_string()).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        if let Some(allow) = self.allow.as_ref().and_then(|allow| HeaderValue::try_from(allow).ok()) {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        response
+    }
+
+    /// The answer's JSON.
+    pub(crate) fn body(&self, documentation: &str) -> Value {
+        let mut body = Map::new();
+        let texts = self.title.map(Title::texts);
+        let r#type = match texts {
+            Some((_, slug)) if !documentation.is_empty() => format!("{documentation}#{slug}"),
+            _ => "about:blank".to_owned(),
+        };
+        body.insert("type".into(), r#type.into());
+        if let Some((title, _)) = texts {
+            body.insert("title".into(), title.into());
+        }
+        body.insert("status".into(), self.status.as_u16().into());
+        body.insert("detail".into(), self.detail.as_str().into());
+        if !self.violations.is_empty() {
+            let violation = |violation: &Violation| json!({"field": violation.field, "description": violation.description});
+            body.insert("violations".into(), self.violations.iter().map(violation).collect());
+        }
+        Value::Object(body)
+    }
+}
+
+/// The status for errors that the state service did not make: of the connection, mostly.
+fn of_code(code: Code) -> StatusCode {
+    match code {
+        Code::InvalidArgument => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => StatusCode::CONFLICT,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        // Larger than the state service reads at all.
+        Code::OutOfRange => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable | Code::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn subject(namespace: &str) -> Subject {
+        Subject { kind: "Application", name: "app".into(), namespace: namespace.into() }
+    }
+
+    #[rstest]
+    #[case(ErrorReason::NotFound, 404, Some("NOT_FOUND_ERROR"))]
+    #[case(ErrorReason::AlreadyExists, 409, Some("RESOURCE_ALREADY_EXISTS"))]
+    #[case(ErrorReason::NothingToUpdate, 400, Some("UPDATE_ERROR"))]
+    #[case(ErrorReason::ImmutableField, 400, Some("UPDATE_ERROR"))]
+    #[case(ErrorReason::FinalizersInUse, 409, Some("UPDATE_ERROR"))]
+    #[case(ErrorReason::Conflict, 409, Some("TRANSACTION_ERROR"))]
+    #[case(ErrorReason::InvalidField, 422, None)]
+    #[case(ErrorReason::RevisionCompacted, 410, None)]
+    #[case(ErrorReason::Unauthenticated, 401, None)]
+    #[case(ErrorReason::Forbidden, 403, None)]
+    #[case(ErrorReason::StoreUnavailable, 503, None)]
+    #[case(ErrorReason::NotBuilt, 501, None)]
+    #[case(ErrorReason::TooLarge, 413, None)]
+    fn the_reason_chooses_status_and_title(
+        #[case] reason: ErrorReason,
+        #[case] status: u16,
+        #[case] title: Option<&str>,
+    ) {
+        let refused = error::status(Code::Unknown, reason, "text");
+        let body = Problem::of(&refused, &subject("ns")).body("http://docs/problem.html");
+        assert_eq!(body["status"], status);
+        assert_eq!(body.get("title").and_then(Value::as_str), title);
+        let slug = title.map(|title| title.to_lowercase().replace('_', "-"));
+        let expected =
+            slug.map_or("about:blank".to_owned(), |slug| format!("http://docs/problem.html#{slug}"));
+        assert_eq!(body["type"], expected.as_str());
+    }
+
+    #[test]
+    fn texts_are_upstreams() {
+        let text = |reason, namespace: &str| {
+            Problem::of(&error::status(Code::Unknown, reason, "text"), &subject(namespace)).detail
+        };
+        assert_eq!(text(ErrorReason::NotFound, "ns"), "'Application' 'app' does not exist in namespace 'ns'");
+        assert_eq!(text(ErrorReason::NotFound, ""), "'Application' 'app' does not exist in namespace None");
+        assert_eq!(
+            text(ErrorReason::AlreadyExists, "ns"),
+            "Application 'app' already exists in namespace 'ns'"
+        );
+        assert_eq!(text(ErrorReason::AlreadyExists, ""), "Application 'app' already exists");
+        assert_eq!(text(ErrorReason::NothingToUpdate, ""), "The body contained no update.");
+        let name = [Violation::new("metadata.name", "is \"b\", the request is for \"a\"")];
+        let immutable = Problem::of(&error::refused(ErrorReason::ImmutableField, &name), &subject("ns"));
+        assert_eq!(immutable.detail, "Trying to update an immutable field: name");
+        let query = Problem::query("heartbeat", "Must be greater than or equal to 0.");
+        assert_eq!(query.detail, r#"{"query": {"heartbeat": ["Must be greater than or equal to 0."]}}"#);
+    }
+
+    #[test]
+    fn errors_of_the_connection_have_no_title() {
+        let lost = Problem::of(&Status::unavailable("cannot reach http://state"), &subject("ns"));
+        assert_eq!((lost.status, lost.title), (StatusCode::SERVICE_UNAVAILABLE, None));
+        let late = Problem::of(&Status::deadline_exceeded("no answer"), &subject("ns"));
+        assert_eq!(late.status, StatusCode::GATEWAY_TIMEOUT);
+    }
+}

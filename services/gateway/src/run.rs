@@ -1,0 +1,53 @@
+//! The process: listen, serve, end.
+
+use anyhow::Context;
+use krake_client::Client;
+use krake_runtime::admin::Admin;
+use krake_runtime::serve::Listener;
+use krake_runtime::serve::bind;
+use krake_runtime::serve::http::{HttpMetrics, serve_http};
+use krake_runtime::shutdown::Shutdown;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::gateway::{Gateway, Options};
+
+/// Runs the gateway until shutdown is requested.
+///
+/// # Errors
+/// When an address cannot be listened on, or the state service's address cannot be used. A state service that is not
+/// there is told to callers, and asked again with the next request.
+pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let client = Client::new(&config.connect)?;
+    let listener = bind(config.listen, config.options.http.tls.is_some()).await?;
+    let admin_listener = bind(config.admin, false).await?;
+    let admin = Admin::new();
+    config.options.http.metrics = HttpMetrics::register(&admin.metrics);
+    let admin_shutdown = shutdown.child();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
+    let served = serve(listener, client, config.options, shutdown).await;
+    // Also when the listener ended by itself: a process that serves nothing must not look alive.
+    admin_shutdown.request();
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("the admin listener failed")?.context("the admin listener failed")?;
+    }
+    served
+}
+
+/// Serves the REST API on `listener` until shutdown is requested; `client` leads to the state service.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: impl Listener,
+    client: Client,
+    options: Options,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    tracing::info!(address = %listener.local_addr()?, "serving");
+    let http = options.http.clone();
+    let router = Gateway::router(&client, options, shutdown.clone());
+    serve_http(listener, router, http, shutdown).await;
+    Ok(())
+}

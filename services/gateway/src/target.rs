@@ -1,0 +1,93 @@
+//! What one request is about: its route, the object in its path, and the caller.
+
+use bytes::Bytes;
+use http::StatusCode;
+use krake_proto::POOL;
+use krake_proto::rest::{Route, Scope};
+use prost_reflect::MessageDescriptor;
+use serde_json::Value;
+use tonic::Status;
+
+use crate::call::Caller;
+use crate::matcher::Matched;
+use crate::problem::{Problem, Subject, Title};
+
+/// A request's route, object and caller.
+pub(crate) struct Target {
+    pub(crate) route: &'static Route,
+    pub(crate) caller: Caller,
+    /// Empty for global objects, `-` for those of all namespaces.
+    pub(crate) namespace: String,
+    /// Empty where the path names no object.
+    pub(crate) name: String,
+}
+
+impl Target {
+    pub(crate) fn new(route: &'static Route, matched: &Matched, caller: Caller) -> Self {
+        Target {
+            route,
+            caller,
+            namespace: route.scope.namespace(matched.parameter("namespace")).to_owned(),
+            name: matched.parameter("name").to_owned(),
+        }
+    }
+
+    /// The message of the route's kind.
+    pub(crate) fn descriptor(&self) -> MessageDescriptor {
+        POOL.get_message_by_name(self.route.kind.message).expect("kinds come from the same descriptors")
+    }
+
+    /// The object in upstream's texts.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject { kind: self.route.shown_kind(), name: self.name.clone(), namespace: self.namespace.clone() }
+    }
+
+    /// The problem of a refusal.
+    pub(crate) fn problem(&self, status: &Status) -> Problem {
+        Problem::of(status, &self.subject())
+    }
+
+    /// Calls the route's method.
+    pub(crate) async fn call(&self, request: &impl prost::Message) -> Result<Bytes, Problem> {
+        self.caller.unary(&self.route.rpc, request).await.map_err(|status| self.problem(&status))
+    }
+
+    /// Calls another standard method of the kind, such as `Get`.
+    pub(crate) async fn call_method(
+        &self,
+        method: &str,
+        request: &impl prost::Message,
+    ) -> Result<Bytes, Problem> {
+        let rpc = self.route.rpc.parent_service().methods().find(|rpc| rpc.name() == method);
+        let rpc = rpc.ok_or_else(|| Problem::plain(StatusCode::NOT_IMPLEMENTED))?;
+        self.caller.unary(&rpc, request).await.map_err(|status| self.problem(&status))
+    }
+
+    /// Refuses a body that is about another object than the path.
+    pub(crate) fn check_identity(&self, body: &Value) -> Result<(), Problem> {
+        let metadata = &body["metadata"];
+        for (field, here) in [("name", &self.name), ("namespace", &self.namespace)] {
+            match &metadata[field] {
+                // Of the wrong type: told as such when the body is read.
+                Value::String(there) if there != here && !(there.is_empty() && self.is_global()) => {
+                    return Err(Problem::immutable(&format!("metadata.{field}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_global(&self) -> bool {
+        self.route.scope == Scope::Global
+    }
+}
+
+/// The problem of a precondition that was given in the header `If-Match`.
+pub(crate) fn precondition(problem: Problem, in_header: bool) -> Problem {
+    if in_header && problem.title == Some(Title::TransactionError) {
+        Problem { status: StatusCode::PRECONDITION_FAILED, ..problem }
+    } else {
+        problem
+    }
+}

@@ -1,0 +1,11 @@
+//! The gateway over REST: upstream's client library, upstream's conventions, bad input, and the OpenAPI document.
+#![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
+
+mod behaviour;
+mod deletion;
+mod hostile;
+mod input;
+mod openapi;
+mod upstream;
+mod watch;
+mod world;
