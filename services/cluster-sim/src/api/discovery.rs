@@ -1,0 +1,87 @@
+//! What a server tells of the kinds that it serves.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::api::kinds::Kind;
+
+const VERBS: [&str; 7] = ["create", "delete", "get", "list", "patch", "update", "watch"];
+
+/// Answers `/version`: that of the server whose behaviour is simulated.
+pub(crate) fn version() -> Value {
+    json!({
+        "major": "1", "minor": "20", "gitVersion": "v1.20.2", "gitCommit": "simulated", "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "none", "platform": "simulated",
+    })
+}
+
+/// Answers `/api`.
+pub(crate) fn core_versions() -> Value {
+    json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+}
+
+/// Answers `/apis`.
+pub(crate) fn groups(kinds: &[Arc<Kind>]) -> Value {
+    let mut names: Vec<&str> = Vec::new();
+    for kind in kinds.iter().filter(|kind| !kind.group.is_empty()) {
+        if !names.contains(&kind.group.as_str()) {
+            names.push(&kind.group);
+        }
+    }
+    let groups: Vec<Value> = names.iter().filter_map(|name| described(kinds, name)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// Answers `/apis/<group>`.
+pub(crate) fn group(kinds: &[Arc<Kind>], name: &str) -> Option<Value> {
+    let mut group = described(kinds, name)?;
+    group["kind"] = json!("APIGroup");
+    group["apiVersion"] = json!("v1");
+    Some(group)
+}
+
+fn described(kinds: &[Arc<Kind>], name: &str) -> Option<Value> {
+    let mut versions: Vec<&str> = Vec::new();
+    for kind in kinds.iter().filter(|kind| kind.group == name) {
+        if !versions.contains(&kind.version.as_str()) {
+            versions.push(&kind.version);
+        }
+    }
+    // Stable ones first, later ones first.
+    versions.sort_by_key(|version| (version.contains("beta"), version.contains("alpha")));
+    let versions: Vec<Value> = versions
+        .into_iter()
+        .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
+        .collect();
+    let preferred = versions.first()?.clone();
+    Some(json!({"name": name, "versions": versions, "preferredVersion": preferred}))
+}
+
+/// Answers `/api/v1` and `/apis/<group>/<version>`.
+pub(crate) fn resources(kinds: &[Arc<Kind>], group: &str, version: &str) -> Option<Value> {
+    let mut resources = Vec::new();
+    for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
+        let singular = if kind.custom { kind.singular.as_str() } else { "" };
+        let mut resource = json!({
+            "name": kind.plural, "singularName": singular, "namespaced": kind.namespaced, "kind": kind.kind,
+            "verbs": VERBS,
+        });
+        if !kind.short_names.is_empty() {
+            resource["shortNames"] = json!(kind.short_names);
+        }
+        if !kind.categories.is_empty() {
+            resource["categories"] = json!(kind.categories);
+        }
+        resources.push(resource);
+        if kind.status {
+            resources.push(json!({
+                "name": format!("{}/status", kind.plural), "singularName": "", "namespaced": kind.namespaced,
+                "kind": kind.kind, "verbs": ["get", "patch", "update"],
+            }));
+        }
+    }
+    let version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources});
+    (!resources.is_empty()).then_some(list)
+}

@@ -1,0 +1,42 @@
+//! Simulated Kubernetes API servers, for demos, for scale and for faults.
+//!
+//! A [`Fleet`] serves any number of clusters behind one listener, each below a path of its own. They behave as Kubernetes
+//! 1.20 does, as far as Krake's adapter uses it: discovery, reads, writes with their preconditions, server-side apply with
+//! field ownership, watches, custom resource definitions, namespaces, and workloads that become ready after a while. No
+//! container runs, and everything is in memory only. Whatever is not simulated is answered with 501 and says so.
+//!
+//! Requests are understood in `request`, decided on by the pure rules in `api` and `ownership`, and carried out in `store`;
+//! `http` is the listener, `faults` what may go wrong on demand.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use krake_cluster_sim::{Faults, Fleet, Options};
+//! use krake_runtime::shutdown::Shutdown;
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let fleet = Fleet::new(Options::new(format!("http://{}", listener.local_addr()?)));
+//! let north = fleet.add("north")?;
+//! println!("{}", fleet.kubeconfig("north").unwrap_or_default());
+//! north.set_faults(Faults { delay_ms: 200, ..Faults::default() });
+//! fleet.serve(listener, Shutdown::new()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod agenda;
+mod api;
+mod cluster;
+mod config;
+mod faults;
+mod fleet;
+mod http;
+mod ownership;
+mod request;
+mod run;
+mod store;
+
+pub use cluster::Cluster;
+pub use config::{Args, Config};
+pub use faults::{Down, Faults};
+pub use fleet::{AddError, Fleet, Options};
+pub use run::run;

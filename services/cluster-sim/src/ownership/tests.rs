@@ -1,0 +1,202 @@
+//! Laws of apply and update.
+
+use proptest::prelude::*;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::ownership::{Applied, Ask, Schema, apply, merge_patch, strategic_merge, update};
+
+fn schema() -> Schema {
+    Schema::of([
+        ("metadata.finalizers", "set"),
+        ("spec.items", "name"),
+        ("spec.items[].ports", "port,protocol"),
+        ("spec.whole", "atomic"),
+    ])
+}
+
+fn apply_as(live: &Value, spec: Value, manager: &str, force: bool) -> Applied {
+    let zero = json!({"metadata": {}, "spec": {}});
+    let ask = Ask { schema: &schema(), zero: &zero, manager, api_version: "v1", now: "now" };
+    apply(live, &json!({"metadata": {"name": "a"}, "spec": spec}), ask, force)
+}
+
+fn applied(live: &Value, spec: Value, manager: &str) -> Value {
+    match apply_as(live, spec, manager, false) {
+        Applied::Object(object) => object,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn nothing() -> Value {
+    json!({"metadata": {}})
+}
+
+fn owned(object: &Value, manager: &str) -> Value {
+    let mut entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries
+        .find(|entry| entry["manager"] == manager)
+        .map(|entry| entry["fieldsV1"].clone())
+        .unwrap_or_default()
+}
+
+/// What two appliers of these specs, one after the other, come to; then the first drops everything.
+#[rstest]
+#[case::fields(json!({"a": 1, "b": {"c": 2}}), json!({"b": {"d": 3}}), json!({"b": {"d": 3}}))]
+#[case::shared(json!({"a": 1, "b": 2}), json!({"b": 2}), json!({"b": 2}))]
+#[case::items(json!({"items": [{"name": "x", "v": 1}]}), json!({"items": [{"name": "y"}]}), json!({"items": [{"name": "y"}]}))]
+#[case::an_item_of_both(json!({"items": [{"name": "x", "v": 1}]}), json!({"items": [{"name": "x", "w": 2}]}),
+    json!({"items": [{"name": "x", "w": 2}]}))]
+#[case::items_in_items(json!({"items": [{"name": "x", "ports": [{"port": 1, "protocol": "T"}]}]}),
+    json!({"items": [{"name": "x", "ports": [{"port": 1, "protocol": "U"}]}]}),
+    json!({"items": [{"name": "x", "ports": [{"port": 1, "protocol": "U"}]}]}))]
+#[case::atomic(json!({"whole": {"a": 1}, "b": 1}), json!({"c": 1}), json!({"c": 1}))]
+fn what_an_applier_drops_goes_and_nothing_else(
+    #[case] first: Value,
+    #[case] second: Value,
+    #[case] left: Value,
+) {
+    let one = applied(&nothing(), first, "first");
+    let both = applied(&one, second, "second");
+    assert_eq!(applied(&both, json!({}), "first")["spec"], left);
+}
+
+#[rstest]
+#[case(json!({"a": 1}), json!({"a": 2}), &[".spec.a"])]
+#[case(json!({"a": {"b": 1, "c": 1}}), json!({"a": {"b": 1, "c": 2, "d": 3}}), &[".spec.a.c"])]
+#[case(json!({"items": [{"name": "x", "v": 1}]}), json!({"items": [{"name": "x", "v": 2}]}), &[".spec.items[name=\"x\"].v"])]
+#[case(json!({"whole": {"a": 1}}), json!({"whole": {"b": 1}}), &[".spec.whole"])]
+#[case(json!({"list": [1]}), json!({"list": [1, 2]}), &[".spec.list"])]
+fn what_another_owns_is_a_conflict_and_force_takes_it(
+    #[case] first: Value,
+    #[case] second: Value,
+    #[case] fields: &[&str],
+) {
+    let live = applied(&nothing(), first, "first");
+    let Applied::Conflicts(conflicts) = apply_as(&live, second.clone(), "second", false) else {
+        panic!("applied")
+    };
+    let found: Vec<(&str, &str)> =
+        conflicts.iter().map(|(who, field)| (who.as_str(), field.as_str())).collect();
+    let expected: Vec<(&str, &str)> = fields.iter().map(|field| ("\"first\"", *field)).collect();
+    assert_eq!(found, expected);
+    let Applied::Object(forced) = apply_as(&live, second.clone(), "second", true) else { panic!("refused") };
+    let Applied::Object(again) = apply_as(&forced, second, "second", false) else { panic!("refused") };
+    assert_eq!(again, forced, "what was taken is no conflict any more");
+}
+
+#[test]
+fn an_item_without_its_keys_is_named() {
+    let spec = json!({"items": [{"name": "x", "ports": [{"port": 1}]}]});
+    let Applied::Unnamed(unnamed) = apply_as(&nothing(), spec, "first", false) else { panic!("applied") };
+    assert_eq!(
+        (unnamed.list.as_str(), unnamed.index, unnamed.key.as_str()),
+        (".spec.items.ports", 0, "protocol")
+    );
+}
+
+fn updated(live: &Value, new: Value, manager: &str) -> Value {
+    let zero = json!({"metadata": {}, "spec": {}});
+    update(live, new, Ask { schema: &schema(), zero: &zero, manager, api_version: "v1", now: "now" })
+}
+
+#[test]
+fn an_update_owns_what_it_changes_and_takes_it_from_others() {
+    let mut live = applied(&nothing(), json!({"a": 1, "b": 1}), "applier");
+    live["metadata"]["uid"] = json!("u");
+    let mut new = live.clone();
+    new["spec"] = json!({"a": 2, "c": {"d": 1}});
+    let new = updated(&live, new, "hand");
+    assert_eq!(owned(&new, "hand"), json!({"f:spec": {"f:a": {}, "f:c": {".": {}, "f:d": {}}}}));
+    assert_eq!(owned(&new, "applier"), Value::Null, "one field was taken, the other is gone");
+}
+
+#[test]
+fn objects_without_books_get_them_by_the_first_apply() {
+    let mut live = json!({"metadata": {"uid": "u", "name": "a"}, "spec": {"a": 1}});
+    live = updated(&live.clone(), live, "hand");
+    assert_eq!(live["metadata"].get("managedFields"), None);
+    let Applied::Conflicts(conflicts) = apply_as(&live, json!({"a": 2}), "applier", false) else {
+        panic!("applied")
+    };
+    assert_eq!(conflicts, [("\"before-first-apply\" using v1".to_owned(), ".spec.a".to_owned())]);
+}
+
+#[test]
+fn patches_merge_by_name_or_replace() {
+    let start = json!({"spec": {"items": [{"name": "x", "v": 1}, {"name": "y"}], "gone": 1}});
+    let mut merged = start.clone();
+    merge_patch(&mut merged, &json!({"spec": {"items": [{"name": "z"}], "gone": null}}));
+    assert_eq!(merged, json!({"spec": {"items": [{"name": "z"}]}}));
+    let mut strategic = start;
+    let patch = json!({"spec": {"gone": null, "$setElementOrder/items": [{"name": "x"}],
+        "items": [{"name": "x", "w": 2}, {"name": "y", "$patch": "delete"}, {"name": "z"}]}});
+    strategic_merge(&schema(), &mut strategic, &patch);
+    assert_eq!(strategic, json!({"spec": {"items": [{"name": "x", "v": 1, "w": 2}, {"name": "z"}]}}));
+}
+
+fn arbitrary_spec() -> impl Strategy<Value = Value> {
+    let item = (prop::sample::select(vec!["x", "y", "z"]), 0..3_u8);
+    let items = prop::collection::btree_map(item.0, item.1, 0..3).prop_map(|items| {
+        items.into_iter().map(|(name, v)| json!({"name": name, "v": v})).collect::<Vec<_>>()
+    });
+    let fields = prop::collection::btree_map("[ab]", 0..3_u8, 0..3);
+    (items, fields, prop::option::of(0..3_u8)).prop_map(|(items, fields, whole)| {
+        // Empty lists and objects are nobody's, so there are none.
+        let mut spec = json!({"always": 1});
+        if !fields.is_empty() {
+            spec["fields"] = json!(fields);
+        }
+        if !items.is_empty() {
+            spec["items"] = json!(items);
+        }
+        if let Some(whole) = whole {
+            spec["whole"] = json!({"v": whole});
+        }
+        spec
+    })
+}
+
+/// Whether `object` has everything that `part` has.
+fn holds(object: &Value, part: &Value) -> bool {
+    match (object, part) {
+        (Value::Object(object), Value::Object(part)) => {
+            part.iter().all(|(name, value)| match object.get(name) {
+                Some(found) => holds(found, value),
+                None => {
+                    value.as_object().is_some_and(serde_json::Map::is_empty)
+                        || value.as_array().is_some_and(Vec::is_empty)
+                }
+            })
+        }
+        (Value::Array(items), Value::Array(part)) => {
+            part.iter().all(|wanted| items.iter().any(|item| holds(item, wanted)))
+        }
+        (object, part) => object == part,
+    }
+}
+
+proptest! {
+    #[test]
+    fn forced_applies_converge(specs in prop::collection::vec((arbitrary_spec(), 0..3_usize), 1..8)) {
+        let managers = ["one", "two", "three"];
+        let mut live = nothing();
+        for (spec, manager) in &specs {
+            let Applied::Object(next) = apply_as(&live, spec.clone(), managers[*manager], true) else {
+                panic!("a forced apply is refused")
+            };
+            prop_assert!(holds(&next["spec"], spec), "what is applied is there: {next}");
+            let Applied::Object(again) = apply_as(&next, spec.clone(), managers[*manager], false) else {
+                panic!("what was just applied conflicts")
+            };
+            prop_assert_eq!(&again, &next);
+            live = next;
+        }
+        // When all let go, nothing is left.
+        for manager in managers {
+            live = applied(&live, json!({}), manager);
+        }
+        prop_assert_eq!(&live["metadata"].get("managedFields"), &None);
+        prop_assert!(live["spec"].as_object().is_none_or(serde_json::Map::is_empty), "{}", live);
+    }
+}

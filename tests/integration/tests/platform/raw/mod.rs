@@ -1,0 +1,25 @@
+//! What the adapter relies on of an API server, request by request.
+
+mod apply;
+mod kinds;
+mod lists;
+mod objects;
+mod watches;
+mod workloads;
+
+use crate::columns::columns;
+use crate::report;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_servers_answer_alike() {
+    let columns = columns().await;
+    let cases = [
+        objects::cases(),
+        apply::cases(),
+        lists::cases(),
+        watches::cases(),
+        kinds::cases(),
+        workloads::cases(),
+    ];
+    report::run(&columns, &cases.into_iter().flatten().collect::<Vec<_>>()).await;
+}
