@@ -39,6 +39,8 @@ enum Part {
     Watchers(rows::WatchersArgs),
     /// The scheduler's decisions.
     Decide(rows::Fleet),
+    /// Many clusters and applications.
+    Scale(rows::ScaleArgs),
 }
 
 fn main() -> Result<()> {
@@ -48,6 +50,7 @@ fn main() -> Result<()> {
         Some(Part::Peer(args)) => runtime.block_on(peer::run(args)),
         Some(Part::Watchers(args)) => runtime.block_on(rows::watchers(args)),
         Some(Part::Decide(fleet)) => rows::decide(fleet),
+        Some(Part::Scale(args)) => runtime.block_on(rows::scale(args)),
         None => runtime.block_on(measure(&args.only)),
     }
 }

@@ -10,14 +10,13 @@ use etcd_client::{Client, Compare, CompareOp, KvClient, Txn, TxnOp, WatchOptions
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use krake_proto::codec::RawCodec;
 use krake_proto::envelope::CreateRequest;
 use prost::Message;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::Server;
 use tonic::{Code, Status};
-
-use crate::call::RawCodec;
 
 /// Answers nothing to anything.
 pub(crate) const EMPTY: &str = "/peer.Peer/Empty";

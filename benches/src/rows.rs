@@ -3,11 +3,14 @@
 mod bind;
 mod create;
 mod decide;
+mod embedded;
 mod get;
 mod idle;
 mod latency;
 mod list;
+mod rest;
 mod restart;
+mod scale;
 mod watchers;
 
 use std::time::Duration;
@@ -25,6 +28,7 @@ use crate::objects;
 use crate::report::{Row, Verdict};
 
 pub(crate) use decide::{Fleet, run as decide};
+pub(crate) use scale::{Args as ScaleArgs, run as scale};
 pub(crate) use watchers::{Args as WatchersArgs, run as watchers};
 
 /// As many clients as the goals speak of.
@@ -38,6 +42,7 @@ const ROUNDS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Work {
     Create,
+    Embedded,
     Get,
     List,
     Latency,
@@ -46,18 +51,24 @@ pub(crate) enum Work {
     Bind,
     Restart,
     Idle,
+    Scale,
 }
 
 impl Work {
     /// The longest time it may take.
     fn limit(self) -> Duration {
-        Duration::from_secs(if self == Self::Restart { 75 } else { 50 })
+        match self {
+            Self::Restart => Duration::from_secs(75),
+            Self::Scale => scale::PATIENCE,
+            _ => Duration::from_secs(50),
+        }
     }
 
     /// Its rows; if it fails or takes too long, one row that says so.
     pub(crate) async fn rows(self, environment: &Environment) -> Vec<Row> {
         let measured: LocalBoxFuture<'_, Result<Vec<Row>>> = match self {
             Self::Create => Box::pin(create::measure(environment)),
+            Self::Embedded => Box::pin(embedded::measure()),
             Self::Get => Box::pin(get::measure(environment)),
             Self::List => Box::pin(list::measure(environment)),
             Self::Latency => Box::pin(latency::measure(environment)),
@@ -66,6 +77,7 @@ impl Work {
             Self::Bind => Box::pin(bind::measure(environment)),
             Self::Restart => Box::pin(restart::measure(environment)),
             Self::Idle => Box::pin(idle::measure(environment)),
+            Self::Scale => Box::pin(scale::measure()),
         };
         let limit = self.limit();
         let measured = tokio::time::timeout(limit, measured).await;

@@ -11,7 +11,7 @@ use krake_proto::krake::meta::v1::{Consistency, View};
 use prost::Message;
 use tokio::time::Instant;
 
-use super::{CONNECTIONS, CREATE, create_applications};
+use super::{CONNECTIONS, CREATE, create_applications, rest};
 use crate::call::Connections;
 use crate::environment::{Environment, State};
 use crate::load::Limit;
@@ -60,7 +60,7 @@ pub(super) async fn measure(environment: &Environment) -> Result<Vec<Row>> {
         format!("etcd alone, six ranges of 500 at one revision: {:.1} ms", ranges(environment).await?),
         format!("{used} (one call = the whole list)"),
     ];
-    Ok(vec![row, Row::new("  the same by REST", "≤ 150 ms", Verdict::NotBuilt)])
+    Ok(vec![row, rest::list(&state, "bench", APPLICATIONS, LISTS).await?])
 }
 
 /// Milliseconds as a user of the SDK sees them, decoded.

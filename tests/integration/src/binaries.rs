@@ -17,6 +17,8 @@ pub enum Component {
     Grpcurl,
     /// The OpenTelemetry collector.
     Otlp,
+    /// Python with upstream's client library and a validator of OpenAPI documents.
+    Python,
 }
 
 impl Component {
@@ -30,12 +32,14 @@ impl Component {
             }
             Self::Grpcurl => &["grpcurl"],
             Self::Otlp => &["rotel-agent"],
+            Self::Python => &["krake-test-python"],
         }
     }
 
     fn set_up(self) -> &'static str {
         match self {
             Self::Kubernetes => "tests/setup/kubernetes.sh",
+            Self::Python => "tests/setup/python-client.sh",
             _ => "tests/setup/install.sh",
         }
     }

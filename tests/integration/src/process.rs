@@ -171,6 +171,11 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// Asks it to end as Ctrl-C does (`SIGINT`).
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.signal(Signal::INT)
+    }
+
     /// Stops it in its tracks (`SIGSTOP`): its connections stay open and nothing answers.
     pub fn pause(&mut self) -> Result<()> {
         self.signal(Signal::STOP)

@@ -28,7 +28,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("kube", &["krake-kubernetes", "krake-simulation"]),
     ("k8s-openapi", &["krake-kubernetes"]),
     ("etcd-client", &["krake-state", "krake-bench"]),
-    ("rusqlite", &["krake-state"]),
+    ("rusqlite", &["krake-state", "krake-bench"]),
     ("cel", &["krake-scheduler"]),
     ("reqwest", &["krake-scheduler", "krake-integration"]),
 ];

@@ -1,13 +1,16 @@
 //! What users do, on real components: every Krake service its own process, driven by `rok` and by `grpcurl`.
 #![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
 
+mod access;
 mod bad_input;
 mod chaos;
+mod demo;
 mod grpc_tools;
 mod hostile;
 mod leadership;
 mod main_job;
 mod restore;
 mod safety;
+mod standalone;
 mod tracing;
 mod world;
