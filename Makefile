@@ -8,7 +8,7 @@ CACHE := $(or $(KRAKE_TEST_CACHE),$(HOME)/.cache/krake-test)
 export PATH := $(CACHE)/bin:$(PATH)
 CARGO_FLAGS := --workspace --locked
 
-.PHONY: help test run bench fmt lint tools kubernetes fmt-check proto-check deny clippy build
+.PHONY: help demo test run compose-check bench fmt lint tools kubernetes fmt-check proto-check deny clippy build
 
 help: ## list the goals
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -17,8 +17,14 @@ test: fmt-check ## check and test everything over real components, and install w
 	@$(MAKE) --no-print-directory -j2 kubernetes build
 	KRAKE_REQUIRE_REAL=1 cargo test $(CARGO_FLAGS) --no-fail-fast
 
-run: ## start Krake on this machine
+demo: ## see Krake do its main job on simulated clusters, in a minute; ARGS=--exit ends after it
+	@deploy/demo/demo.sh $(ARGS)
+
+run: ## start Krake on this machine, on etcd, every service as a process of its own
 	@deploy/run/run.sh
+
+compose-check: ## build the container images, run the main job through the docker compose stack
+	@deploy/compose/check.sh
 
 # One build for all, run as it is: `cargo run` would choose other features and build again.
 bench: tools ## measure speed and memory beside peers; some minutes

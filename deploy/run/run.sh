@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 data=${DATA:-data}
 listen=${LISTEN:-127.0.0.1:7700}
+rest_listen=${REST_LISTEN:-127.0.0.1:8080}
 etcd_client=${ETCD_CLIENT_PORT:-23790}
 etcd_peer=${ETCD_PEER_PORT:-23800}
 reschedule_after=${RESCHEDULE_AFTER:-60}
@@ -70,12 +71,14 @@ start scheduler "$bin/krake-scheduler" --api-url "http://$listen" \
   --reschedule-after "$reschedule_after" --metrics-interval "$metrics_interval"
 start gc "$bin/krake-gc" --api-url "http://$listen"
 start kubernetes "$bin/krake-kubernetes" --api-url "http://$listen"
+start gateway "$bin/krake-gateway" --api-url "http://$listen" --listen "$rest_listen"
 ready scheduler 7702
 ready gc 7703
 ready kubernetes 7704
+ready gateway 7705
 
 say ""
-say "Krake runs on http://$listen. Logs: $data/log. In another terminal:"
+say "Krake runs on http://$listen (gRPC) and http://$rest_listen (REST). Logs: $data/log. In another terminal:"
 say "  $bin/rok kube app list"
 say "Ctrl-C stops everything."
 
