@@ -31,7 +31,7 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-# until SECONDS TEXT COMMAND… : repeats the command until it succeeds.
+# wait_for SECONDS TEXT COMMAND… : repeats the command until it succeeds, and says so by the text.
 wait_for() {
   local deadline=$((SECONDS + $1)) text=$2
   shift 2

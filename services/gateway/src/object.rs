@@ -63,15 +63,8 @@ pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Value) ->
     let mut body = object(body)?;
     let descriptor = target.descriptor();
     body.remove("status");
-    let mut body = Value::Object(body);
-    json::strip_output(&descriptor, &mut body);
-    target.check_identity(&body)?;
-    let if_match = answer::if_match(headers)?;
-    if let Some(revision) = if_match {
-        set_revision(&mut body, revision);
-    }
-    let has_precondition = !matches!(body["metadata"]["resource_version"], Value::Null | Value::Number(_))
-        || body["metadata"]["resource_version"].as_i64().is_some_and(|revision| revision != 0);
+    let (body, if_match) = writable(target, &descriptor, headers, body)?;
+    let has_precondition = has_precondition(&body);
     let incomplete = json::is_incomplete(&descriptor, &body);
     let mut attempt = 1;
     loop {
@@ -117,13 +110,7 @@ pub(crate) async fn update_status(
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "resource_version"));
     }
-    let mut body = Value::Object(body);
-    json::strip_output(&descriptor, &mut body);
-    target.check_identity(&body)?;
-    let if_match = answer::if_match(headers)?;
-    if let Some(revision) = if_match {
-        set_revision(&mut body, revision);
-    }
+    let (mut body, if_match) = writable(target, &descriptor, headers, body)?;
     let object = read(&descriptor, &body)?.encode_to_vec().into();
     if let Value::Object(body) = &mut body {
         body.retain(|name, _| name == "status");
@@ -196,6 +183,29 @@ fn mask(descriptor: &MessageDescriptor, body: &Value) -> Option<FieldMask> {
     (!paths.is_empty()).then_some(FieldMask { paths })
 }
 
+/// The body of a `PUT` without what nobody may write, with the precondition of `If-Match`, which is told too.
+fn writable(
+    target: &Target,
+    descriptor: &MessageDescriptor,
+    headers: &HeaderMap,
+    body: Map<String, Value>,
+) -> Result<(Value, Option<i64>), Problem> {
+    let mut body = Value::Object(body);
+    json::strip_output(descriptor, &mut body);
+    target.check_identity(&body)?;
+    let if_match = answer::if_match(headers)?;
+    if let Some(revision) = if_match {
+        set_revision(&mut body, revision);
+    }
+    Ok((body, if_match))
+}
+
+/// Whether the caller names a version, or tries to: what is no version is for the reader of the body to refuse.
+fn has_precondition(body: &Value) -> bool {
+    let version = &body["metadata"]["resource_version"];
+    !version.is_null() && version.as_i64() != Some(0)
+}
+
 fn set_revision(body: &mut Value, revision: i64) {
     let Value::Object(body) = body else { return };
     let metadata = body.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
@@ -212,4 +222,19 @@ fn shown(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<Value, Proble
 
 fn is_conflict(problem: &Problem) -> bool {
     problem.title == Some(Title::TransactionError)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_precondition_is_any_version_but_none_and_zero() {
+        let given = |version: Value| has_precondition(&json!({"metadata": {"resource_version": version}}));
+        assert!(!has_precondition(&json!({})) && !given(Value::Null) && !given(json!(0)));
+        // What is no version must not be replaced by that of the stored object: it is an error of the caller's.
+        assert!(given(json!(7)) && given(json!("7")) && given(json!(1.5)) && given(json!(u64::MAX)));
+    }
 }
