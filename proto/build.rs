@@ -1,4 +1,6 @@
-//! Compiles every `.proto` once: descriptors, messages and clients, and the `Resource` impls of kinds.
+//! Compiles every `.proto` once: descriptors, messages and clients, the `Resource` impls of kinds, and the numbers of
+//! all fields.
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -54,6 +56,53 @@ fn resource_impls(pool: &prost_reflect::DescriptorPool) -> Result<String, Box<dy
     Ok(code)
 }
 
+/// Modules of constants with the numbers of all fields of a package's messages: `kubernetes::v1::cluster_spec::METRICS`.
+fn field_numbers(pool: &prost_reflect::DescriptorPool) -> String {
+    let mut packages: BTreeMap<String, String> = BTreeMap::new();
+    for message in pool.all_messages().filter(|message| !message.is_map_entry()) {
+        // Names of nested messages are joined with their parents': `outer_inner`.
+        let Some(package) = message.package_name().strip_prefix("krake.") else { continue };
+        let name = message.full_name()[message.package_name().len() + 1..].replace('.', "_");
+        let constants: String = message
+            .fields()
+            .map(|field| {
+                let constant = field.name().to_uppercase();
+                format!(
+                    "#[doc = \"{}\"]\npub const {constant}: u32 = {};\n",
+                    field.full_name(),
+                    field.number()
+                )
+            })
+            .collect();
+        let module = format!(
+            "#[doc = \"Fields of {}.\"]\npub mod {} {{\n{constants}}}\n",
+            message.full_name(),
+            snake_case(&name)
+        );
+        packages.entry(package.to_owned()).or_default().push_str(&module);
+    }
+    let nested = |(package, modules): (String, String)| {
+        let depth = package.split('.').count();
+        let open: String = package
+            .split('.')
+            .map(|part| format!("#[doc = \"Part of krake.{package}.\"]\npub mod {part} {{\n"))
+            .collect();
+        format!("{open}{modules}{}\n", "}".repeat(depth))
+    };
+    packages.into_iter().map(nested).collect()
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for (index, letter) in name.char_indices() {
+        if letter.is_uppercase() && index > 0 && !snake.ends_with('_') {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=krake");
     println!("cargo::rerun-if-changed=third_party");
@@ -71,6 +120,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("descriptors.bin"), &descriptors)?;
     let pool = prost_reflect::DescriptorPool::decode(descriptors.as_slice())?;
     fs::write(out.join("resources.rs"), resource_impls(&pool)?)?;
+    fs::write(out.join("numbers.rs"), field_numbers(&pool))?;
     let mut config = prost_build::Config::new();
     config.enable_type_names();
     tonic_prost_build::configure()

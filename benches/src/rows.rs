@@ -108,7 +108,7 @@ async fn create_applications(
         async move {
             let object = objects::application(namespace, &name).encode_to_vec().into();
             let request =
-                CreateRequest { namespace: namespace.to_owned(), name, object, validate_only: false };
+                CreateRequest { namespace: namespace.to_owned(), name, object, ..Default::default() };
             connections.unary(client, path, &request).await.map(drop)
         }
     })

@@ -25,6 +25,9 @@ pub struct CreateRequest {
     /// Check everything, store nothing.
     #[prost(bool, tag = "4")]
     pub validate_only: bool,
+    /// Makes the call idempotent; empty: it is not.
+    #[prost(string, tag = "5")]
+    pub request_id: String,
 }
 
 /// `Get<Kind>Request`.
@@ -207,6 +210,9 @@ pub struct DeleteRequest {
     /// Erase at once.
     #[prost(bool, tag = "5")]
     pub force: bool,
+    /// Precondition; empty = whatever has the name.
+    #[prost(string, tag = "6")]
+    pub uid: String,
 }
 
 #[cfg(test)]
@@ -217,7 +223,10 @@ mod tests {
     /// The fields that each shared form reads: number and name, with the resource's own field as `object` or `items`.
     fn shapes() -> Vec<(&'static str, Vec<(u32, &'static str)>)> {
         vec![
-            ("Create{}Request", vec![(1, "namespace"), (2, "name"), (3, "object"), (4, "validate_only")]),
+            (
+                "Create{}Request",
+                vec![(1, "namespace"), (2, "name"), (3, "object"), (4, "validate_only"), (5, "request_id")],
+            ),
             ("Get{}Request", vec![(1, "namespace"), (2, "name"), (3, "consistency")]),
             (
                 "List{}sRequest",
@@ -265,7 +274,14 @@ mod tests {
             ("Update{}StatusRequest", vec![(1, "namespace"), (2, "name"), (3, "object"), (4, "update_mask")]),
             (
                 "Delete{}Request",
-                vec![(1, "namespace"), (2, "name"), (3, "resource_version"), (4, "cascade"), (5, "force")],
+                vec![
+                    (1, "namespace"),
+                    (2, "name"),
+                    (3, "resource_version"),
+                    (4, "cascade"),
+                    (5, "force"),
+                    (6, "uid"),
+                ],
             ),
         ]
     }
@@ -310,6 +326,7 @@ mod tests {
             name: "a".into(),
             application: Some(application.clone()),
             validate_only: true,
+            ..Default::default()
         };
         let shared = CreateRequest::decode(typed.encode_to_vec().as_slice()).unwrap();
         assert_eq!((shared.namespace.as_str(), shared.validate_only), ("n", true));

@@ -48,6 +48,12 @@ pub mod krake {
     }
 }
 
+/// Numbers of the fields of Krake's messages, generated from `proto/krake`: for code that reads and rewrites encoded
+/// messages field by field, for example `numbers::kubernetes::v1::cluster_spec::METRICS`.
+pub mod numbers {
+    include!(concat!(env!("OUT_DIR"), "/numbers.rs"));
+}
+
 /// Generated from the vendored Google files.
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 pub mod google {

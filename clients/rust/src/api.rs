@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 
 use crate::connect::MESSAGE_LIMIT;
 use crate::error::Error;
-use crate::options::{DeleteOptions, ListOptions, Mask, WatchOptions};
+use crate::options::{CreateOptions, DeleteOptions, ListOptions, Mask, WatchOptions};
 use crate::transport::Transport;
 use crate::watch::{KindSource, Watch};
 use krake_proto::error::ErrorReason;
@@ -149,9 +149,22 @@ impl<K: Resource> Api<K> {
     /// # Errors
     /// [`Error::is_already_exists`], [`Error::violations`], and whatever any call may fail with.
     pub async fn create(&self, object: &K) -> Result<K, Error> {
+        self.create_with(object, &CreateOptions::default()).await
+    }
+
+    /// [`Api::create`] with options. With a `request_id` the call may be repeated after a lost answer.
+    ///
+    /// # Errors
+    /// As [`Api::create`].
+    pub async fn create_with(&self, object: &K, options: &CreateOptions) -> Result<K, Error> {
         let (namespace, name) = address(object);
-        let request =
-            envelope::CreateRequest { namespace, name, object: encode(object), validate_only: false };
+        let request = envelope::CreateRequest {
+            namespace,
+            name,
+            object: encode(object),
+            validate_only: options.validate_only,
+            request_id: options.request_id.clone(),
+        };
         self.unary(rpc_path(K::KIND.service, "Create", K::KIND.kind), request).await
     }
 
@@ -202,6 +215,7 @@ impl<K: Resource> Api<K> {
             resource_version: options.resource_version,
             cascade: options.cascade,
             force: options.force,
+            uid: options.uid.clone(),
         };
         self.unary(rpc_path(K::KIND.service, "Delete", K::KIND.kind), request).await
     }

@@ -21,6 +21,6 @@ pub use error::Error;
 pub use fence::Fence;
 pub use mirror::{Barrier, Change, Mirror, MirrorClosed, MirrorFeed, NamespacedName, Notice};
 pub use objects::ObjectKey;
-pub use options::{DeleteOptions, ListOptions, Mask, Start, WatchOptions};
+pub use options::{CreateOptions, DeleteOptions, ListOptions, Mask, Start, WatchOptions};
 pub use transport::Transport;
 pub use watch::{Watch, WatchEvent};

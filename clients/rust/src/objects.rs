@@ -5,7 +5,8 @@ use futures::{FutureExt, StreamExt};
 use krake_proto::Kind;
 use krake_proto::krake::meta::v1::{
     DeleteObjectRequest, KindRef, ListObjectsRequest, ListObjectsResponse, Metadata, Object, OwnerReference,
-    RemoveFinalizerRequest, ResourceRef, WatchObjectsRequest, WatchObjectsResponse, watch_objects_request,
+    RemoveFinalizerRequest, ReportDeletionRequest, ResourceRef, WatchObjectsRequest, WatchObjectsResponse,
+    watch_objects_request,
 };
 
 use crate::api::Listing;
@@ -94,14 +95,32 @@ impl Client {
         }
     }
 
-    /// Deletes an object of any kind, if it has this uid; empty = whatever has the name. Returns it as it is then.
+    /// Deletes an object of any kind, if it has this uid; empty = whatever has the name. With `force` it is erased at
+    /// once, whatever its finalizers say. Returns it as it is then.
     ///
     /// # Errors
     /// [`Error::is_not_found`], [`Error::is_conflict`] if the uid differs, and whatever any call may fail with.
-    pub async fn delete_object(&self, key: &ObjectKey, uid: &str) -> Result<Object, Error> {
+    pub async fn delete_object(&self, key: &ObjectKey, uid: &str, force: bool) -> Result<Object, Error> {
         let ObjectKey { api, kind, namespace, name } = key.clone();
-        let request = DeleteObjectRequest { api, kind, namespace, name, uid: uid.to_owned() };
+        let request = DeleteObjectRequest { api, kind, namespace, name, uid: uid.to_owned(), force };
         Ok(self.objects().delete_object(request).await?.into_inner())
+    }
+
+    /// Records what the deletion of the object with this uid is waiting for, for people to read.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`], [`Error::is_conflict`] if the uid differs, reason `FINALIZERS_IN_USE` while no deletion
+    /// is in progress, and whatever any call may fail with.
+    pub async fn report_deletion(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        waits_for: &str,
+    ) -> Result<Object, Error> {
+        let ObjectKey { api, kind, namespace, name } = key.clone();
+        let (uid, waits_for) = (uid.to_owned(), waits_for.to_owned());
+        let request = ReportDeletionRequest { api, kind, namespace, name, uid, waits_for };
+        Ok(self.objects().report_deletion(request).await?.into_inner())
     }
 
     /// Removes a finalizer of an object that is being deleted, if it has this uid; empty = whatever has the name. One

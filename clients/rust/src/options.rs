@@ -73,8 +73,20 @@ pub struct DeleteOptions {
     pub resource_version: i64,
     /// Delete what belongs to the object even where its owner references say release.
     pub cascade: bool,
-    /// Erase at once, whatever finalizers say. The answer tells what stays behind.
+    /// Erase at once, whatever finalizers say, and even if other objects use it. The answer tells what stays behind.
     pub force: bool,
+    /// Only the object with this uid; empty = whatever has the name.
+    pub uid: String,
+}
+
+/// How an object is created.
+#[derive(Debug, Clone, Default)]
+pub struct CreateOptions {
+    /// Check everything, store nothing.
+    pub validate_only: bool,
+    /// Makes the call idempotent for 10 minutes: repeated with the same id and object, it returns the present object in
+    /// place of "already exists". At most 64 characters, for example a UUID. Empty: not idempotent.
+    pub request_id: String,
 }
 
 /// Which fields an update writes.

@@ -42,7 +42,7 @@ pub(crate) async fn create(target: &Target, body: Value) -> Result<Bytes, Proble
         namespace: target.namespace.clone(),
         name: String::new(),
         object,
-        validate_only: false,
+        ..CreateRequest::default()
     };
     let status = match target.caller.unary(&target.route.rpc, &request).await {
         Ok(created) => return Ok(created),
@@ -138,6 +138,7 @@ pub(crate) async fn delete(
         resource_version: if_match.unwrap_or_default(),
         cascade: parameters.is_on("cascade"),
         force: parameters.is_on("force"),
+        uid: String::new(),
     };
     target.call(&request).await.map_err(|problem| precondition(problem, if_match.is_some()))
 }

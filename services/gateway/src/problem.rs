@@ -127,7 +127,7 @@ impl Problem {
             ErrorReason::Conflict | ErrorReason::Fenced => {
                 Self::titled(StatusCode::CONFLICT, Title::TransactionError, text)
             }
-            ErrorReason::FinalizersInUse | ErrorReason::BeingDeleted => {
+            ErrorReason::FinalizersInUse | ErrorReason::BeingDeleted | ErrorReason::InUse => {
                 Self::titled(StatusCode::CONFLICT, Title::UpdateError, text)
             }
             ErrorReason::RevisionCompacted => Self::new(StatusCode::GONE, text),

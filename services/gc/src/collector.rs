@@ -1,5 +1,7 @@
 //! Carries plans out, one object at a time, over the API.
 
+use std::time::{Duration, SystemTime};
+
 use anyhow::Context;
 use futures::StreamExt;
 use krake_client::{Client, Error, Mirror, ObjectKey};
@@ -13,6 +15,8 @@ use crate::member::Member;
 
 /// How many dependents of one object are deleted at the same time.
 const CONCURRENT_DELETES: usize = 16;
+/// A deletion that waits for longer says for what.
+const REPORT_AFTER: Duration = Duration::from_secs(10);
 
 /// The reconciler.
 pub(crate) struct Collector {
@@ -32,9 +36,9 @@ impl Collector {
         Collector { client, graph, mirror, queue }
     }
 
-    async fn delete(&self, targets: Vec<Target>) -> anyhow::Result<()> {
+    async fn delete(&self, targets: Vec<Target>, force: bool) -> anyhow::Result<()> {
         let deletions = targets.into_iter().map(|target| async move {
-            let result = self.delete_one(&target).await;
+            let result = self.delete_one(&target, force).await;
             result.with_context(|| format!("cannot delete the dependent {}", target.key))
         });
         // All are tried before one failure counts.
@@ -45,10 +49,10 @@ impl Collector {
     }
 
     /// Deletes one object and returns its version then; 0 if it was gone.
-    async fn delete_one(&self, target: &Target) -> Result<i64, Error> {
-        let answer = self.client.delete_object(&target.key, &target.uid).await;
+    async fn delete_one(&self, target: &Target, force: bool) -> Result<i64, Error> {
+        let answer = self.client.delete_object(&target.key, &target.uid, force).await;
         let Some(object) = unless_gone(answer)? else { return Ok(0) };
-        tracing::info!(dependent = %target.key, "deleted, because its owner is being deleted");
+        tracing::info!(dependent = %target.key, force, "deleted, because its owner is being deleted");
         Ok(version(&object))
     }
 
@@ -61,10 +65,32 @@ impl Collector {
         self.seen(object.as_ref().map(version)).await
     }
 
+    /// Leaves the object to its dependents. A wait that takes long is recorded on the object, for people to see: not at
+    /// once, since most waits are over in moments.
+    async fn wait(&self, key: &ObjectKey, reason: &str) -> anyhow::Result<Next> {
+        let Some(object) = self.graph.read(|graph| graph.get(key).cloned()) else { return Ok(Next::Done) };
+        let age = age_of(&object, SystemTime::now());
+        if age < REPORT_AFTER {
+            return Ok(Next::After(REPORT_AFTER - age));
+        }
+        if object.deletion.waits_for != reason {
+            tracing::info!(reason, "the deletion waits for dependents");
+            let answer = self.client.report_deletion(key, &object.uid, reason).await;
+            let reported = unless_gone(answer).context("cannot record what the deletion waits for")?;
+            self.seen(reported.as_ref().map(version)).await?;
+        }
+        Ok(Next::Done)
+    }
+
     /// Waits until the mirror shows our own write, so that nothing is done twice.
     async fn seen(&self, resource_version: Option<i64>) -> anyhow::Result<()> {
         Ok(self.mirror.wait_for(resource_version.unwrap_or_default()).await?)
     }
+}
+
+/// How long the deletion has been waiting; nothing where clocks disagree.
+fn age_of(object: &Member, now: SystemTime) -> Duration {
+    now.duration_since(object.deleted).unwrap_or_default()
 }
 
 fn version(object: &Object) -> i64 {
@@ -96,8 +122,10 @@ impl Reconciler for Collector {
         let plan = self.graph.read(|graph| (present(graph) == Some(version)).then(|| decide(graph, key)));
         match plan.unwrap_or(Plan::Nothing) {
             // Also when it changed meanwhile: that change has queued it again.
-            Plan::Nothing | Plan::Wait => {}
-            Plan::Delete(targets) => self.delete(targets).await?,
+            Plan::Nothing => {}
+            Plan::Wait(reason) => return self.wait(key, &reason).await,
+            Plan::Delete(targets) => self.delete(targets, false).await?,
+            Plan::Erase(targets) => self.delete(targets, true).await?,
             Plan::Release(target) => self.release(target).await?,
             Plan::LeaveTo(first) => self.queue.add(first, Priority::Change),
         }

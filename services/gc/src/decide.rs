@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 
 use krake_client::ObjectKey;
+use krake_proto::finalizer::CASCADE_DELETION;
 
 use crate::graph::Graph;
 use crate::member::{Member, Stage};
+
+/// Maximum number of dependents that a reason names.
+const NAMED: usize = 3;
 
 /// What to do about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +18,11 @@ pub(crate) enum Plan {
     Nothing,
     /// Delete these dependents; what follows will wake us.
     Delete(Vec<Target>),
-    /// All dependents are on their way: the last one's disappearance will wake us.
-    Wait,
+    /// Erase these dependents, whatever they wait for: the deletion is forced.
+    Erase(Vec<Target>),
+    /// All dependents are on their way: the disappearance of the last one will wake us. The text says what they wait
+    /// for.
+    Wait(String),
     /// Nothing depends on it any more: let it go on.
     Release(Target),
     /// It is part of a ring of objects that wait for each other; this one is to go first.
@@ -40,7 +47,10 @@ pub(crate) fn decide(graph: &Graph, key: &ObjectKey) -> Plan {
     let Some(object) = graph.get(key).filter(|member| member.stage == Stage::Waiting) else {
         return Plan::Nothing;
     };
-    let dependents: Vec<_> = graph.dependents(key, &object.uid).collect();
+    let dependents: Vec<_> = graph.dependents(key, object).collect();
+    if object.deletion.force && !dependents.is_empty() {
+        return Plan::Erase(dependents.iter().map(|(key, member)| Target::new(key, member)).collect());
+    }
     let alive = dependents.iter().filter(|(_, member)| member.stage == Stage::Alive);
     let alive: Vec<Target> = alive.map(|(key, member)| Target::new(key, member)).collect();
     if !alive.is_empty() {
@@ -50,13 +60,27 @@ pub(crate) fn decide(graph: &Graph, key: &ObjectKey) -> Plan {
         return Plan::Release(Target::new(key, object));
     }
     if dependents.iter().any(|(_, member)| member.stage == Stage::Leaving) {
-        return Plan::Wait;
+        return Plan::Wait(reason(&dependents));
     }
     match first_of_ring(graph, key) {
-        None => Plan::Wait,
+        None => Plan::Wait(reason(&dependents)),
         Some(first) if first == *key => Plan::Release(Target::new(key, object)),
         Some(first) => Plan::LeaveTo(first),
     }
+}
+
+/// The first few dependents and what each waits for itself.
+fn reason(dependents: &[(&ObjectKey, &Member)]) -> String {
+    let named = dependents.iter().take(NAMED).map(|(key, member)| match member.finalizer.as_str() {
+        "" => key.to_string(),
+        CASCADE_DELETION => format!("{key}, which waits for its own dependents"),
+        finalizer => format!("{key}, which waits for the owner of its finalizer {finalizer:?}"),
+    });
+    let mut text = named.collect::<Vec<_>>().join("; ");
+    if dependents.len() > NAMED {
+        text.push_str(&format!("; and {} more", dependents.len() - NAMED));
+    }
+    text
 }
 
 /// Of the objects that wait for `key` and for which `key` waits: the first by key that waits for nothing else. The
@@ -69,8 +93,8 @@ fn first_of_ring(graph: &Graph, key: &ObjectKey) -> Option<ObjectKey> {
     let above = reach(key, |key| waiting_owners(graph, key));
     let ring: BTreeSet<&ObjectKey> = below.intersection(&above).collect();
     let waits_for_ring_only = |key: &&ObjectKey| {
-        let uid = graph.get(key).map(|member| member.uid.as_str()).unwrap_or_default();
-        graph.dependents(key, uid).all(|(dependent, _)| ring.contains(dependent))
+        let Some(member) = graph.get(key) else { return true };
+        graph.dependents(key, member).all(|(dependent, _)| ring.contains(dependent))
     };
     ring.iter().copied().find(waits_for_ring_only).cloned()
 }
@@ -90,14 +114,16 @@ fn reach(start: &ObjectKey, step: impl Fn(&ObjectKey) -> Vec<ObjectKey>) -> BTre
 
 fn waiting_dependents(graph: &Graph, key: &ObjectKey) -> Vec<ObjectKey> {
     let Some(member) = graph.get(key) else { return Vec::new() };
-    let dependents = graph.dependents(key, &member.uid);
+    let dependents = graph.dependents(key, member);
     dependents.filter(|(_, member)| member.stage == Stage::Waiting).map(|(key, _)| key.clone()).collect()
 }
 
 fn waiting_owners(graph: &Graph, key: &ObjectKey) -> Vec<ObjectKey> {
     let Some(member) = graph.get(key) else { return Vec::new() };
     let owners = member.owners.iter().filter(|owner| {
-        graph.get(&owner.key).is_some_and(|is| is.stage == Stage::Waiting && owner.is(&owner.key, &is.uid))
+        graph
+            .get(&owner.key)
+            .is_some_and(|is| is.stage == Stage::Waiting && owner.takes_along(&owner.key, is))
     });
     owners.map(|owner| owner.key.clone()).collect()
 }

@@ -1,8 +1,10 @@
 //! Decisions as tables, and their outcome on random graphs.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use krake_client::{Change, Notice};
+use krake_proto::krake::meta::v1::Deletion;
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -13,21 +15,25 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey { api: "core".into(), kind: "Thing".into(), namespace: "n".into(), name: name.into() }
 }
 
-/// Reads `a` alive, `a!` waiting, `a~` leaving, each with its owners: `b<a` belongs to a, `b<a:x` to the a of uid x.
+/// Reads `a` alive, `a!` waiting, `a~` leaving, `a!+` waiting with cascade, `a!*` with cascade and force, each with its
+/// owners: `b<a` belongs to a, `b<a:x` to the a of uid x, `b<a^` and `b<a^:x` are released by a.
 fn graph(objects: &str) -> Graph {
     let mut graph = Graph::default();
     for text in objects.split_whitespace() {
         let mut parts = text.split('<');
         let name = parts.next().unwrap();
-        let stage = match name.chars().last() {
-            Some('!') => Stage::Waiting,
-            Some('~') => Stage::Leaving,
+        let flag = |flag: char| name.contains(flag);
+        let stage = match (flag('!'), flag('~')) {
+            (true, _) => Stage::Waiting,
+            (_, true) => Stage::Leaving,
             _ => Stage::Alive,
         };
-        let name = name.trim_end_matches(['!', '~']);
+        let deletion = Deletion { cascade: flag('+') || flag('*'), force: flag('*'), ..Deletion::default() };
+        let name = name.trim_end_matches(['!', '~', '+', '*']);
         let owner = |text: &str| {
             let (name, uid) = text.split_once(':').unwrap_or((text, ""));
-            Owner { key: key(name), uid: uid.into() }
+            let releases = name.ends_with('^');
+            Owner { key: key(name.trim_end_matches('^')), uid: uid.into(), releases }
         };
         put(
             &mut graph,
@@ -38,6 +44,9 @@ fn graph(objects: &str) -> Graph {
                 stage,
                 trace_parent: String::new(),
                 owners: parts.map(owner).collect(),
+                deleted: SystemTime::UNIX_EPOCH,
+                deletion,
+                finalizer: String::new(),
             }),
         );
     }
@@ -54,19 +63,21 @@ fn put(graph: &mut Graph, name: &str, member: Option<Member>) -> Vec<String> {
     graph.apply(&notice).into_iter().map(|key| key.name).collect()
 }
 
+fn names(targets: &[Target]) -> String {
+    targets.iter().map(|target| target.key.name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
 /// A plan in short.
 fn plan(graph: &Graph, name: &str) -> String {
     match decide(graph, &key(name)) {
         Plan::Nothing => "nothing".into(),
-        Plan::Wait => "wait".into(),
+        Plan::Wait(_) => "wait".into(),
         Plan::Release(target) => {
             assert_eq!(target, Target { key: key(name), uid: format!("uid-{name}") });
             "release".into()
         }
-        Plan::Delete(targets) => {
-            let names: Vec<_> = targets.iter().map(|target| target.key.name.as_str()).collect();
-            format!("delete {}", names.join(" "))
-        }
+        Plan::Delete(targets) => format!("delete {}", names(&targets)),
+        Plan::Erase(targets) => format!("erase {}", names(&targets)),
         Plan::LeaveTo(first) => format!("leave to {}", first.name),
     }
 }
@@ -81,6 +92,14 @@ fn plan(graph: &Graph, name: &str) -> String {
 #[case::all_on_their_way("a! b!<a c~<a", "a", "wait")]
 #[case::dependent_of_a_predecessor("a! b<a:uid-other", "a", "release")]
 #[case::dependent_by_uid("a! b<a:uid-a", "a", "delete b")]
+#[case::released("a! b<a^:uid-a", "a", "release")]
+#[case::cascade_takes_what_would_be_released("a!+ b<a^:uid-a c<a", "a", "delete b c")]
+#[case::cascade_takes_nothing_of_a_predecessor("a!+ b<a^:uid-other", "a", "release")]
+#[case::cascade_takes_nothing_by_name_alone("a!+ b<a^", "a", "release")]
+#[case::cascade_waits("a!+ b~<a^:uid-a", "a", "wait")]
+#[case::the_cascade_of_another_owner_is_of_no_matter("a! z!+ b<a^:uid-a<z^:uid-z", "a", "release")]
+#[case::forced_cascade_does_not_wait("a!* b~<a^:uid-a c!<a d<a", "a", "erase b c d")]
+#[case::forced_cascade_ends("a!*", "a", "release")]
 #[case::one_of_two_owners_suffices("a! b<a<z z", "a", "delete b")]
 #[case::missing_owner("b!<a", "b", "release")]
 #[case::dependent_with_dependents("a! b!<a c!<b", "a", "wait")]
@@ -114,6 +133,16 @@ fn a_change_wakes_the_waiting_object_itself_and_its_waiting_owners() {
     assert_eq!(plan(&graph, "a"), "wait");
     assert_eq!(put(&mut graph, "b", None), ["a"]);
     assert_eq!(plan(&graph, "a"), "release");
+}
+
+#[test]
+fn a_wait_says_what_for() {
+    let mut graph = graph("a! b~<a c!<a d!<a e!<a f!<a x<f");
+    let b =
+        Member { finalizer: "acme.example/backup".into(), ..graph.get(&key("b")).unwrap().as_ref().clone() };
+    put(&mut graph, "b", Some(b));
+    let Plan::Wait(reason) = decide(&graph, &key("a")) else { panic!("it waits") };
+    assert!(reason.contains("acme.example/backup") && reason.ends_with("and 2 more"), "{reason}");
 }
 
 #[test]
@@ -153,7 +182,10 @@ proptest! {
             resource_version: 1,
             stage,
             trace_parent: String::new(),
-            owners: owners[index].iter().map(|owner| Owner { key: key(&owner.to_string()), uid: String::new() }).collect(),
+            owners: owners[index].iter().map(|owner| Owner { key: key(&owner.to_string()), uid: String::new(), releases: false }).collect(),
+            deleted: SystemTime::UNIX_EPOCH,
+            deletion: Deletion::default(),
+            finalizer: String::new(),
         };
         let mut graph = Graph::default();
         for index in 0..10 {
@@ -169,7 +201,8 @@ proptest! {
             let name = queue.keys().nth(choice.unwrap().index(queue.len())).unwrap().clone();
             queue.remove(&name);
             let woken = match decide(&graph, &key(&name)) {
-                Plan::Nothing | Plan::Wait => Vec::new(),
+                Plan::Nothing | Plan::Wait(_) => Vec::new(),
+                Plan::Erase(_) => unreachable!("the deletion is not forced"),
                 Plan::LeaveTo(first) => vec![first.name],
                 Plan::Delete(targets) => targets.iter().flat_map(|target| {
                     let index = target.key.name.parse().unwrap();

@@ -44,16 +44,16 @@ impl Graph {
         self.members.get(key)
     }
 
-    /// Those that go when an object goes, ordered by key.
+    /// Those that go when `object`, whose key is `key`, goes, ordered by key.
     pub(crate) fn dependents<'a>(
         &'a self,
         key: &'a ObjectKey,
-        uid: &'a str,
+        object: &'a Member,
     ) -> impl Iterator<Item = (&'a ObjectKey, &'a Member)> {
         let named = self.dependents.get(key).into_iter().flatten();
         named.filter_map(move |dependent| {
             let (dependent, member) = self.members.get_key_value(dependent)?;
-            let belongs = member.owners.iter().any(|owner| owner.is(key, uid));
+            let belongs = member.owners.iter().any(|owner| owner.takes_along(key, object));
             belongs.then_some((dependent, member.as_ref()))
         })
     }

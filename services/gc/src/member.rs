@@ -1,8 +1,10 @@
 //! What the garbage collector keeps of an object.
 
+use std::time::SystemTime;
+
 use krake_client::ObjectKey;
 use krake_proto::finalizer::CASCADE_DELETION;
-use krake_proto::krake::meta::v1::{Object, OnDelete, OwnerReference};
+use krake_proto::krake::meta::v1::{Deletion, Object, OnDelete, OwnerReference};
 
 /// An object, as far as its deletion and that of its owners is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,10 +13,16 @@ pub(crate) struct Member {
     /// Revision of its last write.
     pub(crate) resource_version: i64,
     pub(crate) stage: Stage,
-    /// The trace context of its last write, while it waits; else empty: nobody asks for it.
+    /// The trace context of its last write, while it waits; else empty: it is not asked for.
     pub(crate) trace_parent: String,
-    /// Those whose deletion deletes it.
+    /// Those whose deletion may delete it.
     pub(crate) owners: Vec<Owner>,
+    /// When its deletion began; the epoch of UNIX time while it lives.
+    pub(crate) deleted: SystemTime,
+    /// What its deletion includes.
+    pub(crate) deletion: Deletion,
+    /// Its last finalizer; empty if it has none.
+    pub(crate) finalizer: String,
 }
 
 /// How far an object's deletion is.
@@ -28,18 +36,22 @@ pub(crate) enum Stage {
     Leaving,
 }
 
-/// A reference to an owner that deletes.
+/// A reference to an owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) key: ObjectKey,
-    /// Empty: whoever has the name.
+    /// Empty: any object of that name.
     pub(crate) uid: String,
+    /// Only a deletion with `cascade` of the owner deletes the dependent: bindings and copies are such references.
+    pub(crate) releases: bool,
 }
 
 impl Owner {
-    /// Whether the object of this key and uid is meant.
-    pub(crate) fn is(&self, key: &ObjectKey, uid: &str) -> bool {
-        self.key == *key && (self.uid.is_empty() || self.uid == uid)
+    /// Whether `member`, whose key is `key`, is meant and takes the dependent along. A reference that releases counts
+    /// only with a uid, so that a successor of the same name takes nothing along.
+    pub(crate) fn takes_along(&self, key: &ObjectKey, member: &Member) -> bool {
+        let is_meant = self.key == *key && (self.uid.is_empty() || self.uid == member.uid);
+        is_meant && (!self.releases || (member.deletion.cascade && !self.uid.is_empty()))
     }
 }
 
@@ -57,21 +69,24 @@ impl Member {
             resource_version: metadata.resource_version,
             stage,
             trace_parent: if stage == Stage::Waiting { metadata.trace_parent.clone() } else { String::new() },
-            owners: metadata.owners.iter().filter_map(owner).collect(),
+            owners: metadata.owners.iter().map(owner).collect(),
+            deleted: metadata
+                .deleted
+                .and_then(|deleted| SystemTime::try_from(deleted).ok())
+                .unwrap_or(SystemTime::UNIX_EPOCH),
+            deletion: metadata.deletion.clone().unwrap_or_default(),
+            finalizer: metadata.finalizers.last().cloned().unwrap_or_default(),
         })
     }
 }
 
-/// The owner, unless its deletion releases. References may use a kind's global name.
-fn owner(reference: &OwnerReference) -> Option<Owner> {
-    if reference.on_delete() == OnDelete::Release {
-        return None;
-    }
+/// The owner. References may use a kind's global name.
+fn owner(reference: &OwnerReference) -> Owner {
     let mut key = ObjectKey::from(reference);
     if let Some(kind) = krake_proto::kind(&key.api, &key.kind) {
         key.kind = kind.kind.to_owned();
     }
-    Some(Owner { key, uid: reference.uid.clone() })
+    Owner { key, uid: reference.uid.clone(), releases: reference.on_delete() == OnDelete::Release }
 }
 
 #[cfg(test)]
@@ -108,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_references_that_delete_count_and_global_names_are_understood() {
+    fn references_say_whether_they_release_and_global_names_are_understood() {
         let reference = |kind: &str, on_delete: OnDelete| OwnerReference {
             api: "core".into(),
             kind: kind.into(),
@@ -125,7 +140,7 @@ mod tests {
             ..Metadata::default()
         };
         let owners = member(metadata).owners;
-        assert_eq!(owners.len(), 2);
         assert_eq!(owners[0], owners[1]);
+        assert_eq!(owners.iter().map(|owner| owner.releases).collect::<Vec<_>>(), [false, false, true]);
     }
 }

@@ -12,12 +12,11 @@ use krake_proto::krake::meta::v1::{
 
 use crate::project::Registered;
 use crate::score::{Assessment, FailureCode, MetricState};
-use crate::world::Lifecycle;
 
 /// What is to be written about the metrics of a cluster, as they are judged now; nothing if the status says so
 /// already, if there is nothing to say, or if it cannot be told yet. Only `conditions` and `metrics_reasons` are set.
 pub(crate) fn report(registered: &Registered, assessment: &Assessment) -> Option<ClusterStatus> {
-    if registered.cluster.lifecycle == Lifecycle::Deleted {
+    if registered.cluster.lifecycle.is_deleted() {
         return None;
     }
     let failures: BTreeMap<_, _> = assessment
@@ -113,6 +112,7 @@ mod tests {
     use super::*;
     use crate::fixture::Fleet;
     use crate::metrics::MetricError;
+    use crate::world::Lifecycle;
 
     /// The only cluster of a fleet and what its status says by now.
     fn registered(fleet: &Fleet) -> Registered {

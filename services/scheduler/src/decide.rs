@@ -2,7 +2,8 @@
 //!
 //! [`decide`] is pure. Its rules, in this order, for an application that is bound:
 //!
-//! 1. Its cluster is being deleted, or is gone: it moves; without a candidate it is released.
+//! 1. Its cluster is being deleted, or is gone: it moves; without a candidate it is released. It stays if the cluster's
+//!    deletion includes it.
 //! 2. Its cluster is being drained: it moves; without a candidate it stays.
 //! 3. Its copy there failed while another one still runs: it goes back to that, or to a candidate; else it stays.
 //! 4. It may not migrate: it stays.
@@ -106,6 +107,9 @@ impl Case<'_> {
         let entry = &self.world.ranked()[rank];
         match entry.cluster.lifecycle {
             Lifecycle::Deleted => return self.place(BindReason::ClusterDeleted, Outcome::Release),
+            Lifecycle::Cascading => {
+                return Decision::Keep { reason: KeepReason::ClusterCascading, confirm_generation: false };
+            }
             Lifecycle::Draining => return self.leave(BindReason::ClusterDraining),
             Lifecycle::Active => {}
         }

@@ -73,7 +73,7 @@ impl Rejection {
 /// Why a cluster takes no new applications, whatever they ask for.
 fn closed(entry: &RankedCluster) -> Option<Rejection> {
     match entry.cluster.lifecycle {
-        Lifecycle::Deleted => return Some(Rejection::Deleted),
+        Lifecycle::Deleted | Lifecycle::Cascading => return Some(Rejection::Deleted),
         Lifecycle::Draining => return Some(Rejection::Draining),
         Lifecycle::Active => {}
     }

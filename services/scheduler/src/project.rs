@@ -175,7 +175,11 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
         uid: metadata.uid,
         labels: metadata.labels,
         state: state(&status.conditions),
-        lifecycle: if metadata.deleted.is_some() { Lifecycle::Deleted } else { Lifecycle::Active },
+        lifecycle: match (&metadata.deleted, &metadata.deletion) {
+            (None, _) => Lifecycle::Active,
+            (Some(_), Some(deletion)) if deletion.cascade => Lifecycle::Cascading,
+            (Some(_), _) => Lifecycle::Deleted,
+        },
         allowed_namespaces: spec.allowed_namespaces,
         custom_resources: spec.custom_resources,
         metrics: spec

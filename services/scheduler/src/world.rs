@@ -124,6 +124,15 @@ pub enum Lifecycle {
     Draining,
     /// It is being deleted: its applications must leave.
     Deleted,
+    /// It is being deleted together with its applications: they stay where they are until they are gone.
+    Cascading,
+}
+
+impl Lifecycle {
+    /// Whether the cluster is being deleted, with its applications or without.
+    pub fn is_deleted(self) -> bool {
+        matches!(self, Lifecycle::Deleted | Lifecycle::Cascading)
+    }
 }
 
 /// Use of a metric by a cluster.

@@ -8,6 +8,7 @@ mod derive;
 mod grpc;
 mod housekeeping;
 mod installation;
+mod kinds;
 mod object;
 mod opened;
 mod reachable;
@@ -15,6 +16,7 @@ mod registry;
 mod run;
 pub mod store;
 mod task;
+mod upgrade;
 
 pub use grpc::Authentication;
 pub use housekeeping::Clock;

@@ -18,6 +18,7 @@ use crate::opened::Opened;
 use crate::reachable;
 use crate::registry::Registry;
 use crate::store::{Revision, Store};
+use crate::upgrade;
 
 /// Pause before a store that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -97,6 +98,9 @@ pub async fn serve_at(
         () = filled => {}
         () = shutdown.requested() => return Ok(()),
     }
+    if !upgraded(store.as_ref(), &cache, &shutdown).await {
+        return Ok(());
+    }
     feeding.spawn(housekeeping::run(store.clone(), clock.clone()));
     let replaced = {
         let (store, installation) = (store.clone(), installation.clone());
@@ -117,6 +121,20 @@ pub async fn serve_at(
         // Both run for ever, so this is a panic; without them the cache would stand still or the store grow.
         Some(ended) = feeding.join_next() => ended.context("the watch cache or the housekeeping failed"),
         () = replaced => bail!("the store was restored: start again, this process knows what was there before"),
+    }
+}
+
+/// Brings what older versions stored up to date, as long as it takes; false if shutdown is requested first.
+async fn upgraded(store: &dyn Store, cache: &Cache, shutdown: &Shutdown) -> bool {
+    loop {
+        match upgrade::run(store, cache).await {
+            Ok(()) => return true,
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "trying again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = shutdown.requested() => return false,
+        }
     }
 }
 

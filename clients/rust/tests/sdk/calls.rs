@@ -55,7 +55,7 @@ async fn writes_name_their_object_and_their_fields() {
     assert_eq!(updated.metadata().unwrap().resource_version, 3, "the precondition is sent");
     assert_eq!(label(&api.update(&load, Mask::All).await.unwrap(), "mask"), "*");
     assert_eq!(label(&api.update(&load, Mask::Populated).await.unwrap(), "mask"), "none");
-    let options = DeleteOptions { resource_version: 5, cascade: true, force: false };
+    let options = DeleteOptions { resource_version: 5, cascade: true, ..DeleteOptions::default() };
     let deleted = api.delete("ns", "load", &options).await.unwrap();
     assert_eq!(deleted.metadata().unwrap().resource_version, 5);
     assert_eq!(label(&deleted, "flags"), "true false");

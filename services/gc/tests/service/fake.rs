@@ -213,6 +213,10 @@ impl ObjectService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
+    async fn report_deletion(&self, _: Request<ReportDeletionRequest>) -> Result<Response<Object>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn check_tombstones(
         &self,
         _: Request<CheckTombstonesRequest>,

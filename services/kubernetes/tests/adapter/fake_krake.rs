@@ -347,4 +347,8 @@ impl ObjectService for Service {
     async fn delete_object(&self, _: Request<DeleteObjectRequest>) -> Answer<Object> {
         Err(not_served())
     }
+
+    async fn report_deletion(&self, _: Request<ReportDeletionRequest>) -> Answer<Object> {
+        Err(not_served())
+    }
 }

@@ -89,6 +89,8 @@ pub enum KeepReason {
     ApplicationDeleted,
     /// Nothing is known of its cluster, not even that it is gone.
     ClusterUnknown,
+    /// Its cluster is being deleted, and the deletion includes it.
+    ClusterCascading,
     /// It may not migrate.
     MigrationDisabled,
     /// Its cluster does not answer, but may come back.
@@ -112,7 +114,11 @@ impl KeepReason {
     /// can be taken back.
     pub(crate) fn is_settled(self) -> bool {
         match self {
-            Self::ApplicationDeleted | Self::ClusterUnknown | Self::GivenUp | Self::MetricsPending => false,
+            Self::ApplicationDeleted
+            | Self::ClusterUnknown
+            | Self::ClusterCascading
+            | Self::GivenUp
+            | Self::MetricsPending => false,
             Self::MigrationDisabled
             | Self::ClusterOffline
             | Self::RecentlyScheduled

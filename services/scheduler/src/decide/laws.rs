@@ -42,7 +42,7 @@ fn cluster() -> impl Strategy<Value = (Cluster, Vec<Metric>)> {
         1 => Just(ClusterState::NotReady),
         1 => (0..120u64).prop_map(|seconds| ClusterState::Offline { since: ago(seconds) }),
     ];
-    let lifecycle = prop_oneof![8 => Just(Lifecycle::Active), 1 => Just(Lifecycle::Draining), 1 => Just(Lifecycle::Deleted)];
+    let lifecycle = prop_oneof![8 => Just(Lifecycle::Active), 1 => Just(Lifecycle::Draining), 1 => Just(Lifecycle::Deleted), 1 => Just(Lifecycle::Cascading)];
     let label = prop::option::of(prop::sample::select(vec!["DE", "FR"]));
     (state, lifecycle, label, any::<bool>(), 0..6u8, metrics()).prop_map(
         |(state, lifecycle, label, custom, namespace, metrics)| {

@@ -83,6 +83,7 @@ fn offline(seconds: u64) -> impl Fn(&mut crate::world::Cluster) {
 #[case::draining(Fleet::measured(&[0.5, 0.1]).with("a", |c| c.lifecycle = Lifecycle::Draining), 10, "bind b: ClusterDraining")]
 #[case::draining_alone(Fleet::measured(&[0.5]).with("a", |c| c.lifecycle = Lifecycle::Draining), 10, "none: Stay(ClusterDraining)")]
 #[case::deleted(Fleet::measured(&[0.5, 0.1]).with("a", |c| c.lifecycle = Lifecycle::Deleted), 10, "bind b: ClusterDeleted")]
+#[case::deleted_with_its_applications(Fleet::measured(&[0.5, 0.1]).with("a", |c| c.lifecycle = Lifecycle::Cascading), 10, "keep: ClusterCascading")]
 #[case::deleted_alone(Fleet::measured(&[0.5]).with("a", |c| c.lifecycle = Lifecycle::Deleted), 10, "none: Release")]
 #[case::grant_withdrawn(Fleet::measured(&[0.5, 0.1]).with("a", |c| c.key.namespace = "other".into()), 10, "bind b: NoLongerMatches(Namespace)")]
 fn bound_to_a(#[case] fleet: Fleet, #[case] seconds: u64, #[case] expected: &str) {

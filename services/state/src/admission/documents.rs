@@ -20,16 +20,16 @@ const JSON: u32 = 1;
 
 /// The documents of a spec in outline, by the path of the field that holds them.
 #[derive(Debug, Default)]
-pub(super) struct Documents(HashMap<String, Outline>);
+pub(crate) struct Documents(HashMap<String, Outline>);
 
 impl Documents {
     /// The document at `path`; `None` if it is absent or not JSON.
-    pub(super) fn get(&self, path: &str) -> Option<&Outline> {
+    pub(crate) fn get(&self, path: &str) -> Option<&Outline> {
         self.0.get(path)
     }
 
     /// Reads every document below `message`, whose path is `path`, and brings it into its stored form.
-    pub(super) fn normalise(&mut self, message: &mut DynamicMessage, path: &str, findings: &mut Findings) {
+    pub(crate) fn normalise(&mut self, message: &mut DynamicMessage, path: &str, findings: &mut Findings) {
         if message.descriptor().full_name() == Document::full_name() {
             self.document(message, path, findings);
             return;
@@ -99,7 +99,7 @@ fn unreadable(error: &serde_json::Error) -> String {
 }
 
 /// The value of an admitted document; `None` if it is absent or not JSON.
-pub(super) fn value(document: Option<&Document>) -> Option<serde_json::Value> {
+pub(crate) fn value(document: Option<&Document>) -> Option<serde_json::Value> {
     match document?.content.as_ref()? {
         Content::Json(text) => serde_json::from_str(text).ok(),
         Content::Object(object) => Some(object_value(object.clone())),

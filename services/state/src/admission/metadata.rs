@@ -1,7 +1,7 @@
 //! Rules for what callers may write into metadata.
 
 use krake_proto::error::Violation;
-use krake_proto::krake::meta::v1::Metadata;
+use krake_proto::krake::meta::v1::{Metadata, OwnerReference};
 use krake_proto::name;
 
 use super::Findings;
@@ -11,8 +11,9 @@ const MAX_ENTRIES: usize = 256;
 /// The most bytes of all annotations together (Kubernetes' limit).
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
-/// Checks labels, annotations, finalizers and owners. Names are checked with the object's key.
-pub(crate) fn validate(metadata: &Metadata) -> Vec<Violation> {
+/// Checks labels, annotations, finalizers and owners. Names are checked with the object's key. Owners that are
+/// `present` already may stay in other namespaces: bindings write such references, and callers send back what they read.
+pub(crate) fn validate(metadata: &Metadata, present: &[OwnerReference]) -> Vec<Violation> {
     let mut findings = Findings::default();
     for (key, value) in &metadata.labels {
         let field = format!("metadata.labels[{key:?}]");
@@ -52,6 +53,13 @@ pub(crate) fn validate(metadata: &Metadata) -> Vec<Violation> {
         findings.check(format!("{field}.name"), name::resource_name(&owner.name));
         if !owner.namespace.is_empty() {
             findings.check(format!("{field}.namespace"), name::resource_name(&owner.namespace));
+        }
+        let reaches_over = !owner.namespace.is_empty() && owner.namespace != metadata.namespace;
+        if reaches_over && !present.contains(owner) {
+            // Such a dependent would hold up the deletion of an object that its own users may not touch.
+            let text =
+                "is another namespace than the resource's; an owner is global or has the same namespace";
+            findings.add(format!("{field}.namespace"), text);
         }
     }
     findings.0

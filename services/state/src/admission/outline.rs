@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 /// A JSON value as a whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// null.
     #[default]
     Null,
@@ -21,7 +21,7 @@ pub(super) enum Shape {
 
 /// A field that should hold a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Text {
+pub(crate) enum Text {
     /// There is no such field.
     #[default]
     Missing,
@@ -35,7 +35,7 @@ pub(super) enum Text {
 
 impl Text {
     /// The text; empty if there is none.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         match self {
             Text::Is(text) => text,
             Text::Missing | Text::Null | Text::Other => "",
@@ -45,7 +45,7 @@ impl Text {
 
 /// A document in outline. Of fields that occur several times the last one counts, as in every JSON parser.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Outline {
+pub(crate) struct Outline {
     /// What it is.
     pub shape: Shape,
     /// How many arrays and objects are nested in each other.
@@ -62,7 +62,7 @@ pub(super) struct Outline {
 
 impl Outline {
     /// Of a JSON text; the error tells line and column.
-    pub(super) fn read(json: &str) -> serde_json::Result<Self> {
+    pub(crate) fn read(json: &str) -> serde_json::Result<Self> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let outline = Self::of(&mut deserializer)?;
         deserializer.end()?;
@@ -70,7 +70,7 @@ impl Outline {
     }
 
     /// Of a value.
-    pub(super) fn of<'de, D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+    pub(crate) fn of<'de, D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         let mut outline = Outline::default();
         let depth = Reader { place: Place::Root, outline: &mut outline }.deserialize(value)?;
         Ok(Outline { depth, ..outline })

@@ -3,20 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use krake_proto::krake::kubernetes::v1::Application;
-use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
-use krake_proto::{Kind, Resource};
-use prost::Message;
+use krake_proto::Kind;
+use krake_proto::krake::meta::v1::Metadata;
 
+use crate::kinds::rules;
 use crate::object::sections::Sections;
-use crate::object::wire::{self, Malformed};
 use crate::object::{key, value};
 use crate::store::{Entry, Key, Revision};
-
-/// Numbers of `bindings` and `copies` in an application's status.
-const PLACES: [u32; 2] = [30, 31];
-/// Number of `cluster` in both of their elements.
-const CLUSTER: u32 = 1;
 
 /// A resource as it was stored at a revision.
 #[derive(Debug, Clone)]
@@ -68,27 +61,15 @@ impl Stored {
         self.sections.encode_at(self.revision.0)
     }
 
-    /// The uids of the clusters that an application is bound to or has a copy on; none for other kinds. Found out at
-    /// the first question, since most objects are never asked.
+    /// The uids of the clusters that the object is on, by its kind's rules. Computed at the first call, since most
+    /// objects are never asked.
     pub(crate) fn clusters(&self) -> &[String] {
         self.clusters.get_or_init(|| {
-            let status = self.sections.status.as_deref().filter(|_| self.kind == Application::KIND);
-            // What state admitted can be decoded; anything else is on no cluster that anybody could name.
-            status.map(places).and_then(Result::ok).unwrap_or_default()
+            let status = self.sections.status.as_deref().unwrap_or_default();
+            // What state admitted can be decoded; anything else is on no cluster that a caller could name.
+            rules(self.kind).and_then(|rules| (rules.clusters)(status).ok()).unwrap_or_default()
         })
     }
-}
-
-fn places(status: &[u8]) -> Result<Vec<String>, Malformed> {
-    let mut found = Vec::new();
-    for field in wire::fields(status)?.into_iter().filter(|field| PLACES.contains(&field.number)) {
-        let cluster = wire::singular(field.content.unwrap_or_default(), CLUSTER)?.unwrap_or_default();
-        let uid = ResourceRef::decode(cluster.as_slice())?.uid;
-        if !uid.is_empty() && !found.contains(&uid) {
-            found.push(uid);
-        }
-    }
-    Ok(found)
 }
 
 /// A resource entry; anything that cannot be read is logged and left out.
@@ -99,46 +80,5 @@ pub(crate) fn readable(entry: &Entry) -> Option<(Key, Arc<Stored>)> {
             tracing::error!(%error, "a stored value is left out");
             None
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use krake_proto::krake::kubernetes::v1::{ApplicationStatus, Binding, Copy};
-
-    #[test]
-    fn an_application_is_where_it_is_bound_and_where_it_has_copies() {
-        let cluster =
-            |uid: &str| Some(ResourceRef { uid: uid.into(), name: "c".into(), ..Default::default() });
-        let status = ApplicationStatus {
-            bindings: vec![Binding { cluster: cluster("new"), ..Default::default() }],
-            copies: vec![
-                Copy {
-                    cluster: cluster("old"),
-                    services: [("a".into(), "b".into())].into(),
-                    ..Default::default()
-                },
-                Copy { cluster: cluster("new"), ..Default::default() },
-            ],
-            scheduled_to: cluster("derived"),
-            ..Default::default()
-        };
-        let sections = Sections { status: Some(status.encode_to_vec().into()), ..Default::default() };
-        let stored = |kind| Stored::new(kind, sections.clone(), Metadata::default(), Revision(1));
-        assert_eq!(stored(Application::KIND).clusters(), ["new", "old"]);
-        let metric = krake_proto::kind("core", "Metric").unwrap();
-        assert!(stored(metric).clusters().is_empty(), "other kinds have other fields there");
-    }
-
-    #[test]
-    fn the_numbers_are_those_of_the_contract() {
-        let field = |message: &str, name: &str| {
-            let message =
-                krake_proto::POOL.get_message_by_name(&format!("krake.kubernetes.v1.{message}")).unwrap();
-            message.get_field_by_name(name).unwrap().number()
-        };
-        assert_eq!(PLACES, ["bindings", "copies"].map(|name| field("ApplicationStatus", name)));
-        assert_eq!([CLUSTER; 2], ["Binding", "Copy"].map(|message| field(message, "cluster")));
     }
 }

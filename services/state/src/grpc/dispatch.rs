@@ -10,14 +10,13 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http::{Request, Response};
 use krake_proto::Kind;
+use krake_proto::POOL;
 use krake_proto::codec::RawCodec;
 use krake_proto::envelope::{
     CreateRequest, DeleteRequest, GetRequest, ListRequest, UpdateRequest, UpdateStatusRequest, WatchRequest,
 };
 use krake_proto::error::{self, ErrorReason};
-use krake_proto::krake::kubernetes::v1::{Application, ReportCopyRequest};
 use krake_proto::krake::meta::v1::View;
-use krake_proto::{POOL, Resource};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -25,14 +24,11 @@ use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Code, Status};
 
 use super::{Authentication, MAX_REQUEST, encoding::Encoding};
-use crate::object::wire;
+use crate::kinds::{Verb, rules};
 use crate::registry::{Call, Error, Registry};
 
-/// Number of `copy` in `ReportCopyRequest`.
-const COPY: u32 = 4;
-
 /// The methods of a kind's service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Method {
     Create,
     Get,
@@ -41,8 +37,7 @@ enum Method {
     Update,
     UpdateStatus,
     Delete,
-    BindApplication,
-    ReportCopy,
+    Custom(&'static Verb),
 }
 
 impl Method {
@@ -52,11 +47,7 @@ impl Method {
             (rest(verb, kind.kind) == Some(suffix)).then_some(method)
         };
         let plural = |method: Method, verb: &str| (rest(verb, kind.plural_rpc) == Some("")).then_some(method);
-        let custom = match (kind.message == Application::KIND.message, name) {
-            (true, "BindApplication") => Some(Method::BindApplication),
-            (true, "ReportCopy") => Some(Method::ReportCopy),
-            _ => None,
-        };
+        let custom = || rules(kind)?.verb(name).map(Method::Custom);
         singular(Method::Create, "Create", "")
             .or_else(|| singular(Method::Get, "Get", ""))
             .or_else(|| plural(Method::List, "List"))
@@ -64,7 +55,7 @@ impl Method {
             .or_else(|| singular(Method::Update, "Update", ""))
             .or_else(|| singular(Method::UpdateStatus, "Update", "Status").filter(|_| kind.has_status))
             .or_else(|| singular(Method::Delete, "Delete", ""))
-            .or(custom)
+            .or_else(custom)
     }
 }
 
@@ -111,11 +102,7 @@ impl Service {
                 registry.update_status(call, kind, UpdateStatusRequest::decode(request)?).await
             }
             Method::Delete => registry.delete(call, kind, DeleteRequest::decode(request)?).await,
-            Method::BindApplication => registry.bind(call, request).await,
-            Method::ReportCopy => {
-                let copy = wire::singular(&request, COPY)?.unwrap_or_default();
-                registry.report_copy(call, ReportCopyRequest::decode(request)?, copy.into()).await
-            }
+            Method::Custom(verb) => (verb.serve)(registry, call, request).await,
             Method::Watch => Err(Error::Internal("a watch is not a unary call".to_owned())),
         }
     }
@@ -217,12 +204,8 @@ mod tests {
             for method in service.methods() {
                 let found = Method::find(kind, method.name());
                 assert!(found.is_some(), "{}", method.full_name());
-                assert_eq!(
-                    found == Some(Method::Watch),
-                    method.is_server_streaming(),
-                    "{}",
-                    method.full_name()
-                );
+                let streams = matches!(found, Some(Method::Watch));
+                assert_eq!(streams, method.is_server_streaming(), "{}", method.full_name());
             }
         }
     }

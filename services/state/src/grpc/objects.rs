@@ -10,7 +10,7 @@ use krake_proto::krake::meta::v1::watch_objects_request::Start as WireStart;
 use krake_proto::krake::meta::v1::{
     self, CheckTombstonesRequest, CheckTombstonesResponse, DeleteObjectRequest, GetInstallationRequest,
     ListObjectsRequest, ListObjectsResponse, Metadata, Object, ObjectEvent, RemoveFinalizerRequest,
-    WatchObjectsRequest, WatchObjectsResponse,
+    ReportDeletionRequest, WatchObjectsRequest, WatchObjectsResponse,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::Authentication;
 use crate::cache::Stored;
 use crate::installation::Installation;
-use crate::registry::{Error, Filter, Message, Registry, Start, kinds};
+use crate::registry::{Deletion, Error, Filter, Message, Registry, Start, kinds};
 use crate::store::Revision;
 
 /// The most uids of one question.
@@ -100,8 +100,9 @@ impl ObjectService for Objects {
 
     async fn delete_object(&self, request: Request<DeleteObjectRequest>) -> Result<Response<Object>, Status> {
         let call = self.authentication.call(request.metadata().as_ref())?;
-        let DeleteObjectRequest { api, kind, namespace, name, uid } = request.into_inner();
-        let stored = self.registry.delete_object(&call, known(&api, &kind)?, &namespace, &name, &uid).await?;
+        let DeleteObjectRequest { api, kind, namespace, name, uid, force } = request.into_inner();
+        let deletion = Deletion { namespace, name, uid, force, ..Default::default() };
+        let stored = self.registry.mark_deleted(&call, known(&api, &kind)?, deletion).await?;
         Ok(Response::new(object(&stored)))
     }
 
@@ -112,7 +113,20 @@ impl ObjectService for Objects {
         let call = self.authentication.call(request.metadata().as_ref())?;
         let RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer } = request.into_inner();
         let kind = known(&api, &kind)?;
-        let stored = self.registry.remove_finalizer(&call, kind, &namespace, &name, &uid, &finalizer).await?;
+        let stored =
+            self.registry.remove_finalizer(&call, kind, (&namespace, &name, &uid), &finalizer).await?;
+        Ok(Response::new(object(&stored)))
+    }
+
+    async fn report_deletion(
+        &self,
+        request: Request<ReportDeletionRequest>,
+    ) -> Result<Response<Object>, Status> {
+        let call = self.authentication.call(request.metadata().as_ref())?;
+        let ReportDeletionRequest { api, kind, namespace, name, uid, waits_for } = request.into_inner();
+        let kind = known(&api, &kind)?;
+        let stored =
+            self.registry.report_deletion(&call, kind, (&namespace, &name, &uid), &waits_for).await?;
         Ok(Response::new(object(&stored)))
     }
 

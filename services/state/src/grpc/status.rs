@@ -24,6 +24,7 @@ impl From<Error> for Status {
             ),
             Error::Fenced { .. } => plain(Code::Aborted, ErrorReason::Fenced),
             Error::FinalizersInUse(_) => plain(Code::FailedPrecondition, ErrorReason::FinalizersInUse),
+            Error::InUse { .. } => plain(Code::FailedPrecondition, ErrorReason::InUse),
             Error::BeingDeleted(_) => plain(Code::FailedPrecondition, ErrorReason::BeingDeleted),
             Error::Compacted { oldest, .. } => error::status_with(
                 Code::OutOfRange,

@@ -30,6 +30,11 @@ pub(crate) fn tombstone(uid: &str) -> Key {
     format!("/krake/_tombstones/{uid}").into()
 }
 
+/// The record that stored objects were brought up to date by the rewrite of this name.
+pub(crate) fn upgrade(name: &str) -> Key {
+    format!("/krake/_upgrades/{name}").into()
+}
+
 /// The place of an election's leader.
 pub(crate) fn election(name: &str) -> Key {
     format!("/krake/_elections/{name}").into()

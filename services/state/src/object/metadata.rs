@@ -3,23 +3,12 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use krake_proto::krake::meta::v1::{Metadata, OwnerReference};
+use krake_proto::krake::meta::v1::{Deletion, Metadata, OwnerReference};
+use krake_proto::numbers::meta::v1::metadata as field;
 use prost::Message;
 use prost_types::Timestamp;
 
 use super::wire::{self, Malformed};
-
-const NAME: u32 = 1;
-const NAMESPACE: u32 = 2;
-const UID: u32 = 3;
-const FINALIZERS: u32 = 6;
-const OWNERS: u32 = 7;
-const CREATED: u32 = 8;
-const MODIFIED: u32 = 9;
-const DELETED: u32 = 10;
-const GENERATION: u32 = 11;
-const RESOURCE_VERSION: u32 = 12;
-const TRACE_PARENT: u32 = 14;
 
 /// The fields that callers may write with Create and Update, by name.
 pub(crate) const WRITABLE: [&str; 5] = ["labels", "annotations", "finalizers", "owners", "inherit_labels"];
@@ -36,51 +25,76 @@ impl Edit {
 
     /// Drops what callers may not write and what is not stored.
     pub(crate) fn clear_output(self) -> Result<Self, Malformed> {
-        let numbers = [UID, CREATED, MODIFIED, DELETED, GENERATION, RESOURCE_VERSION, TRACE_PARENT];
+        let numbers = [
+            field::UID,
+            field::CREATED,
+            field::MODIFIED,
+            field::DELETED,
+            field::GENERATION,
+            field::RESOURCE_VERSION,
+            field::TRACE_PARENT,
+            field::DELETION,
+            field::REQUEST_ID,
+            field::REQUEST_DIGEST,
+        ];
         self.set(&numbers, &Metadata::default())
     }
 
     /// Name and namespace.
     pub(crate) fn identity(self, namespace: &str, name: &str) -> Result<Self, Malformed> {
         let value = Metadata { namespace: namespace.into(), name: name.into(), ..Default::default() };
-        self.set(&[NAME, NAMESPACE], &value)
+        self.set(&[field::NAME, field::NAMESPACE], &value)
     }
 
     /// The bookkeeping of a new object.
     pub(crate) fn born(self, uid: String, now: SystemTime) -> Result<Self, Malformed> {
         let now = Some(timestamp(now));
         let value = Metadata { uid, created: now, modified: now, generation: 1, ..Default::default() };
-        self.set(&[UID, CREATED, MODIFIED, GENERATION], &value)
+        self.set(&[field::UID, field::CREATED, field::MODIFIED, field::GENERATION], &value)
     }
 
     /// The time of the last write of metadata or spec.
     pub(crate) fn modified(self, now: SystemTime) -> Result<Self, Malformed> {
-        self.set(&[MODIFIED], &Metadata { modified: Some(timestamp(now)), ..Default::default() })
+        self.set(&[field::MODIFIED], &Metadata { modified: Some(timestamp(now)), ..Default::default() })
     }
 
     /// The time at which deletion was asked for.
     pub(crate) fn deleted(self, now: SystemTime) -> Result<Self, Malformed> {
-        self.set(&[DELETED], &Metadata { deleted: Some(timestamp(now)), ..Default::default() })
+        self.set(&[field::DELETED], &Metadata { deleted: Some(timestamp(now)), ..Default::default() })
+    }
+
+    /// What the deletion includes.
+    pub(crate) fn deletion(self, deletion: Deletion) -> Result<Self, Malformed> {
+        self.set(&[field::DELETION], &Metadata { deletion: Some(deletion), ..Default::default() })
+    }
+
+    /// The Create that makes the object.
+    pub(crate) fn request(self, request_id: String, request_digest: String) -> Result<Self, Malformed> {
+        let value = Metadata { request_id, request_digest, ..Default::default() };
+        self.set(&[field::REQUEST_ID, field::REQUEST_DIGEST], &value)
     }
 
     /// The count of spec changes.
     pub(crate) fn generation(self, generation: i64) -> Result<Self, Malformed> {
-        self.set(&[GENERATION], &Metadata { generation, ..Default::default() })
+        self.set(&[field::GENERATION], &Metadata { generation, ..Default::default() })
     }
 
     /// The stack of finalizers.
     pub(crate) fn finalizers(self, finalizers: Vec<String>) -> Result<Self, Malformed> {
-        self.set(&[FINALIZERS], &Metadata { finalizers, ..Default::default() })
+        self.set(&[field::FINALIZERS], &Metadata { finalizers, ..Default::default() })
     }
 
     /// The owners.
     pub(crate) fn owners(self, owners: Vec<OwnerReference>) -> Result<Self, Malformed> {
-        self.set(&[OWNERS], &Metadata { owners, ..Default::default() })
+        self.set(&[field::OWNERS], &Metadata { owners, ..Default::default() })
     }
 
     /// The trace of the write that is being made.
     pub(crate) fn trace_parent(self, trace_parent: &str) -> Result<Self, Malformed> {
-        self.set(&[TRACE_PARENT], &Metadata { trace_parent: trace_parent.into(), ..Default::default() })
+        self.set(
+            &[field::TRACE_PARENT],
+            &Metadata { trace_parent: trace_parent.into(), ..Default::default() },
+        )
     }
 
     /// The edited section.
@@ -106,24 +120,8 @@ mod tests {
     use krake_proto::POOL;
 
     #[test]
-    fn the_numbers_are_those_of_the_contract() {
+    fn the_writable_fields_are_those_of_the_contract_that_are_not_output() {
         let descriptor = POOL.get_message_by_name("krake.meta.v1.Metadata").unwrap();
-        let expected = [
-            (NAME, "name"),
-            (NAMESPACE, "namespace"),
-            (UID, "uid"),
-            (FINALIZERS, "finalizers"),
-            (OWNERS, "owners"),
-            (CREATED, "created"),
-            (MODIFIED, "modified"),
-            (DELETED, "deleted"),
-            (GENERATION, "generation"),
-            (RESOURCE_VERSION, "resource_version"),
-            (TRACE_PARENT, "trace_parent"),
-        ];
-        for (number, name) in expected {
-            assert_eq!(descriptor.get_field(number).unwrap().name(), name);
-        }
         for name in WRITABLE {
             assert!(descriptor.get_field_by_name(name).is_some(), "{name}");
         }

@@ -1,11 +1,14 @@
 //! Create: admit the object, give it its identity and its first status, store it if the name is free.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use krake_proto::Kind;
 use krake_proto::envelope::CreateRequest;
 use krake_proto::error::Violation;
+use krake_proto::krake::meta::v1::Metadata;
+use ring::digest;
 
 use super::{Call, Error, Registry, checked_key, section_descriptor, what};
 use crate::admission;
@@ -15,6 +18,11 @@ use crate::object::key;
 use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
 use crate::store::Revision;
+
+/// How long a repeated Create is answered with the object that the first one made: longer than clients retry.
+const REPEATABLE: Duration = Duration::from_secs(10 * 60);
+/// Maximum length of a request id, in bytes.
+const MAX_REQUEST_ID: usize = 64;
 
 impl Registry {
     /// Serves `Create<Kind>`.
@@ -28,7 +36,9 @@ impl Registry {
         let metadata = submitted.decode_metadata()?;
         let name = one("name", &request.name, &metadata.name)?;
         let namespace = one("namespace", &request.namespace, &metadata.namespace)?;
-        let mut violations = admission::metadata::validate(&metadata);
+        let placed = Metadata { namespace: namespace.clone(), ..metadata };
+        let mut violations = admission::metadata::validate(&placed, &[]);
+        violations.extend(check_request_id(&request.request_id));
         let key = match checked_key(kind, &namespace, &name) {
             Err(Error::Invalid(more)) => {
                 violations.extend(more);
@@ -45,15 +55,17 @@ impl Registry {
             return Err(Error::Invalid(violations));
         }
         let now = (self.clock)();
+        let origin = Origin::of(&call.user, &namespace, &name, &request);
         let metadata = Edit::new(&submitted.metadata)
             .clear_output()?
             .identity(&namespace, &name)?
             .born(uid(now), now)?
+            .request(origin.request_id.clone(), origin.digest.clone())?
             .trace_parent(&call.trace_parent)?
             .finish();
         let mut sections = Sections { metadata, spec: Some(spec.into()), status: None, rest: submitted.rest };
         sections.status = derive::status(kind, &sections)?;
-        size(&sections)?;
+        check_size(&sections)?;
         if request.validate_only {
             if self.fetch(&key).await?.is_some() {
                 return Err(Error::AlreadyExists { what: what(kind, &namespace, &name) });
@@ -63,9 +75,53 @@ impl Registry {
         }
         match self.insert(call, kind, &key, sections).await? {
             Ok(stored) => Ok(Arc::new(stored).encode()),
-            Err(_) => Err(Error::AlreadyExists { what: what(kind, &namespace, &name) }),
+            Err(conflict) => match conflict.current.map(|entry| Stored::read(&entry)) {
+                Some(Ok(Some(present))) if origin.made(&present, now) => Ok(present.encode()),
+                _ => Err(Error::AlreadyExists { what: what(kind, &namespace, &name) }),
+            },
         }
     }
+}
+
+/// Which Create an object comes from, so that its repetition is recognised.
+struct Origin {
+    /// Empty if the request has none, and is never a repetition.
+    request_id: String,
+    /// SHA-256 over the caller and everything that was asked for, in hexadecimal.
+    digest: String,
+}
+
+impl Origin {
+    fn of(user: &str, namespace: &str, name: &str, request: &CreateRequest) -> Self {
+        if request.request_id.is_empty() {
+            return Origin { request_id: String::new(), digest: String::new() };
+        }
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for part in [user.as_bytes(), namespace.as_bytes(), name.as_bytes(), &request.object] {
+            // Lengths keep parts apart: no text of one can pass for the beginning of the next.
+            hash.update(&part.len().to_be_bytes());
+            hash.update(part);
+        }
+        let digest = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Origin { request_id: request.request_id.clone(), digest }
+    }
+
+    /// Whether `present` was made by the same request, not long ago.
+    fn made(&self, present: &Stored, now: SystemTime) -> bool {
+        let created = present.metadata.created.and_then(|created| SystemTime::try_from(created).ok());
+        let age = created.map(|created| now.duration_since(created).unwrap_or_default());
+        !self.request_id.is_empty()
+            && present.metadata.request_id == self.request_id
+            && present.metadata.request_digest == self.digest
+            && age.is_some_and(|age| age <= REPEATABLE)
+    }
+}
+
+fn check_request_id(request_id: &str) -> Option<Violation> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let fine = request_id.len() <= MAX_REQUEST_ID && request_id.bytes().all(allowed);
+    let text = format!("must be at most {MAX_REQUEST_ID} characters of A-Z a-z 0-9 . _ and -");
+    (!fine).then(|| Violation::new("request_id", text))
 }
 
 /// The one value of a name that a request may give in two places.
@@ -90,7 +146,7 @@ pub(super) fn admit(kind: &Kind, namespace: &str, spec: &[u8]) -> Result<Vec<u8>
 }
 
 /// Refuses objects that are too large to be stored.
-pub(super) fn size(sections: &Sections) -> Result<(), Error> {
+pub(crate) fn check_size(sections: &Sections) -> Result<(), Error> {
     let size = sections.encoded_len();
     if size > admission::MAX_OBJECT {
         let text = format!("the object would be {size} bytes; at most {} are allowed", admission::MAX_OBJECT);
@@ -100,7 +156,7 @@ pub(super) fn size(sections: &Sections) -> Result<(), Error> {
 }
 
 /// A new uid: UUIDv7 of the registry's time.
-fn uid(now: std::time::SystemTime) -> String {
+fn uid(now: SystemTime) -> String {
     let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
     uuid::Uuid::new_v7(time).to_string()

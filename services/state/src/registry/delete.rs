@@ -1,27 +1,47 @@
-//! Delete: mark the object, leave it to its finalizers' owners, erase it with the last one.
+//! Delete: mark the object and record what its deletion includes, leave it to the owners of its finalizers, erase it
+//! with the last one. No other object is written: dependents are the garbage collector's work.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use krake_proto::Kind;
-use krake_proto::Resource;
 use krake_proto::envelope::DeleteRequest;
-use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES, KUBERNETES_RESOURCES};
-use krake_proto::krake::kubernetes::v1::{Application, ApplicationStatus, Cluster};
-use krake_proto::krake::meta::v1::{OnDelete, OwnerReference};
-use prost::Message;
+use krake_proto::finalizer::CASCADE_DELETION;
+use krake_proto::krake::meta::v1;
 
-use super::transact::{Outcome, Write, check_version};
-use super::{Call, Error, Registry, what};
+use super::transact::Outcome;
+use super::{Call, Error, Registry, finalizers, what};
 use crate::cache::Stored;
 use crate::derive;
+use crate::kinds::{Need, Relation, rules};
 use crate::object::key;
 use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
 
-/// How many tombstones are looked up at the same time.
-const QUESTIONS: usize = 32;
+/// Maximum concurrent look-ups of tombstones.
+const TOMBSTONE_CONCURRENCY: usize = 32;
+/// Maximum number of other objects that an error names.
+const NAMED: usize = 5;
+/// Maximum length of what a deletion waits for, in characters.
+const MAX_WAIT: usize = 1_000;
+
+/// Which object a deletion is for, and what it includes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deletion {
+    /// Namespace; empty for global objects.
+    pub(crate) namespace: String,
+    /// Name.
+    pub(crate) name: String,
+    /// Precondition; empty = whatever has the name.
+    pub(crate) uid: String,
+    /// Precondition; 0 = any.
+    pub(crate) resource_version: i64,
+    /// What is placed on it goes first.
+    pub(crate) cascade: bool,
+    /// Without the work of finalizers.
+    pub(crate) force: bool,
+}
 
 impl Registry {
     /// Serves `Delete<Kind>`.
@@ -31,43 +51,51 @@ impl Registry {
         kind: &'static Kind,
         request: DeleteRequest,
     ) -> Result<Bytes, Error> {
-        if request.cascade {
-            self.own_dependents(call, kind, &request).await?;
+        let DeleteRequest { namespace, name, resource_version, cascade, force, uid } = request;
+        let deletion = Deletion { namespace, name, uid, resource_version, cascade, force };
+        if !force {
+            self.check_users(kind, &deletion).await?;
         }
-        let DeleteRequest { namespace, name, resource_version, force, .. } = request;
-        let stored = self.mark_deleted(call, kind, &namespace, &name, resource_version, "", force).await?;
-        Ok(stored.encode())
+        Ok(self.mark_deleted(call, kind, deletion).await?.encode())
     }
 
-    /// Marks an object as deleted, or erases it with `force`. An object that is marked already stays as it is.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) async fn mark_deleted(
+    /// Marks an object as deleted and records what the deletion includes, or erases it. A deletion that is recorded
+    /// already is only added to.
+    pub(crate) async fn mark_deleted(
         &self,
         call: &Call,
         kind: &'static Kind,
-        namespace: &str,
-        name: &str,
-        resource_version: i64,
-        uid: &str,
-        force: bool,
+        deletion: Deletion,
     ) -> Result<Arc<Stored>, Error> {
-        self.transact(call, kind, namespace, name, resource_version, |stored| {
-            check_uid(stored, uid)?;
-            if stored.metadata.deleted.is_some() && !force {
+        let Deletion { namespace, name, uid, resource_version, cascade, force } = deletion;
+        self.transact(call, kind, &namespace, &name, resource_version, |stored| {
+            check_uid(stored, &uid)?;
+            let recorded = stored.metadata.deletion.clone().unwrap_or_default();
+            let intent = v1::Deletion {
+                cascade: recorded.cascade || cascade,
+                force: recorded.force || force,
+                ..recorded.clone()
+            };
+            let begins = stored.metadata.deleted.is_none();
+            let erase = intent.force && !intent.cascade;
+            if !begins && intent == recorded && !erase {
                 return Ok(Outcome::Keep.into());
             }
-            let mut edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
-            if stored.metadata.deleted.is_none() {
-                let mut finalizers = stored.metadata.finalizers.clone();
-                if stored.kind == Application::KIND && held_by_copies(stored)?.is_none() {
-                    // Given by a caller, or left over: no copy means that nobody would ever remove it.
-                    finalizers.retain(|finalizer| finalizer != KUBERNETES_RESOURCES);
-                }
+            let mut finalizers = finalizers::needed(stored)?;
+            // Also when a cascade is added to a deletion that is past its dependents.
+            if begins || intent.cascade != recorded.cascade {
+                finalizers.retain(|finalizer| finalizer != CASCADE_DELETION);
                 finalizers.push(CASCADE_DELETION.to_owned());
-                edit = edit.deleted((self.clock)())?.finalizers(finalizers)?;
+            }
+            let mut edit = Edit::new(&stored.sections.metadata)
+                .trace_parent(&call.trace_parent)?
+                .finalizers(finalizers)?
+                .deletion(intent)?;
+            if begins {
+                edit = edit.deleted((self.clock)())?;
             }
             let sections = self.with_metadata(stored, edit)?;
-            Ok(if force { Outcome::Erase(sections) } else { Outcome::Put(sections) }.into())
+            Ok(if erase { Outcome::Erase(sections) } else { Outcome::Put(sections) }.into())
         })
         .await
     }
@@ -77,33 +105,33 @@ impl Registry {
         &self,
         call: &Call,
         kind: &'static Kind,
-        namespace: &str,
-        name: &str,
-        uid: &str,
+        (namespace, name, uid): (&str, &str, &str),
         finalizer: &str,
     ) -> Result<Arc<Stored>, Error> {
-        if kind == Cluster::KIND && finalizer == CLUSTER_COPIES {
-            self.check_no_copies(kind, namespace, name).await?;
+        let managed = rules(kind).and_then(|rules| rules.managed(finalizer));
+        if let Some(Need::Others(relation)) = managed.map(|managed| &managed.needed) {
+            self.check_gone(kind, namespace, name, finalizer, relation).await?;
         }
         self.transact(call, kind, namespace, name, 0, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_none() {
                 return Err(not_deleted(finalizer));
             }
-            if kind == Application::KIND && held_by_copies(stored)? == Some(finalizer) {
-                return Err(Error::FinalizersInUse(format!(
-                    "{finalizer:?} stays until the last copy is gone"
-                )));
+            if let Some(Need::Status(needs)) = managed.map(|managed| &managed.needed)
+                && needs(stored.sections.status.as_deref().unwrap_or_default())?
+            {
+                let text = format!("{finalizer:?} stays while the status says that it is needed");
+                return Err(Error::FinalizersInUse(text));
             }
-            let mut finalizers = stored.metadata.finalizers.clone();
-            // The last one: finalizers are a stack.
-            let Some(place) = finalizers.iter().rposition(|entry| entry == finalizer) else {
+            let Some(left) = finalizers::without(stored, finalizer)? else {
                 return Ok(Outcome::Keep.into());
             };
-            finalizers.remove(place);
-            let last = finalizers.is_empty();
+            // Dependents are gone, and no other work was to be waited for.
+            let forced = finalizer == CASCADE_DELETION
+                && stored.metadata.deletion.as_ref().is_some_and(|deletion| deletion.force);
+            let last = left.is_empty() || forced;
             let edit = Edit::new(&stored.sections.metadata)
-                .finalizers(finalizers)?
+                .finalizers(left)?
                 .modified((self.clock)())?
                 .trace_parent(&call.trace_parent)?;
             let sections = self.with_metadata(stored, edit)?;
@@ -112,28 +140,89 @@ impl Registry {
         .await
     }
 
-    /// Refuses to let a cluster go while applications have copies on it. No new ones can come: copies on a cluster
-    /// that is being deleted are refused.
-    async fn check_no_copies(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), Error> {
+    /// Records what the deletion of an object waits for.
+    pub(crate) async fn report_deletion(
+        &self,
+        call: &Call,
+        kind: &'static Kind,
+        (namespace, name, uid): (&str, &str, &str),
+        waits_for: &str,
+    ) -> Result<Arc<Stored>, Error> {
+        if uid.is_empty() {
+            return Err(Error::invalid("uid", "is missing"));
+        }
+        let waits_for: String = waits_for.chars().take(MAX_WAIT).collect();
+        self.transact(call, kind, namespace, name, 0, |stored| {
+            check_uid(stored, uid)?;
+            if stored.metadata.deleted.is_none() {
+                let text = "metadata.deletion: there is nothing to report while no deletion is in progress";
+                return Err(Error::FinalizersInUse(text.to_owned()));
+            }
+            let recorded = stored.metadata.deletion.clone().unwrap_or_default();
+            if recorded.waits_for == waits_for {
+                return Ok(Outcome::Keep.into());
+            }
+            let reported = v1::Deletion { waits_for: waits_for.clone(), ..recorded };
+            let edit = Edit::new(&stored.sections.metadata).deletion(reported)?;
+            Ok(Outcome::Put(self.with_metadata(stored, edit)?).into())
+        })
+        .await
+    }
+
+    /// Refuses to delete what other objects name. One that is being deleted already is past that.
+    async fn check_users(&self, kind: &'static Kind, deletion: &Deletion) -> Result<(), Error> {
+        let relations = rules(kind).map_or(&[][..], |rules| rules.users);
+        if relations.is_empty() {
+            return Ok(());
+        }
+        let key = super::checked_key(kind, &deletion.namespace, &deletion.name)?;
         self.refresh(0).await?;
-        let Some(cluster) = self.cache.get(&super::checked_key(kind, namespace, name)?) else {
+        // The deletion that follows reports an object that does not exist.
+        let Some(used) = self.cache.get(&key).filter(|used| used.metadata.deleted.is_none()) else {
             return Ok(());
         };
-        if cluster.metadata.deleted.is_none() {
-            return Err(not_deleted(CLUSTER_COPIES));
+        let mut users = Vec::new();
+        for relation in relations {
+            users.extend(self.related(&used, relation)?);
         }
-        let (applications, _) = self.cache.list(&key::all(Application::KIND), None);
-        for (_, application) in applications {
-            let status = application.sections.status.clone().unwrap_or_default();
-            let status = ApplicationStatus::decode(status)?;
-            let clusters = status.copies.iter().filter_map(|copy| copy.cluster.as_ref());
-            if clusters.into_iter().any(|copy| copy.uid == cluster.metadata.uid) {
-                let metadata = &application.metadata;
-                let application = what(application.kind, &metadata.namespace, &metadata.name);
-                return Err(Error::FinalizersInUse(format!("{application} still has a copy on the cluster")));
+        if users.is_empty() {
+            return Ok(());
+        }
+        Err(Error::InUse { what: what(kind, &deletion.namespace, &deletion.name), users: named(&users) })
+    }
+
+    /// Refuses to let an object go while others stand in `relation` to it.
+    async fn check_gone(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        name: &str,
+        finalizer: &str,
+        relation: &Relation,
+    ) -> Result<(), Error> {
+        self.refresh(0).await?;
+        let Some(object) = self.cache.get(&super::checked_key(kind, namespace, name)?) else {
+            return Ok(());
+        };
+        if object.metadata.deleted.is_none() {
+            return Err(not_deleted(finalizer));
+        }
+        match self.related(&object, relation)? {
+            others if others.is_empty() => Ok(()),
+            others => Err(Error::FinalizersInUse(named(&others))),
+        }
+    }
+
+    /// The objects that stand in `relation` to `object`, with what they have of it.
+    fn related(&self, object: &Stored, relation: &Relation) -> Result<Vec<String>, Error> {
+        let mut related = Vec::new();
+        for (_, other) in self.cache.list(&key::all(relation.of), None).0 {
+            if (relation.holds)(&other, object)? {
+                let shown = what(other.kind, &other.metadata.namespace, &other.metadata.name);
+                related.push(format!("{shown} {}", relation.has));
             }
         }
-        Ok(())
+        Ok(related)
     }
 
     /// Which of `uids` belong to objects that were erased here.
@@ -144,61 +233,9 @@ impl Registry {
             let found = self.store.get(&key::tombstone(&uid)).await?.is_some();
             Ok::<_, Error>(found.then_some(uid))
         });
-        let answers = futures::stream::iter(asked).buffered(QUESTIONS).try_collect::<Vec<_>>().await?;
+        let answers =
+            futures::stream::iter(asked).buffered(TOMBSTONE_CONCURRENCY).try_collect::<Vec<_>>().await?;
         Ok(answers.into_iter().flatten().collect())
-    }
-
-    /// Deletes an object by its uid, for callers that know only metadata.
-    pub(crate) async fn delete_object(
-        &self,
-        call: &Call,
-        kind: &'static Kind,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-    ) -> Result<Arc<Stored>, Error> {
-        self.mark_deleted(call, kind, namespace, name, 0, uid, false).await
-    }
-
-    /// Turns the owner references of everything that belongs to an object into ones that delete.
-    async fn own_dependents(
-        &self,
-        call: &Call,
-        kind: &'static Kind,
-        request: &DeleteRequest,
-    ) -> Result<(), Error> {
-        let key = super::checked_key(kind, &request.namespace, &request.name)?;
-        self.refresh(0).await?;
-        // The deletion that follows tells that there is no such object.
-        let Some(owner) = self.cache.get(&key) else { return Ok(()) };
-        check_version(&owner, request.resource_version)?;
-        let names_owner = |reference: &OwnerReference| refers_to(reference, &owner);
-        let (objects, _) = self.cache.list(&key::ROOT, None);
-        for (_, dependent) in
-            objects.iter().filter(|(_, object)| object.metadata.owners.iter().any(names_owner))
-        {
-            let metadata = &dependent.metadata;
-            let written = self
-                .transact(call, dependent.kind, &metadata.namespace, &metadata.name, 0, |stored| {
-                    let mut owners = stored.metadata.owners.clone();
-                    for reference in owners.iter_mut().filter(|reference| names_owner(reference)) {
-                        reference.on_delete = OnDelete::Delete.into();
-                    }
-                    if owners == stored.metadata.owners {
-                        return Ok(Outcome::Keep.into());
-                    }
-                    let edit = Edit::new(&stored.sections.metadata)
-                        .owners(owners)?
-                        .trace_parent(&call.trace_parent)?;
-                    Ok(Write::from(Outcome::Put(self.with_metadata(stored, edit)?)))
-                })
-                .await;
-            match written {
-                Ok(_) | Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// `stored` with edited metadata and what follows from it.
@@ -209,17 +246,13 @@ impl Registry {
     }
 }
 
-/// The finalizer that stays as long as copies exist: of a cluster always, for only the applications tell whether there
-/// are any; of an application while its status lists some.
-pub(super) fn held_by_copies(stored: &Stored) -> Result<Option<&'static str>, Error> {
-    if stored.kind == Cluster::KIND {
-        return Ok(Some(CLUSTER_COPIES));
+/// The first few of `objects`, and how many more there are.
+fn named(objects: &[String]) -> String {
+    let mut text = objects.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    if objects.len() > NAMED {
+        text.push_str(&format!("; and {} more", objects.len() - NAMED));
     }
-    if stored.kind != Application::KIND {
-        return Ok(None);
-    }
-    let status = ApplicationStatus::decode(stored.sections.status.clone().unwrap_or_default())?;
-    Ok((!status.copies.is_empty()).then_some(KUBERNETES_RESOURCES))
+    text
 }
 
 fn not_deleted(finalizer: &str) -> Error {
@@ -235,12 +268,4 @@ fn check_uid(stored: &Stored, uid: &str) -> Result<(), Error> {
         message: format!("metadata.uid: is {:?}, the request is for {uid:?}", stored.metadata.uid),
         resource_version: stored.revision.0,
     })
-}
-
-fn refers_to(reference: &OwnerReference, owner: &Stored) -> bool {
-    let metadata = &owner.metadata;
-    krake_proto::kind(&reference.api, &reference.kind) == Some(owner.kind)
-        && reference.namespace == metadata.namespace
-        && reference.name == metadata.name
-        && (reference.uid.is_empty() || reference.uid == metadata.uid)
 }

@@ -49,6 +49,14 @@ pub enum Error {
     /// Finalizers may only be removed while a deletion is in progress, and only be added while none is.
     #[error("{0}")]
     FinalizersInUse(String),
+    /// Other objects use the object: delete them first, or use force.
+    #[error("{what} is used: {users}; delete what uses it first, or use force")]
+    InUse {
+        /// Kind, name and namespace.
+        what: String,
+        /// Who uses it, and for what; the first few and how many more.
+        users: String,
+    },
     /// The object is being deleted.
     #[error("{0} is being deleted")]
     BeingDeleted(String),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use krake_proto::krake::kubernetes::v1::Application;
+use krake_proto::Kind;
 use krake_proto::krake::meta::v1::EventType;
-use krake_proto::{Kind, Resource};
 
 use super::Error;
 use super::read::prefix;
 use super::selector::Selector;
 use crate::cache::{Change, Stored};
+use crate::kinds::rules;
 use crate::object::key;
 use crate::store::Key;
 
@@ -22,7 +22,7 @@ pub(crate) struct Filter {
     /// Show objects with a namespace only.
     namespaced: bool,
     selector: Selector,
-    /// Uid of a cluster that applications are bound to or have a copy on; empty = all.
+    /// Uid of a cluster that objects are on; empty = all.
     cluster: String,
 }
 
@@ -45,10 +45,11 @@ impl Filter {
         })
     }
 
-    /// Of those, the applications that are bound to the cluster with this uid or have a copy on it.
+    /// Of those, the ones on the cluster with this uid, by the rules of their kind.
     pub(super) fn on_cluster(self, uid: &str) -> Result<Self, Error> {
-        if !uid.is_empty() && self.kinds != [Application::KIND] {
-            return Err(Error::invalid("cluster", "only applications are on clusters; leave it out"));
+        let on_clusters = |kind: &&Kind| rules(kind).is_some_and(|rules| rules.is_on_clusters);
+        if !uid.is_empty() && !self.kinds.iter().all(on_clusters) {
+            return Err(Error::invalid("cluster", "objects of this kind are not on clusters; leave it out"));
         }
         Ok(Filter { cluster: uid.to_owned(), ..self })
     }

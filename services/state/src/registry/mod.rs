@@ -1,12 +1,11 @@
 //! The registry: what each method does to the stored objects, for all kinds alike.
 
-mod bind;
 mod campaign;
-mod copy;
 mod create;
 mod delete;
 mod error;
 mod filter;
+mod finalizers;
 mod page;
 mod read;
 mod rounds;
@@ -23,9 +22,13 @@ use krake_proto::{Kind, POOL};
 use prost_reflect::MessageDescriptor;
 
 pub(crate) use campaign::{Candidate, Fence, Vacancy};
+pub(crate) use create::check_size;
+pub(crate) use delete::Deletion;
 pub(crate) use error::Error;
 pub(crate) use filter::Filter;
 pub(crate) use read::kinds;
+pub(crate) use status::merge_conditions;
+pub(crate) use transact::{Outcome, Write};
 pub(crate) use watch::{Message, Start};
 
 use rounds::Rounds;
@@ -65,6 +68,16 @@ impl Registry {
         Registry { store, cache, clock, revisions: Rounds::default(), ticks: Rounds::default() }
     }
 
+    /// The watch cache.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The clock by which objects are stamped.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The object as the store has it now.
     async fn fetch(&self, key: &Key) -> Result<Option<Arc<Stored>>, Error> {
         let Some(entry) = self.store.get(key).await? else { return Ok(None) };
@@ -74,7 +87,7 @@ impl Registry {
 }
 
 /// An object for error texts, as upstream writes it.
-fn what(kind: &Kind, namespace: &str, name: &str) -> String {
+pub(crate) fn what(kind: &Kind, namespace: &str, name: &str) -> String {
     let shown = kind.shown(namespace);
     if namespace.is_empty() {
         format!("{shown} {name:?}")
@@ -97,7 +110,7 @@ fn section_descriptor(kind: &Kind, section: &str) -> Option<MessageDescriptor> {
 }
 
 /// The key of an object, after namespace and name were checked.
-fn checked_key(kind: &Kind, namespace: &str, name: &str) -> Result<Key, Error> {
+pub(crate) fn checked_key(kind: &Kind, namespace: &str, name: &str) -> Result<Key, Error> {
     let mut violations = Vec::new();
     if let Err(error) = krake_proto::name::resource_name(name) {
         violations.push(krake_proto::error::Violation::new("metadata.name", error.to_string()));

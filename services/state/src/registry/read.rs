@@ -132,7 +132,7 @@ impl Registry {
     }
 
     /// Waits until the cache shows every write that was answered before this call.
-    pub(super) async fn refresh(&self, consistency: i32) -> Result<(), Error> {
+    pub(crate) async fn refresh(&self, consistency: i32) -> Result<(), Error> {
         if consistency == i32::from(Consistency::Cached) {
             return Ok(());
         }

@@ -10,11 +10,12 @@ use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ConditionType};
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 
-use super::create::{one, size};
+use super::create::{check_size, one};
 use super::transact::Outcome;
 use super::update::{paths, same};
 use super::{Call, Error, Registry, section_descriptor};
 use crate::derive;
+use crate::kinds::rules;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{mask, wire};
@@ -22,23 +23,6 @@ use crate::object::{mask, wire};
 const CONDITIONS: &str = "conditions";
 /// The most conditions of a resource or a copy; there are far fewer types.
 const MAX_CONDITIONS: usize = 100;
-
-/// Fields that have a writer of their own.
-fn reserved(kind: &Kind) -> &'static [&'static str] {
-    if kind.kind == "Application" {
-        &[
-            "bindings",
-            "copies",
-            "kube_controller_triggered",
-            "scheduled",
-            "scheduled_generation",
-            "history",
-            "decision",
-        ]
-    } else {
-        &[]
-    }
-}
 
 impl Registry {
     /// Serves `Update<Kind>Status`.
@@ -80,7 +64,7 @@ impl Registry {
                 }
                 let edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
                 sections.metadata = edit.finish();
-                size(&sections)?;
+                check_size(&sections)?;
                 Ok(Outcome::Put(sections).into())
             })
             .await?;
@@ -95,14 +79,14 @@ fn fields(
     status: &[u8],
     paths: Option<Vec<String>>,
 ) -> Result<Vec<String>, Error> {
-    let reserved = reserved(kind);
+    let reserved = rules(kind).map_or(&[][..], |rules| rules.reserved);
     let derived = derive::fields(kind);
     let Some(paths) = paths else {
-        let numbers: BTreeSet<u32> = wire::fields(status)?.iter().map(|field| field.number).collect();
-        let names =
-            numbers.iter().filter_map(|number| Some(descriptor.get_field(*number)?.name().to_owned()));
-        return Ok(names
-            .filter(|name| !reserved.contains(&name.as_str()) && !derived.contains(&name.as_str()))
+        let populated: BTreeSet<u32> = wire::fields(status)?.iter().map(|field| field.number).collect();
+        let writable =
+            populated.iter().filter(|number| !reserved.contains(number) && !derived.contains(number));
+        return Ok(writable
+            .filter_map(|number| Some(descriptor.get_field(*number)?.name().to_owned()))
             .collect());
     };
     let mut fields = Vec::new();
@@ -111,11 +95,13 @@ fn fields(
             return Err(Error::invalid("update_mask", format!("{path:?} does not begin with \"status.\"")));
         };
         let top = field.split('.').next().unwrap_or(field);
-        if reserved.contains(&top) {
+        // A name that is unknown is reported where it is copied.
+        let number = descriptor.get_field_by_name(top).map_or(0, |top| top.number());
+        if reserved.contains(&number) {
             let text = format!("{path:?} is not written with Update{}Status", kind.kind);
             return Err(Error::invalid("update_mask", text));
         }
-        if !derived.contains(&top) {
+        if !derived.contains(&number) {
             fields.push(field.to_owned());
         }
     }
@@ -142,7 +128,7 @@ fn upsert_conditions(
 }
 
 /// Encoded conditions, upserted by type; `path` names them in errors, `last_transition_time` is kept while the status stays the same.
-pub(super) fn merge_conditions(
+pub(crate) fn merge_conditions(
     path: &str,
     mut present: Vec<Bytes>,
     new: Vec<Bytes>,

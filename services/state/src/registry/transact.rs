@@ -14,7 +14,7 @@ use crate::store::{Conflict, Entry, Guard, Key, Revision, Txn};
 const ATTEMPTS: usize = 100;
 
 /// What a write does to an object.
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// Stores these sections.
     Put(Sections),
     /// Removes the object; these sections were its last state.
@@ -24,9 +24,9 @@ pub(super) enum Outcome {
 }
 
 /// A decided write: the outcome, and guards and operations on other keys that belong to it.
-pub(super) struct Write {
-    pub(super) outcome: Outcome,
-    pub(super) also: Txn,
+pub(crate) struct Write {
+    pub(crate) outcome: Outcome,
+    pub(crate) also: Txn,
 }
 
 impl From<Outcome> for Write {
@@ -39,7 +39,7 @@ impl Registry {
     /// Changes an existing object. `decide` sees the present state and may be asked several times; what it says about
     /// a cached state is final only if it leads to a commit, so a stale cache can neither refuse nor skip a write.
     /// `resource_version` is the caller's precondition; 0 = none.
-    pub(super) async fn transact(
+    pub(crate) async fn transact(
         &self,
         call: &Call,
         kind: &'static Kind,

@@ -9,8 +9,8 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use prost_types::FieldMask;
 
-use super::create::{admit, one, size};
-use super::delete::held_by_copies;
+use super::create::{admit, check_size, one};
+use super::finalizers;
 use super::transact::{Outcome, Write, check_version};
 use super::{Call, Error, Registry, section_descriptor, what};
 use crate::admission;
@@ -70,11 +70,17 @@ impl Registry {
     ) -> Result<Write, Error> {
         let kind = stored.kind;
         let (metadata, spec) = masked(kind, &stored.sections, submitted, paths)?;
-        let decoded = Metadata::decode(metadata.as_slice())?;
-        check_finalizers(stored, &decoded)?;
+        let wanted = Metadata::decode(metadata.as_slice())?;
+        let finalizers = finalizers::updated(stored, &wanted.finalizers)?;
+        let metadata = Edit::new(&metadata).finalizers(finalizers)?.finish();
+        let decoded = Metadata::decode(metadata.clone())?;
         // Only what changes is admitted: a rule made since then must not stand in the way of a new label.
         let same_metadata = same(&metadata_descriptor(), &stored.sections.metadata, &metadata);
-        let mut violations = if same_metadata { Vec::new() } else { admission::metadata::validate(&decoded) };
+        let mut violations = if same_metadata {
+            Vec::new()
+        } else {
+            admission::metadata::validate(&decoded, &stored.metadata.owners)
+        };
         let spec = changed_spec(stored, spec).unwrap_or_else(|mut more| {
             violations.append(&mut more);
             None
@@ -93,7 +99,7 @@ impl Registry {
         }
         sections.metadata = edit.finish();
         sections.status = derive::status(kind, &sections)?;
-        size(&sections)?;
+        check_size(&sections)?;
         if stored.metadata.deleted.is_some() && decoded.finalizers.is_empty() {
             return Ok(Outcome::Erase(sections).into());
         }
@@ -174,26 +180,6 @@ fn masked(
         }
     }
     Ok((metadata, spec))
-}
-
-/// Finalizers are promises: while the object lives they may only be added, while it is deleted only removed.
-fn check_finalizers(stored: &Stored, new: &Metadata) -> Result<(), Error> {
-    let old = &stored.metadata.finalizers;
-    let held = held_by_copies(stored)?;
-    let missing = old.iter().find(|finalizer| !new.finalizers.contains(finalizer));
-    let added = new.finalizers.iter().find(|finalizer| !old.contains(finalizer));
-    match (stored.metadata.deleted.is_some(), missing, added) {
-        (false, Some(missing), _) => Err(Error::FinalizersInUse(format!(
-            "metadata.finalizers: {missing:?} can only be removed while a deletion is in progress"
-        ))),
-        (true, Some(missing), _) if Some(missing.as_str()) == held => Err(Error::FinalizersInUse(format!(
-            "metadata.finalizers: {missing:?} stays until the last copy is gone"
-        ))),
-        (true, _, Some(added)) => Err(Error::FinalizersInUse(format!(
-            "metadata.finalizers: {added:?} cannot be added while a deletion is in progress"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 fn metadata_descriptor() -> MessageDescriptor {

@@ -1,14 +1,16 @@
 //! Laws of deletion at its edges: who may let an object go, and what a refused deletion leaves alone.
 
 use crate::placement::{World, bind, forget, report, version, why, world};
-use crate::support::server::{Server, application, named};
+use crate::support::server::{Server, application, cluster, metric, named};
 use crate::support::{have_etcd, memory, shared_etcd};
 use krake_client::{DeleteOptions, Mask, ObjectKey};
 use krake_proto::Resource;
 use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES, KUBERNETES_RESOURCES};
+use krake_proto::krake::core::v1::metrics_provider_spec::Type;
+use krake_proto::krake::core::v1::{Metric, MetricRef, MetricsProvider, MetricsProviderSpec, StaticProvider};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
-use krake_proto::krake::meta::v1::{CheckTombstonesRequest, OnDelete};
+use krake_proto::krake::meta::v1::{CheckTombstonesRequest, Deletion, OwnerReference};
 
 fn key<K: Resource>(name: &str) -> ObjectKey {
     let metadata = named("demo", name).unwrap();
@@ -33,11 +35,11 @@ async fn nobody_lets_go_of_what_still_has_copies() {
     assert_eq!(error.reason(), Some(ErrorReason::FinalizersInUse));
     let without = Mask::fields(["metadata.finalizers"]);
     let bare = Application { metadata: named("demo", "a"), ..Default::default() };
-    let error = client.api().update(&bare, without.clone()).await.unwrap_err();
-    assert_eq!(error.reason(), Some(ErrorReason::FinalizersInUse));
+    let kept = client.api().update(&bare, without.clone()).await.unwrap();
+    assert_eq!(kept.metadata.unwrap().finalizers, [KUBERNETES_RESOURCES, CASCADE_DELETION]);
     let bare = Cluster { metadata: named("demo", "one"), ..Default::default() };
-    let error = client.api().update(&bare, without).await.unwrap_err();
-    assert_eq!(error.reason(), Some(ErrorReason::FinalizersInUse));
+    let kept = client.api().update(&bare, without).await.unwrap();
+    assert_eq!(kept.metadata.unwrap().finalizers, [CLUSTER_COPIES, CASCADE_DELETION]);
 
     client.remove_finalizer(&application, "", CASCADE_DELETION).await.unwrap();
     forget(client, &uid, &one, version(&intended, &one)).await.unwrap();
@@ -59,19 +61,164 @@ async fn a_finalizer_for_copies_without_any_does_not_hold_an_application() {
 }
 
 #[tokio::test]
-async fn a_refused_cascade_leaves_the_dependents_alone() {
-    let World { server, one, .. } = world().await;
+async fn what_a_deletion_includes_is_recorded_on_the_object_alone_and_never_taken_back() {
+    let World { server, one, two, .. } = world().await;
     let client = &server.client;
     let bound = bind(client, &[&one], 1, &[]).await.unwrap();
     let version = one.metadata.as_ref().unwrap().resource_version;
-    let options = |resource_version| DeleteOptions { cascade: true, resource_version, ..Default::default() };
+    let options =
+        |cascade, resource_version| DeleteOptions { cascade, resource_version, ..Default::default() };
     let clusters = client.api::<Cluster>();
-    assert!(clusters.delete("demo", "one", &options(version + 1)).await.unwrap_err().is_conflict());
-    assert_eq!(client.api::<Application>().get("demo", "a").await.unwrap(), bound);
-    clusters.delete("demo", "one", &options(version)).await.unwrap();
-    let owned = client.api::<Application>().get("demo", "a").await.unwrap();
-    assert_eq!(owned.metadata.unwrap().owners[0].on_delete(), OnDelete::Delete);
-    assert_eq!(why(bind(client, &[&one], 1, &[]).await), Some(ErrorReason::BeingDeleted));
+    assert!(clusters.delete("demo", "one", &options(true, version + 1)).await.unwrap_err().is_conflict());
+    assert_eq!(clusters.get("demo", "one").await.unwrap(), one, "a refused deletion writes nothing");
+
+    let plain = clusters.delete("demo", "one", &options(false, version)).await.unwrap().metadata.unwrap();
+    assert_eq!(plain.deletion, Some(Deletion::default()));
+    let plain = clusters.delete("demo", "two", &options(true, 0)).await.unwrap().metadata.unwrap();
+    assert!(plain.deletion.unwrap().cascade);
+    let again = clusters.delete("demo", "two", &options(false, 0)).await.unwrap().metadata.unwrap();
+    assert!(again.deletion.unwrap().cascade, "it is not taken back");
+    assert_eq!(
+        client.api::<Application>().get("demo", "a").await.unwrap(),
+        bound,
+        "no other object is written"
+    );
+    assert_eq!(why(bind(client, &[&two], 1, &[]).await), Some(ErrorReason::BeingDeleted));
+}
+
+#[tokio::test]
+async fn applications_of_a_cluster_that_goes_with_them_are_not_bound_elsewhere() {
+    let World { server, one, two, uid } = world().await;
+    let client = &server.client;
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    let cascade = DeleteOptions { cascade: true, ..Default::default() };
+    let clusters = client.api::<Cluster>();
+    let plain = clusters.delete("demo", "one", &DeleteOptions::default()).await.unwrap().metadata.unwrap();
+    assert_eq!(plain.finalizers, [CLUSTER_COPIES, CASCADE_DELETION]);
+    client.remove_finalizer(&key::<Cluster>("one"), "", CASCADE_DELETION).await.unwrap();
+    let added = clusters.delete("demo", "one", &cascade).await.unwrap().metadata.unwrap();
+    assert_eq!(
+        added.finalizers,
+        [CLUSTER_COPIES, CASCADE_DELETION],
+        "it is the garbage collector's turn again"
+    );
+    for to in [&[&two][..], &[]] {
+        assert_eq!(why(bind(client, to, 1, &[]).await), Some(ErrorReason::BeingDeleted), "{to:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_forced_cascade_erases_the_object_when_its_dependents_are_gone() {
+    let server = Server::start(memory()).await;
+    let clusters = server.client.api::<Cluster>();
+    let mut held = cluster("c");
+    held.metadata.as_mut().unwrap().finalizers = vec!["mine".into()];
+    clusters.create(&held).await.unwrap();
+    let options = DeleteOptions { cascade: true, force: true, ..Default::default() };
+    let marked = clusters.delete("demo", "c", &options).await.unwrap().metadata.unwrap();
+    assert_eq!(marked.finalizers, ["mine", CASCADE_DELETION]);
+    server.client.remove_finalizer(&key::<Cluster>("c"), "", CASCADE_DELETION).await.unwrap();
+    assert!(clusters.get("demo", "c").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn a_deletion_is_for_the_object_that_the_caller_means() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Application>();
+    let uid = api.create(&application("a")).await.unwrap().metadata.unwrap().uid;
+    let other = DeleteOptions {
+        uid: "0190b5a0-0000-7000-8000-000000000000".into(),
+        force: true,
+        ..Default::default()
+    };
+    assert!(api.delete("demo", "a", &other).await.unwrap_err().is_conflict());
+    let this = DeleteOptions { uid, force: true, ..Default::default() };
+    api.delete("demo", "a", &this).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_others_use_is_deleted_only_by_force_and_the_error_names_them() {
+    let server = Server::start(memory()).await;
+    let client = &server.client;
+    let fixed = Type::Static(StaticProvider { metrics: [("heat".to_owned(), 1.0)].into() });
+    for namespace in ["", "demo"] {
+        let spec = Some(MetricsProviderSpec { r#type: Some(fixed.clone()) });
+        client
+            .api()
+            .create(&MetricsProvider { metadata: named(namespace, "prometheus"), spec })
+            .await
+            .unwrap();
+        client.api().create(&metric(namespace, "heat", 1.0)).await.unwrap();
+    }
+    let mut ranked = cluster("ranked");
+    ranked.spec.as_mut().unwrap().metrics =
+        vec![MetricRef { name: "heat".into(), weight: 1.0, namespaced: true }];
+    client.api().create(&ranked).await.unwrap();
+    let plain = DeleteOptions::default();
+    let error = client.api::<MetricsProvider>().delete("demo", "prometheus", &plain).await.unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::InUse));
+    assert!(error.to_string().contains("Metric \"heat\" in namespace \"demo\""), "{error}");
+    let error = client.api::<Metric>().delete("demo", "heat", &plain).await.unwrap_err();
+    assert!(error.to_string().contains("Cluster \"ranked\" in namespace \"demo\""), "{error}");
+    // The global twin is not the one that the cluster ranks by; and what is not used goes.
+    client.api::<Metric>().delete("", "heat", &plain).await.unwrap();
+    let force = DeleteOptions { force: true, ..Default::default() };
+    client.api::<Metric>().delete("demo", "heat", &force).await.unwrap();
+    client.api::<MetricsProvider>().delete("demo", "prometheus", &plain).await.unwrap();
+}
+
+#[tokio::test]
+async fn finalizers_are_a_stack() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Application>();
+    let set = async |finalizers: &[&str]| {
+        let mut wanted = Application { metadata: named("demo", "a"), ..Default::default() };
+        wanted.metadata.as_mut().unwrap().finalizers =
+            finalizers.iter().map(|text| text.to_string()).collect();
+        let answer = api.update(&wanted, Mask::fields(["metadata.finalizers"])).await;
+        answer.map(|object| object.metadata.unwrap().finalizers).map_err(|error| error.reason().unwrap())
+    };
+    let refused = Err(ErrorReason::FinalizersInUse);
+    api.create(&application("a")).await.unwrap();
+    assert_eq!(set(&["a", "b"]).await.unwrap(), ["a", "b"]);
+    for wrong in [&["b", "a"][..], &["a"], &[], &["x", "a", "b"], &["a", "x", "b"]] {
+        assert_eq!(set(wrong).await, refused, "{wrong:?} while it lives");
+    }
+    assert_eq!(set(&["a", "b", "a"]).await.unwrap(), ["a", "b", "a"]);
+    api.delete("demo", "a", &DeleteOptions::default()).await.unwrap();
+    for wrong in [&["b", "a"][..], &["a", "a"], &["a", "b", "x"], &["b"]] {
+        assert_eq!(set(wrong).await, refused, "{wrong:?} while it is being deleted");
+    }
+    let early = server.client.remove_finalizer(&key::<Application>("a"), "", "b").await.unwrap_err();
+    assert_eq!(early.reason(), Some(ErrorReason::FinalizersInUse), "others stand above it");
+    assert_eq!(set(&["a"]).await.unwrap(), ["a", CASCADE_DELETION], "several at once, from the end");
+    server.client.remove_finalizer(&key::<Application>("a"), "", CASCADE_DELETION).await.unwrap();
+    set(&[]).await.unwrap();
+    assert!(api.get("demo", "a").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn an_owner_has_the_namespace_of_what_it_owns() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Application>();
+    let owned_by = |namespace: &str| {
+        let mut owned = application("a");
+        let owner = OwnerReference {
+            api: "core".into(),
+            kind: "Metric".into(),
+            namespace: namespace.into(),
+            name: "m".into(),
+            ..Default::default()
+        };
+        owned.metadata.as_mut().unwrap().owners = vec![owner];
+        owned
+    };
+    let refused = api.create(&owned_by("other")).await.unwrap_err();
+    assert_eq!(refused.violations()[0].field, "metadata.owners[0].namespace");
+    api.create(&owned_by("demo")).await.unwrap();
+    assert!(!api.update(&owned_by("other"), Mask::All).await.unwrap_err().violations().is_empty());
+    api.update(&owned_by(""), Mask::All).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A state service on a port of its own, with the SDK connected to it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use krake_client::{Client, ConnectOptions};
 use krake_proto::Kind;
@@ -9,8 +10,8 @@ use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, 
 use krake_proto::krake::meta::v1::{Document, Metadata, document::Content};
 use krake_runtime::serve::ServeOptions;
 use krake_runtime::shutdown::Shutdown;
-use krake_state::Authentication;
 use krake_state::store::Store;
+use krake_state::{Authentication, Clock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -27,12 +28,22 @@ impl Server {
         Self::start_for(store, Authentication { allow_anonymous: true, static_user: None }).await
     }
 
+    /// The same, at a time of the test's own.
+    pub(crate) async fn start_at(clock: Clock, store: Arc<dyn Store>) -> Self {
+        Self::start_with(clock, store, Authentication { allow_anonymous: true, static_user: None }).await
+    }
+
     /// Serves `store` to whom `authentication` lets in.
     pub(crate) async fn start_for(store: Arc<dyn Store>, authentication: Authentication) -> Self {
+        Self::start_with(Arc::new(SystemTime::now), store, authentication).await
+    }
+
+    async fn start_with(clock: Clock, store: Arc<dyn Store>, authentication: Authentication) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();
-        tokio::spawn(krake_state::serve(
+        tokio::spawn(krake_state::serve_at(
+            clock,
             listener,
             store,
             authentication,

@@ -1,22 +1,18 @@
-//! Admission: what may be stored, and what is filled in before it is. A kind adds its rules here and nothing elsewhere.
+//! Admission: what may be stored, and what is filled in before it is. The rules of a kind are in `kinds/<kind>.rs`.
 
-mod application;
-mod cluster;
 mod documents;
-mod kubeconfig;
 pub(crate) mod metadata;
-mod metric;
-mod metrics_provider;
 mod outline;
 
+use krake_proto::Kind;
 use krake_proto::error::Violation;
-use krake_proto::krake::core::v1::{Metric, MetricsProvider};
-use krake_proto::krake::kubernetes::v1::{Application, Cluster};
-use krake_proto::{Kind, Resource};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
-use documents::Documents;
+pub(crate) use documents::{Documents, value as document_value};
+pub(crate) use outline::{Outline, Shape, Text};
+
+use crate::kinds::rules;
 
 /// The largest encoded spec, in bytes.
 pub(crate) const MAX_SPEC: usize = 256 * 1024;
@@ -29,12 +25,12 @@ pub(crate) struct Findings(pub Vec<Violation>);
 
 impl Findings {
     /// Adds one.
-    fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.0.push(Violation::new(field, description));
     }
 
     /// Adds one if `result` is an error.
-    fn check<T, E: std::fmt::Display>(
+    pub(crate) fn check<T, E: std::fmt::Display>(
         &mut self,
         field: impl Into<String>,
         result: Result<T, E>,
@@ -43,64 +39,10 @@ impl Findings {
     }
 
     /// Refuses a part of the API that is not built yet, if it is used.
-    fn not_built(&mut self, field: &str, used: bool) {
+    pub(crate) fn not_built(&mut self, field: &str, used: bool) {
         if used {
             self.add(field, "is not supported yet; leave it out");
         }
-    }
-}
-
-/// The rules of one kind.
-struct Rules {
-    /// An encoded spec with the defaults of fields that the caller left out.
-    defaults: fn() -> Vec<u8>,
-    /// Fills output fields inside the spec.
-    complete: fn(&mut DynamicMessage, &Documents),
-    /// Checks the whole spec; the object's namespace decides what it may refer to.
-    validate: fn(namespace: &str, spec: &[u8], &Documents, &mut Findings),
-}
-
-fn rules(kind: &Kind) -> Option<Rules> {
-    let none: fn(&mut DynamicMessage, &Documents) = |_, _| {};
-    let message = kind.message;
-    if message == Application::KIND.message {
-        Some(Rules {
-            defaults: || application::defaults().encode_to_vec(),
-            complete: application::complete,
-            validate: |_, spec, documents, findings| {
-                typed(spec, findings, |spec, findings| application::validate(spec, documents, findings));
-            },
-        })
-    } else if message == Cluster::KIND.message {
-        Some(Rules {
-            defaults: || cluster::defaults().encode_to_vec(),
-            complete: none,
-            validate: |_, spec, _, findings| typed(spec, findings, cluster::validate),
-        })
-    } else if message == Metric::KIND.message {
-        Some(Rules {
-            defaults: Vec::new,
-            complete: none,
-            validate: |_, spec, _, f| typed(spec, f, metric::validate),
-        })
-    } else if message == MetricsProvider::KIND.message {
-        Some(Rules {
-            defaults: Vec::new,
-            complete: none,
-            validate: |_, spec, _, findings| typed(spec, findings, metrics_provider::validate),
-        })
-    } else {
-        None
-    }
-}
-
-fn typed<S: Message + Default>(
-    spec: &[u8],
-    findings: &mut Findings,
-    validate: impl FnOnce(&S, &mut Findings),
-) {
-    if let Some(spec) = findings.check("spec", S::decode(spec)) {
-        validate(&spec, findings);
     }
 }
 
@@ -127,7 +69,7 @@ pub(crate) fn spec(
     (rules.complete)(&mut message, &documents);
     let admitted = message.encode_to_vec();
     spec_size(&admitted)?;
-    (rules.validate)(namespace, &admitted, &documents, &mut findings);
+    (rules.admit)(namespace, &admitted, &documents, &mut findings);
     if findings.0.is_empty() { Ok(admitted) } else { Err(findings.0) }
 }
 

@@ -7,7 +7,7 @@ use krake_proto::krake::meta::v1::{
     Condition, ConditionReason, ConditionStatus, ConditionType, Metadata, Reason, ReasonCode,
 };
 
-use super::{condition, reason};
+use crate::kinds::condition::{condition, reason};
 
 /// A status that holds the derived fields and nothing else.
 pub(super) fn derive(metadata: &Metadata, status: &ApplicationStatus) -> ApplicationStatus {

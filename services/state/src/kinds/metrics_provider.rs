@@ -1,14 +1,29 @@
 //! Rules for metrics providers.
 
-use krake_proto::krake::core::v1::MetricsProviderSpec;
+use krake_proto::Resource;
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
+use krake_proto::krake::core::v1::{Metric, MetricsProvider, MetricsProviderSpec};
+use prost::DecodeError;
 
-use super::Findings;
+use super::{KindRules, Relation, metric, typed};
+use crate::admission::Findings;
+use crate::cache::Stored;
+
+/// The rules.
+pub(super) static RULES: KindRules = KindRules {
+    users: &[Relation { of: Metric::KIND, holds: reads_from, has: "reads its values there (spec.provider)" }],
+    ..KindRules::of(MetricsProvider::KIND, |_, spec, _, findings| typed(spec, findings, validate))
+};
+
+fn reads_from(metric: &Stored, provider: &Stored) -> Result<bool, DecodeError> {
+    let same_scope = metric.metadata.namespace == provider.metadata.namespace;
+    Ok(same_scope && metric::provider(metric)?.as_deref() == Some(provider.metadata.name.as_str()))
+}
 
 /// Types of provider that are part of the contract and not built yet.
 const LATER: &str = "this type of provider is not supported yet; use";
 
-pub(super) fn validate(spec: &MetricsProviderSpec, findings: &mut Findings) {
+fn validate(spec: &MetricsProviderSpec, findings: &mut Findings) {
     match &spec.r#type {
         None => findings
             .add("spec.type", "is missing or unknown; known types are prometheus, static, kafka, influx"),

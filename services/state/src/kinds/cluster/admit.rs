@@ -1,4 +1,4 @@
-//! Rules for clusters.
+//! Admission of clusters.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,9 @@ use krake_proto::krake::kubernetes::v1::{CloudConstraints, CloudSelection, Clust
 use krake_proto::name;
 use serde_json::Value as Json;
 
-use super::application::{backoff, custom_resource};
-use super::{Findings, documents, kubeconfig};
+use super::kubeconfig;
+use crate::admission::{Findings, document_value};
+use crate::kinds::application::{backoff, custom_resource};
 
 pub(super) fn defaults() -> ClusterSpec {
     ClusterSpec {
@@ -24,9 +25,9 @@ pub(super) fn validate(spec: &ClusterSpec, findings: &mut Findings) {
     let empty = |value: &Option<Json>| {
         matches!(value, None | Some(Json::Null)) || *value == Some(Json::Object(Default::default()))
     };
-    let tosca = documents::value(spec.tosca.as_ref());
+    let tosca = document_value(spec.tosca.as_ref());
     findings.not_built("spec.tosca", !empty(&tosca));
-    let config = documents::value(spec.kubeconfig.as_ref());
+    let config = document_value(spec.kubeconfig.as_ref());
     match config {
         Some(config) if !empty(&Some(config.clone())) => kubeconfig::validate(&config, findings),
         _ => findings.add("spec.kubeconfig", "is empty; give a kubeconfig with one context"),

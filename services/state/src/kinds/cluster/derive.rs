@@ -3,7 +3,7 @@
 use krake_proto::krake::kubernetes::v1::{ClusterState as State, ClusterStatus};
 use krake_proto::krake::meta::v1::{ConditionReason, ConditionStatus, ConditionType, Metadata, Reason};
 
-use super::{condition, reason};
+use crate::kinds::condition::{condition, reason};
 
 /// A status that holds the derived fields and nothing else.
 pub(super) fn derive(metadata: &Metadata, status: &ClusterStatus) -> ClusterStatus {

@@ -9,39 +9,24 @@ use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationStatus, Cluster, Copy, Phase, ReportCopyRequest,
 };
 use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
+use krake_proto::numbers::kubernetes::v1::application_status::COPIES;
+use krake_proto::numbers::kubernetes::v1::{copy as field, report_copy_request as requested};
 use prost::Message;
 
-use super::bind::owners;
-use super::create::size;
-use super::status::merge_conditions;
-use super::transact::{Outcome, Write};
-use super::{Call, Error, Registry, what};
+use super::owners::owners;
 use crate::cache::Stored;
 use crate::derive;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{key, value, wire};
+use crate::registry::{Call, Error, Outcome, Registry, Write, check_size, merge_conditions, what};
 use crate::store::{Guard, Txn};
 
-/// Number of `copies` in the status.
-const COPIES: u32 = 31;
-
-/// Numbers of the fields of a copy that the state service fills.
-mod field {
-    pub(super) const CLUSTER: u32 = 1;
-    pub(super) const CONDITIONS: u32 = 4;
-    pub(super) const VERSION: u32 = 8;
-    pub(super) const LAST_TRANSITION_TIME: u32 = 9;
-}
-
 impl Registry {
-    /// Serves `ReportCopy`. `copy` is the request's copy as it came, so that a newer adapter's fields are kept.
-    pub(crate) async fn report_copy(
-        &self,
-        call: &Call,
-        request: ReportCopyRequest,
-        copy: Bytes,
-    ) -> Result<Bytes, Error> {
+    /// Serves `ReportCopy`. The copy goes on as it came, so that a newer adapter's fields are kept.
+    pub(super) async fn report_copy(&self, call: &Call, encoded: Bytes) -> Result<Bytes, Error> {
+        let copy = Bytes::from(wire::singular(&encoded, requested::COPY)?.unwrap_or_default());
+        let request = ReportCopyRequest::decode(encoded)?;
         let cluster = request.copy.as_ref().and_then(|copy| copy.cluster.clone()).unwrap_or_default();
         if cluster.uid.is_empty() {
             return Err(Error::invalid("copy.cluster.uid", "is missing"));
@@ -123,7 +108,7 @@ impl Registry {
             stored.metadata.deleted.is_some() && Metadata::decode(metadata.as_ref())?.finalizers.is_empty();
         let mut sections = Sections { metadata, status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
-        size(&sections)?;
+        check_size(&sections)?;
         Ok(Write { outcome: if erase { Outcome::Erase(sections) } else { Outcome::Put(sections) }, also })
     }
 
@@ -153,7 +138,7 @@ impl Registry {
         };
         let kind = Cluster::KIND;
         let key = key::resource(kind, &cluster.namespace, &cluster.name);
-        let Some(target) = self.cache.get(&key).filter(|target| target.metadata.uid == cluster.uid) else {
+        let Some(target) = self.cache().get(&key).filter(|target| target.metadata.uid == cluster.uid) else {
             return Err(Error::NotFound { what: what(kind, &cluster.namespace, &cluster.name) });
         };
         if target.metadata.deleted.is_some() {
@@ -184,7 +169,7 @@ impl Registry {
         let key = key::resource(Cluster::KIND, &bound.namespace, &bound.name);
         let is_leaving =
             |cluster: Arc<Stored>| cluster.metadata.uid == bound.uid && cluster.metadata.deleted.is_some();
-        if !begins || stored.metadata.deleted.is_some() || self.cache.get(&key).is_some_and(is_leaving) {
+        if !begins || stored.metadata.deleted.is_some() || self.cache().get(&key).is_some_and(is_leaving) {
             return Ok(());
         }
         Err(Error::Conflict {
@@ -204,7 +189,7 @@ impl Registry {
         present: Option<(&Copy, &Bytes)>,
     ) -> Result<Bytes, Error> {
         let reported = Copy::decode(copy.as_ref())?;
-        let now = (self.clock)();
+        let now = (self.clock())();
         let since = present.map(|(present, _)| present).filter(|present| present.phase == reported.phase);
         let before = present.map(|(_, encoded)| wire::elements(encoded, field::CONDITIONS)).transpose()?;
         let conditions = merge_conditions(
@@ -254,26 +239,4 @@ impl Registry {
 
 fn uid(copy: &Copy) -> &str {
     copy.cluster.as_ref().map_or("", |cluster| cluster.uid.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use krake_proto::POOL;
-
-    #[test]
-    fn the_numbers_are_those_of_the_contract() {
-        let status = super::super::bind::status_descriptor();
-        assert_eq!(status.get_field(COPIES).unwrap().name(), "copies");
-        let copy = POOL.get_message_by_name("krake.kubernetes.v1.Copy").unwrap();
-        let expected = [
-            (field::CLUSTER, "cluster"),
-            (field::CONDITIONS, "conditions"),
-            (field::VERSION, "version"),
-            (field::LAST_TRANSITION_TIME, "last_transition_time"),
-        ];
-        for (number, name) in expected {
-            assert_eq!(copy.get_field(number).unwrap().name(), name);
-        }
-    }
 }

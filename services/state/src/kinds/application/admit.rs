@@ -1,4 +1,4 @@
-//! Rules for applications.
+//! Admission of applications.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,7 @@ use krake_proto::krake::kubernetes::v1::{
 };
 use prost_reflect::{DynamicMessage, Value};
 
-use super::Findings;
-use super::documents::Documents;
-use super::outline::{Outline, Shape, Text};
+use crate::admission::{Documents, Findings, Outline, Shape, Text};
 
 /// The largest factor between attempts to schedule.
 const MAX_BACKOFF: i32 = 1_000_000;
@@ -151,7 +149,7 @@ fn constraints(spec: &ApplicationSpec, findings: &mut Findings) {
 }
 
 /// A custom resource definition's name: `plural.group`.
-pub(super) fn custom_resource(field: &str, text: &str, findings: &mut Findings) {
+pub(in crate::kinds) fn custom_resource(field: &str, text: &str, findings: &mut Findings) {
     let fine = text.len() <= 253
         && text.split_once('.').is_some_and(|(plural, group)| !plural.is_empty() && !group.is_empty())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
@@ -161,7 +159,12 @@ pub(super) fn custom_resource(field: &str, text: &str, findings: &mut Findings) 
 }
 
 /// The three backoff fields, which applications and clusters share. Their product must stay a time that can be told.
-pub(super) fn backoff(factor: Option<i32>, delay: Option<i32>, limit: Option<i32>, findings: &mut Findings) {
+pub(in crate::kinds) fn backoff(
+    factor: Option<i32>,
+    delay: Option<i32>,
+    limit: Option<i32>,
+    findings: &mut Findings,
+) {
     if factor.is_some_and(|factor| !(1..=MAX_BACKOFF).contains(&factor)) {
         findings.add("spec.backoff", format!("must be at least 1 and at most {MAX_BACKOFF}"));
     }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
-use super::Findings;
+use crate::admission::Findings;
 
 const FIELD: &str = "spec.kubeconfig";
 

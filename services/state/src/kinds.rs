@@ -1,0 +1,163 @@
+//! The rules of each kind, one file a kind. Everything else in this crate is generic: it asks these rules and names no
+//! kind.
+
+mod application;
+mod cluster;
+mod condition;
+mod metric;
+mod metrics_provider;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use krake_proto::Kind;
+use krake_proto::krake::meta::v1::Metadata;
+use prost::{DecodeError, Message};
+use prost_reflect::DynamicMessage;
+
+use crate::admission::{Documents, Findings};
+use crate::cache::Stored;
+use crate::object::wire::Malformed;
+use crate::registry::{Call, Error, Registry};
+
+/// What is particular about one kind. A kind sets what it needs over [`KindRules::of`].
+pub(crate) struct KindRules {
+    /// The kind.
+    pub(crate) kind: &'static Kind,
+    /// An encoded spec with the defaults of fields that a caller may leave out.
+    pub(crate) defaults: fn() -> Vec<u8>,
+    /// Fills output fields inside an admitted spec.
+    pub(crate) complete: fn(&mut DynamicMessage, &Documents),
+    /// Checks a whole encoded spec. The object's namespace decides what it may refer to.
+    pub(crate) admit: fn(namespace: &str, spec: &[u8], &Documents, &mut Findings),
+    /// Numbers of the status fields that the state service derives at each write.
+    pub(crate) derived: &'static [u32],
+    /// Computes the derived fields from the metadata and the encoded status: an encoded status that holds nothing else.
+    pub(crate) derive: fn(&Metadata, status: &[u8]) -> Result<Vec<u8>, DecodeError>,
+    /// Numbers of the status fields that `UpdateStatus` refuses, since an RPC of their own writes them.
+    pub(crate) reserved: &'static [u32],
+    /// The uids of the clusters that an object with this encoded status is on: the index of watches by cluster.
+    pub(crate) clusters: fn(status: &[u8]) -> Result<Vec<String>, Malformed>,
+    /// Whether watches may be filtered by cluster.
+    pub(crate) is_on_clusters: bool,
+    /// Finalizers that the state service sets. Callers can neither add nor remove them by an update.
+    pub(crate) managed_finalizers: &'static [ManagedFinalizer],
+    /// Objects that name an object of this kind, and so must not lose it by a deletion without `force`.
+    pub(crate) users: &'static [Relation],
+    /// Rewrites of what older versions stored; each runs once, at start.
+    pub(crate) upgrades: &'static [Upgrade],
+    /// RPCs of the kind's service beside the standard methods.
+    pub(crate) verbs: &'static [Verb],
+}
+
+/// An RPC that only one kind has.
+#[derive(Clone, Copy)]
+pub(crate) struct Verb {
+    /// Name of the RPC, for example `BindApplication`.
+    pub(crate) name: &'static str,
+    /// Serves one encoded request.
+    pub(crate) serve: Serve,
+}
+
+/// Serves an encoded request with an encoded response.
+type Serve = for<'a> fn(&'a Registry, &'a Call, Bytes) -> BoxFuture<'a, Result<Bytes, Error>>;
+
+/// A finalizer that the state service sets and guards.
+pub(crate) struct ManagedFinalizer {
+    /// Its name, from `krake_proto::finalizer`.
+    pub(crate) name: &'static str,
+    /// What it stands for.
+    pub(crate) needed: Need,
+}
+
+/// What keeps a managed finalizer on its object.
+pub(crate) enum Need {
+    /// The object's own encoded status. Without the need the finalizer is dropped when the deletion begins.
+    Status(fn(status: &[u8]) -> Result<bool, DecodeError>),
+    /// Any other object that stands in this relation. A controller removes the finalizer when there is none.
+    Others(Relation),
+}
+
+/// A relation of other objects to one.
+pub(crate) struct Relation {
+    /// The kind of the other objects.
+    pub(crate) of: &'static Kind,
+    /// Whether the first object stands in the relation to the second.
+    pub(crate) holds: fn(other: &Stored, to: &Stored) -> Result<bool, DecodeError>,
+    /// The relation for error texts: "<other object> <has>".
+    pub(crate) has: &'static str,
+}
+
+/// A rewrite of what an older version stored.
+pub(crate) struct Upgrade {
+    /// Names the record that it is done; never used again for another rewrite.
+    pub(crate) name: &'static str,
+    /// The metadata section that replaces the stored one; `None` if the object stays as it is. `find` returns an
+    /// object of a kind by namespace and name.
+    pub(crate) rewrite: fn(&Stored, find: &Find<'_>) -> Result<Option<Rewritten>, Malformed>,
+}
+
+/// Looks an object up by kind, namespace and name.
+pub(crate) type Find<'a> = dyn Fn(&'static Kind, &str, &str) -> Option<std::sync::Arc<Stored>> + 'a;
+
+/// What an upgrade makes of an object.
+pub(crate) struct Rewritten {
+    /// The new sections.
+    pub(crate) sections: crate::object::sections::Sections,
+    /// What changed, for the log.
+    pub(crate) report: String,
+}
+
+impl KindRules {
+    /// A kind without defaults, derived fields, relations or special finalizers, whose spec is checked by `admit`.
+    const fn of(kind: &'static Kind, admit: fn(&str, &[u8], &Documents, &mut Findings)) -> Self {
+        KindRules {
+            kind,
+            defaults: Vec::new,
+            complete: |_, _| {},
+            admit,
+            derived: &[],
+            derive: |_, _| Ok(Vec::new()),
+            reserved: &[],
+            clusters: |_| Ok(Vec::new()),
+            is_on_clusters: false,
+            managed_finalizers: &[],
+            users: &[],
+            upgrades: &[],
+            verbs: &[],
+        }
+    }
+
+    /// The verb of this name.
+    pub(crate) fn verb(&self, name: &str) -> Option<&'static Verb> {
+        self.verbs.iter().find(|verb| verb.name == name)
+    }
+
+    /// The managed finalizer of this name.
+    pub(crate) fn managed(&self, finalizer: &str) -> Option<&'static ManagedFinalizer> {
+        self.managed_finalizers.iter().find(|managed| managed.name == finalizer)
+    }
+}
+
+/// All rules. A kind without an entry is part of the contract, but its objects are refused.
+static RULES: &[&KindRules] =
+    &[&application::RULES, &cluster::RULES, &metric::RULES, &metrics_provider::RULES];
+
+/// The rules of `kind`; `None` if its objects are not supported yet.
+pub(crate) fn rules(kind: &Kind) -> Option<&'static KindRules> {
+    RULES.iter().copied().find(|rules| rules.kind.message == kind.message)
+}
+
+/// All rules, for work that goes through all kinds.
+pub(crate) fn all() -> impl Iterator<Item = &'static KindRules> {
+    RULES.iter().copied()
+}
+
+/// Runs `check` on a decoded spec; bytes that are no such spec are a finding.
+fn typed<S: Message + Default>(spec: &[u8], findings: &mut Findings, check: impl FnOnce(&S, &mut Findings)) {
+    if let Some(spec) = findings.check("spec", S::decode(spec)) {
+        check(&spec, findings);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! The clusters that a binding names: which of them an application may be bound to, and what must still hold then.
+
+use std::sync::Arc;
+
+use krake_proto::Resource;
+use krake_proto::krake::kubernetes::v1::{ApplicationStatus, BindApplicationRequest, Cluster, ClusterSpec};
+use krake_proto::krake::meta::v1::ResourceRef;
+use prost::Message;
+
+use crate::cache::{Cache, Stored};
+use crate::object::key;
+use crate::registry::{Error, what};
+use crate::store::Guard;
+
+/// A cluster that may be bound.
+pub(super) struct Target {
+    /// The cluster, with its uid.
+    pub(super) reference: ResourceRef,
+    /// Fails the commit if the cluster changed since it was looked at: its deletion may have begun.
+    pub(super) guard: Guard,
+}
+
+/// The clusters that a request names, if the application may be bound to them as `cache` shows them.
+pub(super) fn targets(cache: &Cache, request: &BindApplicationRequest) -> Result<Vec<Target>, Error> {
+    let bindings = request.bindings.iter().enumerate();
+    let targets = bindings.map(|(index, binding)| {
+        let wanted = binding.cluster.clone().unwrap_or_default();
+        target(cache, &format!("bindings[{index}].cluster"), &request.namespace, wanted)
+    });
+    targets.collect()
+}
+
+fn target(cache: &Cache, field: &str, namespace: &str, mut wanted: ResourceRef) -> Result<Target, Error> {
+    if wanted.namespace.is_empty() {
+        wanted.namespace = namespace.to_owned();
+    }
+    for (part, text) in [("namespace", &wanted.namespace), ("name", &wanted.name)] {
+        krake_proto::name::resource_name(text)
+            .map_err(|error| Error::invalid(format!("{field}.{part}"), error.to_string()))?;
+    }
+    let key = key::resource(Cluster::KIND, &wanted.namespace, &wanted.name);
+    let cluster = bindable(field, namespace, &wanted, cache.get(&key))?;
+    let reference = Cluster::KIND.reference(&cluster.metadata);
+    Ok(Target { reference, guard: Guard::At(key, cluster.revision) })
+}
+
+/// The wanted cluster, if applications of `namespace` may be bound to it.
+fn bindable(
+    field: &str,
+    namespace: &str,
+    wanted: &ResourceRef,
+    stored: Option<Arc<Stored>>,
+) -> Result<Arc<Stored>, Error> {
+    let kind = Cluster::KIND;
+    let shown = what(kind, &wanted.namespace, &wanted.name);
+    let fits = |cluster: &Arc<Stored>| wanted.uid.is_empty() || cluster.metadata.uid == wanted.uid;
+    let Some(cluster) = stored.filter(fits) else {
+        return Err(Error::invalid(field, format!("{shown} with uid {:?} does not exist", wanted.uid)));
+    };
+    if cluster.metadata.deleted.is_some() {
+        return Err(Error::BeingDeleted(shown));
+    }
+    if wanted.namespace != namespace {
+        let spec = ClusterSpec::decode(cluster.sections.spec.clone().unwrap_or_default())?;
+        if !spec.allowed_namespaces.iter().any(|allowed| allowed == namespace || allowed == "*") {
+            let text = format!("spec.allowed_namespaces of the cluster does not hold {namespace:?}");
+            return Err(Error::invalid(field, text));
+        }
+    }
+    Ok(cluster)
+}
+
+/// Refuses to unbind an application from a cluster that stays; of those that go it also refuses the ones whose
+/// deletion takes their applications along.
+pub(super) fn check_leaving(cache: &Cache, status: &ApplicationStatus, released: bool) -> Result<(), Error> {
+    for cluster in status.bindings.iter().filter_map(|binding| binding.cluster.as_ref()) {
+        let key = key::resource(Cluster::KIND, &cluster.namespace, &cluster.name);
+        let stored = cache.get(&key).filter(|stored| stored.metadata.uid == cluster.uid);
+        let Some(stored) = stored else { continue };
+        let cascades = stored.metadata.deletion.as_ref().is_some_and(|deletion| deletion.cascade);
+        if cascades {
+            return Err(Error::BeingDeleted(format!(
+                "{} with all that runs on it",
+                what(stored.kind, &cluster.namespace, &cluster.name)
+            )));
+        }
+        if released && stored.metadata.deleted.is_none() {
+            let text = format!("{} is not being deleted; bind another cluster instead", cluster.name);
+            return Err(Error::invalid("bindings", text));
+        }
+    }
+    Ok(())
+}

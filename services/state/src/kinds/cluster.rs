@@ -1,0 +1,53 @@
+//! Rules for clusters.
+
+mod admit;
+mod derive;
+mod kubeconfig;
+
+use krake_proto::Resource;
+use krake_proto::finalizer::CLUSTER_COPIES;
+use krake_proto::krake::core::v1::MetricRef;
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, ClusterSpec, ClusterStatus};
+use krake_proto::krake::meta::v1::Metadata;
+use krake_proto::numbers::kubernetes::v1::cluster_status as field;
+use prost::{DecodeError, Message};
+
+use super::{KindRules, ManagedFinalizer, Need, Relation, application, typed};
+use crate::cache::Stored;
+
+/// The rules.
+pub(super) static RULES: KindRules = KindRules {
+    defaults: || admit::defaults().encode_to_vec(),
+    derived: &[field::STATE, field::REASON],
+    derive,
+    // New copies cannot come while it is checked: copies on a cluster that is being deleted are refused.
+    managed_finalizers: &[ManagedFinalizer {
+        name: CLUSTER_COPIES,
+        needed: Need::Others(Relation {
+            of: Application::KIND,
+            holds: has_copy_on,
+            has: "still has a copy on it",
+        }),
+    }],
+    ..KindRules::of(Cluster::KIND, |_, spec, _, findings| typed(spec, findings, admit::validate))
+};
+
+fn derive(metadata: &Metadata, status: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    Ok(derive::derive(metadata, &ClusterStatus::decode(status)?).encode_to_vec())
+}
+
+fn has_copy_on(application: &Stored, cluster: &Stored) -> Result<bool, DecodeError> {
+    // Most applications are elsewhere, which the index knows.
+    if !application.clusters().contains(&cluster.metadata.uid) {
+        return Ok(false);
+    }
+    application::has_copy_on(
+        application.sections.status.as_deref().unwrap_or_default(),
+        &cluster.metadata.uid,
+    )
+}
+
+/// The metrics that rank a cluster.
+pub(super) fn metrics(cluster: &Stored) -> Result<Vec<MetricRef>, DecodeError> {
+    Ok(ClusterSpec::decode(cluster.sections.spec.as_deref().unwrap_or_default())?.metrics)
+}
