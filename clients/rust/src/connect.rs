@@ -15,6 +15,8 @@ use thiserror::Error;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::api::Api;
+use crate::diagnosis::{self, Address, Diagnosis};
+use crate::error::Error as CallError;
 use crate::fence::Fence;
 use crate::transport::Transport;
 
@@ -179,6 +181,7 @@ impl Client {
         }
         let uri = options.uri()?;
         let tls = options.tls(&uri)?;
+        let address = Address::of(&uri);
         let mut endpoint = Endpoint::from(uri)
             .user_agent(options.user_agent.as_str())
             .map_err(|_| ConnectError::UserAgent(options.user_agent.clone()))?
@@ -193,12 +196,28 @@ impl Client {
                 problem: crate::transport::root_cause(&error),
             })?;
         }
-        Ok(Self::from_channel(endpoint.connect_lazy(), &options.url, options.request_timeout))
+        let Client { transport } =
+            Self::from_channel(endpoint.connect_lazy(), &options.url, options.request_timeout);
+        Ok(Client { transport: transport.to(address) })
     }
 
     /// A client on a channel made elsewhere, for example over a simulated network. `server` names it in errors.
     pub fn from_channel(channel: Channel, server: &str, request_timeout: Duration) -> Self {
         Client { transport: Transport::new(channel, server, request_timeout) }
+    }
+
+    /// Why a call got no answer from a state service, if more can be found out than the error says: a wrong scheme or
+    /// port, another program, a certificate. May open up to two connections to the server's port to see what it
+    /// speaks, and takes four seconds at most. `None` for errors that the state service itself has answered.
+    pub async fn diagnose(&self, error: &CallError) -> Option<Diagnosis> {
+        let (address, status) = (self.transport.address()?, error.status()?);
+        let ours = error.reason().is_some();
+        let source = std::error::Error::source(status);
+        let broken = status.code() == tonic::Code::DeadlineExceeded || source.is_some();
+        if ours || !broken {
+            return None;
+        }
+        diagnosis::by_probe(address, source).await
     }
 
     /// A client on the same connection whose unary writes carry the fence, and fail without being sent while it is

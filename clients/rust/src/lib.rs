@@ -2,11 +2,13 @@
 //!
 //! [`Client`] is one lazily opened connection to a state service. [`Client::api`] gives the standard methods of a kind,
 //! [`Api::watch`] follows its objects through lost connections and restarts of the server, [`Mirror`] keeps a local copy
-//! of what a watch delivers. Calls fail with [`Error`], which says whether trying again can help.
+//! of what a watch delivers. Calls fail with [`Error`], which says whether trying again can help; [`Client::diagnose`] finds
+//! out why a server does not answer.
 
 mod api;
 mod backoff;
 mod connect;
+mod diagnosis;
 mod error;
 mod fence;
 mod mirror;
@@ -17,6 +19,7 @@ mod watch;
 
 pub use api::{Api, Listing, Page};
 pub use connect::{Client, ConnectError, ConnectOptions};
+pub use diagnosis::{Cause, Diagnosis};
 pub use error::Error;
 pub use fence::Fence;
 pub use mirror::{Barrier, Change, Mirror, MirrorClosed, MirrorFeed, NamespacedName, Notice};

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::diagnosis::{self, Address, NotGrpc};
 use crate::fence::{Fence, KRAKE_FENCE, is_read};
 
 /// The header that tells the server how long the caller will wait.
@@ -31,6 +32,8 @@ pub struct Transport {
     channel: Channel,
     /// Where the channel leads, for error texts.
     server: Arc<str>,
+    /// The same for diagnoses; none of a channel that was made elsewhere.
+    address: Option<Arc<Address>>,
     request_timeout: Duration,
     /// As which leader writes are sent.
     fence: Option<Fence>,
@@ -38,7 +41,16 @@ pub struct Transport {
 
 impl Transport {
     pub(crate) fn new(channel: Channel, server: &str, request_timeout: Duration) -> Self {
-        Transport { channel, server: server.into(), request_timeout, fence: None }
+        Transport { channel, server: server.into(), address: None, request_timeout, fence: None }
+    }
+
+    /// The same connection, with the address that it leads to.
+    pub(crate) fn to(self, address: Option<Address>) -> Self {
+        Transport { address: address.map(Arc::new), ..self }
+    }
+
+    pub(crate) fn address(&self) -> Option<&Address> {
+        self.address.as_deref()
     }
 
     /// The same connection, for a leader's writes.
@@ -81,7 +93,7 @@ impl Service<Request<Body>> for Transport {
                 Err(refused) => return Box::pin(std::future::ready(Err(refused))),
             },
         };
-        let server = self.server.clone();
+        let (server, address) = (self.server.clone(), self.address.clone());
         let answer = self.channel.clone().oneshot(request);
         Box::pin(async move {
             let answer = match deadline {
@@ -94,7 +106,10 @@ impl Service<Request<Body>> for Transport {
                     }
                 },
             };
-            let answer = answer.map_err(|error| unreachable_server(&server, error))?;
+            let answer = answer.map_err(|error| unreachable_server(&server, address.as_deref(), error))?;
+            if let Some(refused) = not_grpc(&server, address.as_deref(), &answer) {
+                return Err(refused);
+            }
             if let Some((fence, revision)) = fence
                 && is_fenced(&answer)
             {
@@ -149,13 +164,47 @@ fn traceparent() -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
-/// A status for a request that got no answer, with the server and the root cause in its text.
-fn unreachable_server(server: &str, error: tonic::transport::Error) -> Status {
-    let cause = root_cause(&error);
-    let status = Status::from_error(error.into());
+/// A status for a request that got no answer, with the server and what is wrong in its text.
+fn unreachable_server(server: &str, address: Option<&Address>, error: tonic::transport::Error) -> Status {
+    let diagnosis = address.and_then(|address| diagnosis::by_error(address, &error));
+    let problem = diagnosis.map_or_else(|| root_cause(&error), |diagnosis| diagnosis.to_string());
+    let error = Arc::new(error);
+    let status = Status::from_error(Box::new(error.clone()));
     // What the transport cannot classify is a broken connection.
     let code = if status.code() == Code::Unknown { Code::Unavailable } else { status.code() };
-    Status::new(code, format!("cannot reach {server}: {cause}"))
+    with_source(Status::new(code, format!("cannot reach {server}: {problem}")), error)
+}
+
+/// A status for an HTTP answer that does not come from a gRPC server, as from a REST gateway or a proxy.
+fn not_grpc(server: &str, address: Option<&Address>, answer: &Response<Body>) -> Option<Status> {
+    let content_type = answer.headers().get(http::header::CONTENT_TYPE);
+    let content_type = content_type.map_or("", |value| value.to_str().unwrap_or("?")).to_owned();
+    // A server that knows the status of the call is one of gRPC, whatever it says of the body.
+    if content_type.starts_with("application/grpc") || answer.headers().contains_key("grpc-status") {
+        return None;
+    }
+    let code = code_of_http(answer.status());
+    let error = NotGrpc { status: answer.status().as_u16(), content_type };
+    let diagnosis = address.and_then(|address| diagnosis::by_error(address, &error));
+    let problem = diagnosis.map_or_else(|| error.to_string(), |diagnosis| diagnosis.to_string());
+    Some(with_source(Status::new(code, format!("cannot reach {server}: {problem}")), Arc::new(error)))
+}
+
+fn with_source(mut status: Status, source: Arc<dyn std::error::Error + Send + Sync>) -> Status {
+    status.set_source(source);
+    status
+}
+
+/// The code that gRPC assigns to an HTTP status without a gRPC status.
+fn code_of_http(status: http::StatusCode) -> Code {
+    match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 | 405 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    }
 }
 
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {

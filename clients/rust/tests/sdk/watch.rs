@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fake::{Fake, PATIENCE, compacted, message, metric, synced};
+use crate::fake::{Fake, HANG_GUARD, compacted, message, metric, synced};
 use futures::StreamExt;
 use krake_client::{Change, Mirror, MirrorClosed, NamespacedName, Watch, WatchEvent, WatchOptions};
 use krake_proto::Resource;
@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
 async fn next(watch: &mut Watch<Metric>) -> WatchEvent<Metric> {
-    tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap()
+    tokio::time::timeout(HANG_GUARD, watch.next()).await.unwrap().unwrap().unwrap()
 }
 
 fn applied(name: &str, version: i64, initial: bool) -> WatchEvent<Metric> {
@@ -142,7 +142,7 @@ fn mirror(server: &Fake) -> (Mirror<i64>, AbortOnDropHandle<()>, mpsc::Receiver<
 }
 
 async fn wait_for(mirror: &Mirror<i64>, resource_version: i64) {
-    tokio::time::timeout(PATIENCE, mirror.wait_for(resource_version)).await.unwrap().unwrap();
+    tokio::time::timeout(HANG_GUARD, mirror.wait_for(resource_version)).await.unwrap().unwrap();
 }
 
 /// There is nothing to wait on for this: looks until it is so.
@@ -163,7 +163,7 @@ async fn after_compaction_the_mirror_reports_what_is_missing_as_vanished_never_a
     let call = server.watch().await;
     assert!(!mirror.is_synced());
     call.send(synced(&[("a", 1), ("b", 2), ("c", 3)], 3)).await;
-    tokio::time::timeout(PATIENCE, mirror.synced()).await.unwrap().unwrap();
+    tokio::time::timeout(HANG_GUARD, mirror.synced()).await.unwrap().unwrap();
     call.send(message(&[(Deleted, "c", 4)], 4)).await;
     wait_for(&mirror, 4).await;
     assert_eq!(contents(&mirror), [("a".into(), 1), ("b".into(), 2)]);
@@ -173,7 +173,7 @@ async fn after_compaction_the_mirror_reports_what_is_missing_as_vanished_never_a
     assert_eq!(call.request.start, Some(Start::InitialState(true)));
     let half = message(&[(Added, "b", 2)], 9);
     call.send(WatchMetricsResponse { partial: true, ..half }).await;
-    tokio::time::timeout(PATIENCE, unsynced(&mirror)).await.unwrap();
+    tokio::time::timeout(HANG_GUARD, unsynced(&mirror)).await.unwrap();
     assert_eq!(contents(&mirror).len(), 2, "old contents serve meanwhile");
     call.send(synced(&[("d", 8)], 9)).await;
     wait_for(&mirror, 9).await;
