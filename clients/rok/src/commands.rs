@@ -60,10 +60,17 @@ pub(crate) async fn run(command: Remote, settings: Settings) -> Result<String, F
     };
     let client = Client::new(&options).map_err(|error| Failure::input(error.to_string()))?;
     let session = Session { client, namespace: settings.namespace };
-    match command {
+    let done = match command {
         Remote::Kube(Kube::Application(command)) => application(&session, command).await,
         Remote::Kube(Kube::Cluster(command)) => cluster(&session, command).await,
         Remote::Core(command) => core(&session, command).await,
+    };
+    match done {
+        Err(Failure::Call(error)) => Err(match session.client.diagnose(&error).await {
+            Some(diagnosis) => Failure::Unreachable { url: options.url, diagnosis },
+            None => Failure::Call(error),
+        }),
+        done => done,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong, and with which exit code `rok` says so.
 
+use krake_client::{Cause, Diagnosis};
 use thiserror::Error;
 
 /// Exit code of errors of the server, the connection and files.
@@ -20,6 +21,14 @@ pub(crate) enum Failure {
     /// The server refused, or does not answer. One line per field.
     #[error(transparent)]
     Call(#[from] krake_client::Error),
+    /// No state service answers at the URL, and why is known.
+    #[error("cannot reach {url}: {diagnosis}")]
+    Unreachable {
+        /// The URL as given.
+        url: String,
+        /// What is wrong.
+        diagnosis: Diagnosis,
+    },
     /// What was waited for will not come.
     #[error("{0}")]
     Hopeless(String),
@@ -37,7 +46,9 @@ impl Failure {
         match self {
             Failure::Usage(_) => USAGE,
             Failure::Timeout(_) => TIMEOUT,
-            Failure::Input(_) | Failure::Call(_) | Failure::Hopeless(_) => ERROR,
+            Failure::Input(_) | Failure::Call(_) | Failure::Unreachable { .. } | Failure::Hopeless(_) => {
+                ERROR
+            }
         }
     }
 
@@ -53,6 +64,16 @@ impl Failure {
             Failure::Call(error) if error.is_conflict() => {
                 Some("Somebody else changed it meanwhile: look at it again and repeat the command.")
             }
+            Failure::Unreachable { diagnosis, .. } => Some(match diagnosis.cause() {
+                Cause::UnknownAuthority | Cause::AuthorityAsServer => {
+                    "Name the file with --client-ca, ROK_CLIENT_CA, or client_ca below tls in rok.yaml."
+                }
+                Cause::ClientCertificate => {
+                    "Name them with --client-cert and --client-key, or client_cert and client_key below tls in rok.yaml."
+                }
+                Cause::OutOfDate { .. } | Cause::BadCertificate(_) => return None,
+                _ => "The URL comes from --api-url, KRAKE_API_URL, or api_url in rok.yaml.",
+            }),
             _ => None,
         }
     }

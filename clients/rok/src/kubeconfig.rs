@@ -192,6 +192,13 @@ users:
         assert_eq!(error("kind: Config", None), "kubeconfig has no context");
         let dangling = "contexts: [{name: a, context: {cluster: gone, user: u}}]";
         assert_eq!(error(dangling, None), "there is no cluster \"gone\" in clusters");
+        let several = format!("---\n{TWO}---\n{TWO}");
+        let text = error(&several, Some("a"));
+        assert!(text.contains("the file holds 2 documents") && text.contains("give one"), "{text}");
+        assert!(
+            select(&format!("---\n{TWO}---\n# nothing\n"), Some("a"), files).is_ok(),
+            "an empty document is none"
+        );
         let unreadable = "
 contexts: [{name: a, context: {cluster: c, user: u}}]
 clusters: [{name: c, cluster: {certificate-authority: x}}]

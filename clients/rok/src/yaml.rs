@@ -39,9 +39,22 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
     Ok(documents.map(|document| Document { line: document.defined.line(), value: document.value }).collect())
 }
 
-/// The only document of a text, as a type.
+/// The only document of a text, as a type. Empty documents beside it do not count.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
-    serde_saphyr::from_str_with_options(text, options()).map_err(error)
+    let failed = match serde_saphyr::from_str_with_options(text, options()) {
+        Ok(value) => return Ok(value),
+        Err(failed) => error(failed),
+    };
+    match documents(text).as_deref() {
+        Ok(all @ [_, second, ..]) => {
+            let problem =
+                format!("the file holds {} documents, and the second begins here: give one", all.len());
+            Err(YamlError { line: Some(second.line), problem })
+        }
+        // The empty documents were what was wrong.
+        Ok([only]) => serde_json::from_value(only.value.clone()).map_err(|_| failed),
+        _ => Err(failed),
+    }
 }
 
 /// A value as YAML, ending with a line break.

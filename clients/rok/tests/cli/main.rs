@@ -3,7 +3,7 @@
 
 mod fake;
 
-use fake::{Fake, PATIENCE, metric, rok, run, text};
+use fake::{Fake, HANG_GUARD, metric, rok, run, text};
 use krake_proto::krake::meta::v1::EventType;
 use serde_json::Value;
 
@@ -93,7 +93,7 @@ async fn ctrl_c_ends_a_watch_in_order() {
     fake.tell(EventType::Modified, metric(6, 2.0)).await;
     let interrupt = std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap();
     assert!(interrupt.success());
-    let output = tokio::time::timeout(PATIENCE, ended).await.expect("rok ends").unwrap();
+    let output = tokio::time::timeout(HANG_GUARD, ended).await.expect("rok ends").unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let lines = text(&output.stdout);
     let mut lines = lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
