@@ -50,22 +50,27 @@ pub(crate) async fn metrics(client: &Client, regions: &[Region], url: &str) -> a
     Ok(())
 }
 
-/// A region's cluster, ranked by the region's wind.
+/// A region's cluster. It refers to no metric until [`ranking`]; one of an earlier run keeps its metrics.
 pub(crate) async fn cluster(client: &Client, region: &Region, kubeconfig: &Value) -> anyhow::Result<()> {
-    let labels = [("location".to_owned(), region.location.to_owned())].into();
-    let metric = MetricRef { name: region.metric(), weight: 1.0, namespaced: false };
-    let cluster = Cluster {
-        metadata: Some(Metadata { labels, ..metadata(region.cluster) }),
-        spec: Some(ClusterSpec {
-            kubeconfig: Some(document(kubeconfig)),
-            metrics: vec![metric],
-            ..ClusterSpec::default()
-        }),
-        ..Cluster::default()
-    };
     // After a restart the simulated cluster may be found at another address.
-    let fields = ["metadata.labels", "spec.kubeconfig", "spec.metrics"];
-    ensure(&client.api(), &cluster, &fields).await
+    let fields = ["metadata.labels", "spec.kubeconfig"];
+    ensure(&client.api(), &cluster_object(region, kubeconfig, Vec::new()), &fields).await
+}
+
+/// Ranks a region's cluster by the region's wind.
+pub(crate) async fn ranking(client: &Client, region: &Region, kubeconfig: &Value) -> anyhow::Result<()> {
+    let metric = MetricRef { name: region.metric(), weight: 1.0, namespaced: false };
+    ensure(&client.api(), &cluster_object(region, kubeconfig, vec![metric]), &["spec.metrics"]).await
+}
+
+fn cluster_object(region: &Region, kubeconfig: &Value, metrics: Vec<MetricRef>) -> Cluster {
+    let labels = [("location".to_owned(), region.location.to_owned())].into();
+    let kubeconfig = Some(document(kubeconfig));
+    Cluster {
+        metadata: Some(Metadata { labels, ..metadata(region.cluster) }),
+        spec: Some(ClusterSpec { kubeconfig, metrics, ..ClusterSpec::default() }),
+        ..Cluster::default()
+    }
 }
 
 /// The example application. One that is there already stays as it is.
