@@ -2,11 +2,6 @@
 
 mod error;
 mod etcd;
-mod etcd_answer;
-mod etcd_batch;
-mod etcd_commit;
-mod etcd_lease;
-mod etcd_watch;
 mod keyspace;
 mod lease;
 mod lease_ends;

@@ -8,8 +8,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::etcd_answer::{Regroup, Root};
-use super::{Batch, Change, Key, Revision, WatchError};
+use super::super::{Batch, Change, Key, Revision, WatchError};
+use super::answer::{Regroup, Root};
 
 /// Silence after which etcd is asked to say something. It must be shorter than the ping interval of the connection:
 /// etcd closes connections that are pinged more than once in 5 s while it has nothing to send.

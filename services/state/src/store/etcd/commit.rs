@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::etcd::within;
-use super::etcd_answer::{Outcome, Refusal, Root, unavailable};
-use super::etcd_batch::{may_share, next_batch};
-use super::{Guard, Op, StoreError, Txn};
+use super::super::{Guard, Op, StoreError, Txn};
+use super::answer::{Outcome, Refusal, Root, unavailable};
+use super::batch::{may_share, next_batch};
+use super::within;
 
 /// How many shared transactions are on their way at once. The next batch forms meanwhile.
 const IN_FLIGHT: usize = 2;

@@ -6,7 +6,7 @@ use etcd_client::proto::{
 use etcd_client::{Error, EventType};
 use tonic::Code;
 
-use super::{Batch, Change, ChangeKind, Conflict, Entry, Key, Revision, StoreError, Txn};
+use super::super::{Batch, Change, ChangeKind, Conflict, Entry, Key, Revision, StoreError, Txn};
 
 /// How one commit ended.
 pub(super) type Outcome = Result<Result<Revision, Conflict>, StoreError>;

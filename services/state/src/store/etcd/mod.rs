@@ -1,5 +1,11 @@
 //! The store on etcd (3.4 and later): one key space below a fixed prefix of an etcd cluster.
 
+mod answer;
+mod batch;
+mod commit;
+mod lease;
+mod watch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +14,13 @@ use bytes::Bytes;
 use etcd_client::{Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, WatchClient};
 use futures::stream::BoxStream;
 
-use super::etcd_answer::{Refusal, Root, header_revision, refusal, unavailable};
-use super::etcd_commit::Commits;
-use super::etcd_lease::EtcdLeases;
-use super::etcd_watch::EtcdWatch;
 use super::{
     Batch, Bid, Conflict, Entry, Key, Listing, Page, Revision, Standing, Store, StoreError, Txn, WatchError,
 };
+use answer::{Refusal, Root, header_revision, refusal, unavailable};
+use commit::Commits;
+use lease::EtcdLeases;
+use watch::EtcdWatch;
 
 /// The longest key prefix: it is part of what [`Txn::size`] allows for each operation.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -206,7 +212,7 @@ impl Store for EtcdStore {
 }
 
 /// Awaits a call to etcd, but not longer than `deadline`.
-pub(super) async fn within<T>(
+async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Refusal> {

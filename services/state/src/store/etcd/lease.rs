@@ -6,9 +6,8 @@ use bytes::Bytes;
 use etcd_client::{Compare, CompareOp, Error, KvClient, LeaseClient, PutOptions, Txn as EtcdTxn, TxnOp};
 use tokio::time::timeout;
 
-use super::etcd_answer::{Refusal, Root, header_revision, refusal};
-use super::lease::{Bid, Standing};
-use super::{Entry, Key, Revision, StoreError};
+use super::super::{Bid, Entry, Key, Revision, Standing, StoreError};
+use super::answer::{Refusal, Root, header_revision, refusal};
 
 /// How often a bid is made again because the key came or went meanwhile.
 const ATTEMPTS: usize = 5;
@@ -29,13 +28,13 @@ struct Present {
 }
 
 impl EtcdLeases {
-    /// As [`super::Store::campaign`].
+    /// As [`super::super::Store::campaign`].
     pub(super) async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
         bid.check()?;
         timeout(self.deadline, self.bid(&bid)).await.unwrap_or_else(|_| Err(self.late()))
     }
 
-    /// As [`super::Store::resign`].
+    /// As [`super::super::Store::resign`].
     pub(super) async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
         key.check()?;
         let resign = async {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{Key, MAX_TXN_OPS, Txn};
+use super::super::{Key, MAX_TXN_OPS, Txn};
 
 /// The most commits that share a transaction.
 pub(super) const MAX_CHILDREN: usize = 32;
