@@ -1,12 +1,12 @@
 //! Back-up and restore: all that a store holds in one file, whatever kind of store it is.
 
 mod format;
+mod partial;
 mod restore;
 
-use std::fs::{File, OpenOptions};
-use std::io::BufWriter;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{BufWriter, Seek};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
@@ -14,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use crate::object::key;
 use crate::store::{Entry, Key, Listing, Page, Store, StoreError, sqlite_snapshot};
 use format::{Header, Record, Writer};
+use partial::Partial;
 
 pub use restore::{Restored, restore};
 
@@ -21,6 +22,9 @@ pub use restore::{Restored, restore};
 const PAGE: usize = 500;
 /// How often a back-up begins anew because its revision was compacted meanwhile.
 const ATTEMPTS: usize = 3;
+
+/// The context of errors of the file.
+const WRITING: &str = "cannot write the back-up";
 
 /// What a back-up came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,28 +49,29 @@ pub enum Source<'a> {
 /// What belongs to the present only is left out: who leads, and marks of replicas.
 pub async fn back_up(source: Source<'_>, to: &Path) -> anyhow::Result<BackedUp> {
     ensure!(!to.exists(), "{} exists: name a new file", to.display());
-    let partial = Partial::new(to)?;
-    let (file, done) = match source {
-        Source::Store(store) => from_store(store, &partial.path).await?,
+    let partial = Partial::create(to)?;
+    let done = match source {
+        Source::Store(store) => from_store(store, partial.file()).await,
         Source::SqliteFile(file) => {
             let mut target = None;
-            sqlite_snapshot(file, &key::ROOT, PAGE, |page| write_page(&mut target, &partial.path, page))?;
-            finish(target)?
+            sqlite_snapshot(file, &key::ROOT, PAGE, |page| write_page(&mut target, partial.file(), page))
+                .and_then(|()| finish(target))
         }
     };
-    file.sync_all().with_context(|| format!("cannot write {}", partial.path.display()))?;
-    partial.publish(to)?;
+    let done = done?;
+    partial.publish(to).with_context(|| format!("cannot make {}", to.display()))?;
     Ok(done)
 }
 
-async fn from_store(store: &dyn Store, path: &Path) -> anyhow::Result<(File, BackedUp)> {
+async fn from_store(store: &dyn Store, mut file: &File) -> anyhow::Result<BackedUp> {
     for _ in 0..ATTEMPTS {
+        file.set_len(0).and_then(|()| file.rewind()).context(WRITING)?;
         let mut target = None;
         let mut page = Page::first(PAGE);
         loop {
             match store.list(&key::ROOT, page).await {
                 Ok(listing) => {
-                    write_page(&mut target, path, &listing)?;
+                    write_page(&mut target, file, &listing)?;
                     match listing.next_page(PAGE) {
                         Some(next) => page = next,
                         None => return finish(target),
@@ -82,21 +87,19 @@ async fn from_store(store: &dyn Store, path: &Path) -> anyhow::Result<(File, Bac
 }
 
 /// The file under way, with the revision that it shows.
-type Target = Option<(Writer<BufWriter<File>>, i64)>;
+type Target<'a> = Option<(Writer<BufWriter<&'a File>>, i64)>;
 
-fn write_page(target: &mut Target, path: &Path, page: &Listing) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
+fn write_page<'a>(target: &mut Target<'a>, file: &'a File, page: &Listing) -> anyhow::Result<()> {
     let (writer, _) = match target {
         Some(target) => target,
         None => {
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
             let header = Header {
                 made: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64),
                 revision: page.revision.0,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };
-            let out = BufWriter::new(file.with_context(failed)?);
-            target.insert((Writer::begin(out, &header).with_context(failed)?, page.revision.0))
+            let writer = Writer::begin(BufWriter::new(file), &header).context(WRITING)?;
+            target.insert((writer, page.revision.0))
         }
     };
     for entry in &page.entries {
@@ -105,17 +108,19 @@ fn write_page(target: &mut Target, path: &Path, page: &Listing) -> anyhow::Resul
             "a restore into this store was cut off, so it is not whole: there is nothing to back up"
         );
         if is_kept(&entry.key) {
-            writer.add(&record(entry)).with_context(failed)?;
+            writer.add(&record(entry)).context(WRITING)?;
         }
     }
     Ok(())
 }
 
-fn finish(target: Target) -> anyhow::Result<(File, BackedUp)> {
+/// Writes the end.
+fn finish(target: Target<'_>) -> anyhow::Result<BackedUp> {
     let Some((writer, revision)) = target else { bail!("the store could not be read") };
-    let (out, entries) = writer.end()?;
+    let (out, entries) = writer.end().context(WRITING)?;
     ensure!(entries > 0, "there is no Krake in this store: check its address, prefix or file");
-    Ok((out.into_inner()?, BackedUp { revision, entries }))
+    out.into_inner().map_err(|error| error.into_error()).context(WRITING)?;
+    Ok(BackedUp { revision, entries })
 }
 
 /// Whether a key is part of a back-up.
@@ -127,35 +132,4 @@ fn is_kept(name: &Key) -> bool {
 fn record(entry: &Entry) -> Record {
     let key = bytes::Bytes::copy_from_slice(entry.key.as_bytes());
     Record { key, value: entry.value.clone() }
-}
-
-/// A file that becomes the back-up when it is whole, and goes away otherwise.
-struct Partial {
-    path: PathBuf,
-    folder: PathBuf,
-}
-
-impl Partial {
-    fn new(to: &Path) -> anyhow::Result<Self> {
-        let name = to.file_name().with_context(|| format!("{} names no file", to.display()))?;
-        let folder = to.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
-        Ok(Self { path: folder.join(name), folder: folder.to_owned() })
-    }
-
-    fn publish(self, to: &Path) -> anyhow::Result<()> {
-        // Unlike a rename, a link never replaces what somebody else put there meanwhile.
-        std::fs::hard_link(&self.path, to).with_context(|| format!("cannot make {}", to.display()))?;
-        drop(std::fs::remove_file(&self.path));
-        File::open(&self.folder)?
-            .sync_all()
-            .with_context(|| format!("cannot write {}", self.folder.display()))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // It may never have been made, or have been published.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }

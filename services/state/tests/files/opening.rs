@@ -133,8 +133,10 @@ async fn other_files_are_not_touched() {
 async fn an_empty_file_becomes_a_store() {
     let (_folder, file) = place();
     fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     let store = open(&file).await;
     put(&store, "a", "1").await;
+    assert_eq!((mode(&file), mode(&file.with_extension("db-wal"))), (0o600, 0o600), "for its owner alone");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! The file of a store: made, locked, and looked at before anything is believed of it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -185,14 +185,19 @@ pub(super) fn failed(error: &rusqlite::Error, path: &Path) -> OpenError {
     }
 }
 
-/// Makes an empty file that only its owner can read, if there is none.
+/// Makes an empty file that only its owner can read, if there is none. An empty one that others can read, which anybody
+/// may have put there, is closed to them before secrets come into it.
 fn create(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
             file.sync_all()?;
             File::open(folder(path))?.sync_all()
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = std::fs::metadata(path)?;
+            let is_open = found.is_file() && found.len() == 0 && found.permissions().mode() & 0o077 != 0;
+            if is_open { std::fs::set_permissions(path, Permissions::from_mode(0o600)) } else { Ok(()) }
+        }
         Err(error) => Err(error),
     }
 }
