@@ -8,28 +8,61 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::object::key;
-use crate::store::{ChangeKind, Guard, Key, Revision, Store, StoreError, Txn};
+use crate::store::{ChangeKind, Entry, Guard, Key, Lineage, Revision, Store, StoreError, Txn};
 
 /// Pause before a store that does not answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Attempts to record a new epoch before the process ends without it. The next start then finds out by the lineage.
+const RENEWAL_ATTEMPTS: usize = 5;
 
 /// Who this Krake is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Installation {
     /// UUID of the installation; survives restores.
     pub installation: Arc<str>,
-    /// UUID of the store's history; a restore makes a new one.
+    /// UUID of the store's history; a restore makes a new one, and so does a store that lost history.
     pub epoch: Arc<str>,
+    /// Evidence of that history; `None` where the store has none.
+    pub lineage: Option<Lineage>,
 }
 
 impl Installation {
     /// Reads the identity, or makes it where there is none. Replicas that start together agree. Unavailable while the
-    /// store is being restored.
+    /// store is being restored. If the store is in another history than the recorded one, it gets a new epoch first.
     pub(crate) async fn ensure(store: &dyn Store) -> Result<Self, StoreError> {
-        Ok(Installation {
-            installation: ensure(store, key::INSTALLATION).await?,
-            epoch: ensure(store, key::EPOCH).await?,
-        })
+        let installation = ensure(store, key::INSTALLATION).await?;
+        loop {
+            let epoch = ensure(store, key::EPOCH).await?;
+            if let Some(lineage) = record_lineage(store).await? {
+                return Ok(Installation { installation, epoch, lineage });
+            }
+        }
+    }
+
+    /// Gives a store that went back a new epoch, unless it has another one already: clients know revisions that the
+    /// store lost, and must not resume from them.
+    pub(crate) async fn renew_epoch(&self, store: &dyn Store) {
+        for _ in 0..RENEWAL_ATTEMPTS {
+            match self.try_renew_epoch(store).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot record a new epoch; trying again");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+        tracing::error!(
+            "a new epoch could not be recorded: clients may resume from changes that the store lost"
+        );
+    }
+
+    /// False if somebody else wrote meanwhile.
+    async fn try_renew_epoch(&self, store: &dyn Store) -> Result<bool, StoreError> {
+        let found = store.get(&key::EPOCH).await?;
+        let Some(found) = found.filter(|found| found.value == self.epoch.as_bytes()) else { return Ok(true) };
+        let lineage = store.lineage().await?;
+        Ok(store.commit(new_epoch(&found, lineage)).await?.is_ok())
     }
 
     /// Ends when the store gets another history, by a restore: what this process knows is no longer so.
@@ -60,6 +93,48 @@ impl Installation {
 
     fn is_ours(&self, kind: &ChangeKind) -> bool {
         matches!(kind, ChangeKind::Put(entry) if entry.value == self.epoch.as_bytes())
+    }
+}
+
+/// Compares the store's lineage with the recorded one and records it. If the store lost the recorded history, it gets a
+/// new epoch and this returns `None`: read the epoch again.
+async fn record_lineage(store: &dyn Store) -> Result<Option<Option<Lineage>>, StoreError> {
+    let Some(present) = store.lineage().await? else { return Ok(Some(None)) };
+    let entry = store.get(&key::LINEAGE).await?;
+    let text = entry.as_ref().and_then(|entry| std::str::from_utf8(&entry.value).ok());
+    let recorded: Option<Lineage> = text.and_then(|text| text.parse().ok());
+    let guard = match &entry {
+        Some(entry) => Guard::At(key::LINEAGE, entry.modified),
+        None => Guard::Absent(key::LINEAGE),
+    };
+    let txn = match recorded {
+        Some(recorded) if present.replaces(&recorded) => {
+            let Some(epoch) = store.get(&key::EPOCH).await? else { return Ok(None) };
+            tracing::warn!(
+                recorded = %recorded.at,
+                present = %present.at,
+                "the store was replaced by an older copy, or moved: it gets a new epoch, and clients read everything anew"
+            );
+            // Another replica may have been faster.
+            let _ = store.commit(new_epoch(&epoch, Some(present)).guard(guard)).await?;
+            return Ok(None);
+        }
+        // It tells nothing new, or a member that lags behind told it.
+        Some(recorded) if present.at < recorded.at || present.drift <= recorded.drift => {
+            return Ok(Some(Some(recorded)));
+        }
+        _ => Txn::new().guard(guard).put(key::LINEAGE, present.to_string()),
+    };
+    Ok(store.commit(txn).await?.is_ok().then_some(Some(present)))
+}
+
+/// Replaces an epoch.
+fn new_epoch(present: &Entry, lineage: Option<Lineage>) -> Txn {
+    let txn =
+        Txn::new().guard(Guard::At(key::EPOCH, present.modified)).put(key::EPOCH, Uuid::new_v4().to_string());
+    match lineage {
+        Some(lineage) => txn.put(key::LINEAGE, lineage.to_string()),
+        None => txn,
     }
 }
 

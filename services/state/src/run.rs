@@ -17,7 +17,7 @@ use crate::installation::Installation;
 use crate::opened::Opened;
 use crate::reachable;
 use crate::registry::Registry;
-use crate::store::{Revision, Store};
+use crate::store::{Forward, Revision, Store};
 use crate::upgrade;
 
 /// Pause before a store that does not answer is asked again.
@@ -82,6 +82,8 @@ pub async fn serve_at(
     ready: impl FnOnce() + Send,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    let forward = Arc::new(Forward::new(store));
+    let store: Arc<dyn Store> = forward.clone();
     let Some(installation) = identity(store.as_ref(), &shutdown).await else { return Ok(()) };
     let cache = Arc::new(Cache::default());
     let mut feeding = JoinSet::new();
@@ -121,6 +123,14 @@ pub async fn serve_at(
         // Both run for ever, so this is a panic; without them the cache would stand still or the store grow.
         Some(ended) = feeding.join_next() => ended.context("the watch cache or the housekeeping failed"),
         () = replaced => bail!("the store was restored: start again, this process knows what was there before"),
+        lost = forward.went_back(installation.lineage) => {
+            installation.renew_epoch(forward.inner()).await;
+            bail!(
+                "{lost}. It was restored by other means than `krake-state restore`, or a file was put back. This process \
+                 ends because its cache and its clients know what the store has lost; the store has a new epoch now, so \
+                 that clients read everything anew. Start again, and check what was written since that copy was made"
+            )
+        }
     }
 }
 

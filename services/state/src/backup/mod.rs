@@ -125,7 +125,7 @@ fn finish(target: Target<'_>) -> anyhow::Result<BackedUp> {
 
 /// Whether a key is part of a back-up.
 fn is_kept(name: &Key) -> bool {
-    let present = [key::COMPACT, key::TICK, key::RESTORING];
+    let present = [key::COMPACT, key::TICK, key::RESTORING, key::LINEAGE];
     !present.contains(name) && !name.starts_with(&key::ELECTIONS)
 }
 

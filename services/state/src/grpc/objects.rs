@@ -135,7 +135,7 @@ impl ObjectService for Objects {
         request: Request<GetInstallationRequest>,
     ) -> Result<Response<v1::Installation>, Status> {
         self.authentication.call(request.metadata().as_ref())?;
-        let Installation { installation, epoch } = &self.installation;
+        let Installation { installation, epoch, .. } = &self.installation;
         let answer = v1::Installation { installation: installation.to_string(), epoch: epoch.to_string() };
         Ok(Response::new(answer))
     }

@@ -40,7 +40,8 @@ impl From<Error> for Status {
                 error::refused(ErrorReason::InvalidPageToken, &[violation])
             }
             Error::ShuttingDown => plain(Code::Unavailable, ErrorReason::ShuttingDown),
-            Error::Store(StoreError::Unavailable { .. }) => {
+            // A store that went back ends the process, so the call may be made again as if the store had been away.
+            Error::Store(StoreError::Unavailable { .. } | StoreError::WentBack { .. }) => {
                 plain(Code::Unavailable, ErrorReason::StoreUnavailable)
             }
             // A page token or a resume point that is too old, or of another store.

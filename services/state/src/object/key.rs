@@ -13,6 +13,8 @@ pub(crate) const ROOT: Key = Key::from_static("/krake/");
 pub(crate) const INSTALLATION: Key = Key::from_static("/krake/_installation");
 /// Identity of the store's history.
 pub(crate) const EPOCH: Key = Key::from_static("/krake/_epoch");
+/// Evidence of which history the store is in: a [`crate::store::Lineage`]. Changes with the epoch.
+pub(crate) const LINEAGE: Key = Key::from_static("/krake/_lineage");
 /// There from the beginning of a restore to its end: the store is not whole.
 pub(crate) const RESTORING: Key = Key::from_static("/krake/_restoring");
 /// Who leads: bound to leases, and so to the present.

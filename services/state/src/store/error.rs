@@ -24,6 +24,17 @@ pub enum StoreError {
         /// The revision asked for.
         asked: Revision,
     },
+    /// The store was replaced by an older copy of itself: what this process knows of it is no longer so.
+    #[error(
+        "the store went back: revision {known} was seen, and the present revision {found} is of an older copy or of \
+         another store"
+    )]
+    WentBack {
+        /// The highest revision that was seen.
+        known: Revision,
+        /// The revision that the store answered now.
+        found: Revision,
+    },
     /// The transaction exceeds a limit: make it smaller.
     #[error("the transaction is too large: {reason}")]
     TooLarge {

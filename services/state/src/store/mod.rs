@@ -2,9 +2,11 @@
 
 mod error;
 mod etcd;
+mod forward;
 mod keyspace;
 mod lease;
 mod lease_ends;
+mod lineage;
 mod memory;
 mod sqlite;
 mod txn;
@@ -15,8 +17,10 @@ use futures::stream::BoxStream;
 
 pub use error::{StoreError, WatchError};
 pub use etcd::{EtcdOptions, EtcdStore};
+pub(crate) use forward::Forward;
 pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 pub use lease::{Bid, MIN_TTL, Standing};
+pub use lineage::Lineage;
 pub use memory::MemoryStore;
 pub(crate) use sqlite::snapshot as sqlite_snapshot;
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
@@ -30,6 +34,13 @@ pub use txn::{Conflict, Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
 pub trait Store: Send + Sync + 'static {
     /// The revision of the newest commit that had ended when this was called, or of a newer one (linearizable).
     async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// Evidence of which history the store is in, to be compared with evidence that was recorded in the store earlier:
+    /// so a store that was replaced by an older copy is noticed even if nothing ran meanwhile. `None` where there is no
+    /// such evidence, which says nothing.
+    async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
+        Ok(None)
+    }
 
     /// The present entry of `key`, or `None` where there is none (linearizable).
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError>;

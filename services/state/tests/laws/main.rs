@@ -10,6 +10,7 @@ mod cancellation;
 mod copies;
 mod deletion;
 mod filters;
+mod history;
 mod leadership;
 mod placement;
 mod repeated;

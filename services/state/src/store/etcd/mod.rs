@@ -11,11 +11,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use etcd_client::{Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, WatchClient};
+use etcd_client::{
+    Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
+};
 use futures::stream::BoxStream;
+use tonic::Code;
 
 use super::{
-    Batch, Bid, Conflict, Entry, Key, Listing, Page, Revision, Standing, Store, StoreError, Txn, WatchError,
+    Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError, Txn,
+    WatchError,
 };
 use answer::{Refusal, Root, header_revision, refusal, unavailable};
 use commit::Commits;
@@ -32,6 +36,10 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 /// Silence on a connection with open calls after which it is pinged, and the time that the answer may take.
 /// Together they stay below the default deadline of a call, so that the next call finds a new connection.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
+
+/// How often the lineage is measured for one answer. The smallest is taken: a measurement is too large if etcd was
+/// interrupted while it read its revision and its raft index.
+const LINEAGE_READS: usize = 3;
 
 /// How to reach etcd and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +74,7 @@ pub struct EtcdStore {
     kv: KvClient,
     commits: Arc<Commits>,
     leases: LeaseClient,
+    maintenance: MaintenanceClient,
     /// On a connection of its own: a watch that is not read fills the flow-control window of its connection.
     watch: WatchClient,
     root: Root,
@@ -99,6 +108,7 @@ impl EtcdStore {
         Ok(Self {
             commits: Arc::new(Commits::new(kv.clone(), root.clone(), options.request_timeout)),
             leases: calls.lease_client(),
+            maintenance: calls.maintenance_client(),
             kv,
             watch: client().await?.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
             root,
@@ -109,6 +119,29 @@ impl EtcdStore {
     /// Awaits a call, but not longer than its deadline.
     async fn call<T>(&self, call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Refusal> {
         within(self.deadline, call).await
+    }
+
+    /// One measurement; `None` from a server that does not tell its status, as a proxy may.
+    async fn measure_lineage(&self) -> Result<Option<Lineage>, StoreError> {
+        let mut client = self.maintenance.clone();
+        let answer = match tokio::time::timeout(self.deadline, client.status()).await {
+            Ok(Ok(answer)) => answer.0,
+            Ok(Err(Error::GRpcStatus(status)))
+                if matches!(status.code(), Code::Unimplemented | Code::PermissionDenied) =>
+            {
+                return Ok(None);
+            }
+            Ok(Err(error)) => {
+                let refusal = refusal(&error);
+                return Err(self.error(refusal, Revision(0)).await);
+            }
+            Err(_) => return Err(unavailable(format!("etcd did not answer within {:?}", self.deadline))),
+        };
+        let at = header_revision(answer.header.as_ref())?;
+        let store = answer.header.map(|header| header.cluster_id).unwrap_or_default();
+        let index = i64::try_from(answer.raft_applied_index).unwrap_or(i64::MAX);
+        // Servers before 3.4 and imitations of etcd leave the index out.
+        Ok((index > 0).then(|| Lineage { store, drift: index.saturating_sub(at.0), at }))
     }
 
     fn leases(&self) -> EtcdLeases {
@@ -150,6 +183,16 @@ impl Store for EtcdStore {
             Ok(answer) => header_revision(answer.0.header.as_ref()),
             Err(refusal) => Err(self.error(refusal, Revision(0)).await),
         }
+    }
+
+    async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
+        let mut least: Option<Lineage> = None;
+        for _ in 0..LINEAGE_READS {
+            let Some(lineage) = self.measure_lineage().await? else { return Ok(None) };
+            let smaller = |least: &Lineage| lineage.drift >= least.drift;
+            least = least.filter(smaller).or(Some(lineage));
+        }
+        Ok(least)
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {

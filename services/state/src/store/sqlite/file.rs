@@ -2,12 +2,13 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::super::Revision;
 use super::failure::describe;
 use super::log;
 
@@ -15,6 +16,9 @@ use super::log;
 const APPLICATION: i64 = 0x4B72_616B;
 /// The form of the tables.
 const VERSION: i64 = 1;
+
+/// The length of a revision as text with its line end: 64 bits have 19 digits.
+const REVISION_TEXT: usize = 21;
 
 /// How long SQLite waits for a lock that somebody else's tool holds.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -84,9 +88,12 @@ pub enum OpenError {
 }
 
 /// The right to open a file, held by one process; ends with it. SQLite's own locks are per transaction.
+///
+/// Its own file beside the store holds a revision that the store had, as text: so a store that was replaced by an older
+/// copy is noticed.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -95,12 +102,29 @@ impl Lock {
         let mut path = file.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
         let lock = lock.map_err(|source| OpenError::File { path: path.clone(), source })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: lock })),
+            Ok(()) => Ok(Some(Self { file: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
+        }
+    }
+
+    /// The revision recorded last; `None` if there is none.
+    pub(super) fn recorded(&self) -> Option<Revision> {
+        let mut text = [0; REVISION_TEXT];
+        self.file.read_exact_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text).ok()?.trim().parse().ok().map(Revision)
+    }
+
+    /// Records a revision that the store has on the disk. Without it an older copy is noticed later or not at all, so a
+    /// failure is no reason to stop.
+    pub(super) fn record(&self, revision: Revision) {
+        let text = format!("{revision:>width$}\n", width = REVISION_TEXT - 1, revision = revision.0);
+        if let Err(error) = self.file.write_all_at(text.as_bytes(), 0) {
+            tracing::debug!(%error, "cannot record the revision beside the store");
         }
     }
 }

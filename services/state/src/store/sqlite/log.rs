@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::super::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 
-/// The tables of an empty store. `meta` holds revisions, and how far the log is swept: the last `id`.
+/// The tables of an empty store. `meta` holds revisions, how far the log is swept: the last `id`, and `history`, a number
+/// that is replaced when the file was replaced by an older copy; absent until then.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE log (
         id      INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -48,6 +49,19 @@ pub(super) struct Extent {
 /// One of the numbers of `meta`.
 pub(super) fn meta(connection: &Connection, name: &str) -> Result<i64> {
     connection.prepare_cached("SELECT value FROM meta WHERE name = ?")?.query_row([name], |row| row.get(0))
+}
+
+/// Identifies the history of the store.
+pub(super) fn history_id(connection: &Connection) -> Result<i64> {
+    let found = connection.query_row("SELECT value FROM meta WHERE name = 'history'", [], |row| row.get(0));
+    Ok(found.optional()?.unwrap_or_default())
+}
+
+/// Begins another history.
+pub(super) fn set_history_id(connection: &Connection, id: i64) -> Result<()> {
+    let sql =
+        "INSERT INTO meta VALUES ('history', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, [id]).map(drop)
 }
 
 /// Changes one of the numbers of `meta`.

@@ -27,7 +27,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::lease_ends::Leases;
 use super::{
-    Batch, Bid, Conflict, Entry, Key, Listing, Page, Revision, Standing, Store, StoreError, Txn, WatchError,
+    Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError, Txn,
+    WatchError,
 };
 use failure::unavailable;
 use file::Lock;
@@ -83,6 +84,8 @@ struct Shared {
     writer: mpsc::Sender<Request>,
     recent: Arc<Recent>,
     readers: Readers,
+    /// Identifies the history of the file.
+    history: u64,
     deadline: Duration,
     _expiry: AbortOnDropHandle<()>,
 }
@@ -94,7 +97,7 @@ impl SqliteStore {
         let lock = lock(&file).await?;
         let options = SqliteOptions { file: file.clone(), ..options };
         let opening = tokio::task::spawn_blocking(move || Writer::open(options, lock));
-        let writer = opening.await.unwrap_or_else(|error| {
+        let (writer, history) = opening.await.unwrap_or_else(|error| {
             Err(OpenError::Sqlite { reason: format!("{}: {error}", file.display()) })
         })?;
         let recent = Arc::clone(&writer.recent);
@@ -107,8 +110,14 @@ impl SqliteStore {
             .spawn(move || writer.run(arriving))
             .map_err(|source| OpenError::File { path: file, source })?;
         let expiry = tokio::spawn(end_leases(sender.downgrade(), next_end));
-        let shared =
-            Shared { writer: sender, recent, readers, deadline, _expiry: AbortOnDropHandle::new(expiry) };
+        let shared = Shared {
+            writer: sender,
+            recent,
+            readers,
+            history,
+            deadline,
+            _expiry: AbortOnDropHandle::new(expiry),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -146,6 +155,10 @@ impl Store for SqliteStore {
             true => Err(unavailable("the store is closed")),
             false => Ok(self.shared.recent.extent().revision),
         }
+    }
+
+    async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
+        Ok(Some(Lineage { store: self.shared.history, drift: 0, at: self.revision().await? }))
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
@@ -201,9 +214,11 @@ impl Store for SqliteStore {
 }
 
 impl Writer {
-    fn open(options: SqliteOptions, lock: Lock) -> Result<Self, OpenError> {
+    /// The writer of a file, and what identifies the history of it.
+    fn open(options: SqliteOptions, lock: Lock) -> Result<(Self, u64), OpenError> {
         let path = options.file;
         let connection = file::open(&path)?;
+        let history = identify(&connection, &lock, &path).map_err(|error| file::failed(&error, &path))?;
         let read = || {
             let mut leases = Leases::default();
             let mut rows = connection.prepare("SELECT key, ttl FROM lease")?;
@@ -217,14 +232,29 @@ impl Writer {
         let (leases, extent) = read().map_err(|error| file::failed(&error, &path))?;
         let (recent, next_end) = (Arc::new(Recent::new(extent, options.watch_memory)), leases.next_end());
         let next_end = tokio::sync::watch::Sender::new(next_end);
-        let mut writer = Self { file: path, connection, leases, extent, recent, next_end, _lock: lock };
+        lock.record(extent.revision);
+        let mut writer = Self { file: path, connection, leases, extent, recent, next_end, lock };
         if options.forget_leases {
             let ended = writer.transaction(|turn| turn.end_all_leases());
             ended.map_err(|error| file::failed(&error, &writer.file))?;
         }
         tracing::info!(file = %writer.file.display(), revision = %writer.extent.revision, "store opened");
-        Ok(writer)
+        Ok((writer, history))
     }
+}
+
+/// Identifies the history of a file that was just opened: anew if its revision is older than the one recorded beside it.
+fn identify(connection: &Connection, lock: &Lock, path: &Path) -> rusqlite::Result<u64> {
+    let found = log::extent(connection)?.revision;
+    if let Some(recorded) = lock.recorded().filter(|recorded| found < *recorded) {
+        tracing::warn!(
+            file = %path.display(), %recorded, %found,
+            "the file is older than the one that was here before: an older copy was put back"
+        );
+        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+        log::set_history_id(connection, i64::try_from(random >> 1).unwrap_or_default())?;
+    }
+    Ok(u64::try_from(log::history_id(connection)?).unwrap_or_default())
 }
 
 /// Takes the lock of a file, and waits a moment for it.

@@ -41,7 +41,13 @@ pub(super) struct Writer {
     /// When the next lease ends.
     pub(super) next_end: watch::Sender<Option<Instant>>,
     /// Released after the connection is closed, as the fields are dropped in this order.
-    pub(super) _lock: Lock,
+    pub(super) lock: Lock,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.lock.record(self.extent.revision);
+    }
 }
 
 /// A call and who waits for it.
@@ -70,7 +76,11 @@ impl Writer {
                 let _ = answer.send(());
                 return;
             }
-            sweeping |= self.extent.compacted > compacted;
+            if self.extent.compacted > compacted {
+                sweeping = true;
+                // Now and then, for a process that is killed.
+                self.lock.record(self.extent.revision);
+            }
             // A piece after each transaction, so that a busy store is swept too.
             if sweeping {
                 sweeping = self.sweep();

@@ -14,12 +14,17 @@ use krake_state::store::Store;
 use krake_state::{Authentication, Clock};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::PATIENCE;
 
 /// A running service; it ends when this is dropped.
 pub(crate) struct Server {
     pub(crate) client: Client,
     url: String,
     shutdown: Shutdown,
+    serving: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Server {
@@ -42,7 +47,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();
-        tokio::spawn(krake_state::serve_at(
+        let serving = tokio::spawn(krake_state::serve_at(
             clock,
             listener,
             store,
@@ -51,7 +56,13 @@ impl Server {
             || {},
             shutdown.clone(),
         ));
-        Server { client: Client::new(&ConnectOptions::new(&url)).unwrap(), url, shutdown }
+        Server { client: Client::new(&ConnectOptions::new(&url)).unwrap(), url, shutdown, serving }
+    }
+
+    /// Waits until the service ends by itself, with an error, and tells it.
+    pub(crate) async fn failed(mut self) -> String {
+        let ended = timeout(PATIENCE, &mut self.serving).await.expect("the service ends").unwrap();
+        format!("{:#}", ended.unwrap_err())
     }
 
     /// A client with a connection of its own, which an unread watch stops without stopping others.

@@ -1,0 +1,259 @@
+//! A store that is only believed as long as its revisions rise: one that falls was replaced by an older copy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{
+    Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError, Txn,
+    WatchError,
+};
+
+/// Time between two looks at a store that nobody asks anything.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A store whose answers are compared with all earlier ones. After the first answer that is older than an earlier one,
+/// every call fails with [`StoreError::WentBack`].
+pub(crate) struct Forward {
+    inner: Arc<dyn Store>,
+    /// The highest revision seen.
+    highest: AtomicI64,
+    /// What was seen of a store that went back.
+    lost: watch::Sender<Option<StoreError>>,
+}
+
+impl Forward {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, highest: AtomicI64::new(0), lost: watch::Sender::new(None) }
+    }
+
+    /// The store itself, which answers whatever it holds.
+    pub(crate) fn inner(&self) -> &dyn Store {
+        self.inner.as_ref()
+    }
+
+    /// Ends with [`StoreError::WentBack`] once the store has lost what was seen of it, or is in another history than
+    /// the one of `known`. Looks regularly, so that it is noticed without calls too.
+    pub(crate) async fn went_back(&self, mut known: Option<Lineage>) -> StoreError {
+        let mut lost = self.lost.subscribe();
+        loop {
+            let before = Revision(self.highest.load(SeqCst));
+            // A store that does not answer is reported by the readiness probe.
+            let _ = self.revision().await;
+            if let Ok(Some(now)) = self.inner.lineage().await {
+                match known {
+                    Some(former) if now.replaces(&former) => {
+                        self.lose(former.at.max(before), now.at);
+                    }
+                    Some(former) if now.at < former.at => {}
+                    _ => known = Some(now),
+                }
+            }
+            if let Err(error) = self.begin() {
+                return error;
+            }
+            // The sender is a field of this store, so waiting cannot fail.
+            let _ = timeout(INTERVAL, lost.changed()).await;
+        }
+    }
+
+    /// Makes a call whose answer tells a revision of the present, and compares that one with all that were known when
+    /// the call began.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+        revision: impl Fn(&T) -> Option<Revision>,
+    ) -> Result<T, StoreError> {
+        let known = self.begin()?;
+        let answer = call.await?;
+        if let Some(found) = revision(&answer) {
+            if found < known {
+                return Err(self.lose(known, found));
+            }
+            self.highest.fetch_max(found.0, SeqCst);
+        }
+        Ok(answer)
+    }
+
+    /// The highest revision that is known; the error of a store that went back.
+    fn begin(&self) -> Result<Revision, StoreError> {
+        match &*self.lost.borrow() {
+            Some(error) => Err(error.clone()),
+            None => Ok(Revision(self.highest.load(SeqCst))),
+        }
+    }
+
+    fn lose(&self, known: Revision, found: Revision) -> StoreError {
+        let error = StoreError::WentBack { known, found };
+        self.lost.send_if_modified(|lost| {
+            let first = lost.is_none();
+            lost.get_or_insert_with(|| error.clone());
+            first
+        });
+        error
+    }
+}
+
+#[async_trait]
+impl Store for Forward {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.call(self.inner.revision(), |revision| Some(*revision)).await
+    }
+
+    async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
+        self.inner.lineage().await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        self.call(self.inner.get(key), |_| None).await
+    }
+
+    async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        let first = page.at.is_none();
+        self.call(self.inner.list(prefix, page), |listing| first.then_some(listing.revision)).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
+        let revision = |answer: &Result<Revision, Conflict>| match answer {
+            Ok(revision) => Some(*revision),
+            Err(conflict) => Some(conflict.revision),
+        };
+        self.call(self.inner.commit(txn), revision).await
+    }
+
+    fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.inner.watch(prefix, after)
+    }
+
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        self.call(self.inner.compact(to), |()| None).await
+    }
+
+    async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
+        self.call(self.inner.campaign(bid), |standing| Some(standing.revision)).await
+    }
+
+    async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
+        self.call(self.inner.resign(key, holder), |()| None).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use tokio::time::sleep;
+
+    use super::super::MemoryStore;
+    use super::*;
+
+    /// A store that answers what it is told to, after so many milliseconds.
+    struct Scripted {
+        memory: MemoryStore,
+        answers: Mutex<VecDeque<(u64, i64)>>,
+        lineage: Mutex<Option<Lineage>>,
+    }
+
+    #[async_trait]
+    impl Store for Scripted {
+        async fn revision(&self) -> Result<Revision, StoreError> {
+            let next = self.answers.lock().unwrap().pop_front();
+            let (wait, revision) = next.ok_or(StoreError::Unavailable { reason: "no answer".to_owned() })?;
+            sleep(Duration::from_millis(wait)).await;
+            Ok(Revision(revision))
+        }
+
+        async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
+            Ok(*self.lineage.lock().unwrap())
+        }
+
+        async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+            self.memory.get(key).await
+        }
+
+        async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+            self.memory.list(prefix, page).await
+        }
+
+        async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
+            self.memory.commit(txn).await
+        }
+
+        fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+            self.memory.watch(prefix, after)
+        }
+
+        async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+            self.memory.compact(to).await
+        }
+
+        async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
+            self.memory.campaign(bid).await
+        }
+
+        async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
+            self.memory.resign(key, holder).await
+        }
+    }
+
+    fn answering(answers: &[(u64, i64)]) -> (Arc<Scripted>, Forward) {
+        let answers = Mutex::new(answers.iter().copied().collect());
+        let inner = Arc::new(Scripted { memory: MemoryStore::new(), answers, lineage: Mutex::default() });
+        (inner.clone(), Forward::new(inner))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_be_older_than_one_of_a_call_that_began_later() {
+        let (_, store) = answering(&[(10, 5), (1, 9), (1, 9)]);
+        let (slow, quick) = tokio::join!(store.revision(), store.revision());
+        assert_eq!((slow, quick), (Ok(Revision(5)), Ok(Revision(9))));
+        assert_eq!(store.revision().await, Ok(Revision(9)));
+    }
+
+    #[tokio::test]
+    async fn after_an_answer_that_is_too_old_nothing_is_believed() {
+        let (_, store) = answering(&[(0, 9), (0, 8), (0, 10)]);
+        store.revision().await.unwrap();
+        let lost = StoreError::WentBack { known: Revision(9), found: Revision(8) };
+        assert_eq!(store.revision().await, Err(lost.clone()));
+        assert_eq!(store.revision().await, Err(lost.clone()), "even if it is newer again");
+        assert_eq!(store.get(&Key::from("a")).await, Err(lost.clone()));
+        assert_eq!(store.commit(Txn::new().put("a", "b")).await, Err(lost.clone()));
+        assert_eq!(store.inner().get(&Key::from("a")).await, Ok(None), "it was not sent");
+        assert_eq!(store.went_back(None).await, lost);
+    }
+
+    #[tokio::test]
+    async fn the_answers_of_all_calls_count() {
+        let (_, store) = answering(&[(0, 9)]);
+        store.revision().await.unwrap();
+        // The memory is at an earlier revision.
+        assert!(matches!(store.commit(Txn::new().put("a", "b")).await, Err(StoreError::WentBack { .. })));
+        let (_, store) = answering(&[(0, 9)]);
+        store.revision().await.unwrap();
+        let at = Page { at: Some(Revision(1)), ..Page::first(1) };
+        store.list(&Key::from(""), at).await.expect("a page of the past tells no present revision");
+        let listed = store.list(&Key::from(""), Page::first(1)).await;
+        assert!(matches!(listed, Err(StoreError::WentBack { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_lineage_is_noticed_although_the_revision_rises() {
+        let (inner, store) = answering(&[(0, 900), (0, 2000), (0, 3000), (0, 4000)]);
+        let lineage = |drift, at| Some(Lineage { store: 7, drift, at: Revision(at) });
+        *inner.lineage.lock().unwrap() = lineage(5, 2000);
+        let noticed = store.went_back(lineage(4, 900));
+        tokio::pin!(noticed);
+        assert!(timeout(INTERVAL / 2, &mut noticed).await.is_err(), "it is the same history");
+        *inner.lineage.lock().unwrap() = lineage(4 - 1000, 3000);
+        let lost = StoreError::WentBack { known: Revision(2000), found: Revision(3000) };
+        assert_eq!(noticed.await, lost);
+    }
+}
