@@ -1,6 +1,7 @@
 //! The watch cache: every resource, decoded as far as needed, and the recent changes, fed by one watch on the store.
 
 mod recall;
+mod retention;
 mod stored;
 mod wake;
 
@@ -11,18 +12,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::object::key;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
 
 pub(crate) use stored::{Stored, readable};
 
+use retention::{Ages, Limits};
 use wake::Followers;
 
-/// How many revisions are kept for watchers that resume.
-const HISTORY: usize = 10_000;
-/// How many bytes of changed objects are kept for them at most; the newest revision is kept whatever its size.
-const HISTORY_BYTES: usize = 64 * 1024 * 1024;
+/// What a change is counted for in the history, beside its object.
+const CHANGE_FRAME: usize = 256;
 /// How many entries are read at a time when the cache is filled.
 const PAGE: usize = 500;
 /// Pause before the store is asked again.
@@ -41,7 +42,7 @@ impl Batch {
     /// The bytes that are kept because of it: every object that it wrote, and the last state of those that it erased.
     fn bytes(&self) -> usize {
         let kept = self.changes.iter().filter_map(|change| change.after.as_ref().or(change.before.as_ref()));
-        kept.map(|stored| stored.sections.encoded_len()).sum()
+        kept.map(|stored| CHANGE_FRAME + stored.sections.encoded_len()).sum()
     }
 }
 
@@ -70,6 +71,7 @@ struct Contents {
     history: VecDeque<Arc<Batch>>,
     /// Size of `history`.
     history_bytes: usize,
+    ages: Ages,
     oldest: Revision,
     revision: Revision,
 }
@@ -80,24 +82,29 @@ pub(crate) struct Cache {
     contents: RwLock<Contents>,
     revision: watch::Sender<Revision>,
     followers: Followers,
-    /// How many revisions are kept for watchers that resume.
-    length: usize,
+    /// How much is kept for watchers that resume.
+    limits: Limits,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self::with_history(HISTORY)
+        Self::with_limits(Limits::default())
     }
 }
 
 impl Cache {
-    /// An empty cache that will keep the changes of the last `length` revisions.
+    /// An empty cache that will keep the changes of the last `length` revisions and no more.
+    #[cfg(test)]
     pub(crate) fn with_history(length: usize) -> Self {
+        Self::with_limits(Limits { revisions: length, age: Duration::ZERO, ..Limits::default() })
+    }
+
+    fn with_limits(limits: Limits) -> Self {
         Cache {
             contents: RwLock::default(),
             revision: watch::channel(Revision::default()).0,
             followers: Followers::default(),
-            length,
+            limits,
         }
     }
 
@@ -191,10 +198,12 @@ impl Cache {
             }
         };
         let recall::Past { batches: history, oldest } =
-            recall::recall(store, revision, self.length, &objects).await;
+            recall::recall(store, revision, &self.limits, &objects).await;
         tracing::info!(objects = objects.len(), %revision, %oldest, "cache filled");
         let history_bytes = history.iter().map(|batch| batch.bytes()).sum();
-        let new = Contents { objects, history, history_bytes, oldest, revision };
+        let mut ages = Ages::default();
+        ages.mark(revision, Instant::now(), self.limits.age);
+        let new = Contents { objects, history, history_bytes, ages, oldest, revision };
         // The old contents are dropped after the lock is released.
         let old = std::mem::replace(&mut *self.write(), new);
         drop(old);
@@ -245,9 +254,12 @@ impl Cache {
             contents.history_bytes += batch.bytes();
             contents.history.push_back(Arc::new(batch));
         }
-        while contents.history.len() > self.length
-            || (contents.history_bytes > HISTORY_BYTES && contents.history.len() > 1)
-        {
+        contents.ages.mark(revision, Instant::now(), self.limits.age);
+        while let Some(first) = contents.history.front() {
+            let (count, bytes) = (contents.history.len(), contents.history_bytes);
+            if !contents.ages.drops(first.revision, count, bytes, &self.limits) {
+                break;
+            }
             let Some(dropped) = contents.history.pop_front() else { break };
             contents.history_bytes -= dropped.bytes();
             contents.oldest = dropped.revision;
@@ -274,19 +286,45 @@ mod tests {
     use crate::object::value;
     use crate::store::{Change as StoreChange, Entry};
 
+    /// Has the cache take one change of a resource.
+    fn change(cache: &Cache, revision: i64, value: &bytes::Bytes) {
+        let metric = krake_proto::kind("core", "Metric").unwrap();
+        let (key, revision) = (key::resource(metric, "", "m"), Revision(revision));
+        let entry =
+            Entry { key: key.clone(), value: value.clone(), created: Revision(1), modified: revision };
+        let change = StoreChange { key, kind: ChangeKind::Put(entry), previous: None };
+        cache.apply(StoreBatch { revision, changes: vec![change] });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_reads_for_minutes_can_go_on_however_much_is_written() {
+        let metric = krake_proto::kind("core", "Metric").unwrap();
+        let cache = Cache::default();
+        let value = value::encode(metric.message, &Sections::default().encode());
+        // 200 a second: four minutes are far more than the revisions that are kept in any case.
+        let (seconds, each) = (240, 200);
+        for second in 0..seconds {
+            (1..=each).for_each(|number| change(&cache, second * each + number, &value));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(cache.since(Revision(1), 10).is_ok(), "what is four minutes old is there");
+        for second in seconds..2 * seconds {
+            (1..=each).for_each(|number| change(&cache, second * each + number, &value));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let oldest = cache.since(Revision(1), 10).unwrap_err().oldest.0;
+        let (kept, all) = (2 * seconds * each - oldest, 300 * each);
+        assert!((all..=all + 2 * each).contains(&kept), "five minutes are kept, and no more: {kept}");
+    }
+
     #[test]
     fn the_history_is_bounded_in_bytes_and_tells_where_it_begins() {
         let metric = krake_proto::kind("core", "Metric").unwrap();
-        let cache = Cache::default();
-        let spec = Sections { spec: Some(vec![0; HISTORY_BYTES / 3].into()), ..Default::default() };
+        let limits = Limits { bytes: 3 * 1024 * 1024, ..Limits::default() };
+        let cache = Cache::with_limits(limits);
+        let spec = Sections { spec: Some(vec![0; limits.bytes / 3].into()), ..Default::default() };
         let value = value::encode(metric.message, &spec.encode());
-        for revision in (1..=5).map(Revision) {
-            let key = key::resource(metric, "", "m");
-            let entry =
-                Entry { key: key.clone(), value: value.clone(), created: Revision(1), modified: revision };
-            let change = StoreChange { key, kind: ChangeKind::Put(entry), previous: None };
-            cache.apply(StoreBatch { revision, changes: vec![change] });
-        }
+        (1..=5).for_each(|revision| change(&cache, revision, &value));
         let oldest = cache.since(Revision(0), 10).unwrap_err().oldest;
         let (kept, now) = cache.since(oldest, 10).unwrap();
         let revisions: Vec<i64> = kept.iter().map(|batch| batch.revision.0).collect();

@@ -2,7 +2,8 @@
 //!
 //! The replicas share one key, the mark. Whoever has seen the same mark for an interval replaces it, and whoever
 //! succeeds cleans up for that interval: the history goes up to the revision of the old mark, which was the present
-//! one an interval ago or earlier. No clock is compared with another one's.
+//! one an interval ago or earlier. No clock is compared with another one's. A replica that has written much replaces the
+//! mark before its time, so that the history is bounded by bytes too.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,12 +13,12 @@ use tokio::time::Instant;
 
 use crate::object::key;
 use crate::store::{
-    Conflict, Entry, Guard, Key, Listing, MAX_TXN_OPS, Page, Revision, Store, StoreError, Txn,
+    Conflict, Entry, Forward, Guard, Key, Listing, MAX_TXN_OPS, Page, Revision, Store, StoreError, Txn,
 };
 
 /// Time between two compactions, and so the age of the history that is kept at least.
 const INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// How many of the newest revisions are never forgotten.
+/// How many of the newest revisions are kept, unless they hold too many bytes.
 const KEPT_REVISIONS: i64 = 1000;
 /// How long it is known that an object was erased.
 const TOMBSTONE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -32,15 +33,28 @@ const RETRY: Duration = Duration::from_secs(10);
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Keeps the store clean. Runs until it is dropped.
-pub(crate) async fn run(store: Arc<dyn Store>, clock: Clock) {
-    let mut keeper = Keeper::new(store, clock, INTERVAL);
+pub(crate) async fn run(store: Arc<Forward>, clock: Clock) {
+    let mut keeper = Keeper::new(store.clone(), clock, INTERVAL);
+    let mut reason = Reason::Time;
     loop {
-        let wait = keeper.round().await.unwrap_or_else(|error| {
+        let wait = keeper.round(reason).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot clean the store; trying again");
             RETRY
         });
-        tokio::time::sleep(wait).await;
+        reason = tokio::select! {
+            () = tokio::time::sleep(wait) => Reason::Time,
+            () = store.enough_written() => Reason::Bytes,
+        };
     }
+}
+
+/// Why a replica looks at the mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// It may have been there for an interval.
+    Time,
+    /// So much was written that the history must not wait for that.
+    Bytes,
 }
 
 /// The mark as one replica has seen it.
@@ -62,14 +76,18 @@ enum Decision {
 }
 
 /// Decides whether it is time.
-fn decide(mark: Mark, now: Instant, interval: Duration) -> Decision {
+fn decide(mark: Mark, reason: Reason, now: Instant, interval: Duration) -> Decision {
     let wait = interval.saturating_sub(now.saturating_duration_since(mark.since));
-    if mark.revision.is_some() && !wait.is_zero() { Decision::Wait(wait) } else { Decision::Replace }
+    let early = reason == Reason::Time && mark.revision.is_some() && !wait.is_zero();
+    if early { Decision::Wait(wait) } else { Decision::Replace }
 }
 
 /// How far the history is forgotten when a mark is replaced at the revision `present`; `None` if it is all kept.
-fn compact_to(mark: Option<Revision>, present: Revision) -> Option<Revision> {
-    let to = mark?.min(Revision(present.0 - KEPT_REVISIONS));
+fn compact_to(mark: Option<Revision>, reason: Reason, present: Revision) -> Option<Revision> {
+    let to = match reason {
+        Reason::Time => mark?.min(Revision(present.0 - KEPT_REVISIONS)),
+        Reason::Bytes => mark?,
+    };
     (to > Revision(1)).then_some(to)
 }
 
@@ -105,9 +123,9 @@ impl Keeper {
     }
 
     /// Does what is due and tells when to come back.
-    async fn round(&mut self) -> Result<Duration, StoreError> {
+    async fn round(&mut self, reason: Reason) -> Result<Duration, StoreError> {
         let mark = self.look().await?;
-        match decide(mark, Instant::now(), self.interval) {
+        match decide(mark, reason, Instant::now(), self.interval) {
             Decision::Wait(wait) => return Ok(wait),
             Decision::Replace => {}
         }
@@ -118,11 +136,14 @@ impl Keeper {
         match self.store.commit(Txn::new().guard(guard).put(key::COMPACT, Bytes::new())).await? {
             Ok(present) => {
                 self.saw(Some(present));
-                if let Some(to) = compact_to(mark.revision, present) {
+                if let Some(to) = compact_to(mark.revision, reason, present) {
                     self.store.compact(to).await?;
                     tracing::debug!(revision = %to, "compacted the store");
                 }
-                self.remove_tombstones().await?;
+                // Their number of steps is for an interval.
+                if reason == Reason::Time {
+                    self.remove_tombstones().await?;
+                }
             }
             // Another replica was faster.
             Err(Conflict { current, .. }) => {
@@ -164,29 +185,38 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, SqliteOptions, SqliteStore};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn a_mark_is_replaced_when_it_was_seen_for_an_interval() {
         let since = Instant::now();
-        let decision = |revision, waited| decide(Mark { revision, since }, since + waited, 5 * MINUTE);
+        let decision =
+            |revision, waited| decide(Mark { revision, since }, Reason::Time, since + waited, 5 * MINUTE);
         assert_eq!(decision(None, Duration::ZERO), Decision::Replace, "the first one");
         assert_eq!(decision(Some(Revision(9)), Duration::ZERO), Decision::Wait(5 * MINUTE));
         assert_eq!(decision(Some(Revision(9)), 4 * MINUTE), Decision::Wait(MINUTE));
         assert_eq!(decision(Some(Revision(9)), 5 * MINUTE), Decision::Replace);
         assert_eq!(decision(Some(Revision(9)), 50 * MINUTE), Decision::Replace);
+        let young = Mark { revision: Some(Revision(9)), since };
+        assert_eq!(
+            decide(young, Reason::Bytes, since, 5 * MINUTE),
+            Decision::Replace,
+            "too much was written"
+        );
     }
 
     #[test]
     fn the_history_since_the_mark_and_the_last_thousand_revisions_are_kept() {
-        let to = |mark: Option<i64>, present| compact_to(mark.map(Revision), Revision(present));
+        let to = |mark: Option<i64>, present| compact_to(mark.map(Revision), Reason::Time, Revision(present));
         assert_eq!(to(None, 50_000), None, "nobody knows what was the present an interval ago");
         assert_eq!(to(Some(7_000), 50_000), Some(Revision(7_000)));
         assert_eq!(to(Some(49_500), 50_000), Some(Revision(49_000)));
         assert_eq!(to(Some(500), 1_001), None);
         assert_eq!(to(Some(500), 1_002), Some(Revision(2)));
+        let large = compact_to(Some(Revision(49_500)), Reason::Bytes, Revision(50_000));
+        assert_eq!(large, Some(Revision(49_500)), "a thousand large revisions are not kept");
     }
 
     async fn tombstone(store: &MemoryStore, uid: usize, value: String) {
@@ -218,7 +248,7 @@ mod tests {
         let mut marks = Vec::new();
         for _ in 0..4 {
             for replica in &mut replicas {
-                replica.round().await.unwrap();
+                replica.round(Reason::Time).await.unwrap();
             }
             marks.push(store.get(&key::COMPACT).await.unwrap().unwrap().modified);
             ends.push(write(&store, 1500).await);
@@ -237,15 +267,15 @@ mod tests {
         let store = MemoryStore::new();
         let mut first = Keeper::new(Arc::new(store.clone()), at(0), 5 * MINUTE);
         let mut second = Keeper::new(Arc::new(store.clone()), at(0), 5 * MINUTE);
-        first.round().await.unwrap();
+        first.round(Reason::Time).await.unwrap();
         let mark = store.get(&key::COMPACT).await.unwrap();
         tokio::time::advance(4 * MINUTE).await;
-        assert_eq!(second.round().await.unwrap(), 5 * MINUTE, "it has not seen the mark before");
+        assert_eq!(second.round(Reason::Time).await.unwrap(), 5 * MINUTE, "it has not seen the mark before");
         tokio::time::advance(4 * MINUTE).await;
-        assert_eq!(second.round().await.unwrap(), MINUTE);
+        assert_eq!(second.round(Reason::Time).await.unwrap(), MINUTE);
         assert_eq!(store.get(&key::COMPACT).await.unwrap(), mark);
         tokio::time::advance(MINUTE).await;
-        second.round().await.unwrap();
+        second.round(Reason::Time).await.unwrap();
         assert_ne!(store.get(&key::COMPACT).await.unwrap(), mark, "the first one is gone");
     }
 
@@ -276,7 +306,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_runs_by_itself() {
         let store = MemoryStore::new();
-        let running = tokio::spawn(run(Arc::new(store.clone()), at(0)));
+        let forward = Arc::new(Forward::new(Arc::new(store.clone())));
+        let running = tokio::spawn(run(forward, at(0)));
         tokio::time::sleep(INTERVAL / 2).await;
         let old = write(&store, 2000).await;
         tokio::time::sleep(INTERVAL).await;
@@ -284,6 +315,35 @@ mod tests {
         assert!(reads_at(&store, old).await);
         tokio::time::sleep(INTERVAL * 2).await;
         assert!(!reads_at(&store, old).await && reads_at(&store, young).await);
+        running.abort();
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_values_are_replaced_stays_small() {
+        const STEP: usize = 8 * 1024 * 1024;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("krake.db");
+        let minute = Duration::from_secs(60);
+        let options = SqliteOptions { request_timeout: minute, ..SqliteOptions::new(&file) };
+        let store = SqliteStore::open(options).await.unwrap();
+        let forward = Arc::new(Forward::with_step(Arc::new(store), STEP as u64));
+        let running = tokio::spawn(run(forward.clone(), at(0)));
+        // 100 MiB, in what is no time compared with the interval.
+        let size = || usize::try_from(std::fs::metadata(&file).unwrap().len()).unwrap();
+        let mut last = Revision(0);
+        for number in 0..100_u8 {
+            let txn = Txn::new().put("/krake/x", vec![number; 1024 * 1024]);
+            last = forward.commit(txn).await.unwrap().unwrap();
+        }
+        let shrunk = async {
+            while size() > 5 * STEP {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(minute, shrunk).await.unwrap_or_else(|_| panic!("{} bytes", size()));
+        let at = |back| Page { at: Some(Revision(last.0 - back)), ..Page::first(1) };
+        assert!(forward.list(&key::ROOT, at(4)).await.is_ok(), "what was written last is kept");
+        assert!(forward.list(&key::ROOT, at(60)).await.is_err());
         running.abort();
     }
 }

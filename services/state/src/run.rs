@@ -103,7 +103,7 @@ pub async fn serve_at(
     if !upgraded(store.as_ref(), &cache, &shutdown).await {
         return Ok(());
     }
-    feeding.spawn(housekeeping::run(store.clone(), clock.clone()));
+    feeding.spawn(housekeeping::run(forward.clone(), clock.clone()));
     let replaced = {
         let (store, installation) = (store.clone(), installation.clone());
         async move { installation.replaced(store.as_ref()).await }

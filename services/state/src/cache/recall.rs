@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 
-use super::{Batch, Change, HISTORY_BYTES, Stored, readable};
+use super::{Batch, Change, Limits, Stored, readable};
 use crate::object::key;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Revision, Store, Txn, WatchError};
 
@@ -23,21 +23,22 @@ pub(super) struct Past {
     pub(super) oldest: Revision,
 }
 
-/// The changes of at most `length` revisions that end with `now`, as far as the store still knows them. `objects` are
-/// the resources at `now`.
+/// The changes of at most as many revisions as `limits` keep in any case, up to `now`, as far as the store still knows
+/// them: older ones are not worth the wait at start. `objects` are the resources at `now`.
 pub(super) async fn recall(
     store: &dyn Store,
     now: Revision,
-    length: usize,
+    limits: &Limits,
     objects: &BTreeMap<Key, Arc<Stored>>,
 ) -> Past {
-    let after = Revision(now.0.saturating_sub(i64::try_from(length).unwrap_or(i64::MAX)).max(0));
+    let length = i64::try_from(limits.revisions).unwrap_or(i64::MAX);
+    let after = Revision(now.0.saturating_sub(length).max(0));
     let read = async {
         // The watch must come to something after `now`, or it could not tell that nothing before it is missing.
         store.commit(Txn::new().put(key::TICK, Bytes::new())).await.ok()?.ok()?;
-        match replay(store, after, now, objects).await {
+        match replay(store, after, now, limits, objects).await {
             Err(WatchError::Compacted { oldest }) if oldest < now => {
-                replay(store, oldest, now, objects).await.ok()
+                replay(store, oldest, now, limits, objects).await.ok()
             }
             replayed => replayed.ok(),
         }
@@ -56,6 +57,7 @@ async fn replay(
     store: &dyn Store,
     after: Revision,
     now: Revision,
+    limits: &Limits,
     objects: &BTreeMap<Key, Arc<Stored>>,
 ) -> Result<Past, WatchError> {
     let mut past = Past { oldest: after, ..Default::default() };
@@ -73,7 +75,7 @@ async fn replay(
         }
         bytes += batch.bytes();
         past.batches.push_back(Arc::new(batch));
-        while bytes > HISTORY_BYTES && past.batches.len() > 1 {
+        while bytes > limits.bytes && past.batches.len() > 1 {
             let Some(dropped) = past.batches.pop_front() else { break };
             bytes -= dropped.bytes();
             past.oldest = dropped.revision;

@@ -1,13 +1,13 @@
 //! A store that is only believed as long as its revisions rise: one that falls was replaced by an older copy.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::{
@@ -18,19 +18,52 @@ use super::{
 /// Time between two looks at a store that nobody asks anything.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes of commits after which the history is shortened before its time. Each replica counts its own, and the history is
+/// shortened to where it was the time before: so it has at most twice these bytes for each replica.
+const WRITTEN: u64 = 128 * 1024 * 1024;
+
 /// A store whose answers are compared with all earlier ones. After the first answer that is older than an earlier one,
 /// every call fails with [`StoreError::WentBack`].
 pub(crate) struct Forward {
     inner: Arc<dyn Store>,
     /// The highest revision seen.
     highest: AtomicI64,
+    /// Bytes of all commits, and after how many of them housekeeping is called.
+    written: AtomicU64,
+    step: u64,
+    enough: Notify,
     /// What was seen of a store that went back.
     lost: watch::Sender<Option<StoreError>>,
 }
 
 impl Forward {
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, highest: AtomicI64::new(0), lost: watch::Sender::new(None) }
+        Self::with_step(inner, WRITTEN)
+    }
+
+    /// With another number of bytes after which [`Forward::enough_written`] ends.
+    pub(crate) fn with_step(inner: Arc<dyn Store>, step: u64) -> Self {
+        Self {
+            inner,
+            highest: AtomicI64::new(0),
+            written: AtomicU64::new(0),
+            step,
+            enough: Notify::new(),
+            lost: watch::Sender::new(None),
+        }
+    }
+
+    /// Waits until so much was written through this store since the last time that its history should be shortened.
+    pub(crate) async fn enough_written(&self) {
+        self.enough.notified().await;
+    }
+
+    fn count(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let before = self.written.fetch_add(bytes, SeqCst);
+        if before / self.step != before.wrapping_add(bytes) / self.step {
+            self.enough.notify_one();
+        }
     }
 
     /// The store itself, which answers whatever it holds.
@@ -124,7 +157,12 @@ impl Store for Forward {
             Ok(revision) => Some(*revision),
             Err(conflict) => Some(conflict.revision),
         };
-        self.call(self.inner.commit(txn), revision).await
+        let bytes = txn.size();
+        let answer = self.call(self.inner.commit(txn), revision).await?;
+        if answer.is_ok() {
+            self.count(bytes);
+        }
+        Ok(answer)
     }
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
@@ -215,6 +253,22 @@ mod tests {
         let (slow, quick) = tokio::join!(store.revision(), store.revision());
         assert_eq!((slow, quick), (Ok(Revision(5)), Ok(Revision(9))));
         assert_eq!(store.revision().await, Ok(Revision(9)));
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_counted_in_steps() {
+        let step = 10_000;
+        let store = Forward::with_step(Arc::new(MemoryStore::new()), step);
+        let write = async |size: usize| store.commit(Txn::new().put("a", vec![0; size])).await.unwrap();
+        let enough = async || timeout(Duration::ZERO, store.enough_written()).await.is_ok();
+        write(5_000).await.unwrap();
+        let refused = Txn::new().guard(super::super::Guard::Absent("a".into())).put("b", vec![0; 50_000]);
+        store.commit(refused).await.unwrap().unwrap_err();
+        assert!(!enough().await, "what was refused is not counted");
+        write(5_000).await.unwrap();
+        assert!(enough().await && !enough().await, "once");
+        write(25_000).await.unwrap();
+        assert!(enough().await, "a large one is not overlooked");
     }
 
     #[tokio::test]

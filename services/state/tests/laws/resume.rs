@@ -172,7 +172,7 @@ async fn a_watcher_that_does_not_read_is_let_go_and_nobody_else_notices() {
     let mut large = metric("demo", "m", 2.0);
     large.spec.as_mut().unwrap().provider.as_mut().unwrap().metric = "x".repeat(1 << 20);
     let value = bytes::Bytes::from(stored(Metric::KIND, &large.encode_to_vec()));
-    for _ in 0..120 {
+    for _ in 0..180 {
         store.commit(Txn::new().put("/krake/core/metrics/demo/m", value.clone())).await.unwrap().unwrap();
         events(&mut keen, 1).await;
     }

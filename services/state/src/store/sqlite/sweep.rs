@@ -1,11 +1,13 @@
 //! Removes what a compaction has made unreachable, a piece at a time, so that commits need not wait for it.
 
-use rusqlite::{Connection, Result, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
 
 use super::log;
 
 /// How many rows are looked at in one piece.
 const ROWS: i64 = 500;
+/// The bytes of removed values after which a piece ends: SQLite goes through all pages of a large value to free them.
+const BYTES: i64 = 4 * 1024 * 1024;
 /// How many pages are given back to the file system in one piece.
 const PAGES: i64 = 250;
 /// How many free pages the file keeps for what comes: at least so many, and this part of it.
@@ -40,16 +42,23 @@ fn rows(transaction: &Transaction<'_>) -> Result<bool> {
     let rows = select
         .query_map(params![swept, compacted, ROWS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<Vec<(i64, Option<i64>, bool)>>>()?;
+    let mut length = transaction.prepare_cached("SELECT coalesce(length(value), 0) FROM log WHERE id = ?")?;
+    let (mut last, mut bytes) = (None, 0);
     for (id, previous, deletion) in &rows {
         if let Some(previous) = previous {
+            bytes += length.query_row([previous], |row| row.get::<_, i64>(0)).optional()?.unwrap_or_default();
             delete.execute([previous])?;
         }
         if *deletion {
             delete.execute([id])?;
         }
+        last = Some(*id);
+        if bytes >= BYTES {
+            break;
+        }
     }
-    let Some((last, ..)) = rows.last() else { return Ok(false) };
-    log::set_meta(transaction, "swept", *last)?;
+    let Some(last) = last else { return Ok(false) };
+    log::set_meta(transaction, "swept", last)?;
     Ok(true)
 }
 
