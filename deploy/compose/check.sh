@@ -7,6 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=../../tests/setup/packages.sh
 . ../../tests/setup/packages.sh
+# shellcheck source=conditions.sh
+. ./conditions.sh
 
 work=$(mktemp -d)
 engine=
@@ -92,24 +94,16 @@ registered() { [ "$(docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$
 wait_for 120 "clusters and metrics are registered" registered
 
 rok() { compose exec -T state rok "$@"; }
-# field EXPRESSION : of the application, by Python, as the gateway shows it.
-field() {
-  curl -fsS "http://$(compose port gateway 8080)/kubernetes/namespaces/system:admin/applications/echo-demo" |
-    python3 -c "import json, sys; print(json.load(sys.stdin)$1)"
+application() {
+  curl -fsS "http://$(compose port gateway 8080)/kubernetes/namespaces/system:admin/applications/echo-demo"
 }
-running() { [ "$(field "['status']['state']")" = RUNNING ]; }
-moved() { running && [ "$(field "['status']['running_on']['name']")" != "$first" ]; }
+up() { curl -fsS "http://$(compose port prometheus 9090)/api/v1/query?query=up"; }
 
 rok kube app create -f - -L 'location in (DE, FR)' echo-demo --wait <../../examples/echo-demo.yaml >/dev/null
 wait_for 60 "echo-demo runs" running
 first=$(field "['status']['running_on']['name']")
-wait_for 120 "the wind turned: echo-demo left $first and runs" moved
+wait_for 120 "the wind turned: echo-demo left $first and runs" moved_from "$first"
 rok kube app delete echo-demo --wait >/dev/null
-gone() { [ -z "$(rok kube app list -o json | python3 -c 'import json, sys; print("".join(i["metadata"]["name"] for i in json.load(sys.stdin)["items"]))')" ]; }
 wait_for 60 "echo-demo is gone" gone
-scraped() {
-  curl -fsS "http://$(compose port prometheus 9090)/api/v1/query?query=up" |
-    python3 -c 'import json, sys; r = json.load(sys.stdin)["data"]["result"]; sys.exit(len(r) != 5 or any(s["value"][1] != "1" for s in r))'
-}
-wait_for 60 "Prometheus reads all five services" scraped
+wait_for 60 "Prometheus reads all five services" scraped 5
 say "the main job ran through the compose stack ($variant)"
