@@ -195,8 +195,8 @@ mod tests {
         store.commit(Txn::new().put(key::EPOCH, first.epoch.to_string())).await.unwrap().unwrap();
         assert!((&mut replaced).now_or_never().is_none(), "it is the same");
         store.commit(Txn::new().put(key::EPOCH, "another one")).await.unwrap().unwrap();
-        tokio::time::timeout(Duration::from_secs(30), replaced).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(120), replaced).await.unwrap();
         // Also if it happened before anybody looked.
-        tokio::time::timeout(Duration::from_secs(30), first.replaced(&store)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(120), first.replaced(&store)).await.unwrap();
     }
 }

@@ -1,7 +1,5 @@
 //! A real etcd server with one member.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
@@ -9,9 +7,8 @@ use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::process::{Process, Program};
+use crate::wait::HANG_GUARD;
 use crate::{folder, http, ports};
-
-const START: Duration = Duration::from_secs(60);
 
 /// A running etcd. Killed and restarted through `process` it comes back with its data.
 #[derive(Debug)]
@@ -50,7 +47,7 @@ impl Etcd {
             let Ok(answer) = client.get(format!("{endpoint}/health")).send().await else { return false };
             answer.json::<Value>().await.is_ok_and(|health| health["health"] == "true")
         };
-        process.ready(START, healthy).await
+        process.ready(HANG_GUARD, healthy).await
     }
 
     /// Where clients connect: `http://127.0.0.1:<port>`.

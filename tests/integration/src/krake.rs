@@ -10,9 +10,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::process::{Process, Program};
+use crate::wait::HANG_GUARD;
 use crate::{folder, http};
-
-const START: Duration = Duration::from_secs(60);
 
 /// How to see that a service is ready.
 #[derive(Debug, Clone)]
@@ -57,10 +56,10 @@ impl Krake {
                 let client = http::client()?;
                 let answers =
                     async || client.get(url).send().await.is_ok_and(|answer| answer.status() == 200);
-                self.process.ready(START, answers).await
+                self.process.ready(HANG_GUARD, answers).await
             }
             Ready::Tcp(address) => {
-                self.process.ready(START, async || TcpStream::connect(address).await.is_ok()).await
+                self.process.ready(HANG_GUARD, async || TcpStream::connect(address).await.is_ok()).await
             }
             Ready::Started => Ok(()),
         }

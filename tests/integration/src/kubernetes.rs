@@ -13,10 +13,10 @@ use crate::binaries::Binaries;
 use crate::etcd::Etcd;
 use crate::kubernetes_api::KubernetesApi;
 use crate::process::{Process, Program};
-use crate::{folder, ports, wait};
+use crate::wait::{self, HANG_GUARD};
+use crate::{folder, ports};
 
 /// Several clusters that start together on a small machine take their time.
-const START: Duration = Duration::from_secs(180);
 /// The bearer token of a member of `system:masters`.
 const ADMIN_TOKEN: &str = "admin-token";
 
@@ -63,7 +63,7 @@ impl Kubernetes {
             api = Some((client, ca));
             ready
         };
-        api_server.ready(START, serves).await?;
+        api_server.ready(HANG_GUARD, serves).await?;
         let (api, ca) = api.context("the API server is ready")?;
         std::fs::write(path.join("kubeconfig"), kubeconfig(&server, &ca, ADMIN_TOKEN).to_string())?;
 
@@ -100,7 +100,7 @@ impl Kubernetes {
             ready.then_some(Ok(()))
         };
         api_server.must_run()?;
-        wait::until("the cluster to be ready", START, usable).await?
+        wait::until("the cluster to be ready", HANG_GUARD, usable).await?
     }
 
     /// A client with all rights.

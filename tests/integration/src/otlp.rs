@@ -1,7 +1,6 @@
 //! A real OpenTelemetry collector (Rotel) that prints every span it receives, and what it received.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -9,9 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::binaries::Binaries;
 use crate::process::{Process, Program};
+use crate::wait::HANG_GUARD;
 use crate::{folder, ports};
 
-const START: Duration = Duration::from_secs(60);
 /// The collector's name, and that of its log.
 const NAME: &str = "rotel-agent";
 
@@ -56,7 +55,7 @@ impl Collector {
             .args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"])
             .args(["--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http])
             .start()?;
-        process.ready(START, async || TcpStream::connect(&grpc).await.is_ok()).await?;
+        process.ready(HANG_GUARD, async || TcpStream::connect(&grpc).await.is_ok()).await?;
         Ok(Self { process, endpoint: format!("http://{grpc}"), folder })
     }
 

@@ -57,9 +57,8 @@ mod tests {
     use anyhow::anyhow;
 
     #[test]
-    fn ports_differ_and_are_free() {
+    fn ports_differ() {
         let mut ports: Vec<u16> = (0..20).flat_map(|_| free::<4>().unwrap()).collect();
-        assert!(ports.iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()));
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 80);

@@ -226,8 +226,7 @@ impl Drop for Process {
 mod tests {
     use super::*;
     use crate::folder;
-
-    const SOON: Duration = Duration::from_secs(10);
+    use crate::wait::HANG_GUARD;
 
     fn shell(script: &str, folder: &Path) -> Process {
         Program::new("script", Path::new("/bin/sh"), folder).args(["-c", script]).start().unwrap()
@@ -244,11 +243,11 @@ mod tests {
         let mut process = shell("sleep 600 & echo $!; wait", folder.path());
         let log = folder.path().join("script.log");
         let logged = async || std::fs::read_to_string(&log).is_ok_and(|log| log.ends_with('\n'));
-        process.ready(SOON, logged).await.unwrap();
+        process.ready(HANG_GUARD, logged).await.unwrap();
         let grandchild = process.log().trim().to_owned();
         assert!(exists(&grandchild));
         drop(process);
-        wait::until("the grandchild to be gone", SOON, async || (!exists(&grandchild)).then_some(()))
+        wait::until("the grandchild to be gone", HANG_GUARD, async || (!exists(&grandchild)).then_some(()))
             .await
             .unwrap();
     }
@@ -260,7 +259,7 @@ mod tests {
         let mut process = std::thread::spawn(move || shell("echo up; exec sleep 600", &path)).join().unwrap();
         let log = folder.path().join("script.log");
         process
-            .ready(SOON, async || std::fs::read_to_string(&log).is_ok_and(|log| log == "up\n"))
+            .ready(HANG_GUARD, async || std::fs::read_to_string(&log).is_ok_and(|log| log == "up\n"))
             .await
             .unwrap();
         assert!(process.ended(Duration::from_millis(200)).await.is_err());
@@ -270,7 +269,7 @@ mod tests {
     async fn early_end_is_told_with_the_log() {
         let folder = folder::create("process").unwrap();
         let mut process = shell("echo no such flag; exit 3", folder.path());
-        let error = format!("{:#}", process.ready(SOON, async || false).await.unwrap_err());
+        let error = format!("{:#}", process.ready(HANG_GUARD, async || false).await.unwrap_err());
         assert!(error.contains("exit status: 3") && error.contains("no such flag"), "{error}");
     }
 
@@ -281,7 +280,7 @@ mod tests {
         let log = folder.path().join("script.log");
         let begun = async |times: usize| {
             let seen = async || std::fs::read_to_string(&log).is_ok_and(|log| log == "begun\n".repeat(times));
-            wait::until("the script", SOON, async || seen().await.then_some(())).await.unwrap();
+            wait::until("the script", HANG_GUARD, async || seen().await.then_some(())).await.unwrap();
         };
         begun(1).await;
         process.pause().unwrap();
@@ -291,6 +290,6 @@ mod tests {
         process.restart().unwrap();
         begun(2).await;
         process.terminate().unwrap();
-        process.ended(SOON).await.unwrap();
+        process.ended(HANG_GUARD).await.unwrap();
     }
 }

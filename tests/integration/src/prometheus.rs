@@ -10,9 +10,8 @@ use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::process::{Process, Program};
-use crate::{folder, http, ports, wait};
-
-const START: Duration = Duration::from_secs(60);
+use crate::wait::{self, HANG_GUARD};
+use crate::{folder, http, ports};
 
 /// A running Prometheus with a scrape interval of one second.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ impl Prometheus {
             let answer = client.get(format!("{url}/-/ready")).send().await;
             answer.is_ok_and(|answer| answer.status().is_success())
         };
-        process.ready(START, ready).await
+        process.ready(HANG_GUARD, ready).await
     }
 
     /// Its address: `http://127.0.0.1:<port>`.

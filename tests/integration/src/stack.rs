@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::etcd::Etcd;
 use crate::krake::{self, Krake, Ready};
 use crate::ports;
+use crate::wait::HANG_GUARD;
 
-/// How long one call of `rok` may take.
-const ROK: Duration = Duration::from_secs(120);
+/// Longest duration of one call of `rok`: more than its own `--timeout` in any test, so that its error comes first.
+const ROK: Duration = HANG_GUARD.saturating_mul(2);
 
 /// What a stack is started with.
 #[derive(Debug, Clone, Copy)]

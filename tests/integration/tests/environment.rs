@@ -9,10 +9,8 @@ use krake_integration::exporter::Exporter;
 use krake_integration::krake;
 use krake_integration::kubernetes::Kubernetes;
 use krake_integration::prometheus::Prometheus;
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD};
 use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn etcd_keeps_its_data_over_a_kill() {
@@ -39,10 +37,10 @@ async fn prometheus_follows_the_values_that_a_test_sets() {
     exporter.set("load", &[("cluster", "one")], 0.25);
     exporter.set("load", &[("cluster", "two")], 0.75);
     let prometheus = Prometheus::start(&binaries, &[exporter.address()]).await.unwrap();
-    prometheus.wait_for("load{cluster=\"one\"}", 0.25, SOON).await.unwrap();
+    prometheus.wait_for("load{cluster=\"one\"}", 0.25, HANG_GUARD).await.unwrap();
 
     exporter.set("load", &[("cluster", "one")], 0.5);
-    prometheus.wait_for("load{cluster=\"one\"}", 0.5, SOON).await.unwrap();
+    prometheus.wait_for("load{cluster=\"one\"}", 0.5, HANG_GUARD).await.unwrap();
 
     let mut samples = prometheus.query("load").await.unwrap();
     samples.sort_by(|one, other| one.value.total_cmp(&other.value));
@@ -52,7 +50,7 @@ async fn prometheus_follows_the_values_that_a_test_sets() {
 
     exporter.remove("load", &[("cluster", "one")]);
     let gone = async || prometheus.query("load{cluster=\"one\"}").await.ok()?.is_empty().then_some(());
-    wait::until("the series to be gone", SOON, gone).await.unwrap();
+    wait::until("the series to be gone", HANG_GUARD, gone).await.unwrap();
 }
 
 #[tokio::test]
@@ -64,12 +62,14 @@ async fn two_kubernetes_clusters_run_workloads_apart() {
     let path = "/apis/apps/v1/namespaces/default/deployments/web";
     one.api().apply(path, &deployment("web", 2)).await.unwrap();
     let available = |deployment: &Value| deployment["status"]["availableReplicas"] == 2;
-    one.wait_for(path, SOON, available).await.unwrap();
+    one.wait_for(path, HANG_GUARD, available).await.unwrap();
     assert_eq!(two.api().get(path).await.unwrap(), None, "the clusters share their objects");
 
     let scaled = json!({"spec": {"replicas": 3}});
     one.api().patch(path, &scaled).await.unwrap().unwrap();
-    one.wait_for(path, SOON, |deployment| deployment["status"]["availableReplicas"] == 3).await.unwrap();
+    one.wait_for(path, HANG_GUARD, |deployment| deployment["status"]["availableReplicas"] == 3)
+        .await
+        .unwrap();
 
     // An API server that stands still answers nobody, and serves the same objects when it goes on.
     one.api_server.pause().unwrap();
@@ -79,14 +79,14 @@ async fn two_kubernetes_clusters_run_workloads_apart() {
     assert_eq!(one.api().list("/api/v1/namespaces/default/pods").await.unwrap().len(), 3);
 
     assert!(one.api().delete(path).await.unwrap());
-    one.wait_for_absence(path, SOON).await.unwrap();
+    one.wait_for_absence(path, HANG_GUARD).await.unwrap();
     assert!(!one.api().delete(path).await.unwrap());
 }
 
 #[tokio::test]
 async fn every_executable_of_krake_is_built() {
     for name in ["krake-state", "krake-scheduler", "krake-gc", "krake-kubernetes", "rok"] {
-        let output = krake::run(name, &["--help"], &[], SOON).await.unwrap();
+        let output = krake::run(name, &["--help"], &[], HANG_GUARD).await.unwrap();
         assert!(output.status.success(), "{name} --help: {output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("Usage"), "{name} --help: {output:?}");
     }

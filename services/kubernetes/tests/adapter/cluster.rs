@@ -16,17 +16,13 @@ use krake_kubernetes::object::prepare::Target;
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment, identity};
+use crate::controllers::HANG_GUARD;
 use crate::fake_api_server::{FakeApiServer, Mood};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn times() -> ProbeTimes {
-    ProbeTimes {
-        interval: Duration::from_millis(20),
-        second_look: Duration::from_millis(10),
-        deadline: Duration::from_millis(200),
-    }
-}
+/// Deadline of a probe in tests that do not wait for it: a cluster must not be lost on a busy machine.
+const CALM: Duration = Duration::from_secs(10);
+/// Deadline of a probe in tests that wait for it.
+const HASTY: Duration = Duration::from_millis(200);
 
 struct Adapter {
     clusters: Clusters,
@@ -34,9 +30,11 @@ struct Adapter {
 }
 
 impl Adapter {
-    fn start() -> Self {
+    fn start(deadline: Duration) -> Self {
         let wakes = Arc::new(Wakes::default());
-        let clusters = Clusters::new("inst", Deadlines::default(), times(), Arc::clone(&wakes));
+        let (interval, second_look) = (Duration::from_millis(20), Duration::from_millis(10));
+        let times = ProbeTimes { interval, second_look, deadline };
+        let clusters = Clusters::new("inst", Deadlines::default(), times, Arc::clone(&wakes));
         Self { clusters, wakes }
     }
 
@@ -52,7 +50,7 @@ impl Adapter {
                 woken.extend(self.wakes.take().await);
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+        tokio::time::timeout(HANG_GUARD, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
         woken
     }
 }
@@ -76,7 +74,7 @@ fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Op
 async fn a_cluster_is_online_unhealthy_not_ready_and_offline() {
     let server = FakeApiServer::start();
     server.put("nodes", node("n1", "Ready", "True"));
-    let adapter = Adapter::start();
+    let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
     let woken = adapter.until("online", || state(&handle) == Some(ClusterState::Online)).await;
     assert!(woken.contains(&Wake::Cluster("c".into())));
@@ -107,7 +105,7 @@ async fn a_cluster_is_online_unhealthy_not_ready_and_offline() {
 async fn a_cluster_that_hangs_is_offline_and_holds_nobody_back() {
     let (hanging, well) = (FakeApiServer::start(), FakeApiServer::start());
     hanging.set_mood(Mood::Hanging);
-    let adapter = Adapter::start();
+    let adapter = Adapter::start(HASTY);
     let (h, w) = (adapter.add("h", &hanging), adapter.add("w", &well));
     adapter.until("online", || state(&w) == Some(ClusterState::Online)).await;
     assert_eq!(h.report(), None, "nothing is known before the first look ends");
@@ -118,7 +116,7 @@ async fn a_cluster_that_hangs_is_offline_and_holds_nobody_back() {
 #[tokio::test]
 async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
     let server = FakeApiServer::start();
-    let adapter = Adapter::start();
+    let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
     let identity = identity("app-1");
     let targets = handle.targets(&[deployment("d"), config_map("m")], &identity).await.unwrap();
@@ -160,7 +158,7 @@ async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
 #[tokio::test]
 async fn changes_during_an_outage_are_seen_after_it() {
     let server = FakeApiServer::start();
-    let adapter = Adapter::start();
+    let adapter = Adapter::start(HASTY);
     let handle = adapter.add("c", &server);
     let identity = identity("app-1");
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
@@ -182,7 +180,7 @@ async fn changes_during_an_outage_are_seen_after_it() {
 async fn where_no_list_of_all_namespaces_is_allowed_each_is_watched() {
     let server = FakeApiServer::start();
     server.forbid_lists_in_all_namespaces();
-    let adapter = Adapter::start();
+    let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
     let identity = identity("app-1");
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
@@ -203,7 +201,7 @@ fn kubeconfig(token: &str) -> Value {
 
 #[tokio::test]
 async fn a_handle_lives_as_long_as_its_kubeconfig() {
-    let adapter = Adapter::start();
+    let adapter = Adapter::start(CALM);
     let uid = ClusterUid::from("c");
     let first = adapter.clusters.set(&uid, &kubeconfig("one")).unwrap();
     let same = adapter.clusters.set(&uid, &kubeconfig("one")).unwrap();
@@ -218,5 +216,5 @@ async fn a_handle_lives_as_long_as_its_kubeconfig() {
     assert!(adapter.clusters.get(&uid).is_some_and(|handle| handle.is_err()));
     adapter.clusters.drop_cluster(&uid);
     assert!(adapter.clusters.get(&uid).is_none());
-    tokio::time::timeout(PATIENCE, adapter.clusters.shutdown()).await.expect("all tasks end");
+    tokio::time::timeout(HANG_GUARD, adapter.clusters.shutdown()).await.expect("all tasks end");
 }

@@ -80,7 +80,7 @@ impl FakeKrake {
                 revision.changed().await.unwrap();
             }
         };
-        let waited = tokio::time::timeout(crate::controllers::PATIENCE, waiting).await;
+        let waited = tokio::time::timeout(crate::controllers::HANG_GUARD, waiting).await;
         waited.unwrap_or_else(|_| panic!("never: {what}\n{:#?}", self.shared.journal.lock().unwrap()))
     }
 

@@ -15,7 +15,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest time that a test waits for something that must come. A machine that is busy with other work may be many times
+/// slower than an idle one, so only a hang takes as long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn client(url: &str) -> Client {
     Client::new(&ConnectOptions::new(url)).unwrap()
@@ -263,7 +265,8 @@ async fn campaigner(campaigns: &mut mpsc::Receiver<Campaigner>) -> Campaigner {
 
 #[tokio::test]
 async fn signs_of_life_keep_the_place_and_the_end_gives_it_up() {
-    let ttl = Duration::from_millis(600);
+    // Long enough for a busy machine to keep a lease, of which a third passes between two signs of life.
+    let ttl = Duration::from_secs(5);
     let (client, mut campaigns) = election().await;
     let candidacy = candidacy(ttl);
     let (place, shutdown) = (Leadership::campaign(&client, candidacy.clone()), Shutdown::new());
@@ -277,7 +280,7 @@ async fn signs_of_life_keep_the_place_and_the_end_gives_it_up() {
         let mut last = first.sequence;
         stream.answer(&candidacy.holder, 7, last, ttl).await;
         // Longer than a ttl: without signs of life there would be a second term.
-        for _ in 0..6 {
+        for _ in 0..4 {
             let sign = stream.request().await;
             assert!(sign.sequence > last && !sign.resign);
             last = sign.sequence;

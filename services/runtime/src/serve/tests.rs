@@ -17,6 +17,10 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use super::*;
 
+/// Longest time that a test waits for something that must come. A machine that is busy with other work may be many times
+/// slower than an idle one, so only a hang takes as long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 struct Running {
     address: SocketAddr,
     health: Health,
@@ -42,7 +46,7 @@ impl Running {
     async fn stop(self) -> Duration {
         let asked = Instant::now();
         self.shutdown.request();
-        timeout(Duration::from_secs(20), self.server).await.expect("ends").unwrap().unwrap();
+        timeout(PATIENCE, self.server).await.expect("ends").unwrap().unwrap();
         asked.elapsed()
     }
 }
@@ -54,13 +58,14 @@ async fn status(channel: &Channel) -> Answer {
 
 #[tokio::test]
 async fn health_follows_its_handle() {
-    let running = start(ServeOptions::default()).await;
+    // Longer than the guard: the end of a server that has nothing to do does not wait for it.
+    let running = start(ServeOptions { drain: PATIENCE * 2, ..Default::default() }).await;
     let channel = running.channel().await;
     assert_eq!(status(&channel).await, Answer::Serving);
     running.health.set_serving(false).await;
     assert_eq!(status(&channel).await, Answer::NotServing);
     drop(channel);
-    assert!(running.stop().await < Duration::from_secs(5));
+    running.stop().await;
 }
 
 #[tokio::test]
@@ -111,9 +116,9 @@ async fn shutdown_ends_within_its_limit_and_cuts_a_stream_that_stays_open() {
     let _silent = TcpStream::connect(running.address).await.unwrap();
 
     let took = running.stop().await;
-    assert!(took >= drain && took < Duration::from_secs(10), "{took:?}");
+    assert!(took >= drain, "{took:?}");
     assert_eq!(watch.next().await.unwrap().unwrap().status(), Answer::NotServing, "told before it was cut");
-    let end = timeout(Duration::from_secs(10), watch.next()).await.expect("cut");
+    let end = timeout(PATIENCE, watch.next()).await.expect("cut");
     assert!(end.is_none_or(|answer| answer.is_err()));
 }
 
@@ -149,7 +154,7 @@ async fn a_call_under_way_has_its_span_and_is_answered_before_the_end() {
     assert_eq!(waiting.recv().await.unwrap(), Some("rpc"));
     shutdown.request();
     assert_eq!(call.await.unwrap().headers()["grpc-status"], "6");
-    timeout(Duration::from_secs(10), server).await.expect("ends").unwrap().unwrap();
+    timeout(PATIENCE, server).await.expect("ends").unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -162,7 +167,7 @@ async fn a_peer_that_answers_no_ping_is_disconnected() {
     // HTTP/2's opening and an empty SETTINGS frame, then silence.
     peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut received = Vec::new();
-    let read = timeout(Duration::from_secs(10), peer.read_to_end(&mut received)).await.expect("disconnected");
+    let read = timeout(PATIENCE, peer.read_to_end(&mut received)).await.expect("disconnected");
     assert!(read.is_ok() || !received.is_empty());
     running.server.abort();
 }

@@ -1,18 +1,15 @@
 //! A client of one API server that keeps a transcript of what it was answered, for comparison with another server's.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use krake_integration::{http, wait};
+use krake_integration::http;
+use krake_integration::wait::{self, HANG_GUARD};
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::normal::normalise;
-
-/// The longest that a case waits for something.
-pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const MERGE: &str = "application/merge-patch+json";
@@ -196,13 +193,13 @@ impl Api {
     /// Waits until the object at `path` is as wanted; not compared.
     pub(crate) async fn until(&self, path: &str, wanted: impl Fn(&Reply) -> bool) -> Result<Reply> {
         let look = async || self.call(Method::GET, path, JSON, None).await.ok().filter(|reply| wanted(reply));
-        wait::until(&format!("{path} to be as wanted"), SOON, look).await
+        wait::until(&format!("{path} to be as wanted"), HANG_GUARD, look).await
     }
 
     /// The events of a watch, until there are as many or the server ends it; compared.
     pub(crate) async fn watch(&self, path: &str, events: usize) -> Result<Vec<Value>> {
         let mut stream = self.open(path).await?;
-        let end = Instant::now() + SOON;
+        let end = Instant::now() + HANG_GUARD;
         let mut found = Vec::new();
         while found.len() < events {
             match timeout_at(end, stream.next()).await.context("a watch tells nothing")?? {

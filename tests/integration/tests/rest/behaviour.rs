@@ -1,10 +1,10 @@
 //! Upstream's conventions, one by one: statuses, shapes of lists, `blocking`, CORS, and what is not about a kind.
 
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{ORIGIN, PATIENCE, World};
+use crate::world::{ORIGIN, World};
 
 const APPLICATIONS: &str = "/kubernetes/namespaces/demo/applications";
 const METRICS: &str = "/core/namespaces/demo/metrics";
@@ -222,13 +222,13 @@ async fn blocking_waits_for_the_state_of_this_very_object() {
             let shown = world.get(&format!("{APPLICATIONS}/a")).await.ok();
             shown["metadata"]["deleted"].is_string().then_some(())
         };
-        wait::until("the deletion to be asked for", PATIENCE, marked).await.unwrap();
+        wait::until("the deletion to be asked for", HANG_GUARD, marked).await.unwrap();
         // Another object's end must not be taken for that of "a".
         world.delete("/kubernetes/namespaces/demo/applications/b?force=True").await.ok();
         world.delete("/kubernetes/namespaces/demo/applications/a?force=True").await.ok();
     };
     let (deleted, ()) =
-        tokio::time::timeout(PATIENCE, async { tokio::join!(deletion, eraser) }).await.unwrap();
+        tokio::time::timeout(HANG_GUARD, async { tokio::join!(deletion, eraser) }).await.unwrap();
     assert_eq!(deleted.ok()["metadata"]["name"], "a");
 }
 

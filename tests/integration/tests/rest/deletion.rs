@@ -52,5 +52,5 @@ async fn owners_wait_for_what_belongs_to_them() {
     world.post(base, &dependent).await.ok();
     world.delete(&format!("{base}/owner")).await.ok();
     let gone = async || (world.stored().await == 0).then_some(());
-    krake_integration::wait::until("both to go", crate::world::PATIENCE, gone).await.unwrap();
+    krake_integration::wait::until("both to go", krake_integration::wait::HANG_GUARD, gone).await.unwrap();
 }

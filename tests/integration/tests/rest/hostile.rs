@@ -1,12 +1,13 @@
 //! Callers that behave badly on the connection itself cost themselves, and nobody else.
 
+use krake_integration::wait::HANG_GUARD;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::behaviour::metric;
-use crate::world::{PATIENCE, World};
+use crate::world::World;
 
 const METRICS: &str = "/core/namespaces/demo/metrics";
 
@@ -69,7 +70,7 @@ async fn watches_that_are_cut_leave_nothing_behind() {
             let request = format!("GET {METRICS}?watch HTTP/1.1\r\nhost: x\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut head = [0; 12];
-            let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut head)).await;
+            let read = tokio::time::timeout(HANG_GUARD, stream.read_exact(&mut head)).await;
             read.expect("the watch begins").unwrap();
             assert_eq!(&head, b"HTTP/1.1 200");
             stream

@@ -1,10 +1,11 @@
 //! Watches over REST: lines and heartbeats, Server-Sent Events, where they begin and how they go on.
 
+use krake_integration::wait::HANG_GUARD;
 use reqwest::Response;
 use serde_json::{Value, json};
 
 use crate::behaviour::metric;
-use crate::world::{PATIENCE, World};
+use crate::world::World;
 
 const METRICS: &str = "/core/namespaces/demo/metrics";
 
@@ -23,7 +24,7 @@ impl Lines {
             request = request.header(*name, *value);
         }
         let response =
-            tokio::time::timeout(PATIENCE, request.send()).await.expect("the watch begins").unwrap();
+            tokio::time::timeout(HANG_GUARD, request.send()).await.expect("the watch begins").unwrap();
         assert_eq!(response.status(), 200, "{path}");
         Lines { response, buffer: String::new() }
     }
@@ -40,7 +41,7 @@ impl Lines {
                 self.buffer = rest.to_owned();
                 return line;
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
+            let chunk = tokio::time::timeout(HANG_GUARD, self.response.chunk()).await;
             let chunk = chunk.expect("a line comes").unwrap().expect("the stream goes on");
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
         }

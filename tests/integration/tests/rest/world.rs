@@ -1,6 +1,6 @@
 //! A gateway on a state service, each a process of its own, and requests to it.
 
-use std::time::Duration;
+use krake_integration::wait::HANG_GUARD;
 
 use krake_client::{Client, ConnectOptions};
 use krake_integration::krake::{Krake, Ready};
@@ -13,9 +13,6 @@ use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-/// Whatever is waited for comes within this, on however busy a machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whose web pages may call.
 pub(crate) const ORIGIN: &str = "http://dashboard.example";
@@ -80,7 +77,7 @@ impl World {
         body: &Value,
         headers: &[(&'static str, &str)],
     ) -> Answer {
-        let mut request = self.http.request(method, self.url(path)).timeout(PATIENCE);
+        let mut request = self.http.request(method, self.url(path)).timeout(HANG_GUARD);
         for (name, value) in headers {
             request = request.header(HeaderName::from_static(name), *value);
         }
@@ -112,7 +109,7 @@ impl World {
         // A server that refuses early may close before it has read everything.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        let read = tokio::time::timeout(HANG_GUARD, stream.read_to_end(&mut answer)).await;
         let _ = read.expect("the server closes the connection");
         String::from_utf8_lossy(&answer).into_owned()
     }

@@ -4,10 +4,10 @@ use krake_integration::etcd::Etcd;
 use krake_integration::kubernetes::Kubernetes;
 use krake_integration::kubernetes_api::KubernetesApi;
 use krake_integration::stack::Stack;
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD, ROK_HANG_GUARD};
 use serde_json::{Value, json};
 
-use crate::world::{DEPLOYMENT, SERVICE, SETTINGS, SOON, ground, repository};
+use crate::world::{DEPLOYMENT, SERVICE, SETTINGS, ground, repository};
 
 /// Where objects of a kind are.
 fn collection(object: &Value) -> String {
@@ -37,7 +37,7 @@ async fn grant(api: &KubernetesApi) -> String {
         let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, encoded).ok()?;
         String::from_utf8(bytes).ok()
     };
-    wait::until("the token of the service account", SOON, token).await.unwrap()
+    wait::until("the token of the service account", HANG_GUARD, token).await.unwrap()
 }
 
 /// As the documentation says for those who grant some namespaces only: here `default`, and no nodes.
@@ -65,22 +65,43 @@ async fn use_it(stack: &Stack, cluster: &Kubernetes, name: &str, token: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("krake.kubeconfig");
     std::fs::write(&path, cluster.kubeconfig_with(token).to_string()).unwrap();
-    let register =
-        ["kube", "cluster", "register", name, "-k", path.to_str().unwrap(), "--wait", "--timeout", "60s"];
+    let register = [
+        "kube",
+        "cluster",
+        "register",
+        name,
+        "-k",
+        path.to_str().unwrap(),
+        "--wait",
+        "--timeout",
+        ROK_HANG_GUARD,
+    ];
     stack.rok_ok(&register).await.unwrap();
     let example = repository().join("examples/echo-demo.yaml");
-    let create =
-        ["kube", "app", "create", "-f", example.to_str().unwrap(), "echo-demo", "--wait", "--timeout", "60s"];
+    let create = [
+        "kube",
+        "app",
+        "create",
+        "-f",
+        example.to_str().unwrap(),
+        "echo-demo",
+        "--wait",
+        "--timeout",
+        ROK_HANG_GUARD,
+    ];
     stack.rok_ok(&create).await.unwrap();
     let shown = stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.unwrap();
     assert_eq!(shown["status"]["running_on"]["name"], *name);
     // What others change is put back, which needs the watch.
     cluster.api().patch(DEPLOYMENT, &json!({ "spec": { "replicas": 1 } })).await.unwrap();
     let repaired = |object: &Value| object["spec"]["replicas"] == 2;
-    cluster.wait_for(DEPLOYMENT, SOON, repaired).await.unwrap();
-    stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
-    cluster.wait_for_absence(SERVICE, SOON).await.unwrap();
-    stack.rok_ok(&["kube", "cluster", "delete", name, "--wait", "--timeout", "60s"]).await.unwrap();
+    cluster.wait_for(DEPLOYMENT, HANG_GUARD, repaired).await.unwrap();
+    stack
+        .rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
+    cluster.wait_for_absence(SERVICE, HANG_GUARD).await.unwrap();
+    stack.rok_ok(&["kube", "cluster", "delete", name, "--wait", "--timeout", ROK_HANG_GUARD]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

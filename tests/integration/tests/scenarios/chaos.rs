@@ -11,6 +11,7 @@ use krake_client::{Client, ConnectOptions, WatchEvent, WatchOptions};
 use krake_integration::krake::{Krake, Ready};
 use krake_integration::kubernetes_api::KubernetesApi;
 use krake_integration::ports;
+use krake_integration::wait::{HANG_GUARD, ROK_HANG_GUARD};
 use krake_proto::krake::kubernetes::v1::Application;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -20,10 +21,9 @@ use tokio::time::timeout;
 
 use crate::world::{DEPLOYMENT, Ground, SETTINGS, World, bystander, deployments, ground};
 
-/// Within what the world must be right again after any fault: a lease, a reconnect, a rollout and a handover.
-const RECOVERY: Duration = Duration::from_secs(120);
-/// How long etcd is away, and longer than which a paused leader must have lost its place.
+/// Duration of an outage of etcd: longer than its clients' time-outs.
 const AWAY: Duration = Duration::from_secs(10);
+/// Duration of a pause of a leader: longer than its lease (15 s), so that the other one takes over.
 const PAUSED: Duration = Duration::from_secs(25);
 
 /// A further instance of a controller.
@@ -87,22 +87,21 @@ fn watch_clusters(client: Client, clusters: [(&'static str, KubernetesApi); 2]) 
     Observer { stop, task }
 }
 
-/// Follows the application as any client would, and remembers the versions that it is told.
-fn witness(client: Client) -> (Arc<AtomicBool>, JoinHandle<Vec<i64>>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let task = tokio::spawn(async move {
+/// Follows the application as any client would until it is deleted, and remembers the versions that it is told.
+fn witness(client: Client) -> JoinHandle<Vec<i64>> {
+    tokio::spawn(async move {
         let mut watch = client.api::<Application>().watch(WatchOptions::namespace("demo"));
         let mut versions = Vec::new();
-        while !stopped.load(Ordering::Acquire) {
-            let Ok(event) = timeout(Duration::from_millis(500), watch.next()).await else { continue };
-            if let WatchEvent::Applied { object, .. } = event.expect("a watch goes on").unwrap() {
-                versions.push(object.metadata.unwrap().resource_version);
+        loop {
+            match watch.next().await.expect("a watch goes on").unwrap() {
+                WatchEvent::Applied { object, .. } => {
+                    versions.push(object.metadata.unwrap().resource_version);
+                }
+                WatchEvent::Deleted(_) => return versions,
+                _ => {}
             }
         }
-        versions
-    });
-    (stop, task)
+    })
 }
 
 /// Every version that the store had of the application, by the store's own log.
@@ -125,14 +124,17 @@ async fn log_of(ground: &Ground, endpoint: &str) -> Vec<i64> {
         .unwrap();
     let mut lines = BufReader::new(etcdctl.stdout.take().unwrap()).lines();
     let mut versions = Vec::new();
-    // The whole log comes at once; then nothing more does.
-    while let Ok(line) = timeout(Duration::from_secs(3), lines.next_line()).await {
+    // The log ends with the deletion of the application.
+    loop {
+        let line = timeout(HANG_GUARD, lines.next_line()).await.expect("the log has an end");
         let message: Value = serde_json::from_str(&line.unwrap().expect("etcdctl goes on")).unwrap();
-        let events = message["Events"].as_array().cloned().unwrap_or_default();
-        let puts = events.iter().filter(|event| event["type"] != 1);
-        versions.extend(puts.map(|event| event["kv"]["mod_revision"].as_i64().unwrap()));
+        for event in message["Events"].as_array().into_iter().flatten() {
+            if event["type"] == 1 {
+                return versions;
+            }
+            versions.push(event["kv"]["mod_revision"].as_i64().unwrap());
+        }
     }
-    versions
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +151,7 @@ async fn the_main_job_goes_on_whatever_is_killed_paused_stopped_or_frozen() {
         ("bystander".to_owned(), bystander(ground.two.api(), "bystander").await),
     ];
     let client = Client::new(&ConnectOptions::new(world.stack.url())).unwrap();
-    let (stop, told) = witness(client.clone());
+    let told = witness(client.clone());
     world.create_echo_demo().await;
     let clusters = [("one", ground.one.api().clone()), ("two", ground.two.api().clone())];
     let checker = watch_clusters(client, clusters);
@@ -180,18 +182,21 @@ async fn the_main_job_goes_on_whatever_is_killed_paused_stopped_or_frozen() {
                 world.etcd.process.resume().unwrap();
             }
         }
-        world.runs_on(target, RECOVERY).await;
+        world.runs_on(target).await;
         println!("right again after fault {fault}");
     }
-    world.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "120s"]).await.unwrap();
+    world
+        .stack
+        .rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
     assert_eq!(checker.finish().await, Vec::<String>::new(), "no copy without a record");
     for (cluster, bystander) in [&ground.one, &ground.two].into_iter().zip(bystanders) {
         assert_eq!(deployments(cluster.api()).await, [bystander], "only the bystander, and the same");
         cluster.api().delete("/apis/apps/v1/namespaces/default/deployments/bystander").await.unwrap();
     }
 
-    stop.store(true, Ordering::Release);
-    let told = told.await.unwrap();
+    let told = timeout(HANG_GUARD, told).await.expect("the watcher is told of the deletion").unwrap();
     let log = log_of(ground, world.etcd.endpoint()).await;
     assert!(log.len() > 20, "the log is there: {log:?}");
     let missed: Vec<&i64> = log.iter().filter(|version| !told.contains(version)).collect();

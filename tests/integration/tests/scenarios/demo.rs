@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use krake_integration::process::{Process, Program};
-use krake_integration::{folder, http, krake, wait};
+use krake_integration::wait::{self, HANG_GUARD};
+use krake_integration::{folder, http, krake};
 
-/// The story takes some ten seconds; a step of it may take 45 s before it fails by itself.
-const STORY: Duration = Duration::from_secs(240);
-const END: Duration = Duration::from_secs(30);
+/// Several steps of the story may each come near the guard of one.
+const STORY: Duration = HANG_GUARD.saturating_mul(4);
 const OVER: &str = "that is Krake's main job";
 
 fn demo(folder: &Path, args: &[&str]) -> Process {
@@ -45,9 +45,10 @@ async fn the_story_is_told_to_the_end() {
             "Krake is ready",
             "registered three simulated clusters",
             "is ONLINE: Kubernetes",
+            "they are ranked by wind power",
             "creating echo-demo (examples/echo-demo.yaml)",
-            "placed on ",
-            "not considered: 1 by label constraint \"location in (DE, FR)\"",
+            "placed on hamburg",
+            "next best: brest",
             "the application is RUNNING",
             "the wind turns: DE from 72 to 18 %",
             "to be moved to brest",
@@ -56,6 +57,9 @@ async fn the_story_is_told_to_the_end() {
             OVER,
         ],
     );
+    // A cluster that does not answer for a moment, on a busy machine, is counted apart in one of the two decisions.
+    let constraint = "not considered: 1 by label constraint \"location in (DE, FR)\"";
+    assert!(log.contains(constraint), "{log}");
     assert!(!log.contains(" ERROR "), "{log}");
 }
 
@@ -96,5 +100,5 @@ async fn it_stays_up_and_the_wind_can_be_turned() {
     until(&demo, "to be moved to hamburg").await;
 
     demo.interrupt().unwrap();
-    assert_eq!(demo.ended(END).await.unwrap().code(), Some(0), "{}", demo.log());
+    assert_eq!(demo.ended(HANG_GUARD).await.unwrap().code(), Some(0), "{}", demo.log());
 }

@@ -1,16 +1,14 @@
 //! Tools that know nothing of Krake work by reflection: `grpcurl` lists, creates and watches.
 
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use krake_integration::binaries::{Component, require};
 use krake_integration::ports;
 use krake_integration::stack::state_server;
+use krake_integration::wait::HANG_GUARD;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
-
-const SOON: Duration = Duration::from_secs(30);
 
 const APPLICATION: &str = r#"{
     "application": {
@@ -36,7 +34,7 @@ async fn grpcurl_lists_creates_and_watches() {
         command
     };
     let run = async |args: &[&str]| {
-        let output: Output = timeout(SOON, grpcurl(args).output()).await.unwrap().unwrap();
+        let output: Output = timeout(HANG_GUARD, grpcurl(args).output()).await.unwrap().unwrap();
         assert!(output.status.success(), "grpcurl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -58,7 +56,7 @@ async fn grpcurl_lists_creates_and_watches() {
     let mut watching = grpcurl(&watch).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     let mut seen = async |text: &str| {
-        let line = timeout(SOON, async {
+        let line = timeout(HANG_GUARD, async {
             loop {
                 let line = lines.next_line().await.unwrap().expect("the watch goes on");
                 if line.contains(text) {

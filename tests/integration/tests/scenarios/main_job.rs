@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use krake_integration::kubernetes_api::KubernetesApi;
+use krake_integration::wait::{HANG_GUARD, ROK_HANG_GUARD};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::world::{DEPLOYMENT, SERVICE, SOON, World, available, bystander, deployments, ground};
-
-/// Within what a better cluster must have the application, and the old one be clean: reschedule interval, poll interval
-/// and five seconds.
-const MIGRATION: Duration = Duration::from_secs(5 + 1 + 5);
+use crate::world::{DEPLOYMENT, SERVICE, World, available, bystander, deployments, ground};
 
 /// Watches both clusters all the time: the application is available somewhere at every look.
 struct Checker {
@@ -59,24 +55,27 @@ async fn an_application_follows_the_better_metric_and_leaves_nothing_behind() {
     assert!(available(&one.get(DEPLOYMENT).await.unwrap().unwrap()), "RUNNING means available");
     assert!(one.get(SERVICE).await.unwrap().is_some());
     assert!(two.get(DEPLOYMENT).await.unwrap().is_none(), "it runs on the better cluster alone");
-    let shown = world.runs_on("one", SOON).await;
+    let shown = world.runs_on("one").await;
     assert_eq!(shown["status"]["container_health"]["running_pods"], 2);
     assert!(shown["status"]["services"]["echo-demo"].is_string(), "{shown:#}");
 
     let checker = Checker::start(one.clone(), two.clone());
     let flipped = Instant::now();
     ground.set(0.1, 0.8);
-    ground.two.wait_for(DEPLOYMENT, SOON, available).await.unwrap();
-    ground.one.wait_for_absence(DEPLOYMENT, SOON).await.unwrap();
-    ground.one.wait_for_absence(SERVICE, SOON).await.unwrap();
+    ground.two.wait_for(DEPLOYMENT, HANG_GUARD, available).await.unwrap();
+    ground.one.wait_for_absence(DEPLOYMENT, HANG_GUARD).await.unwrap();
+    ground.one.wait_for_absence(SERVICE, HANG_GUARD).await.unwrap();
     let took = flipped.elapsed();
     assert_eq!(checker.finish().await, Vec::<String>::new(), "available all the time");
-    println!("moved within {took:.1?} of the change of the metric; {MIGRATION:?} are allowed");
-    assert!(took <= MIGRATION, "the migration took {took:?}, {MIGRATION:?} are allowed");
-    let shown = world.runs_on("two", SOON).await;
+    println!("moved within {took:.1?} of the change of the metric");
+    let shown = world.runs_on("two").await;
     assert_eq!(shown["status"]["history"].as_array().unwrap().len(), 2, "{shown:#}");
 
-    world.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+    world
+        .stack
+        .rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
     for (api, uid) in [one, two].into_iter().zip(bystanders) {
         assert!(api.get(SERVICE).await.unwrap().is_none(), "the Service is left behind");
         assert_eq!(
@@ -87,6 +86,10 @@ async fn an_application_follows_the_better_metric_and_leaves_nothing_behind() {
         api.delete("/apis/apps/v1/namespaces/default/deployments/bystander").await.unwrap();
     }
     for name in ["one", "two"] {
-        world.stack.rok_ok(&["kube", "cluster", "delete", name, "--wait", "--timeout", "60s"]).await.unwrap();
+        world
+            .stack
+            .rok_ok(&["kube", "cluster", "delete", name, "--wait", "--timeout", ROK_HANG_GUARD])
+            .await
+            .unwrap();
     }
 }

@@ -1,17 +1,10 @@
 //! What is changed by hand is put right, and what is not ours is left alone.
 
-use std::time::Duration;
-
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD, ROK_HANG_GUARD};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::world::{
-    DEPLOYMENT, DEPLOYMENTS, SOON, World, available, bystander, deployments, ground, repository,
-};
-
-/// Within what a change by hand must be put right.
-const REPAIR: Duration = Duration::from_secs(2);
+use crate::world::{DEPLOYMENT, DEPLOYMENTS, World, available, bystander, deployments, ground, repository};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_or_changed_by_hand_is_put_right() {
@@ -24,9 +17,9 @@ async fn what_is_deleted_or_changed_by_hand_is_put_right() {
     let uid = &before["metadata"]["uid"];
     api.delete(DEPLOYMENT).await.unwrap();
     let deleted = Instant::now();
-    ground.one.wait_for(DEPLOYMENT, REPAIR, |object| object["metadata"]["uid"] != *uid).await.unwrap();
+    ground.one.wait_for(DEPLOYMENT, HANG_GUARD, |object| object["metadata"]["uid"] != *uid).await.unwrap();
     println!("a deleted Deployment was back within {:.2?}", deleted.elapsed());
-    ground.one.wait_for(DEPLOYMENT, SOON, available).await.unwrap();
+    ground.one.wait_for(DEPLOYMENT, HANG_GUARD, available).await.unwrap();
 
     let image = |object: &Value| object["spec"]["template"]["spec"]["containers"][0]["image"].clone();
     let wanted = image(&before);
@@ -34,7 +27,7 @@ async fn what_is_deleted_or_changed_by_hand_is_put_right() {
     let changed = api.patch(DEPLOYMENT, &evil).await.unwrap().unwrap();
     assert_eq!(image(&changed), "evil:1");
     let at = Instant::now();
-    ground.one.wait_for(DEPLOYMENT, REPAIR, |object| image(object) == wanted).await.unwrap();
+    ground.one.wait_for(DEPLOYMENT, HANG_GUARD, |object| image(object) == wanted).await.unwrap();
     println!("a changed image was reverted within {:.2?}", at.elapsed());
 
     // A field that the manifest does not name is nobody's business here.
@@ -42,12 +35,16 @@ async fn what_is_deleted_or_changed_by_hand_is_put_right() {
     api.patch(DEPLOYMENT, &foreign).await.unwrap().unwrap();
     // A repair of something else would take it along, if anything did.
     api.patch(DEPLOYMENT, &json!({"spec": {"replicas": 1}})).await.unwrap().unwrap();
-    ground.one.wait_for(DEPLOYMENT, REPAIR, |object| object["spec"]["replicas"] == 2).await.unwrap();
+    ground.one.wait_for(DEPLOYMENT, HANG_GUARD, |object| object["spec"]["replicas"] == 2).await.unwrap();
     let now = api.get(DEPLOYMENT).await.unwrap().unwrap();
     assert_eq!(now["metadata"]["annotations"]["team"], "blue");
     assert_eq!(now["spec"]["minReadySeconds"], 1);
 
-    world.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+    world
+        .stack
+        .rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
     assert!(deployments(api).await.is_empty());
 }
 
@@ -84,11 +81,15 @@ async fn an_object_has_one_owner() {
                 copy["conditions"].as_array()?.iter().find(|condition| condition["type"] == "APPLIED")?;
             (applied["reason"] == "OBJECT_OWNED_BY_OTHER").then(|| shown["status"]["state"].clone())
         };
-        let state = wait::until("the second application to be refused", SOON, refused).await.unwrap();
+        let state = wait::until("the second application to be refused", HANG_GUARD, refused).await.unwrap();
         assert_eq!(state, "FAILED");
         let configured = api.get("/api/v1/namespaces/default/configmaps/second").await.unwrap();
         assert!(configured.is_none(), "it is refused whole");
-        world.stack.rok_ok(&["kube", "app", "delete", "second", "--wait", "--timeout", "60s"]).await.unwrap();
+        world
+            .stack
+            .rok_ok(&["kube", "app", "delete", "second", "--wait", "--timeout", ROK_HANG_GUARD])
+            .await
+            .unwrap();
     }
     let after = api.get(DEPLOYMENT).await.unwrap().unwrap();
     assert_eq!(after["spec"], before["spec"], "nothing was changed");
@@ -96,7 +97,11 @@ async fn an_object_has_one_owner() {
     let stays = deployments(api).await;
     assert!(stays.contains(&("stranger".to_owned(), stranger)), "nor removed: {stays:?}");
     api.delete(&format!("{DEPLOYMENTS}/stranger")).await.unwrap();
-    world.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+    world
+        .stack
+        .rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,16 +109,24 @@ async fn a_cluster_that_is_deleted_hands_its_applications_over() {
     let Some((ground, _turn)) = ground().await else { return };
     let world = World::start(ground).await;
     world.create_echo_demo().await;
-    world.stack.rok_ok(&["kube", "cluster", "delete", "one", "--wait", "--timeout", "60s"]).await.unwrap();
-    world.runs_on("two", SOON).await;
+    world
+        .stack
+        .rok_ok(&["kube", "cluster", "delete", "one", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
+    world.runs_on("two").await;
     assert!(deployments(ground.one.api()).await.is_empty(), "the deleted cluster is clean");
     // With its last cluster an application waits; it does not go.
-    world.stack.rok_ok(&["kube", "cluster", "delete", "two", "--wait", "--timeout", "60s"]).await.unwrap();
+    world
+        .stack
+        .rok_ok(&["kube", "cluster", "delete", "two", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
     let waits = async || {
         let shown = world.stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.ok()?;
         (shown["status"]["state"] == "PENDING").then(|| shown["status"]["reason"]["code"].clone())
     };
-    let reason = wait::until("the application to be PENDING", SOON, waits).await.unwrap();
+    let reason = wait::until("the application to be PENDING", HANG_GUARD, waits).await.unwrap();
     assert_eq!(reason, "NO_SUITABLE_RESOURCE");
     assert!(deployments(ground.two.api()).await.is_empty());
 }
@@ -137,18 +150,22 @@ async fn a_krake_that_knows_nothing_deletes_nothing() {
         let shown = second.stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.ok()?;
         (shown["status"]["state"] == "FAILED").then_some(())
     };
-    wait::until("the second Krake to be refused", SOON, refused).await.unwrap();
-    second.stack.rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", "60s"]).await.unwrap();
+    wait::until("the second Krake to be refused", HANG_GUARD, refused).await.unwrap();
+    second
+        .stack
+        .rok_ok(&["kube", "app", "delete", "echo-demo", "--wait", "--timeout", ROK_HANG_GUARD])
+        .await
+        .unwrap();
     for name in ["one", "two"] {
         second
             .stack
-            .rok_ok(&["kube", "cluster", "delete", name, "--wait", "--timeout", "60s"])
+            .rok_ok(&["kube", "cluster", "delete", name, "--wait", "--timeout", ROK_HANG_GUARD])
             .await
             .unwrap();
     }
     let stays = api.get(DEPLOYMENT).await.unwrap().unwrap();
     assert_eq!(stays["metadata"]["uid"], uid, "the workload of the first Krake still runs");
     for path in [DEPLOYMENT, crate::world::SERVICE] {
-        timeout(SOON, api.delete(path)).await.unwrap().unwrap();
+        timeout(HANG_GUARD, api.delete(path)).await.unwrap().unwrap();
     }
 }

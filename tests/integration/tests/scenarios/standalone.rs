@@ -1,22 +1,19 @@
 //! Krake in one process: what is stored outlives it, it ends in order, and shares its folder with nobody.
 
 use std::path::Path;
-use std::time::Duration;
 
 use krake_integration::process::{Process, Program};
+use krake_integration::wait::{HANG_GUARD, ROK_HANG_GUARD};
 use krake_integration::{folder, http, krake};
 use serde_json::Value;
 
-use crate::world::SOON;
-
-/// As long as a process may take to end in order, and some more for a busy machine.
-const END: Duration = Duration::from_secs(30);
-
 /// A running `krake`, and where it listens.
-struct Standalone {
+pub(crate) struct Standalone {
     process: Process,
-    api: String,
-    rest: String,
+    /// URL of the gRPC API.
+    pub(crate) api: String,
+    /// URL of the REST API.
+    pub(crate) rest: String,
     admin: String,
 }
 
@@ -34,12 +31,16 @@ fn address(log: &str, what: &str) -> Option<String> {
 
 impl Standalone {
     /// Starts it in `folder`, which is for its log alone, and waits until it says that it is ready.
-    async fn start(name: &str, data: &Path, folder: &Path) -> Self {
-        let mut process = program(name, data, folder).start().unwrap();
-        let log = folder.join(format!("{name}.log"));
+    pub(crate) async fn start(name: &str, data: &Path, folder: &Path) -> Self {
+        Self::of(program(name, data, folder), &folder.join(format!("{name}.log"))).await
+    }
+
+    /// Starts `krake` as this program, and waits until it says that it is ready.
+    pub(crate) async fn of(program: Program, log: &Path) -> Self {
+        let mut process = program.start().unwrap();
         let ready =
-            async || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("Ctrl-C stops everything"));
-        process.ready(SOON, ready).await.unwrap();
+            async || std::fs::read_to_string(log).is_ok_and(|log| log.contains("Ctrl-C stops everything"));
+        process.ready(HANG_GUARD, ready).await.unwrap();
         let log = process.log();
         let api = format!("http://{}", address(&log, "gRPC API").unwrap());
         let admin = address(&log, "admin").unwrap();
@@ -48,7 +49,7 @@ impl Standalone {
     }
 
     async fn rok(&self, args: &[&str]) -> Vec<u8> {
-        let output = krake::run("rok", args, &[("KRAKE_API_URL", &self.api)], SOON).await.unwrap();
+        let output = krake::run("rok", args, &[("KRAKE_API_URL", &self.api)], HANG_GUARD).await.unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
@@ -93,7 +94,7 @@ async fn what_is_stored_outlives_an_orderly_end_and_a_kill() {
     let stored = one.stored().await;
 
     one.process.interrupt().unwrap();
-    let ended = one.process.ended(END).await.unwrap();
+    let ended = one.process.ended(HANG_GUARD).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{}", one.process.log());
     assert_eq!(complaints(&one.process.log()), [""; 0]);
 
@@ -135,7 +136,7 @@ async fn all_parts_are_there_behind_three_ports() {
     assert_eq!(families.len(), all, "a family is shown once: {metrics}");
 
     // The collector is at work: an application goes at once when nothing holds it.
-    krake.rok(&["kube", "app", "delete", "hello", "--wait", "--timeout", "60s"]).await;
+    krake.rok(&["kube", "app", "delete", "hello", "--wait", "--timeout", ROK_HANG_GUARD]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +145,7 @@ async fn a_second_process_on_the_same_folder_is_refused_and_the_first_goes_on() 
     let data = folder.path().join("data");
     let first = Standalone::start("first", &data, folder.path()).await;
     let mut second = program("second", &data, folder.path()).start().unwrap();
-    let ended = second.ended(END).await.unwrap();
+    let ended = second.ended(HANG_GUARD).await.unwrap();
     assert_eq!(ended.code(), Some(1));
     let log = second.log();
     assert!(log.contains("in use by another krake") && log.contains("--data-dir"), "{log}");
@@ -159,7 +160,7 @@ async fn a_port_in_use_is_named() {
     let address = held.local_addr().unwrap().to_string();
     let data = folder.path().join("data");
     let args = ["--listen", &address, "--rest-listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
-    let output = krake::run("krake", &args, &[], END).await.unwrap();
+    let output = krake::run("krake", &args, &[], HANG_GUARD).await.unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains(&format!("cannot listen on {address}")), "{text}");
@@ -179,7 +180,7 @@ async fn open_watches_and_connections_do_not_hold_up_the_end() {
     futures::StreamExt::next(&mut events).await.unwrap().unwrap();
 
     krake.process.interrupt().unwrap();
-    let ended = krake.process.ended(END).await.unwrap();
+    let ended = krake.process.ended(HANG_GUARD).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{}", krake.process.log());
     assert_eq!(complaints(&krake.process.log()), [""; 0]);
     while let Ok(Some(_)) = watch.chunk().await {}

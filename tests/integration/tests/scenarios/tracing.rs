@@ -6,9 +6,9 @@ use krake_integration::binaries::{Component, require};
 use krake_integration::etcd::Etcd;
 use krake_integration::otlp::{Collector, ReceivedSpan};
 use krake_integration::stack::Stack;
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD};
 
-use crate::world::{SETTINGS, SOON, ground, repository};
+use crate::world::{SETTINGS, ground, repository};
 
 /// The spans from one up to its root, itself first.
 fn ancestry<'a>(span: &'a ReceivedSpan, spans: &'a [ReceivedSpan]) -> Vec<&'a ReceivedSpan> {
@@ -55,7 +55,7 @@ async fn one_trace_leads_from_the_command_to_the_objects_on_the_cluster() {
         let all = ["krake-kubernetes", "krake-scheduler", "krake-state", "rok"];
         (services.is_superset(&all.into()) && applied(&of_trace, "Service").is_some()).then_some(of_trace)
     };
-    let of_trace = wait::until("one trace with spans of every process", SOON, complete).await.unwrap();
+    let of_trace = wait::until("one trace with spans of every process", HANG_GUARD, complete).await.unwrap();
 
     for object in ["Deployment", "Service"] {
         let applied = applied(&of_trace, object).unwrap();

@@ -11,12 +11,10 @@ use krake_integration::kubernetes::Kubernetes;
 use krake_integration::kubernetes_api::KubernetesApi;
 use krake_integration::prometheus::Prometheus;
 use krake_integration::stack::{Settings, Stack};
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD, ROK_HANG_GUARD};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-/// The longest that a scenario waits for something without a deadline of its own.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// Quick enough to see several migrations in a test.
 pub(crate) const SETTINGS: Settings =
     Settings { reschedule_after: Duration::from_secs(5), metrics_interval: Duration::from_secs(1) };
@@ -53,7 +51,7 @@ impl Ground {
     pub(crate) async fn rank(&self, one: f64, two: f64) {
         self.set(one, two);
         for (cluster, value) in [("one", one), ("two", two)] {
-            self.prometheus.wait_for(&query(cluster), value, SOON).await.unwrap();
+            self.prometheus.wait_for(&query(cluster), value, HANG_GUARD).await.unwrap();
         }
     }
 
@@ -106,7 +104,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts it and waits until both clusters are ONLINE. Prometheus says 0.9 of `one` and 0.2 of `two`.
+    /// Starts it and waits until both clusters are ONLINE and ranked. Prometheus says 0.9 of `one` and 0.2 of `two`.
     pub(crate) async fn start(ground: &Ground) -> Self {
         let etcd = Etcd::start(&ground.binaries).await.unwrap();
         let stack = Stack::start(&etcd, SETTINGS).await.unwrap();
@@ -123,11 +121,32 @@ impl World {
             let path = folder.path().join("kubeconfig");
             std::fs::write(&path, ground.cluster(name).kubeconfig().to_string()).unwrap();
             let register = ["kube", "cluster", "register", "-k", path.to_str().unwrap(), "-l", &label];
-            let register =
-                [&register[..], &["--global-metric", &metric, "1", name, "--wait", "--timeout", "60s"]];
+            let register = [&register[..], &[name, "--wait", "--timeout", ROK_HANG_GUARD]];
             stack.rok_ok(&register.concat()).await.unwrap();
         }
-        World { etcd, stack }
+        let world = World { etcd, stack };
+        for name in ["one", "two"] {
+            world.rank(name).await;
+        }
+        world
+    }
+
+    /// Gives a cluster its metric, and waits until the scheduler has read it.
+    ///
+    /// The scheduler sees changes of clusters in the order in which they were made. Clusters get their metrics only after
+    /// all are ONLINE, so a scheduler that reports on the metrics has seen that too, and its first decision compares all.
+    async fn rank(&self, name: &str) {
+        let metric = format!("green-{name}");
+        let update = ["kube", "cluster", "update", name, "--global-metric", &metric, "1"];
+        self.stack.rok_ok(&update).await.unwrap();
+        let ranked = async || {
+            let shown = self.stack.rok_json(&["kube", "cluster", "get", name]).await.ok()?;
+            let conditions = shown["status"]["conditions"].as_array()?;
+            let holds =
+                |condition: &Value| condition["type"] == "METRICS_AVAILABLE" && condition["status"] == "TRUE";
+            conditions.iter().any(holds).then_some(())
+        };
+        wait::until(&format!("the metric of {name} to be read"), HANG_GUARD, ranked).await.unwrap();
     }
 
     /// Creates the example application, for DE or FR, and waits until it runs.
@@ -135,20 +154,22 @@ impl World {
         let example = repository().join("examples/echo-demo.yaml");
         let create = ["kube", "app", "create", "-f", example.to_str().unwrap(), "-L", "location in (DE, FR)"];
         self.stack
-            .rok_ok(&[&create[..], &["echo-demo", "--wait", "--timeout", "60s"]].concat())
+            .rok_ok(&[&create[..], &["echo-demo", "--wait", "--timeout", ROK_HANG_GUARD]].concat())
             .await
             .unwrap();
     }
 
     /// Waits until the example application is RUNNING on a cluster and has a copy there alone.
-    pub(crate) async fn runs_on(&self, cluster: &str, deadline: Duration) -> Value {
+    pub(crate) async fn runs_on(&self, cluster: &str) -> Value {
         let settled = async || {
             let shown = self.stack.rok_json(&["kube", "app", "get", "echo-demo"]).await.ok()?;
             let status = &shown["status"];
             let there = status["state"] == "RUNNING" && status["running_on"]["name"] == *cluster;
             (there && status["copies"].as_array()?.len() == 1).then_some(shown)
         };
-        wait::until(&format!("echo-demo to be RUNNING on {cluster} alone"), deadline, settled).await.unwrap()
+        wait::until(&format!("echo-demo to be RUNNING on {cluster} alone"), HANG_GUARD, settled)
+            .await
+            .unwrap()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Workloads, which come to run, and nodes.
 
 use anyhow::{Result, ensure};
-use krake_integration::wait;
+use krake_integration::wait::{self, HANG_GUARD};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::api::{Api, JSON, Reply, SOON, STRATEGIC};
+use crate::api::{Api, JSON, Reply, STRATEGIC};
 use crate::report::{Case, case};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -94,7 +94,7 @@ async fn others(api: Api) -> Result<()> {
         "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "main", "image": "none"}]}});
     // Real servers refuse pods until the namespace's account has its token.
     let made = async || make(api.core("pods"), pod.clone()).await.ok();
-    wait::until("the pod to be accepted", SOON, made).await?;
+    wait::until("the pod to be accepted", HANG_GUARD, made).await?;
     let jobs = format!("/apis/batch/v1/namespaces/{}/jobs", api.namespace);
     let job = json!({"metadata": {"name": "once"}, "spec": {"template": {"spec": {"restartPolicy": "Never",
         "containers": [{"name": "main", "image": "none"}]}}}});

@@ -1,6 +1,7 @@
 //! The cases: what the adapter promises its users.
 
 use anyhow::{Result, ensure};
+use krake_integration::wait::ROK_HANG_GUARD;
 use serde_json::{Value, json};
 
 use super::world::{APP, SPACE, World};
@@ -149,7 +150,7 @@ pub(super) async fn pruned(world: &mut World<'_>) -> Result<()> {
         .await?;
     // Not once more applied yet, so the fields that go were created, not applied.
     let less = [deployment(1, env(&["B"])), settings(json!({"l": "w"}))];
-    world.application("update", &less, &["--wait", "--timeout", "90s"]).await?;
+    world.application("update", &less, &["--wait", "--timeout", ROK_HANG_GUARD]).await?;
     world.api.until(&world.api.core("services/web"), gone).await?;
     let data = json!({"l": "w"});
     world.api.until(&world.api.core("configmaps/settings"), |reply| reply.body["data"] == data).await?;
@@ -161,7 +162,7 @@ pub(super) async fn pruned(world: &mut World<'_>) -> Result<()> {
         .application(
             "update",
             &[deployment(1, env(&[])), settings(json!({"l": "w"}))],
-            &["--wait", "--timeout", "90s"],
+            &["--wait", "--timeout", ROK_HANG_GUARD],
         )
         .await?;
     world.api.until(&path, |reply| of(reply).is_none()).await?;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use krake_integration::krake::{Krake, Ready};
-use krake_integration::{folder, ports, stack, wait};
+use krake_integration::wait::{self, HANG_GUARD, ROK_HANG_GUARD};
+use krake_integration::{folder, ports, stack};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::api::{Api, JSON, SOON};
+use crate::api::{Api, JSON};
 use crate::columns::Cluster;
 
 /// The namespace of all objects.
@@ -42,7 +43,7 @@ impl<'a> World<'a> {
         world.make("/api/v1/namespaces", &json!({"metadata": {"name": SPACE}})).await?;
         let file = world.files.path().join("kubeconfig");
         let register = ["kube", "cluster", "register", "-k", file.to_str().context("a path")?, CLUSTER];
-        world.rok(&[&register[..], &["--wait", "--timeout", "90s"]].concat()).await?;
+        world.rok(&[&register[..], &["--wait", "--timeout", ROK_HANG_GUARD]].concat()).await?;
         Ok(world)
     }
 
@@ -80,12 +81,12 @@ impl<'a> World<'a> {
 
     /// Creates the application and waits until it runs.
     pub(super) async fn run(&self, manifest: &[Value], more: &[&str]) -> Result<()> {
-        self.application("create", manifest, &[more, &["--wait", "--timeout", "90s"]].concat()).await
+        self.application("create", manifest, &[more, &["--wait", "--timeout", ROK_HANG_GUARD]].concat()).await
     }
 
     /// Deletes the application and waits until it is gone.
     pub(super) async fn remove(&self) -> Result<()> {
-        self.rok(&["kube", "app", "delete", APP, "--wait", "--timeout", "90s"]).await.map(drop)
+        self.rok(&["kube", "app", "delete", APP, "--wait", "--timeout", ROK_HANG_GUARD]).await.map(drop)
     }
 
     /// Waits until the application is as wanted, and gives it.
@@ -109,7 +110,7 @@ impl<'a> World<'a> {
             let text = self.rok(&args).await.ok()?;
             serde_json::from_str(&text).ok().filter(|shown| wanted(shown))
         };
-        wait::until(what, SOON, look).await
+        wait::until(what, HANG_GUARD, look).await
     }
 
     /// Makes an object by hand; that it exists already is fine.
