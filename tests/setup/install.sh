@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 GRPCURL=1.9.4
 CARGO_DENY=0.20.2
 ROTEL=0.0.1a15
-PACKAGES=(ca-certificates etcd-client etcd-server gcc git libc6-dev libprotobuf-dev make openssl prometheus
+PACKAGES=(ca-certificates curl etcd-client etcd-server gcc git libc6-dev libprotobuf-dev make openssl prometheus
   protobuf-compiler python3 util-linux)
 
 python3 -m pip --version >/dev/null 2>&1 || PACKAGES+=(python3-pip)

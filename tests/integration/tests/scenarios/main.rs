@@ -6,6 +6,7 @@ mod bad_input;
 mod chaos;
 mod connection;
 mod demo;
+mod documents;
 mod grpc_tools;
 mod hostile;
 mod leadership;
