@@ -7,15 +7,32 @@ SHELL := bash
 CACHE := $(or $(KRAKE_TEST_CACHE),$(HOME)/.cache/krake-test)
 export PATH := $(CACHE)/bin:$(PATH)
 CARGO_FLAGS := --workspace --locked
+TIMED := tests/setup/timed.sh
+# Seeds of `make simulate`, rounds of `make chaos`.
+SEEDS ?= 1000
+ROUNDS ?= 5
 
-.PHONY: help demo test run compose-check bench fmt lint tools kubernetes fmt-check proto-check deny clippy build
+.PHONY: help demo test simulate chaos run compose-check bench fmt lint tools kubernetes
+.PHONY: test-steps fmt-check proto-check deny clippy build
 
 help: ## list the goals
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
-test: fmt-check ## check and test everything over real components, and install what that needs (Debian 12, as root)
-	@$(MAKE) --no-print-directory -j2 kubernetes build
-	KRAKE_REQUIRE_REAL=1 cargo test $(CARGO_FLAGS) --no-fail-fast
+test: ## check and test everything over real components, and install what that needs (Debian 12, as root)
+	@mkdir -p target && rm -f target/steps target/tests.log
+	@export KRAKE_STEPS=target/steps; status=0; \
+	  $(TIMED) "in total" $(MAKE) --no-print-directory test-steps || status=$$?; \
+	  $(TIMED) --summary; exit $$status
+
+simulate: ## run SEEDS=1000 seeds of the simulation; `make test` runs 50
+	KRAKE_SIM_SEEDS=$(SEEDS) $(TIMED) "$(SEEDS) seeds" cargo test $(CARGO_FLAGS) --test simulation -- --nocapture
+
+chaos: tools kubernetes ## kill, pause and freeze every part, ROUNDS=5 times; some minutes each
+	cargo build $(CARGO_FLAGS) --bins
+	@for ((round = 1; round <= $(ROUNDS); round++)); do \
+	  KRAKE_REQUIRE_REAL=1 $(TIMED) "round $$round of $(ROUNDS)" \
+	    cargo test $(CARGO_FLAGS) --test scenarios -- chaos:: leadership::; \
+	done
 
 demo: ## see Krake do its main job on simulated clusters, in a minute; ARGS=--exit ends after it
 	@deploy/demo/demo.sh $(ARGS)
@@ -38,30 +55,35 @@ fmt: tools ## put Rust and proto files into their form
 lint: fmt-check clippy ## all checks that run nothing
 
 tools: ## install the tools that the other goals need, except Kubernetes
-	@tests/setup/install.sh
+	@$(TIMED) tools tests/setup/install.sh
 
 # Takes minutes the first time, so it runs beside the checks, and its output goes to a file.
 kubernetes: ## build a real Kubernetes for the tests, once a machine
 	@mkdir -p target
 	@echo "kubernetes: see target/kubernetes-build.log"
-	@tests/setup/kubernetes.sh >target/kubernetes-build.log 2>&1 || { tail -n 40 target/kubernetes-build.log; exit 1; }
+	@$(TIMED) Kubernetes tests/setup/kubernetes.sh >target/kubernetes-build.log 2>&1 || \
+	  { tail -n 40 target/kubernetes-build.log; exit 1; }
 	@echo "kubernetes: ready"
+
+test-steps: fmt-check
+	@$(MAKE) --no-print-directory -j2 kubernetes build
+	KRAKE_REQUIRE_REAL=1 $(TIMED) tests cargo test $(CARGO_FLAGS) --no-fail-fast 2>&1 | tee target/tests.log
 
 # From here each needs the one before, so that the cheap checks come first and no two cargos wait for each other.
 
 fmt-check:
-	cargo fmt --all --check
+	@$(TIMED) format cargo fmt --all --check
 
 proto-check: tools
 	buf lint
 	buf format proto -d --exit-code
 
 deny: proto-check
-	cargo deny --locked check bans licenses sources
+	@$(TIMED) dependencies cargo deny --locked check bans licenses sources
 
 clippy: deny
-	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	@$(TIMED) clippy cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
 build: clippy
-	cargo build $(CARGO_FLAGS) --bins
-	cargo test $(CARGO_FLAGS) --no-run
+	@$(TIMED) "build of the programs" cargo build $(CARGO_FLAGS) --bins
+	@$(TIMED) "build of the tests" cargo test $(CARGO_FLAGS) --no-run
