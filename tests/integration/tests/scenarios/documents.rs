@@ -172,7 +172,7 @@ async fn follow(reader: &mut Reader, document: &str, promises: &[(&str, &str)]) 
     let blocks = blocks(&text);
     let mut kept = 0;
     for block in &blocks {
-        println!("{document}:{}", block.line);
+        eprintln!("{document}:{}", block.line);
         reader.run(block).await;
         for (_, cluster) in promises.iter().filter(|(words, _)| block.commands.contains(words)) {
             reader.runs_on(cluster).await;
