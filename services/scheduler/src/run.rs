@@ -9,6 +9,7 @@ use krake_client::{Api, Change, Client, Mirror, MirrorFeed, Notice, WatchOptions
 use krake_proto::Resource;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster};
+use krake_proto::krake::meta::v1::View;
 use krake_runtime::controller::{
     self, ControllerMetrics, ControllerOptions, ControllerProcess, Priority, Queue,
 };
@@ -170,10 +171,10 @@ fn mirrors(
         move || inputs.redefine()
     };
     let feeds = vec![
-        follow(client.api::<Application>(), ALL, application_feed, move |notice| {
+        follow(client.api::<Application>(), ALL, View::Basic, application_feed, move |notice| {
             queue.add(notice.key, Priority::Change);
         }),
-        follow(client.api::<Cluster>(), ALL, cluster_feed, {
+        follow(client.api::<Cluster>(), ALL, View::Basic, cluster_feed, {
             let inputs = inputs.clone();
             move |notice| {
                 if let (Change::Deleted, Some(before)) = (notice.change, &notice.before) {
@@ -182,10 +183,11 @@ fn mirrors(
                 inputs.touch();
             }
         }),
-        follow(client.api::<Metric>(), GLOBAL, global_metric_feed, told(redefine())),
-        follow(client.api::<Metric>(), ALL, metric_feed, told(redefine())),
-        follow(client.api::<MetricsProvider>(), GLOBAL, global_provider_feed, told(redefine())),
-        follow(client.api::<MetricsProvider>(), ALL, provider_feed, told(redefine())),
+        follow(client.api::<Metric>(), GLOBAL, View::Basic, global_metric_feed, told(redefine())),
+        follow(client.api::<Metric>(), ALL, View::Basic, metric_feed, told(redefine())),
+        // The scheduler queries providers, with their credentials.
+        follow(client.api::<MetricsProvider>(), GLOBAL, View::Full, global_provider_feed, told(redefine())),
+        follow(client.api::<MetricsProvider>(), ALL, View::Full, provider_feed, told(redefine())),
     ];
     Ok((inputs, feeds))
 }
@@ -194,11 +196,12 @@ fn mirrors(
 fn follow<K: Resource, T: Send + Sync + 'static>(
     api: Api<K>,
     namespace: &'static str,
+    view: View,
     feed: MirrorFeed<K, T>,
     on_change: impl FnMut(Notice<T>) + Send + 'static,
 ) -> BoxFuture<'static, anyhow::Result<()>> {
     Box::pin(async move {
-        let watch = api.watch(WatchOptions::namespace(namespace));
+        let watch = api.watch(WatchOptions { view, ..WatchOptions::namespace(namespace) });
         feed.run(watch, on_change).await.with_context(|| format!("cannot follow {}", K::KIND.plural))?;
         bail!("the watch of {} ended", K::KIND.plural)
     })

@@ -3,6 +3,7 @@
 //! It is not the real one. It keeps the preconditions of the writes that the scheduler makes, their effect on status,
 //! and the watch; it checks nothing else and derives nothing.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use krake_client::Client;
 use krake_proto::Resource;
 use krake_proto::envelope::{Event, UpdateStatusRequest, WatchRequest, WatchResponse};
 use krake_proto::krake::kubernetes::v1::{Application, BindApplicationRequest, Cluster};
-use krake_proto::krake::meta::v1::{CheckTombstonesRequest, CheckTombstonesResponse, EventType};
+use krake_proto::krake::meta::v1::{CheckTombstonesRequest, CheckTombstonesResponse, EventType, View};
 use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::body::Body;
@@ -77,6 +78,11 @@ impl FakeApi {
     /// What was written since the last question.
     pub(super) fn writes(&self) -> Vec<Write> {
         std::mem::take(&mut self.lock().writes)
+    }
+
+    /// The services whose objects were watched, and in which views.
+    pub(super) fn views(&self) -> BTreeSet<(&'static str, View)> {
+        self.lock().views.clone()
     }
 
     /// The most writes that were under way at the same time.
@@ -211,6 +217,7 @@ impl FakeApi {
     ) -> BoxStream<'static, Result<WatchResponse, Status>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.lock();
+        state.views.insert((service, request.view()));
         let watcher = Watcher { service, namespace: request.namespace, sender };
         let objects = state.objects.iter().filter(|((of, namespace, _), _)| watcher.sees(of, namespace));
         let added =

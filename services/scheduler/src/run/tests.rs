@@ -184,3 +184,14 @@ fn is_bound_to(name: &'static str) -> impl Fn(&api::ApplicationStatus) -> bool {
 fn seconds(writes: &[Write]) -> Vec<i64> {
     writes.iter().map(|write| write.second).collect()
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_kubeconfig_is_asked_for() {
+    let fixture = Fixture::start(|_| {}).await;
+    sleep(SECOND).await;
+    let views = fixture.api.views();
+    assert!(views.contains(&(Cluster::KIND.service, View::Basic)), "{views:?}");
+    let whole = views.iter().filter(|(_, view)| *view != View::Basic);
+    let whole: Vec<&str> = whole.map(|(service, _)| *service).collect();
+    assert_eq!(whole, [MetricsProvider::KIND.service], "it needs the credentials of what it queries");
+}

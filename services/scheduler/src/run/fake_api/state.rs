@@ -10,7 +10,7 @@ use krake_proto::krake::kubernetes::v1::{
     Application, BindApplicationRequest, Cluster, ClusterStatus, Decision, PlacementRecord,
 };
 use krake_proto::krake::meta::v1::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, EventType, Metadata,
+    Condition, ConditionReason, ConditionStatus, ConditionType, EventType, Metadata, View,
 };
 use prost::Message;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ pub(super) struct State {
     pub(super) revision: i64,
     pub(super) objects: BTreeMap<(&'static str, String, String), Vec<u8>>,
     pub(super) watchers: Vec<Watcher>,
+    pub(super) views: BTreeSet<(&'static str, View)>,
     pub(super) erased: BTreeSet<String>,
     pub(super) settings: Behaviour,
     pub(super) writes: Vec<Write>,
