@@ -105,6 +105,9 @@ pub struct WatchRequest {
     /// Applications only: uid of a cluster that they are bound to or have a copy on.
     #[prost(string, tag = "8")]
     pub cluster: String,
+    /// Only the resource with this name. Empty: all.
+    #[prost(string, tag = "9")]
+    pub name: String,
 }
 
 /// Where a watch begins.
@@ -253,6 +256,7 @@ mod tests {
                     (5, "now"),
                     (6, "after"),
                     (7, "epoch"),
+                    (9, "name"),
                 ],
             ),
             (

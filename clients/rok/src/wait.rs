@@ -27,8 +27,7 @@ pub(crate) async fn until<K: Progress>(
     if let Some(end) = wait.judge()? {
         return Ok(end);
     }
-    let mut events =
-        api.watch(WatchOptions { start: wait.start(), ..WatchOptions::namespace(wait.namespace()) });
+    let mut events = api.watch(wait.options());
     loop {
         let event = match timeout_at(deadline, events.next()).await {
             Ok(Some(event)) => event?,
@@ -71,7 +70,12 @@ impl<K: Progress> Wait<K> {
         if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
     }
 
-    /// From what was seen on.
+    /// The object, from what was seen on.
+    fn options(&self) -> WatchOptions {
+        let name = self.object.metadata().map_or("", |metadata| metadata.name.as_str());
+        WatchOptions { start: self.start(), ..WatchOptions::object(self.namespace(), name) }
+    }
+
     fn start(&self) -> Start {
         let resource_version = self.object.metadata().map_or(0, |metadata| metadata.resource_version);
         if resource_version == 0 {

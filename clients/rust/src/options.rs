@@ -21,6 +21,8 @@ pub struct ListOptions {
 pub struct WatchOptions {
     /// Namespace; empty for global objects, `-` for all namespaces.
     pub namespace: String,
+    /// Only the object with this name, which need not exist yet. Empty: all. Cannot be used with all namespaces.
+    pub name: String,
     /// Kubernetes label selector. Empty: all.
     pub label_selector: String,
     /// How much of each object. Default: everything.
@@ -36,11 +38,18 @@ impl WatchOptions {
     pub fn namespace(namespace: impl Into<String>) -> Self {
         WatchOptions {
             namespace: namespace.into(),
+            name: String::new(),
             label_selector: String::new(),
             view: View::Unspecified,
             cluster: String::new(),
             start: Start::InitialState,
         }
+    }
+
+    /// One object and its changes, from its creation on if it does not exist yet. A global object has the empty
+    /// namespace.
+    pub fn object(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        WatchOptions { name: name.into(), ..Self::namespace(namespace) }
     }
 
     /// All objects of all namespaces, and their changes. Global objects are not among them.

@@ -28,7 +28,7 @@ pub(super) async fn object<K: Columns>(api: &Api<K>, object: K, format: Format) 
     let metadata = object.metadata().cloned().unwrap_or_default();
     let start = Start::After { resource_version: metadata.resource_version, epoch: String::new() };
     let lines = Lines::new(format, metadata.namespace.is_empty());
-    let events = api.watch(WatchOptions { start, ..WatchOptions::namespace(metadata.namespace) });
+    let events = api.watch(WatchOptions { start, ..WatchOptions::object(metadata.namespace, metadata.name) });
     follow(events, Follow::one(&object), vec![object], lines).await
 }
 

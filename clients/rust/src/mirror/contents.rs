@@ -126,6 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_erased_while_an_initial_state_arrives_is_told_once() {
+        let mut contents = filled();
+        contents.begin_initial_state();
+        contents.apply(&"a", "uid-a", 1, "a1");
+        assert_eq!(told(contents.remove(&"a", Change::Deleted)), [("a", Change::Deleted, Some("a1"), None)]);
+        contents.apply(&"b", "uid-b", 2, "b2");
+        assert_eq!(told(contents.end_initial_state()), []);
+        assert_eq!(contents.all(), [("b", Arc::new("b2"))]);
+    }
+
+    #[test]
     fn a_start_over_that_is_cut_starts_counting_anew() {
         let mut contents = filled();
         contents.begin_initial_state();

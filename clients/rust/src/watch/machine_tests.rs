@@ -74,6 +74,17 @@ fn an_initial_state_is_announced_once_and_ends_with_synced() {
 }
 
 #[test]
+fn objects_may_change_while_an_initial_state_arrives() {
+    let mut machine = machine(Start::InitialState);
+    machine.message(partial(&[(Added, "a", 3), (Added, "b", 4)], 9));
+    let changes = partial(&[(Modified, "a", 10), (Deleted, "b", 4)], 10);
+    assert_eq!(told(&machine.message(changes)), "i+a10 -b4");
+    assert_eq!(machine.start(), Start::InitialState);
+    assert_eq!(told(&machine.message(synced(&[(Added, "c", 11)], 11))), "i+c11 synced@11");
+    assert_eq!(machine.start(), after(11));
+}
+
+#[test]
 fn an_initial_state_that_is_cut_begins_anew() {
     let mut machine = machine(Start::InitialState);
     machine.message(partial(&[(Added, "a", 3)], 9));

@@ -60,6 +60,7 @@ impl<K: Resource> KindSource<K> {
             start: Some(start),
             epoch,
             cluster: self.options.cluster.clone(),
+            name: self.options.name.clone(),
         }
     }
 }
