@@ -1,9 +1,11 @@
 //! The watch cache: every resource, decoded as far as needed, and the recent changes, fed by one watch on the store.
 
+mod counters;
 mod recall;
 mod retention;
 mod stored;
 mod wake;
+mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -18,7 +20,9 @@ use crate::object::key;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
 
 pub(crate) use stored::{Stored, readable};
+pub(crate) use walk::{Full, Span};
 
+use counters::Counters;
 use retention::{Ages, Limits};
 use wake::Followers;
 
@@ -82,6 +86,7 @@ pub(crate) struct Cache {
     contents: RwLock<Contents>,
     revision: watch::Sender<Revision>,
     followers: Followers,
+    counters: Counters,
     /// How much is kept for watchers that resume.
     limits: Limits,
 }
@@ -104,6 +109,7 @@ impl Cache {
             contents: RwLock::default(),
             revision: watch::channel(Revision::default()).0,
             followers: Followers::default(),
+            counters: Counters::default(),
             limits,
         }
     }
@@ -113,7 +119,8 @@ impl Cache {
         self.read().objects.get(key).cloned()
     }
 
-    /// The resources below `prefix` after the key `after`, in order of their keys, with the revision that they show.
+    /// The resources below `prefix` after the key `after`, in order of their keys, with the revision that they show: all
+    /// at once, under the lock. What may be long is read by [`Cache::piece`].
     pub(crate) fn list(&self, prefix: &Key, after: Option<&Key>) -> (Vec<(Key, Arc<Stored>)>, Revision) {
         let contents = self.read();
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
@@ -203,6 +210,7 @@ impl Cache {
         let history_bytes = history.iter().map(|batch| batch.bytes()).sum();
         let mut ages = Ages::default();
         ages.mark(revision, Instant::now(), self.limits.age);
+        self.counters.filled(objects.values());
         let new = Contents { objects, history, history_bytes, ages, oldest, revision };
         // The old contents are dropped after the lock is released.
         let old = std::mem::replace(&mut *self.write(), new);
@@ -245,6 +253,7 @@ impl Cache {
                 Some(stored) => contents.objects.insert(change.key.clone(), stored.clone()),
                 None => contents.objects.remove(&change.key),
             };
+            self.counters.changed(before.as_ref(), after.as_ref());
             if before.is_some() || after.is_some() {
                 changes.push(Change { key: change.key, before, after });
             }

@@ -57,6 +57,12 @@ pub(crate) fn all(kind: &Kind) -> Key {
     format!("/krake/{}/{}/", kind.api, kind.plural).into()
 }
 
+/// No resource of a kind with a namespace comes before this, and all global ones do.
+pub(crate) fn first_namespace(kind: &Kind) -> Key {
+    // The character after "/": names begin with a later one, or this one.
+    format!("/krake/{}/{}/0", kind.api, kind.plural).into()
+}
+
 /// The parts of a resource's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {
@@ -90,5 +96,9 @@ mod tests {
         assert!(!resource(metric, "ns2", "a").starts_with(&namespace(metric, "ns")));
         assert_eq!(parse(&tombstone("u")), None);
         assert_eq!(parse(&TICK), None);
+        for name in ["0", "a", "A", "~", "\u{10ffff}"] {
+            assert!(resource(metric, "", name) < first_namespace(metric));
+            assert!(resource(metric, name, "a") >= first_namespace(metric));
+        }
     }
 }

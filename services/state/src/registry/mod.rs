@@ -56,6 +56,7 @@ pub(crate) struct Registry {
     store: Arc<dyn Store>,
     cache: Arc<Cache>,
     clock: Clock,
+    watches: Arc<watch::Watches>,
     /// Reads that ask how far the store is.
     revisions: Rounds<Result<Revision, StoreError>>,
     /// Reads that wait for a write of our own.
@@ -65,7 +66,8 @@ pub(crate) struct Registry {
 impl Registry {
     /// A registry over `store`. `cache` must be fed from the same store.
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock) -> Self {
-        Registry { store, cache, clock, revisions: Rounds::default(), ticks: Rounds::default() }
+        let watches = Arc::default();
+        Registry { store, cache, clock, watches, revisions: Rounds::default(), ticks: Rounds::default() }
     }
 
     /// The watch cache.

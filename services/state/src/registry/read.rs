@@ -1,5 +1,7 @@
 //! Get and List: from the cache, once it shows everything that was written before the question.
 
+mod collected;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +12,17 @@ use krake_proto::{KINDS, Kind};
 
 use super::page::{self, PageToken};
 use super::{Call, Error, Filter, Registry, checked_key, descriptor, what};
-use crate::cache::{Stored, readable};
+use crate::cache::{Behind, Stored, readable};
 use crate::object::{key, projection};
-use crate::store::{Key, Page, Revision, Txn};
+use crate::store::{Key, Page, Revision, StoreError, Txn};
+use collected::Collected;
 
 /// The most resources of a page, and the usual number.
 const PAGE: usize = 500;
-/// Pages are also cut when they hold this many bytes.
-const PAGE_BYTES: usize = 2 * 1024 * 1024;
 /// How often the store is read for one later page at most.
 const STEPS: usize = 10;
+/// How often a first page is begun again because the cache lost the changes that were made meanwhile.
+const ATTEMPTS: usize = 3;
 /// How long the cache may take to show the present revision before it is helped along.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a read waits for the cache at most.
@@ -62,7 +65,7 @@ impl Registry {
         let (revision, rest) = self.fill(&mut page, request.consistency, token).await?;
         let next = rest.map(|last| PageToken::new(made_for, &call.user, revision, &last).write());
         Ok(ListResponse {
-            items: page.items,
+            items: page.into_items(),
             resource_version: revision.0,
             next_page_token: next.unwrap_or_default(),
             ..Default::default()
@@ -82,7 +85,7 @@ impl Registry {
         let mut page = Collected::new(filter, request.page_size, item)?;
         let (revision, rest) = self.fill(&mut page, Consistency::Linearizable.into(), token).await?;
         let next = rest.map(|last| PageToken::new(made_for, &call.user, revision, &last).write());
-        Ok((page.items, revision, next.unwrap_or_default()))
+        Ok((page.into_items(), revision, next.unwrap_or_default()))
     }
 
     /// Fills the page that `token` is for. Returns the revision that it shows, and where the next page begins, if more
@@ -96,13 +99,59 @@ impl Registry {
     where
         I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>,
     {
-        match token {
-            None => {
-                self.refresh(consistency).await?;
-                let (found, revision) = self.cache.list(&page.filter.prefix, None);
-                Ok((revision, page.take(found)?))
+        if let Some(token) = token {
+            return Ok((token.revision, self.later_page(page, &token).await?));
+        }
+        self.refresh(consistency).await?;
+        for _ in 0..ATTEMPTS {
+            match self.first_page(page).await? {
+                Ok(filled) => return Ok(filled),
+                Err(Behind { .. }) => page.clear(),
             }
-            Some(token) => Ok((token.revision, self.later_page(page, &token).await?)),
+        }
+        let reason = "the objects change faster than they can be listed".to_owned();
+        Err(StoreError::Unavailable { reason }.into())
+    }
+
+    /// Fills a first page from the cache, in pieces. Objects of the pieces before that change meanwhile are shown as they
+    /// are at the end, so that the page shows one revision.
+    async fn first_page<T, I>(
+        &self,
+        page: &mut Collected<T, I>,
+    ) -> Result<Result<(Revision, Option<Key>), Behind>, Error>
+    where
+        I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>,
+    {
+        let (mut passed, mut place) = (None::<Key>, None);
+        loop {
+            if let (Some(passed), Some(from)) = (&passed, place) {
+                let (batches, now) = match self.cache.since(from, usize::MAX) {
+                    Ok(found) => found,
+                    Err(behind) => return Ok(Err(behind)),
+                };
+                place = Some(now);
+                let changes = batches.iter().flat_map(|batch| &batch.changes);
+                for change in changes.filter(|change| change.key <= *passed) {
+                    page.change(change)?;
+                }
+                if let Some(last) = page.cut() {
+                    return Ok(Ok((now, Some(last))));
+                }
+            }
+            let (spans, shows) =
+                (page.filter.spans(), |key: &Key, stored: &Stored| page.filter.shows(key, stored));
+            if let Some(piece) = self.cache.piece(spans, passed.as_ref(), place, page.room(), shows) {
+                place = Some(piece.revision);
+                let cut = page.take(piece.found)?;
+                if cut.is_some() || piece.done {
+                    return Ok(Ok((piece.revision, cut)));
+                }
+                passed = piece.passed.or(passed);
+                if page.is_full() {
+                    return Ok(Ok((piece.revision, passed)));
+                }
+            }
+            tokio::task::yield_now().await;
         }
     }
 
@@ -116,19 +165,29 @@ impl Registry {
         I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>,
     {
         let limit = if page.filter.is_selective() { PAGE } else { page.limit };
-        let mut after = token.after.clone();
+        let ahead = page.filter.spans().iter().filter(|span| !span.is_before(&token.after));
+        let mut prefixes = ahead.map(|span| span.prefix().clone()).collect::<Vec<_>>().into_iter();
+        let (mut after, mut prefix) = (token.after.clone(), prefixes.next());
         for _ in 0..STEPS {
-            let step = Page { at: Some(token.revision), after: Some(after), limit };
-            let listing = self.store.list(&page.filter.prefix, step).await?;
-            let last = listing.entries.last().filter(|_| listing.more).map(|entry| entry.key.clone());
+            let Some(below) = &prefix else { return Ok(None) };
+            if page.is_full() {
+                return Ok(Some(after));
+            }
+            let step = Page { at: Some(token.revision), after: Some(after.clone()), limit };
+            let listing = self.store.list(below, step).await?;
+            if let Some(last) = listing.entries.last() {
+                after = last.key.clone();
+            }
             let cut = page.take(listing.entries.iter().filter_map(readable).collect())?;
-            match (cut, last) {
-                (None, Some(last)) if !page.is_full() => after = last,
-                (cut, last) => return Ok(cut.or(last)),
+            if cut.is_some() {
+                return Ok(cut);
+            }
+            if !listing.more {
+                prefix = prefixes.next();
             }
         }
         // Few objects match. Whoever asks goes on from here, so that no call takes for ever.
-        Ok(Some(after))
+        Ok(prefix.map(|_| after))
     }
 
     /// Waits until the cache shows every write that was answered before this call.
@@ -147,50 +206,6 @@ impl Registry {
             return Ok(());
         }
         Err(crate::store::StoreError::Unavailable { reason: "the cache does not keep up".to_owned() }.into())
-    }
-}
-
-/// A page while it is filled.
-struct Collected<T, I> {
-    filter: Filter,
-    limit: usize,
-    /// An object as the page holds it, and how many bytes it is counted for.
-    item: I,
-    items: Vec<T>,
-    bytes: usize,
-}
-
-impl<T, I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>> Collected<T, I> {
-    /// An empty page for at most `size` objects; 0 stands for the usual number.
-    fn new(filter: Filter, size: i32, item: I) -> Result<Self, Error> {
-        let limit = match usize::try_from(size) {
-            Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
-            Ok(0) => PAGE,
-            Ok(size) => size.min(PAGE),
-        };
-        Ok(Collected { filter, limit, item, items: vec![], bytes: 0 })
-    }
-
-    fn is_full(&self) -> bool {
-        self.items.len() >= self.limit || self.bytes >= PAGE_BYTES
-    }
-
-    /// Takes what is to be shown of `found`. If the page is full before all of it was looked at, returns the last key
-    /// that was.
-    fn take(&mut self, found: Vec<(Key, Arc<Stored>)>) -> Result<Option<Key>, Error> {
-        let mut last = None;
-        for (key, stored) in found {
-            if self.filter.shows(&key, &stored) {
-                if self.is_full() {
-                    return Ok(last);
-                }
-                let (item, bytes) = (self.item)(&stored)?;
-                self.bytes += bytes;
-                self.items.push(item);
-            }
-            last = Some(key);
-        }
-        Ok(None)
     }
 }
 
@@ -225,3 +240,6 @@ pub(crate) fn kinds(
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! Watch: initial state if wanted, then every change in whole revisions, with bookmarks; for typed and metadata
 //! watches alike.
 
-use std::collections::VecDeque;
+mod figures;
+mod progress;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +20,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{Call, Error, Filter, Registry};
 use crate::cache::{Cache, Stored};
 use crate::store::{Revision, StoreError};
+use figures::Counted;
+pub(crate) use figures::WatchFigures;
+pub(super) use figures::Watches;
+use progress::{Progress, Step};
 
 /// A silent watch says where it is this often; clients take much longer silence for a broken connection.
 const BOOKMARK: Duration = Duration::from_secs(25);
-/// How many revisions are taken from the cache at a time.
-const REVISIONS: usize = 100;
-/// A message is sent when it holds about this many bytes.
-const MESSAGE_BYTES: usize = 1024 * 1024;
-
 /// How long a watch that brings its own place may wait for the store before it begins. It learns later what the store
 /// held when it was opened.
 const OPENING: Duration = Duration::from_secs(2);
@@ -56,6 +57,13 @@ pub(crate) struct Message {
     pub partial: bool,
 }
 
+impl Message {
+    /// Encoded bytes of its objects.
+    fn bytes(&self) -> usize {
+        self.events.iter().map(|(_, object)| object.sections.encoded_len()).sum()
+    }
+}
+
 impl Registry {
     /// Where and with what filter a typed watch begins.
     pub(crate) fn watch_request(
@@ -63,8 +71,12 @@ impl Registry {
         kind: &'static Kind,
         request: &WatchRequest,
     ) -> Result<(Filter, Start), Error> {
-        let filter = Filter::request(kind, &request.namespace, &request.label_selector)?
-            .on_cluster(&request.cluster)?;
+        let WatchRequest { namespace, name, label_selector, cluster, .. } = request;
+        let filter = match name.as_str() {
+            "" => Filter::request(kind, namespace, label_selector)?,
+            name => Filter::object(kind, namespace, name, label_selector)?,
+        };
+        let filter = filter.on_cluster(cluster)?;
         let start = match request.start {
             Some(WatchStart::InitialState(true)) => Start::InitialState,
             Some(WatchStart::Now(true)) => Start::Now,
@@ -75,7 +87,8 @@ impl Registry {
         Ok((filter, start))
     }
 
-    /// The messages of a watch. Nothing is delivered twice or left out; the stream ends with the first error.
+    /// The messages of a watch. Nothing is delivered twice or left out; the stream ends with the first error. Nothing
+    /// is read before it is asked for; a watch that waits holds no events, or the rest of one revision.
     ///
     /// Once a message with the store's revision at the time of this call, or a later one, is due, it comes at once and
     /// waits for no change: so whoever resumes knows that nothing written before is hidden from him. Where the store
@@ -92,43 +105,41 @@ impl Registry {
             Start::InitialState => self.refresh(0).await.map(|()| true)?,
             Start::Now | Start::After(_) => tokio::time::timeout(OPENING, &mut opening).await.is_ok(),
         };
-        // A token of its own: a shared one would have all watches wait on one lock.
-        let shutdown = shutdown.child_token();
-        let mut watcher = Watcher {
-            changed: self.cache.follow(),
-            cache: self.cache.clone(),
-            filter,
-            place: self.cache.revision(),
-            pending: VecDeque::new(),
-            owed: None,
-            opening: None,
-            bookmark: Instant::now() + BOOKMARK,
-            alarm: Box::pin(tokio::time::sleep(BOOKMARK)),
-            ending: Box::pin(shutdown.clone().cancelled_owned()),
-            shutdown,
-        };
-        if !in_time {
-            watcher.opening = Some(opening);
-        }
-        match start {
-            Start::Now => watcher.owed = Some(watcher.place),
-            Start::InitialState => watcher.initial(),
+        let now = self.cache.revision();
+        let (progress, owed) = match start {
+            Start::InitialState => (Progress::initial(filter, now), None),
+            Start::Now => (Progress::after(filter, now), Some(now)),
             Start::After(revision) => {
                 let asked = revision.0;
                 self.cache
                     .since(revision, 0)
                     .map_err(|behind| Error::Compacted { asked, oldest: behind.oldest.0 })?;
-                if revision > watcher.place {
+                if revision > now {
                     return Err(if in_time {
                         StoreError::Future { asked: revision }.into()
                     } else {
                         StoreError::Unavailable { reason: "it does not tell how far it is".to_owned() }.into()
                     });
                 }
-                watcher.owed = in_time.then_some(watcher.place);
-                watcher.place = revision;
+                (Progress::after(filter, revision), in_time.then_some(now))
             }
-        }
+        };
+        let counted = self.watches.open();
+        counted.at(progress.place());
+        // A token of its own: a shared one would have all watches wait on one lock.
+        let shutdown = shutdown.child_token();
+        let watcher = Watcher {
+            changed: self.cache.follow(),
+            cache: self.cache.clone(),
+            progress,
+            owed,
+            opening: (!in_time).then_some(opening),
+            bookmark: Instant::now() + BOOKMARK,
+            alarm: Box::pin(tokio::time::sleep(BOOKMARK)),
+            counted,
+            ending: Box::pin(shutdown.clone().cancelled_owned()),
+            shutdown,
+        };
         Ok(futures::stream::unfold(Some(watcher), |watcher| async move {
             let mut watcher = watcher?;
             match watcher.next().await {
@@ -136,6 +147,12 @@ impl Registry {
                 Err(error) => Some((Err(error), None)),
             }
         }))
+    }
+
+    /// The open watches in figures. Takes their lock for a moment.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the metrics of the process"))]
+    pub(crate) fn watch_figures(&self) -> WatchFigures {
+        self.watches.figures(self.cache.revision())
     }
 
     /// Waits, however long, until the cache shows what the store held when this was called.
@@ -150,9 +167,7 @@ impl Registry {
 struct Watcher {
     cache: Arc<Cache>,
     changed: Receiver<Revision>,
-    filter: Filter,
-    place: Revision,
-    pending: VecDeque<Message>,
+    progress: Progress,
     /// A message with this revision or a later one is due at once.
     owed: Option<Revision>,
     /// Done when the cache shows what the store held when the watch was opened; `None` if it does.
@@ -161,26 +176,18 @@ struct Watcher {
     bookmark: Instant,
     /// Wakes the watch at `bookmark` or before: it is set again only when it has gone off, not with each message.
     alarm: Pin<Box<Sleep>>,
+    counted: Counted,
     shutdown: CancellationToken,
     /// Done when `shutdown` is cancelled.
     ending: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Watcher {
-    fn initial(&mut self) {
-        let (objects, revision) = self.cache.list(&self.filter.prefix, None);
-        self.place = revision;
-        let shown = objects.into_iter().filter(|(key, object)| self.filter.shows(key, object));
-        let events = shown.map(|(_, object)| (EventType::Added, object));
-        push_messages(&mut self.pending, events, revision);
-        match self.pending.back_mut() {
-            Some(last) => last.synced = true,
-            None => self.pending.push_back(Message { revision, synced: true, ..Default::default() }),
-        }
-    }
-
     async fn next(&mut self) -> Result<Message, Error> {
+        self.counted.pending(0);
         let message = self.due().await?;
+        self.counted.at(self.progress.place());
+        self.counted.pending(message.bytes());
         self.bookmark = Instant::now() + BOOKMARK;
         if !message.partial && self.owed.is_some_and(|owed| owed <= message.revision) {
             self.owed = None;
@@ -194,37 +201,33 @@ impl Watcher {
             if self.shutdown.is_cancelled() {
                 return Err(Error::ShuttingDown);
             }
-            if let Some(message) = self.pending.pop_front() {
-                return Ok(message);
-            }
-            if self.owed.is_some_and(|owed| owed <= self.place) {
-                return Ok(Message { revision: self.place, ..Default::default() });
+            if self.owed.is_some_and(|owed| owed <= self.progress.place()) {
+                return Ok(self.bookmark_message());
             }
             // Marked before the look, so that a change during it wakes us.
             self.changed.mark_unchanged();
-            let (batches, now) = self.cache.since(self.place, REVISIONS).map_err(|_| Error::TooSlow)?;
-            for batch in &batches {
-                self.place = batch.revision;
-                // A revision that shows nothing here needs no message: the next one or a bookmark tells the place.
-                let shown = batch.changes.iter().filter_map(|change| self.filter.event(change));
-                push_messages(&mut self.pending, shown, batch.revision);
+            let step = self.progress.next(&self.cache).map_err(|_| Error::TooSlow)?;
+            if let Step::Message(message) = step {
+                return Ok(message);
             }
-            if batches.is_empty() {
-                self.place = now;
-                if self.owed.is_some_and(|owed| owed <= now) {
-                    continue;
-                }
-            }
-            if !self.pending.is_empty() {
+            self.counted.at(self.progress.place());
+            if self.owed.is_some_and(|owed| owed <= self.progress.place()) {
                 continue;
             }
-            if Instant::now() >= self.bookmark {
-                return Ok(Message { revision: self.place, ..Default::default() });
+            if Instant::now() >= self.bookmark && !self.progress.is_initial() {
+                return Ok(self.bookmark_message());
             }
-            if batches.is_empty() {
-                self.wait().await?;
+            match step {
+                Step::UpToDate => self.wait().await?,
+                // This may go on for long; others have their turn in between.
+                _ => tokio::task::yield_now().await,
             }
         }
+    }
+
+    /// A message that tells the place of the watch.
+    fn bookmark_message(&self) -> Message {
+        Message { revision: self.progress.place(), ..Default::default() }
     }
 
     /// Waits for a change, or until something is due without one.
@@ -249,26 +252,6 @@ async fn opened(opening: &mut Option<BoxFuture<'static, ()>>) {
         Some(opening) => opening.await,
         None => std::future::pending().await,
     }
-}
-
-/// Adds the events of one revision, or of the initial state, cut into messages; all but the last are partial. Nothing
-/// if there are no events.
-fn push_messages(
-    messages: &mut VecDeque<Message>,
-    events: impl Iterator<Item = (EventType, Arc<Stored>)>,
-    revision: Revision,
-) {
-    let mut bytes = MESSAGE_BYTES;
-    let mut last: Option<Message> = None;
-    for (r#type, object) in events {
-        if bytes >= MESSAGE_BYTES {
-            bytes = 0;
-            messages.extend(last.take().map(|full| Message { partial: true, ..full }));
-        }
-        bytes += object.sections.encoded_len();
-        last.get_or_insert_with(|| Message { revision, ..Default::default() }).events.push((r#type, object));
-    }
-    messages.extend(last);
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ laws!(
     a_list_shows_what_is_selected_on_every_page,
     a_watch_tells_what_enters_and_what_leaves_its_filter,
     a_watch_of_a_cluster_follows_bindings_and_copies,
+    a_watch_of_a_name_follows_one_object_from_before_its_creation,
     the_basic_view_is_without_documents_in_lists_and_watches,
     metadata_of_all_kinds_comes_in_pages_of_one_moment,
 );
@@ -138,6 +139,47 @@ async fn a_watch_of_a_cluster_follows_bindings_and_copies(store: Arc<dyn Store>)
     assert_eq!(next(&mut watch).await, "left a");
 }
 
+async fn a_watch_of_a_name_follows_one_object_from_before_its_creation(store: Arc<dyn Store>) {
+    let server = Server::start(store).await;
+    let api = server.client.api::<Metric>();
+    let force = DeleteOptions { force: true, ..Default::default() };
+    let options = WatchOptions { label_selector: "tier=edge".into(), ..WatchOptions::object("demo", "m") };
+    let (mut watch, mut selected) = (api.watch(WatchOptions::object("demo", "m")), api.watch(options));
+    for watch in [&mut watch, &mut selected] {
+        assert_eq!(next(watch).await, "restarted");
+        assert_eq!(next(watch).await, "synced", "at once");
+    }
+    // Neighbours in every way.
+    for (namespace, name) in [("demo", "m0"), ("demo", "mm"), ("demo", "l"), ("demos", "m"), ("", "m")] {
+        api.create(&metric(namespace, name, 1.0)).await.unwrap();
+    }
+    let label = Mask::fields(["metadata.labels"]);
+    let created = api.create(&metric("demo", "m", 1.0)).await.unwrap();
+    assert_eq!(next(&mut watch).await, "applied m");
+    api.update(&tier(&created, "edge"), label.clone()).await.unwrap();
+    assert_eq!(next(&mut watch).await, "applied m");
+    assert_eq!(next(&mut selected).await, "applied m");
+    let mut late = api.watch(WatchOptions::object("demo", "m"));
+    for expected in ["restarted", "initial m", "synced"] {
+        assert_eq!(next(&mut late).await, expected);
+    }
+    let mut global = api.watch(WatchOptions::object("", "m"));
+    assert_eq!(next(&mut global).await, "restarted");
+    assert_eq!(next(&mut global).await, "initial m");
+    let mut core = tier(&created, "core");
+    core.metadata.as_mut().unwrap().resource_version = 0;
+    api.update(&core, label).await.unwrap();
+    assert_eq!(next(&mut selected).await, "left m");
+    api.delete("demo", "mm", &force).await.unwrap();
+    api.delete("demo", "m", &force).await.unwrap();
+    for watch in [&mut watch, &mut late] {
+        assert_eq!(next(watch).await, "applied m");
+        assert_eq!(next(watch).await, "deleted m");
+    }
+    api.create(&metric("demo", "m", 2.0)).await.unwrap();
+    assert_eq!(next(&mut watch).await, "applied m", "the name is followed, whoever has it");
+}
+
 async fn metadata_of_all_kinds_comes_in_pages_of_one_moment(store: Arc<dyn Store>) {
     let server = Server::start(store).await;
     let client = &server.client;
@@ -218,6 +260,18 @@ async fn a_selector_that_is_none_is_named_with_its_place() {
     assert_eq!(reason(&refused), Some(ErrorReason::InvalidField));
     assert!(refused.message().contains("label_selector: unexpected \"b\" at column 3"), "{refused}");
     assert!(server.client.metrics().watch_metrics(watch("a", "demo")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_watch_of_a_name_needs_a_namespace_and_a_name_that_can_be() {
+    let server = Server::start(memory()).await;
+    for (namespace, name, field) in
+        [("-", "m", "namespace"), ("demo", "a/b", "name"), ("a/b", "m", "namespace")]
+    {
+        let mut watch = server.client.api::<Metric>().watch(WatchOptions::object(namespace, name));
+        let error = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.violations()[0].field, field, "{namespace} {name}");
+    }
 }
 
 #[tokio::test]

@@ -243,3 +243,35 @@ async fn many_watches_are_told_everything_in_order_and_end_with_the_service() {
         assert!(matches!(error, Error::ShuttingDown), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_nobody_reads_hold_a_message_each_and_are_counted() {
+    let world = World::start().await;
+    for number in 0..2_000 {
+        world.put("quiet", &format!("m{number:04}")).await;
+    }
+    let mut watches = Vec::new();
+    for _ in 0..100 {
+        let mut watch = world.watch(Start::InitialState).await;
+        let (first, _) = next(&mut watch).await;
+        assert!(first.partial && !first.synced && first.events.len() < 1_000);
+        watches.push(watch);
+    }
+    let figures = world.registry.watch_figures();
+    assert_eq!((figures.watches, figures.lag), (100, 0));
+    assert!(figures.pending_bytes <= 100 * (64 * 1024 + 1024), "{figures:?}");
+    let last = world.put("busy", "late").await;
+    assert!(world.registry.cache.reach(last, BOOKMARK).await);
+    assert_eq!(world.registry.watch_figures().lag, 1);
+    let mut told = 500;
+    loop {
+        let (message, _) = next(&mut watches[0]).await;
+        told += message.events.len();
+        if message.synced {
+            break;
+        }
+    }
+    assert_eq!((told, watches.len()), (2_000, 100));
+    drop(watches);
+    assert_eq!(world.registry.watch_figures(), WatchFigures::default());
+}

@@ -1,0 +1,122 @@
+//! Reading the cache in pieces: each piece holds the lock for a bounded time and shows one revision.
+//!
+//! A reader that needs several pieces remembers the last key that it has passed. Before the next piece it takes in the
+//! changes of the keys that it has passed ([`Cache::since`]); what lies ahead it will see as it is then. So whatever it
+//! has read shows the revision of its last piece, and it holds no objects in between.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::{Cache, Stored};
+use crate::store::{Key, Revision};
+
+/// A range of keys: those that begin with a prefix, or a single key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Span {
+    prefix: Key,
+    /// The first key that may be in the range.
+    start: Key,
+    /// Only the key that equals the prefix.
+    single: bool,
+}
+
+impl Span {
+    /// All keys that begin with `prefix`.
+    pub(crate) fn below(prefix: Key) -> Self {
+        Span { start: prefix.clone(), prefix, single: false }
+    }
+
+    /// The keys that begin with `prefix`, from `start` on.
+    pub(crate) fn below_from(prefix: Key, start: Key) -> Self {
+        Span { prefix, start, single: false }
+    }
+
+    /// One key.
+    pub(crate) fn single(key: Key) -> Self {
+        Span { start: key.clone(), prefix: key, single: true }
+    }
+
+    /// What all keys of the range begin with.
+    pub(crate) fn prefix(&self) -> &Key {
+        &self.prefix
+    }
+
+    /// Whether `key` is in the range.
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        if self.single { *key == self.prefix } else { *key >= self.start && key.starts_with(&self.prefix) }
+    }
+
+    /// Whether the whole range lies before `key`.
+    pub(crate) fn is_before(&self, key: &Key) -> bool {
+        self.prefix < *key && !key.starts_with(&self.prefix)
+    }
+}
+
+/// When a piece is full.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Full {
+    /// At this many objects looked at, shown or not: bounds how long the lock is held.
+    pub visited: usize,
+    /// At this many objects shown.
+    pub shown: usize,
+    /// When the objects shown have this many encoded bytes; a piece holds at least one object.
+    pub bytes: usize,
+}
+
+/// Some of the objects of a range, at one revision.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// The objects that are shown, in order of their keys.
+    pub found: Vec<(Key, Arc<Stored>)>,
+    /// The last key that was looked at; `None` if there was none after the given one.
+    pub passed: Option<Key>,
+    /// The revision that it shows.
+    pub revision: Revision,
+    /// Nothing follows.
+    pub done: bool,
+}
+
+impl Cache {
+    /// The next objects of `spans`, which are disjoint and in ascending order, after the key `passed`. Looks only at
+    /// objects in the spans, and stops when the piece is full. `None` if `at` is given and the cache shows another
+    /// revision by now.
+    pub(crate) fn piece(
+        &self,
+        spans: &[Span],
+        passed: Option<&Key>,
+        at: Option<Revision>,
+        full: Full,
+        shows: impl Fn(&Key, &Stored) -> bool,
+    ) -> Option<Piece> {
+        let contents = self.read();
+        if at.is_some_and(|at| at != contents.revision) {
+            return None;
+        }
+        let (mut found, mut last, mut done) = (Vec::new(), None, true);
+        let (mut visited, mut bytes) = (0, 0);
+        'spans: for span in spans {
+            let start = match passed {
+                Some(passed) if *passed >= span.start => Bound::Excluded(passed),
+                _ => Bound::Included(&span.start),
+            };
+            let entries = contents.objects.range::<Key, _>((start, Bound::Unbounded));
+            for (key, stored) in entries.take_while(|(key, _)| span.contains(key)) {
+                if visited >= full.visited || found.len() >= full.shown || bytes >= full.bytes {
+                    done = false;
+                    break 'spans;
+                }
+                visited += 1;
+                last = Some(key);
+                if shows(key, stored) {
+                    bytes += stored.sections.encoded_len();
+                    found.push((key.clone(), stored.clone()));
+                }
+            }
+        }
+        self.counters.add_visited(visited);
+        Some(Piece { found, passed: last.cloned(), revision: contents.revision, done })
+    }
+}
+
+#[cfg(test)]
+mod tests;
