@@ -2,6 +2,7 @@
 
 mod campaign;
 mod create;
+mod decodable;
 mod delete;
 mod error;
 mod filter;

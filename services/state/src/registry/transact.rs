@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use krake_proto::Kind;
 
-use super::{Call, Error, Registry, checked_key, what};
+use super::{Call, Error, Registry, checked_key, decodable, what};
 use crate::cache::Stored;
 use crate::object::sections::Sections;
 use crate::object::{key, value};
@@ -103,6 +103,7 @@ impl Registry {
         txn.guards.splice(0..0, fence(call));
         let (sections, erased) = match write.outcome {
             Outcome::Put(sections) => {
+                decodable::status(before.kind, &sections)?;
                 txn = txn.put(key.clone(), value::encode(before.kind.message, &sections.encode()));
                 (sections, false)
             }
@@ -134,6 +135,7 @@ impl Registry {
         key: &Key,
         sections: Sections,
     ) -> Result<Result<Stored, Conflict>, Error> {
+        decodable::status(kind, &sections)?;
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
         let mut txn = Txn::new()
             .guard(Guard::Absent(key.clone()))
