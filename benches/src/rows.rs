@@ -11,6 +11,7 @@ mod list;
 mod rest;
 mod restart;
 mod scale;
+mod unread;
 mod watchers;
 
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub(crate) enum Work {
     List,
     Latency,
     Watchers,
+    Unread,
     Decide,
     Bind,
     Restart,
@@ -60,6 +62,7 @@ impl Work {
         match self {
             Self::Restart => Duration::from_secs(75),
             Self::Scale => scale::PATIENCE,
+            Self::Unread => unread::PATIENCE,
             _ => Duration::from_secs(50),
         }
     }
@@ -73,6 +76,7 @@ impl Work {
             Self::List => Box::pin(list::measure(environment)),
             Self::Latency => Box::pin(latency::measure(environment)),
             Self::Watchers => Box::pin(watchers::measure(environment)),
+            Self::Unread => Box::pin(unread::measure()),
             Self::Decide => Box::pin(decide::measure()),
             Self::Bind => Box::pin(bind::measure(environment)),
             Self::Restart => Box::pin(restart::measure(environment)),
