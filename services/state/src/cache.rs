@@ -20,7 +20,7 @@ use crate::object::key;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
 
 pub(crate) use stored::{Stored, readable};
-pub(crate) use walk::{Full, Span};
+pub(crate) use walk::Span;
 
 use counters::Counters;
 use retention::{Ages, Limits};

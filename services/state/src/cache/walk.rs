@@ -52,24 +52,11 @@ impl Span {
     }
 }
 
-/// When a piece is full.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Full {
-    /// At this many objects looked at, shown or not: bounds how long the lock is held.
-    pub visited: usize,
-    /// At this many objects shown.
-    pub shown: usize,
-    /// When the objects shown have this many encoded bytes; a piece holds at least one object.
-    pub bytes: usize,
-}
-
 /// Some of the objects of a range, at one revision.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    /// The objects that are shown, in order of their keys.
+    /// The objects, in order of their keys.
     pub found: Vec<(Key, Arc<Stored>)>,
-    /// The last key that was looked at; `None` if there was none after the given one.
-    pub passed: Option<Key>,
     /// The revision that it shows.
     pub revision: Revision,
     /// Nothing follows.
@@ -77,23 +64,23 @@ pub(crate) struct Piece {
 }
 
 impl Cache {
-    /// The next objects of `spans`, which are disjoint and in ascending order, after the key `passed`. Looks only at
-    /// objects in the spans, and stops when the piece is full. `None` if `at` is given and the cache shows another
+    /// The next objects of `spans`, which are disjoint and in ascending order, after the key `passed`: at most `limit`,
+    /// which bounds how long the lock is held. Looks at no others. `None` if `at` is given and the cache shows another
     /// revision by now.
+    ///
+    /// What a filter hides of them is the caller's matter, so that no filter, however long, is matched under the lock.
     pub(crate) fn piece(
         &self,
         spans: &[Span],
         passed: Option<&Key>,
         at: Option<Revision>,
-        full: Full,
-        shows: impl Fn(&Key, &Stored) -> bool,
+        limit: usize,
     ) -> Option<Piece> {
         let contents = self.read();
         if at.is_some_and(|at| at != contents.revision) {
             return None;
         }
-        let (mut found, mut last, mut done) = (Vec::new(), None, true);
-        let (mut visited, mut bytes) = (0, 0);
+        let (mut found, mut done) = (Vec::new(), true);
         'spans: for span in spans {
             let start = match passed {
                 Some(passed) if *passed >= span.start => Bound::Excluded(passed),
@@ -101,20 +88,15 @@ impl Cache {
             };
             let entries = contents.objects.range::<Key, _>((start, Bound::Unbounded));
             for (key, stored) in entries.take_while(|(key, _)| span.contains(key)) {
-                if visited >= full.visited || found.len() >= full.shown || bytes >= full.bytes {
+                if found.len() >= limit {
                     done = false;
                     break 'spans;
                 }
-                visited += 1;
-                last = Some(key);
-                if shows(key, stored) {
-                    bytes += stored.sections.encoded_len();
-                    found.push((key.clone(), stored.clone()));
-                }
+                found.push((key.clone(), stored.clone()));
             }
         }
-        self.counters.add_visited(visited);
-        Some(Piece { found, passed: last.cloned(), revision: contents.revision, done })
+        self.counters.add_visited(found.len());
+        Some(Piece { found, revision: contents.revision, done })
     }
 }
 

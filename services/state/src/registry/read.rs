@@ -138,15 +138,15 @@ impl Registry {
                     return Ok(Ok((now, Some(last))));
                 }
             }
-            let (spans, shows) =
-                (page.filter.spans(), |key: &Key, stored: &Stored| page.filter.shows(key, stored));
-            if let Some(piece) = self.cache.piece(spans, passed.as_ref(), place, page.room(), shows) {
+            let piece = self.cache.piece(page.filter.spans(), passed.as_ref(), place, page.room());
+            if let Some(piece) = piece {
                 place = Some(piece.revision);
+                let last = piece.found.last().map(|(key, _)| key.clone());
                 let cut = page.take(piece.found)?;
                 if cut.is_some() || piece.done {
                     return Ok(Ok((piece.revision, cut)));
                 }
-                passed = piece.passed.or(passed);
+                passed = last.or(passed);
                 if page.is_full() {
                     return Ok(Ok((piece.revision, passed)));
                 }

@@ -8,7 +8,7 @@ use crate::object::sections::Sections;
 use crate::object::{key, value};
 use crate::store::{Batch, Change as StoreChange, ChangeKind, Entry};
 
-const ALL: Full = Full { visited: usize::MAX, shown: usize::MAX, bytes: usize::MAX };
+const ALL: usize = usize::MAX;
 
 fn kind(name: &str) -> &'static Kind {
     krake_proto::kind("core", name).unwrap()
@@ -31,10 +31,6 @@ fn cache(objects: &[(&str, &str, &str)]) -> Cache {
 
 fn names(found: &[(Key, Arc<Stored>)]) -> Vec<&str> {
     found.iter().map(|(key, _)| key::parse(key).unwrap().name).collect()
-}
-
-fn all(_: &Key, _: &Stored) -> bool {
-    true
 }
 
 const OBJECTS: [(&str, &str, &str); 8] = [
@@ -69,7 +65,7 @@ fn a_piece_looks_only_at_the_objects_of_its_spans() {
     ];
     for (spans, expected) in cases {
         let before = cache.figures().visited;
-        let piece = cache.piece(&spans, None, None, ALL, all).unwrap();
+        let piece = cache.piece(&spans, None, None, ALL).unwrap();
         assert_eq!(names(&piece.found), expected, "{spans:?}");
         assert!(piece.done);
         assert_eq!(cache.figures().visited - before, expected.len() as u64);
@@ -83,26 +79,19 @@ fn a_piece_looks_only_at_the_objects_of_its_spans() {
 fn pieces_of_any_size_come_to_the_same() {
     let cache = cache(&OBJECTS);
     let spans: Vec<Span> = ["Metric", "MetricsProvider"].map(|name| Span::below(key::all(kind(name)))).into();
-    let shows = |key: &Key, _: &Stored| key::parse(key).unwrap().name != "m22";
-    let expected = ["global", "m1", "m2", "m3", "p1", "p2", "p3"];
-    let fulls = (1..10).flat_map(|size| {
-        let visited = Full { visited: size, ..ALL };
-        [visited, Full { shown: size, ..ALL }, Full { bytes: size * 90, ..ALL }]
-    });
-    for full in fulls {
+    let expected = ["global", "m1", "m2", "m22", "m3", "p1", "p2", "p3"];
+    for limit in 1..10 {
         let (mut passed, mut seen) = (None, Vec::new());
         loop {
-            let before = cache.figures().visited;
-            let piece = cache.piece(&spans, passed.as_ref(), Some(Revision(8)), full, shows).unwrap();
-            assert!(cache.figures().visited - before <= full.visited as u64);
-            assert!(piece.found.len() <= full.shown);
+            let piece = cache.piece(&spans, passed.as_ref(), Some(Revision(8)), limit).unwrap();
+            assert!(piece.found.len() <= limit);
             seen.extend(names(&piece.found).into_iter().map(str::to_owned));
             if piece.done {
                 break;
             }
-            passed = piece.passed;
+            passed = piece.found.last().map(|(key, _)| key.clone());
         }
-        assert_eq!(seen, expected, "{full:?}");
+        assert_eq!(seen, expected, "{limit}");
     }
 }
 
@@ -110,20 +99,20 @@ fn pieces_of_any_size_come_to_the_same() {
 fn a_piece_is_of_the_revision_that_was_asked_for() {
     let cache = cache(&OBJECTS);
     let spans = [Span::below(key::ROOT)];
-    assert!(cache.piece(&spans, None, Some(Revision(7)), ALL, all).is_none());
-    assert_eq!(cache.piece(&spans, None, Some(Revision(8)), ALL, all).unwrap().revision, Revision(8));
+    assert!(cache.piece(&spans, None, Some(Revision(7)), ALL).is_none());
+    assert_eq!(cache.piece(&spans, None, Some(Revision(8)), ALL).unwrap().revision, Revision(8));
 }
 
 #[test]
 fn a_key_made_in_a_span_whose_end_was_reached_is_still_ahead() {
     let cache = cache(&OBJECTS[..6]);
     let spans: Vec<Span> = ["Metric", "MetricsProvider"].map(|name| Span::below(key::all(kind(name)))).into();
-    let first = cache.piece(&spans, None, None, Full { visited: 5, ..ALL }, all).unwrap();
+    let first = cache.piece(&spans, None, None, 5).unwrap();
     assert_eq!(names(&first.found).last(), Some(&"m3"));
     let late = key::resource(kind("Metric"), "z", "late");
     let stored = Arc::new(Stored::new(kind("Metric"), Sections::default(), Default::default(), Revision(9)));
     cache.write().objects.insert(late, stored);
-    let second = cache.piece(&spans, first.passed.as_ref(), None, ALL, all).unwrap();
+    let second = cache.piece(&spans, Some(&first.found[4].0), None, ALL).unwrap();
     assert_eq!(names(&second.found), ["late", "p1"]);
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use krake_proto::krake::meta::v1::EventType;
 
 use super::{Error, Filter, PAGE};
-use crate::cache::{Change, Full, Stored};
+use crate::cache::{Change, Stored};
 use crate::store::Key;
 
 /// Pages are also cut when they hold this many bytes.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
-/// The most objects that are looked at under one hold of the cache's lock, shown or not.
+/// The most objects that are looked at under one hold of the cache's lock.
 const VISITED: usize = 1_000;
 
 /// A page while it is filled, in ascending order of keys.
@@ -40,13 +40,9 @@ impl<T, I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>> Collected<T, I> {
         self.items.len() >= self.limit || self.bytes >= PAGE_BYTES
     }
 
-    /// How much fits into a page that is not full.
-    pub(super) fn room(&self) -> Full {
-        Full {
-            visited: VISITED,
-            shown: self.limit.saturating_sub(self.items.len()),
-            bytes: PAGE_BYTES.saturating_sub(self.bytes),
-        }
+    /// How many objects to look at next.
+    pub(super) fn room(&self) -> usize {
+        if self.filter.is_selective() { VISITED } else { self.limit.saturating_sub(self.items.len()) }
     }
 
     /// Takes what is to be shown of `found`. If the page is full before all of it was looked at, returns the last key

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use krake_proto::krake::meta::v1::EventType;
 
 use super::{Filter, Message};
-use crate::cache::{Batch, Behind, Cache, Change, Full, Stored};
+use crate::cache::{Batch, Behind, Cache, Change, Stored};
 use crate::store::{Key, Revision};
 
 /// A message is full when its objects have this many encoded bytes. Once a connection takes nothing more, one message
@@ -23,8 +23,8 @@ use crate::store::{Key, Revision};
 pub(super) const MESSAGE_BYTES: usize = 64 * 1024;
 /// How many revisions are looked at in one step.
 const REVISIONS: usize = 32;
-/// How much of the initial state is read in one step.
-const PIECE: Full = Full { visited: 500, shown: usize::MAX, bytes: MESSAGE_BYTES };
+/// How many objects of the initial state are looked at in one step.
+const PIECE: usize = 250;
 
 /// What one step of a watch comes to.
 #[derive(Debug)]
@@ -127,21 +127,28 @@ impl Progress {
     /// The next objects of the initial state, if the cache still shows the revision `at`.
     fn piece(&mut self, cache: &Cache, at: Option<Revision>) -> Step {
         let Phase::Initial { passed } = &mut self.phase else { return Step::UpToDate };
-        let shows = |key: &Key, object: &Stored| self.filter.shows(key, object);
-        let Some(piece) = cache.piece(self.filter.spans(), passed.as_ref(), at, PIECE, shows) else {
+        let Some(piece) = cache.piece(self.filter.spans(), passed.as_ref(), at, PIECE) else {
             return Step::Again;
         };
-        if piece.passed.is_some() {
-            *passed = piece.passed;
-        }
         self.place = piece.revision;
-        if piece.done {
+        let (mut events, mut bytes, mut done) = (Vec::new(), 0, piece.done);
+        for (key, object) in piece.found {
+            if bytes >= MESSAGE_BYTES {
+                done = false;
+                break;
+            }
+            if self.filter.shows(&key, &object) {
+                bytes += object.sections.encoded_len();
+                events.push((EventType::Added, object));
+            }
+            *passed = Some(key);
+        }
+        if done {
             self.phase = Phase::Following;
-        } else if piece.found.is_empty() {
+        } else if events.is_empty() {
             return Step::Again;
         }
-        let events = piece.found.into_iter().map(|(_, object)| (EventType::Added, object)).collect();
-        Step::Message(Message { events, revision: piece.revision, synced: piece.done, partial: !piece.done })
+        Step::Message(Message { events, revision: piece.revision, synced: done, partial: !done })
     }
 }
 
