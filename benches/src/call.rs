@@ -14,6 +14,8 @@ use tonic::{Request, Streaming};
 const CONNECT: Duration = Duration::from_secs(5);
 /// Pages of a list are larger than tonic's own limit.
 const MESSAGE_LIMIT: usize = 16 << 20;
+/// Bytes that HTTP/2 lets be sent before anything is read, unless the reader says otherwise.
+const WINDOW: u32 = 65_535;
 
 /// Some connections to one server.
 #[derive(Debug, Clone)]
@@ -24,9 +26,22 @@ pub(crate) struct Connections {
 impl Connections {
     /// Makes them.
     pub(crate) async fn open(url: &str, count: usize) -> Result<Self> {
+        Self::open_with(url, count, |endpoint| endpoint).await
+    }
+
+    /// Makes connections on which the server may send only 64 KiB that are not read, as HTTP/2 has it where the client
+    /// says nothing. Ours otherwise take some megabytes.
+    pub(crate) async fn open_narrow(url: &str, count: usize) -> Result<Self> {
+        let narrow = |endpoint: Endpoint| {
+            endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW)
+        };
+        Self::open_with(url, count, narrow).await
+    }
+
+    async fn open_with(url: &str, count: usize, settings: impl Fn(Endpoint) -> Endpoint) -> Result<Self> {
         let mut channels = Vec::with_capacity(count);
         for _ in 0..count {
-            let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT);
+            let endpoint = settings(Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT));
             channels.push(endpoint.connect().await.with_context(|| format!("connecting to {url}"))?);
         }
         Ok(Self { channels })
