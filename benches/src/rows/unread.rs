@@ -113,7 +113,7 @@ fn create(number: u64) -> CreateRequest {
         MetricSpec { min: Some(0.0), max: Some(100.0), provider: Some(provider), ..Default::default() };
     let metadata = Some(objects::metadata("bench", &name));
     let object = Metric { metadata, spec: Some(spec) }.encode_to_vec().into();
-    CreateRequest { namespace: "bench".to_owned(), name, object, validate_only: false }
+    CreateRequest { namespace: "bench".to_owned(), name, object, ..Default::default() }
 }
 
 /// Times of reads that follow each other.

@@ -8,7 +8,6 @@ mod wake;
 mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -117,16 +116,6 @@ impl Cache {
     /// The resource at `key`.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         self.read().objects.get(key).cloned()
-    }
-
-    /// The resources below `prefix` after the key `after`, in order of their keys, with the revision that they show: all
-    /// at once, under the lock. What may be long is read by [`Cache::piece`].
-    pub(crate) fn list(&self, prefix: &Key, after: Option<&Key>) -> (Vec<(Key, Arc<Stored>)>, Revision) {
-        let contents = self.read();
-        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let range = contents.objects.range::<Key, _>((start, Bound::Unbounded));
-        let found = range.take_while(|(key, _)| key.starts_with(prefix));
-        (found.map(|(key, stored)| (key.clone(), stored.clone())).collect(), contents.revision)
     }
 
     /// The revision that the cache shows; 0 until it is filled.

@@ -37,8 +37,9 @@ async fn rewrite(
     upgrade: &Upgrade,
 ) -> anyhow::Result<()> {
     let mut count = 0_usize;
-    let mut pending = cache.list(&key::all(rules.kind), None).0;
-    while let Some((key, stored)) = pending.pop() {
+    let mut objects = cache.below(key::all(rules.kind));
+    let mut again = Vec::new();
+    while let Some((key, stored)) = again.pop().or_else(|| objects.next()) {
         let find = |kind, namespace: &str, name: &str| cache.get(&key::resource(kind, namespace, name));
         let Some(rewritten) = (upgrade.rewrite)(&stored, &find).with_context(|| key.to_string())? else {
             continue;
@@ -54,7 +55,7 @@ async fn rewrite(
             // Another replica, or a user of one, wrote it meanwhile: look at it again.
             Err(conflict) => {
                 if let Some(entry) = conflict.current {
-                    pending.extend(crate::cache::readable(&entry));
+                    again.extend(crate::cache::readable(&entry));
                 }
             }
         }

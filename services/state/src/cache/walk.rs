@@ -10,6 +10,9 @@ use std::sync::Arc;
 use super::{Cache, Stored};
 use crate::store::{Key, Revision};
 
+/// Maximum number of objects that an iteration copies at a time, under the lock.
+const PIECE: usize = 500;
+
 /// A range of keys: those that begin with a prefix, or a single key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -97,6 +100,20 @@ impl Cache {
         }
         self.counters.add_visited(found.len());
         Some(Piece { found, revision: contents.revision, done })
+    }
+
+    /// The objects below `prefix`, read piece by piece as the iterator goes on. Each is as it was when its piece was
+    /// read; what is created behind the place of the iterator is not among them.
+    pub(crate) fn below(&self, prefix: Key) -> impl Iterator<Item = (Key, Arc<Stored>)> + '_ {
+        let spans = [Span::below(prefix)];
+        let mut next = Some(None);
+        std::iter::from_fn(move || {
+            let passed: Option<Key> = next.take()?;
+            let piece = self.piece(&spans, passed.as_ref(), None, PIECE)?;
+            next = (!piece.done).then(|| piece.found.last().map(|(key, _)| key.clone()));
+            Some(piece.found)
+        })
+        .flatten()
     }
 }
 

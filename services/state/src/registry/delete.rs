@@ -216,7 +216,7 @@ impl Registry {
     /// The objects that stand in `relation` to `object`, with what they have of it.
     fn related(&self, object: &Stored, relation: &Relation) -> Result<Vec<String>, Error> {
         let mut related = Vec::new();
-        for (_, other) in self.cache.list(&key::all(relation.of), None).0 {
+        for (_, other) in self.cache.below(key::all(relation.of)) {
             if (relation.holds)(&other, object)? {
                 let shown = what(other.kind, &other.metadata.namespace, &other.metadata.name);
                 related.push(format!("{shown} {}", relation.has));

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use krake_proto::{KINDS, Kind};
 use krake_proto::krake::meta::v1::EventType;
+use krake_proto::{KINDS, Kind};
 
 use super::Error;
 use super::read::prefix;
