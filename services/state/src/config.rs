@@ -1,9 +1,11 @@
 //! Configuration of the state service.
 
+mod store;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ConfigError, ConfigFileArgs, pick};
 use krake_runtime::process::ProcessConfig;
@@ -13,6 +15,7 @@ use serde::Deserialize;
 use tonic::transport::ServerTlsConfig;
 
 use crate::grpc::Authentication;
+pub use store::{Backend, StoreArgs, StoreConfig};
 
 /// The Krake API server: keeps all resources and serves them over gRPC.
 ///
@@ -89,37 +92,6 @@ struct Place {
     telemetry: TelemetryArgs,
 }
 
-/// Where resources are kept. In the file: section `store`.
-#[derive(Debug, Default, clap::Args, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StoreArgs {
-    /// Where resources are kept. [default: etcd]
-    #[arg(long, env = "KRAKE_STORE", value_enum)]
-    store: Option<Backend>,
-    /// Addresses of the etcd members, separated by commas. [default: http://127.0.0.1:2379]
-    #[arg(long, env = "KRAKE_ETCD_ENDPOINTS", value_delimiter = ',', value_name = "URL")]
-    etcd_endpoints: Option<Vec<String>>,
-    /// Put before all of Krake's keys, so that several installations can share an etcd. [default: none]
-    #[arg(long, env = "KRAKE_ETCD_PREFIX", value_name = "PREFIX")]
-    etcd_prefix: Option<String>,
-    /// File of the SQLite store. It and its folder are made if they are missing, for this user alone.
-    /// [default: krake-data/krake.db]
-    #[arg(long, env = "KRAKE_SQLITE_FILE", value_name = "PATH")]
-    sqlite_file: Option<PathBuf>,
-}
-
-/// A kind of store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// An etcd, version 3.4 or later.
-    Etcd,
-    /// One SQLite file on a local disk, for one krake-state alone.
-    Sqlite,
-    /// Memory: everything is lost when the process ends. For trying things out.
-    Memory,
-}
-
 /// Who may call. In the file: section `authentication`.
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,25 +114,6 @@ struct File {
     tls: TlsArgs,
     admin: AdminSection,
     telemetry: TelemetryArgs,
-}
-
-/// Which store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// An etcd.
-    Etcd {
-        /// Addresses of its members.
-        endpoints: Vec<String>,
-        /// Put before all keys.
-        prefix: String,
-    },
-    /// An SQLite file.
-    Sqlite {
-        /// Its path.
-        file: PathBuf,
-    },
-    /// Memory.
-    Memory,
 }
 
 /// What is in force.
@@ -229,7 +182,7 @@ impl Args {
         Ok(Config {
             listen: pick(self.listen, file.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, 7700))),
             admin: self.admin.resolve(file.admin),
-            store: self.store.resolve(file.store),
+            store: self.store.resolve(file.store)?,
             authentication: Authentication {
                 static_user: who.static_user.or(file_who.static_user),
                 allow_anonymous: pick(who.allow_anonymous, file_who.allow_anonymous, false),
@@ -243,26 +196,7 @@ impl Args {
 impl Place {
     fn resolve(self) -> Result<(StoreConfig, TelemetryConfig), ConfigError> {
         let file: File = self.file.read()?;
-        Ok((self.store.resolve(file.store), self.telemetry.resolve(file.telemetry)?))
-    }
-}
-
-impl StoreArgs {
-    fn resolve(self, file: StoreArgs) -> StoreConfig {
-        match pick(self.store, file.store, Backend::Etcd) {
-            Backend::Memory => StoreConfig::Memory,
-            Backend::Sqlite => StoreConfig::Sqlite {
-                file: pick(self.sqlite_file, file.sqlite_file, PathBuf::from("krake-data/krake.db")),
-            },
-            Backend::Etcd => StoreConfig::Etcd {
-                endpoints: pick(
-                    self.etcd_endpoints,
-                    file.etcd_endpoints,
-                    vec!["http://127.0.0.1:2379".to_owned()],
-                ),
-                prefix: pick(self.etcd_prefix, file.etcd_prefix, String::new()),
-            },
-        }
+        Ok((self.store.resolve(file.store)?, self.telemetry.resolve(file.telemetry)?))
     }
 }
 

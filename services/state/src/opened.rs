@@ -19,8 +19,8 @@ impl Opened {
     /// Opens the store. An etcd may come up later.
     pub(crate) async fn open(config: StoreConfig) -> anyhow::Result<Self> {
         Ok(match config {
-            StoreConfig::Etcd { endpoints, prefix } => {
-                let options = EtcdOptions::new(endpoints, prefix);
+            StoreConfig::Etcd { endpoints, prefix, access } => {
+                let options = EtcdOptions { access, ..EtcdOptions::new(endpoints, prefix) };
                 let store = EtcdStore::connect(options).await.context("cannot use the etcd configuration")?;
                 Self::Dropped(Arc::new(store))
             }

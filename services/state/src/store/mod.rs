@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use error::{StoreError, WatchError};
-pub use etcd::{EtcdOptions, EtcdStore};
+pub use etcd::{EtcdAccess, EtcdOptions, EtcdStore, Secret};
 pub(crate) use forward::Forward;
 pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 pub use lease::{Bid, MIN_TTL, Standing};

@@ -45,6 +45,12 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 Code::ResourceExhausted if message.contains("larger than max") => {
                     Refusal::Other(StoreError::TooLarge { reason })
                 }
+                // Not logged in yet, or users and roles were changed since: both mend themselves.
+                Code::InvalidArgument
+                    if message.contains("user name is empty") || message.contains("auth store is old") =>
+                {
+                    Refusal::Other(unavailable(reason))
+                }
                 Code::InvalidArgument => Refusal::Other(StoreError::Invalid { reason }),
                 _ => Refusal::Other(unavailable(reason)),
             }
@@ -264,6 +270,8 @@ mod tests {
         assert!(matches!(compacted, Refusal::Compacted));
         let future = refused(Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
         assert!(matches!(future, Refusal::Future));
+        let logged_out = refused(Code::InvalidArgument, "etcdserver: user name is empty");
+        assert!(matches!(logged_out, Refusal::Other(error) if error.retryable()));
         for code in
             [Code::Unavailable, Code::DeadlineExceeded, Code::Unknown, Code::Cancelled, Code::Internal]
         {

@@ -1,5 +1,6 @@
 //! The store on etcd (3.4 and later): one key space below a fixed prefix of an etcd cluster.
 
+mod access;
 mod answer;
 mod batch;
 mod commit;
@@ -15,12 +16,14 @@ use etcd_client::{
     Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
 };
 use futures::stream::BoxStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 
 use super::{
     Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError, Txn,
     WatchError,
 };
+pub use access::{EtcdAccess, Secret};
 use answer::{Refusal, Root, header_revision, refusal, unavailable};
 use commit::Commits;
 use lease::EtcdLeases;
@@ -41,13 +44,18 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 /// interrupted while it read its revision and its raft index.
 const LINEAGE_READS: usize = 3;
 
+/// Read and watched where only the answer's header counts: below what an etcd user must be granted anyway.
+const PROBE: Key = Key::from_static("/krake/");
+
 /// How to reach etcd and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EtcdOptions {
-    /// The members' client URLs, `http://host:port`; at least one.
+    /// The members' client URLs, `http://host:port` or `https://host:port`; at least one.
     pub endpoints: Vec<String>,
     /// Stands before every key in etcd and is not seen above the store; at most 64 bytes, may be empty.
     pub prefix: String,
+    /// Credentials and authorities.
+    pub access: EtcdAccess,
     /// The time to make a connection.
     pub connect_timeout: Duration,
     /// The deadline of every call.
@@ -61,6 +69,7 @@ impl EtcdOptions {
         Self {
             endpoints,
             prefix: prefix.into(),
+            access: EtcdAccess::default(),
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(5),
         }
@@ -79,22 +88,28 @@ pub struct EtcdStore {
     watch: WatchClient,
     root: Root,
     deadline: Duration,
+    /// Goes on asking etcd to let the user in.
+    _log_in: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 impl EtcdStore {
     /// Prepares the connections; they are made by the first call, so etcd may come up later.
-    /// Fails with [`StoreError::Invalid`] for options that cannot work.
+    /// Fails with [`StoreError::Invalid`] for options that cannot work, a user that etcd refuses included.
     pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
         if options.prefix.len() > MAX_PREFIX_BYTES {
             let reason = format!("the etcd key prefix is longer than {MAX_PREFIX_BYTES} bytes");
             return Err(StoreError::Invalid { reason });
         }
         // No pings without open calls: etcd takes them for an attack and closes the connection.
-        let connect = ConnectOptions::new()
+        let mut connect = ConnectOptions::new()
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
             .with_keep_alive_while_idle(false)
             .with_connect_timeout(options.connect_timeout)
-            .with_require_leader(true);
+            .with_require_leader(true)
+            .with_auto_token_refresh(true);
+        if let Some(tls) = options.access.tls(&options.endpoints)? {
+            connect = connect.with_tls(tls);
+        }
         let client = async || {
             let client = Client::connect(&options.endpoints, Some(connect.clone())).await;
             client.map_err(|error| match refusal(&error) {
@@ -102,7 +117,14 @@ impl EtcdStore {
                 _ => StoreError::Invalid { reason: error.to_string() },
             })
         };
-        let calls = client().await?;
+        let (calls, watches) = (Box::pin(client()).await?, Box::pin(client()).await?);
+        let log_in = match options.access.user {
+            Some(user) => {
+                let clients = vec![calls.clone(), watches.clone()];
+                Box::pin(access::authenticate(user, clients, options.request_timeout)).await?
+            }
+            None => None,
+        };
         let kv = calls.kv_client().max_decoding_message_size(MAX_ANSWER_BYTES);
         let root = Root::new(&options.prefix);
         Ok(Self {
@@ -110,9 +132,10 @@ impl EtcdStore {
             leases: calls.lease_client(),
             maintenance: calls.maintenance_client(),
             kv,
-            watch: client().await?.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
+            watch: watches.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
             root,
             deadline: options.request_timeout,
+            _log_in: log_in.map(Arc::new),
         })
     }
 
@@ -166,7 +189,7 @@ impl EtcdStore {
                 StoreError::TooLarge { reason: format!("one entry exceeds {MAX_ANSWER_BYTES} bytes") }
             }
             // A refused read does not tell what is left; a watch from the beginning does.
-            Refusal::Compacted => match self.watch_range(&Key::from_static(""), Revision(0)).oldest().await {
+            Refusal::Compacted => match self.watch_range(&PROBE, Revision(0)).oldest().await {
                 Ok(oldest) => StoreError::Compacted { oldest },
                 Err(reason) => StoreError::Unavailable { reason },
             },
@@ -178,7 +201,7 @@ impl EtcdStore {
 impl Store for EtcdStore {
     async fn revision(&self) -> Result<Revision, StoreError> {
         let options = GetOptions::new().with_count_only();
-        let key = self.root.outer(&Key::from_static("\0"));
+        let key = self.root.outer(&PROBE);
         match self.call(self.kv.clone().get(key, Some(options))).await {
             Ok(answer) => header_revision(answer.0.header.as_ref()),
             Err(refusal) => Err(self.error(refusal, Revision(0)).await),

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use krake_state::store::{EtcdOptions, EtcdStore, MemoryStore, SqliteOptions, SqliteStore, Store};
+use krake_state::store::{
+    EtcdAccess, EtcdOptions, EtcdStore, MemoryStore, SqliteOptions, SqliteStore, Store,
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
@@ -76,7 +78,16 @@ pub(crate) struct Etcd {
     child: Child,
     data: TempDir,
     ports: [u16; 2],
-    options: &'static [&'static str],
+    options: Vec<String>,
+    tls: Option<Tls>,
+}
+
+/// What a client of an etcd with TLS needs: an authority, and a certificate with its key, as PEM files.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    pub(crate) ca: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Etcd {
@@ -86,23 +97,51 @@ impl Etcd {
     }
 
     /// The same with further command line options.
-    pub(crate) async fn start_with(options: &'static [&'static str]) -> Self {
+    pub(crate) async fn start_with(options: &[&str]) -> Self {
+        Self::start_as(options.iter().map(|option| (*option).to_owned()).collect(), None).await
+    }
+
+    /// The same with TLS, for clients with a certificate only. The options name the server's files.
+    pub(crate) async fn start_with_tls(options: Vec<String>, tls: Tls) -> Self {
+        Self::start_as(options, Some(tls)).await
+    }
+
+    async fn start_as(mut options: Vec<String>, tls: Option<Tls>) -> Self {
         for _ in 0..5 {
             let data = TempDir::new().unwrap();
             let ports = free_ports();
-            let child = spawn(data.path().to_owned(), ports, options);
-            let mut etcd = Self { child, data, ports, options };
+            let child = spawn(data.path().to_owned(), ports, tls.is_some(), options.clone());
+            let mut etcd = Self { child, data, ports, options, tls: tls.clone() };
             if etcd.ready().await {
                 return etcd;
             }
+            options = std::mem::take(&mut etcd.options);
         }
         panic!("etcd does not start");
     }
 
     /// A store on this etcd below a prefix.
     pub(crate) async fn store(&self, prefix: &str) -> Arc<dyn Store> {
-        let endpoint = format!("http://127.0.0.1:{}", self.ports[0]);
-        Arc::new(EtcdStore::connect(EtcdOptions::new(vec![endpoint], prefix)).await.unwrap())
+        Arc::new(EtcdStore::connect(self.options(prefix)).await.unwrap())
+    }
+
+    /// The options of a store on this etcd, without a user.
+    pub(crate) fn options(&self, prefix: &str) -> EtcdOptions {
+        let options = EtcdOptions::new(vec![self.endpoint()], prefix);
+        self.tls.iter().fold(options, Self::options_with)
+    }
+
+    /// The same options with these files.
+    pub(crate) fn options_with(options: EtcdOptions, tls: &Tls) -> EtcdOptions {
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let identity = Some((read(&tls.cert).into_bytes(), read(&tls.key).into()));
+        let access = EtcdAccess { user: None, ca: Some(read(&tls.ca).into_bytes()), identity };
+        EtcdOptions { access, ..options }
+    }
+
+    /// Where clients find it.
+    pub(crate) fn endpoint(&self) -> String {
+        url(self.ports[0], self.tls.is_some())
     }
 
     /// Stops the process in its tracks: connections stay open but nothing answers.
@@ -136,14 +175,13 @@ impl Etcd {
 
     /// Starts a killed process again on its old data and ports.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.data.path().to_owned(), self.ports, self.options);
+        self.child = spawn(self.data.path().to_owned(), self.ports, self.tls.is_some(), self.options.clone());
         assert!(self.ready().await, "etcd does not start again");
     }
 
     /// Saves a snapshot by etcd's own means, in a file beside its data.
     pub(crate) fn save_snapshot(&self) {
-        let endpoint = format!("http://127.0.0.1:{}", self.ports[0]);
-        self.etcdctl(&["--endpoints", &endpoint, "snapshot", "save"], &[]);
+        self.ctl(&["snapshot", "save", self.snapshot().to_str().unwrap()]);
     }
 
     /// Replaces the data of a killed process by the snapshot, as etcd's documentation says. The addresses stay the same.
@@ -154,12 +192,22 @@ impl Etcd {
         let cluster = format!("test={peer}");
         let place = ["--name", "test", "--data-dir", data.to_str().unwrap()];
         let member = ["--initial-cluster", &cluster, "--initial-advertise-peer-urls", &peer];
-        self.etcdctl(&["snapshot", "restore"], &[&place[..], &member[..]].concat());
+        let snapshot = self.snapshot();
+        let command = ["snapshot", "restore", snapshot.to_str().unwrap()];
+        self.ctl(&[&command[..], &place[..], &member[..]].concat());
     }
 
-    fn etcdctl(&self, command: &[&str], options: &[&str]) {
+    fn snapshot(&self) -> PathBuf {
+        self.data.path().join("snapshot")
+    }
+
+    /// Runs etcd's own client, which must succeed.
+    pub(crate) fn ctl(&self, args: &[&str]) {
         let mut etcdctl = Command::new("etcdctl");
-        etcdctl.env("ETCDCTL_API", "3").args(command).arg(self.data.path().join("snapshot")).args(options);
+        etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(args);
+        if let Some(tls) = &self.tls {
+            etcdctl.arg("--cacert").arg(&tls.ca).arg("--cert").arg(&tls.cert).arg("--key").arg(&tls.key);
+        }
         let done = etcdctl.output().unwrap();
         assert!(done.status.success(), "{etcdctl:?}: {done:?}");
     }
@@ -172,8 +220,11 @@ impl Etcd {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if store.revision().await.is_ok() {
-                return true;
+            match store.revision().await {
+                Ok(_) => return true,
+                // It has users: it is there.
+                Err(error) if error.to_string().contains("user name is empty") => return true,
+                Err(_) => {}
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -210,10 +261,14 @@ fn free_ports() -> [u16; 2] {
     [client, free.find(|peer| *peer != client).unwrap()]
 }
 
+fn url(port: u16, tls: bool) -> String {
+    format!("{}://127.0.0.1:{port}", if tls { "https" } else { "http" })
+}
+
 /// Starts etcd so that the kernel kills it when this process ends: statics are never dropped. The kernel watches the
 /// thread that made the child, and threads of tests end early, so a thread that never ends makes it.
-fn spawn(data: PathBuf, ports: [u16; 2], options: &'static [&'static str]) -> Child {
-    let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+fn spawn(data: PathBuf, ports: [u16; 2], tls: bool, options: Vec<String>) -> Child {
+    let (client, peer) = (url(ports[0], tls), url(ports[1], false));
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let log = File::options().create(true).append(true).open(data.join("log")).unwrap();
