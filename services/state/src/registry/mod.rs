@@ -8,6 +8,7 @@ mod error;
 mod filter;
 mod finalizers;
 mod page;
+mod patience;
 mod read;
 mod rounds;
 mod selector;
@@ -32,6 +33,7 @@ pub(crate) use status::merge_conditions;
 pub(crate) use transact::{Outcome, Write};
 pub(crate) use watch::{Message, Start};
 
+use patience::Patience;
 use rounds::Rounds;
 
 use crate::cache::{Cache, Stored};
@@ -62,13 +64,14 @@ pub(crate) struct Registry {
     revisions: Rounds<Result<Revision, StoreError>>,
     /// Reads that wait for a write of our own.
     ticks: Rounds<Result<Result<Revision, Conflict>, StoreError>>,
+    patience: Patience,
 }
 
 impl Registry {
     /// A registry over `store`. `cache` must be fed from the same store.
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock) -> Self {
-        let watches = Arc::default();
-        Registry { store, cache, clock, watches, revisions: Rounds::default(), ticks: Rounds::default() }
+        let (revisions, ticks, patience) = (Rounds::default(), Rounds::default(), Patience::default());
+        Registry { store, cache, clock, watches: Arc::default(), revisions, ticks, patience }
     }
 
     /// The watch cache.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use krake_proto::envelope::{GetRequest, ListRequest, ListResponse};
 use krake_proto::krake::meta::v1::{Consistency, ListObjectsRequest, View};
 use krake_proto::{KINDS, Kind};
+use tokio::time::Instant;
 
 use super::page::{self, PageToken};
 use super::{Call, Error, Filter, Registry, checked_key, descriptor, what};
@@ -23,8 +24,6 @@ const PAGE: usize = 500;
 const STEPS: usize = 10;
 /// How often a first page is begun again because the cache lost the changes that were made meanwhile.
 const ATTEMPTS: usize = 3;
-/// How long the cache may take to show the present revision before it is helped along.
-const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a read waits for the cache at most.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -196,9 +195,11 @@ impl Registry {
             return Ok(());
         }
         let now = self.revisions.ask(|| self.store.revision()).await?;
-        if self.cache.reach(now, PATIENCE).await {
+        let wait = self.patience.wait(Instant::now());
+        if self.cache.reach(now, wait).await {
             return Ok(());
         }
+        self.patience.missed(wait, Instant::now());
         // Somebody else wrote to the same etcd, or the cache is slow: a write of our own is sure to come by.
         let tick = self.ticks.ask(|| self.store.commit(Txn::new().put(key::TICK, Bytes::new()))).await?;
         let tick = tick.map_err(|_| Error::Internal("a write without guards met a conflict".to_owned()))?;
