@@ -7,6 +7,7 @@ use krake_client::ConnectOptions;
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
 use krake_runtime::process::ProcessConfig;
+use krake_runtime::serve::ListenerArgs;
 use krake_runtime::serve::http::HttpOptions;
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use krake_runtime::tls::TlsArgs;
@@ -21,8 +22,8 @@ use crate::gateway::Options;
 /// the API server.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
-/// (listen), tls (cert, key, client_ca), telemetry (log_level, log_format, otlp_endpoint) and the keys listen,
-/// cors_origins, problem_base_url and max_connections.
+/// (listen), listener (max_connections, max_connections_per_peer, allowed_hosts), tls (cert, key, client_ca), telemetry
+/// (log_level, log_format, otlp_endpoint) and the keys listen, cors_origins and problem_base_url.
 #[derive(Debug, Parser)]
 #[command(name = "krake-gateway", version)]
 pub struct Args {
@@ -41,9 +42,8 @@ pub struct Args {
     /// Page that explains the types of problems. [default: that of upstream's documentation]
     #[arg(long, env = "KRAKE_PROBLEM_BASE_URL", value_name = "URL")]
     problem_base_url: Option<String>,
-    /// Connections open at the same time; further ones wait. [default: 4096]
-    #[arg(long, env = "KRAKE_MAX_CONNECTIONS", value_name = "NUMBER")]
-    max_connections: Option<usize>,
+    #[command(flatten)]
+    listener: ListenerArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -60,7 +60,7 @@ struct File {
     api: ApiArgs,
     cors_origins: Option<Vec<String>>,
     problem_base_url: Option<String>,
-    max_connections: Option<usize>,
+    listener: ListenerArgs,
     tls: TlsArgs,
     admin: AdminSection,
     telemetry: TelemetryArgs,
@@ -90,15 +90,8 @@ impl Args {
         let file: File = self.file.read()?;
         let connect = self.api.resolve(file.api, concat!("krake-gateway/", env!("CARGO_PKG_VERSION")))?;
         let defaults = Options::default();
-        let limits = HttpOptions::default();
-        let http = HttpOptions {
-            max_connections: pick(self.max_connections, file.max_connections, limits.max_connections),
-            tls: self.tls.resolve_http(file.tls)?,
-            ..limits
-        };
-        if http.max_connections == 0 {
-            return Err(invalid("--max-connections", "must be 1 or more"));
-        }
+        let (limits, hosts) = self.listener.resolve(file.listener)?;
+        let http = HttpOptions { tls: self.tls.resolve_http(file.tls)?, hosts, ..HttpOptions::with(limits) };
         let options = Options {
             http,
             origins: origins(self.cors_origins.or(file.cors_origins).unwrap_or_default())?,

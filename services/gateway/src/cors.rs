@@ -1,6 +1,7 @@
 //! Which web pages may call: upstream's answers to preflights and the headers of all others.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use krake_runtime::serve::TrustedOrigins;
 
 use crate::problem::Problem;
 
@@ -72,16 +73,14 @@ impl Origins {
         }
     }
 
-    /// Whether a request comes from a page that may not make it. Browsers send some requests without asking first, with
-    /// their user's access to the network; so a foreign page must be stopped here, before anything is changed.
-    /// Where HTTP/2 names the server in the address, HTTP/1.1 has a header for it.
-    pub(crate) fn forbid(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN).filter(|_| !method.is_safe()) else { return false };
-        let host = uri.authority().map(|authority| authority.as_str().as_bytes());
-        let host = host.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes));
-        let page = origin.as_bytes();
-        let page = page.strip_prefix(b"http://").or_else(|| page.strip_prefix(b"https://"));
-        !self.allow(origin) && (host.is_none() || page != host)
+    /// The same for the listener, which stops the pages of all others before anything is changed: browsers send some
+    /// requests without a preflight, with their user's access to the network.
+    pub(crate) fn trusted(&self) -> TrustedOrigins {
+        match self {
+            Origins::None => TrustedOrigins::None,
+            Origins::Listed(known) => TrustedOrigins::Listed(known.clone()),
+            Origins::Any => TrustedOrigins::Any,
+        }
     }
 }
 
@@ -137,24 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_others_learn_and_change_nothing() {
+    fn pages_of_others_learn_nothing() {
         let asked = [(header::ORIGIN, PAGE), (header::ACCESS_CONTROL_REQUEST_METHOD, "GET")];
-        let forbid = |origins: &Origins, method, uri: &'static str, pairs: &[(HeaderName, &str)]| {
-            origins.forbid(&method, &Uri::from_static(uri), &headers(pairs))
-        };
         let listed = Origins::Listed(vec!["https://other.example".to_owned()]);
         for origins in [Origins::None, listed] {
             assert_eq!(preflight(&origins, &asked).unwrap_err(), StatusCode::FORBIDDEN);
             assert!(origins.answer(&headers(&asked)).is_empty());
-            assert!(forbid(&origins, Method::POST, "/x", &asked));
-            assert!(!forbid(&origins, Method::GET, "/x", &asked));
         }
-        assert!(!forbid(&Origins::Any, Method::POST, "/x", &asked));
-        assert!(!forbid(&Origins::None, Method::POST, "/x", &[]), "no browser");
-        let own = [(header::ORIGIN, PAGE), (header::HOST, "page.example")];
-        assert!(!forbid(&Origins::None, Method::POST, "/x", &own), "a page that this server would serve");
-        assert!(!forbid(&Origins::None, Method::POST, "https://page.example/x", &asked), "over HTTP/2");
-        let sandboxed = [(header::ORIGIN, "null"), (header::HOST, "page.example")];
-        assert!(forbid(&Origins::None, Method::DELETE, "/x", &sandboxed));
     }
 }

@@ -79,9 +79,6 @@ impl Gateway {
             let headers = self.options.origins.preflight(&request.headers, &methods)?;
             return Ok((StatusCode::OK, axum::response::AppendHeaders(headers)).into_response());
         }
-        if self.options.origins.forbid(&request.method, &request.uri, &request.headers) {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "403: Forbidden for pages of this origin"));
-        }
         // The server leaves out the body of what answers HEAD.
         let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
         let caller = Caller::new(self.transport.clone(), &request.headers);

@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use krake_client::ConnectOptions;
 use rstest::rstest;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
 
 use super::*;
@@ -100,11 +101,36 @@ async fn a_preflight_is_answered_for_the_methods_of_its_path() {
 }
 
 #[tokio::test]
-async fn pages_read_problems_if_their_origin_is_known_and_change_nothing_if_it_is_not() {
+async fn pages_read_problems_if_their_origin_is_known() {
     let known = ask("GET", "/nowhere", &[(ORIGIN, PAGE)], "").await;
     assert_eq!(known.headers["access-control-allow-origin"], PAGE);
     let stranger = [(ORIGIN, "https://stranger.example")];
     assert!(!ask("GET", "/nowhere", &stranger, "").await.headers.contains_key("access-control-allow-origin"));
-    assert_eq!(ask("POST", APPLICATIONS, &stranger, "{}").await.status, 403);
-    assert_eq!(ask("POST", APPLICATIONS, &[(ORIGIN, PAGE)], "{}").await.status, 503, "let through");
+}
+
+#[tokio::test]
+async fn the_listener_stops_pages_that_may_not_call() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = Client::new(&ConnectOptions::new("http://127.0.0.1:1")).unwrap();
+    let options = Options { origins: Origins::Listed(vec![PAGE.to_owned()]), ..Default::default() };
+    // Ends with the test's runtime.
+    tokio::spawn(crate::serve(listener, client, options, Shutdown::new()));
+    let post = async |host: &str, origin: &str| {
+        let request = format!(
+            "POST {APPLICATIONS} HTTP/1.1\r\nhost: {host}\r\norigin: {origin}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    assert_eq!(post("localhost", PAGE).await, 503, "let through");
+    assert_eq!(post("localhost", "http://localhost").await, 503, "its own page");
+    assert_eq!(post("localhost", "https://stranger.example").await, 403);
+    assert_eq!(post("localhost", "null").await, 403);
+    assert_eq!(post("evil.example", "http://evil.example").await, 421, "whatever a page calls itself");
+    assert_eq!(post("evil.example", PAGE).await, 421);
 }

@@ -4,8 +4,8 @@ use anyhow::Context;
 use krake_client::Client;
 use krake_runtime::admin::Admin;
 use krake_runtime::serve::Listener;
-use krake_runtime::serve::bind;
 use krake_runtime::serve::http::{HttpMetrics, serve_http};
+use krake_runtime::serve::{bind, warn_about_any_host};
 use krake_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
@@ -20,6 +20,7 @@ use crate::gateway::{Gateway, Options};
 pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let client = Client::new(&config.connect)?;
     let listener = bind(config.listen, config.options.http.tls.is_some()).await?;
+    warn_about_any_host(config.listen, &config.options.http.hosts);
     let admin_listener = bind(config.admin, false).await?;
     let admin = Admin::new();
     config.options.http.metrics = HttpMetrics::register(&admin.metrics);
@@ -46,8 +47,8 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "serving");
-    let http = options.http.clone();
+    let mut http = options.http.clone();
+    http.hosts.origins = options.origins.trusted();
     let router = Gateway::router(&client, options, shutdown.clone());
-    serve_http(listener, router, http, shutdown).await;
-    Ok(())
+    Ok(serve_http(listener, router, http, shutdown).await?)
 }

@@ -15,10 +15,14 @@ use tokio::net::TcpListener;
 use crate::config::pick;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::serve::ConnectionLimits;
+use crate::serve::http::{HttpOptions, serve_http};
 use crate::shutdown::Shutdown;
 
 /// How long answers under way may take once shutdown is requested.
 const DRAIN: Duration = Duration::from_secs(1);
+/// Connections open at the same time: a few probes and scrapers.
+const MAX_CONNECTIONS: usize = 256;
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,16 +75,18 @@ impl Admin {
 
     /// Serves until shutdown is requested, and one second more for answers under way. Bind with
     /// [`crate::serve::bind`].
+    ///
+    /// # Errors
+    /// When the listener has no address.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
-        let requested = shutdown.token().cancelled_owned();
-        let server = axum::serve(listener, self.router()).with_graceful_shutdown(requested);
-        match shutdown.run_until_done(DRAIN, async { server.await }).await {
-            Ok(result) => result,
-            Err(cut_off) => {
-                tracing::debug!(%cut_off, "admin connections were still open");
-                Ok(())
-            }
-        }
+        let limits = ConnectionLimits {
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_peer: MAX_CONNECTIONS / 2,
+            drain: DRAIN,
+            ..ConnectionLimits::default()
+        };
+        let options = HttpOptions { limits, ..HttpOptions::default() };
+        serve_http(listener, self.router(), options, shutdown).await
     }
 
     fn router(self) -> Router {
@@ -174,7 +180,7 @@ mod tests {
         let shutdown = Shutdown::new();
         let server = tokio::spawn(Admin::new().serve(listener, shutdown.clone()));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut answer = [0; 15];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200 OK");

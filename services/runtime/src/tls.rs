@@ -4,19 +4,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde::Deserialize;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::config::ConfigError;
-
-/// How long a client may take for the TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// TLS of a listener. In the file: section `tls` with `cert`, `key` and `client_ca`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -39,23 +34,23 @@ pub struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// Reads the files in force; `None` where no certificate is named, which means without TLS.
-    pub fn resolve(self, file: TlsArgs) -> Result<Option<ServerTlsConfig>, ConfigError> {
-        let Some((cert, key, client_ca)) = self.files(file)? else { return Ok(None) };
-        let identity = Identity::from_pem(read(&cert)?, read(&key)?);
-        let mut config = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT);
-        if let Some(path) = client_ca {
-            config = config.client_ca_root(Certificate::from_pem(read(&path)?));
-        }
-        // Found out now, not at the first connection.
-        Server::builder().tls_config(config.clone()).map_err(|_| unusable())?;
-        Ok(Some(config))
+    /// Reads the files in force, for gRPC; `None` where no certificate is named, which means without TLS.
+    ///
+    /// # Errors
+    /// When half of a configuration is missing, or a file cannot be read or used.
+    pub fn resolve(self, file: TlsArgs) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
+        self.config(file, &[b"h2"])
     }
-}
 
-impl TlsArgs {
     /// As [`Self::resolve`], for [`crate::serve::http`]: clients may speak HTTP/2 or HTTP/1.1.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
     pub fn resolve_http(self, file: TlsArgs) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
+        self.config(file, &[b"h2", b"http/1.1"])
+    }
+
+    fn config(self, file: TlsArgs, protocols: &[&[u8]]) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
         let (cert, key, client_ca) = match self.files(file)? {
             Some(files) => files,
             None => return Ok(None),
@@ -86,7 +81,7 @@ impl TlsArgs {
         };
         let key = PrivateKeyDer::from_pem_slice(&read(&key)?).map_err(|_| self::unusable())?;
         let mut config = builder.with_single_cert(certificates(&read(&cert)?)?, key).map_err(unusable)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Some(Arc::new(config)))
     }
 
@@ -127,7 +122,7 @@ pub(crate) mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use tokio::net::TcpListener;
     use tonic::service::Routes;
-    use tonic::transport::{ClientTlsConfig, Endpoint};
+    use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
     use tonic_health::pb::HealthCheckRequest;
     use tonic_health::pb::health_client::HealthClient;
 

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ConfigError, ConfigFileArgs, pick};
 use krake_runtime::process::ProcessConfig;
+use krake_runtime::serve::{ConnectionLimits, HostRules, ListenerArgs};
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use krake_state::Authentication;
 use serde::Deserialize;
@@ -21,8 +22,9 @@ use crate::demo;
 /// krake-kubernetes) on an etcd.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections admin (listen),
-/// telemetry (log_level, log_format, otlp_endpoint), rules (reschedule_after, metrics_interval) and the keys data_dir,
-/// listen, rest_listen, allow_anonymous and static_user.
+/// telemetry (log_level, log_format, otlp_endpoint), rules (reschedule_after, metrics_interval), listener
+/// (max_connections, max_connections_per_peer, allowed_hosts) and the keys data_dir, listen, rest_listen, allow_anonymous
+/// and static_user.
 #[derive(Debug, Parser)]
 #[command(name = "krake", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub struct Args {
@@ -84,6 +86,8 @@ struct Settings {
     #[command(flatten)]
     rules: Rules,
     #[command(flatten)]
+    listener: ListenerArgs,
+    #[command(flatten)]
     telemetry: TelemetryArgs,
 }
 
@@ -110,6 +114,7 @@ struct File {
     allow_anonymous: Option<bool>,
     static_user: Option<String>,
     rules: Rules,
+    listener: ListenerArgs,
     telemetry: TelemetryArgs,
 }
 
@@ -135,6 +140,10 @@ pub struct Config {
     pub admin: Listen,
     /// Who may call.
     pub authentication: Authentication,
+    /// Limits of connections, for gRPC and for REST each.
+    pub limits: ConnectionLimits,
+    /// By which host names the APIs may be called.
+    pub hosts: HostRules,
     /// How long an application stays before a better cluster can draw it away.
     pub reschedule_after: Duration,
     /// Time between two questions to a metrics provider.
@@ -153,6 +162,8 @@ impl Config {
             rest: free,
             admin: free,
             authentication: Authentication { static_user: None, allow_anonymous: true },
+            limits: ConnectionLimits::default(),
+            hosts: HostRules::default(),
             reschedule_after: Duration::from_secs_f64(SERVE.reschedule_after),
             metrics_interval: Duration::from_secs_f64(SERVE.metrics_interval),
             telemetry: TelemetryConfig::default(),
@@ -245,12 +256,15 @@ impl Settings {
             let message = "must be at least 0.1".to_owned();
             return Err(ConfigError::Invalid { option: "--metrics-interval", message });
         }
+        let (limits, hosts) = self.listener.resolve(file.listener)?;
         Ok(Config {
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| default_folder(defaults.folder)),
             listen: api,
             rest,
             admin: listen(self.admin.admin_listen.or(file.admin.listen), 7701),
             authentication,
+            limits,
+            hosts,
             reschedule_after: seconds(
                 "--reschedule-after",
                 pick(rules.reschedule_after, filed.reschedule_after, defaults.reschedule_after),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use krake_client::{Client, ConnectOptions};
 use krake_runtime::admin::Admin;
-use krake_runtime::serve::{self, ServeError, ServeOptions};
+use krake_runtime::serve::http::HttpOptions;
+use krake_runtime::serve::{self, ConnectionLimits, ServeError, ServeOptions};
 use krake_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -57,6 +58,11 @@ pub async fn serve(
     let store = folder.open_store().await?;
     let (api, rest) = (bind(config.listen).await?, bind(config.rest).await?);
     let admin_listener = bind(config.admin).await?;
+    if config.authentication.takes_anybody() {
+        for address in [api.local_addr()?, rest.local_addr()?] {
+            serve::warn_about_any_host(address, &config.hosts);
+        }
+    }
     let endpoints = Endpoints {
         api: api.local_addr()?,
         rest: rest.local_addr()?,
@@ -75,7 +81,8 @@ pub async fn serve(
     let store_ready = admin.readiness.condition("store");
     base.spawn("state service", |stop| {
         let store = Arc::new(store.clone());
-        let options = ServeOptions { drain: DRAIN, ..ServeOptions::default() };
+        let limits = ConnectionLimits { drain: DRAIN, ..config.limits.clone() };
+        let options = ServeOptions { limits, hosts: config.hosts.clone(), ..ServeOptions::default() };
         let ready = move || {
             store_ready.set(true);
             // Whoever waits for it may have given up.
@@ -132,9 +139,9 @@ fn start(
     front.spawn("Kubernetes adapter", |stop| {
         krake_kubernetes::run(controllers::kubernetes(&url, admin), stop)
     });
-    front.spawn("REST gateway", |stop| {
-        krake_gateway::serve(rest, client, krake_gateway::Options::default(), stop)
-    });
+    let http = HttpOptions { hosts: config.hosts.clone(), ..HttpOptions::with(config.limits.clone()) };
+    let options = krake_gateway::Options { http, ..krake_gateway::Options::default() };
+    front.spawn("REST gateway", |stop| krake_gateway::serve(rest, client, options, stop));
     Ok(())
 }
 

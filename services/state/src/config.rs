@@ -9,10 +9,10 @@ use clap::{Parser, Subcommand};
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ConfigError, ConfigFileArgs, pick};
 use krake_runtime::process::ProcessConfig;
+use krake_runtime::serve::{ListenerArgs, ServeOptions};
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use krake_runtime::tls::TlsArgs;
 use serde::Deserialize;
-use tonic::transport::ServerTlsConfig;
 
 use crate::grpc::Authentication;
 pub use store::{Backend, StoreArgs, StoreConfig};
@@ -35,6 +35,8 @@ pub struct Args {
     store: StoreArgs,
     #[command(flatten)]
     authentication: AuthenticationArgs,
+    #[command(flatten)]
+    listener: ListenerArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -111,6 +113,7 @@ struct File {
     listen: Option<SocketAddr>,
     store: StoreArgs,
     authentication: AuthenticationArgs,
+    listener: ListenerArgs,
     tls: TlsArgs,
     admin: AdminSection,
     telemetry: TelemetryArgs,
@@ -127,8 +130,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Who may call.
     pub authentication: Authentication,
-    /// Certificates; `None` serves in the clear.
-    pub tls: Option<ServerTlsConfig>,
+    /// Certificates, limits and host names of the API's listener.
+    pub serve: ServeOptions,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -179,6 +182,7 @@ impl Args {
     fn resolve(self) -> Result<Config, ConfigError> {
         let file: File = self.file.read()?;
         let (who, file_who) = (self.authentication, file.authentication);
+        let (limits, hosts) = self.listener.resolve(file.listener)?;
         Ok(Config {
             listen: pick(self.listen, file.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, 7700))),
             admin: self.admin.resolve(file.admin),
@@ -187,7 +191,7 @@ impl Args {
                 static_user: who.static_user.or(file_who.static_user),
                 allow_anonymous: pick(who.allow_anonymous, file_who.allow_anonymous, false),
             },
-            tls: self.tls.resolve(file.tls)?,
+            serve: ServeOptions { tls: self.tls.resolve(file.tls)?, limits, hosts, ..Default::default() },
             telemetry: self.telemetry.resolve(file.telemetry)?,
         })
     }

@@ -25,7 +25,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the state service until shutdown is requested.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let listener = serve::bind(config.listen, config.tls.is_some()).await?;
+    let listener = serve::bind(config.listen, config.serve.tls.is_some()).await?;
+    if config.authentication.takes_anybody() {
+        serve::warn_about_any_host(config.listen, &config.serve.hosts);
+    }
     let admin_listener = serve::bind(config.admin, false).await?;
     let opened = Opened::open(config.store).await?;
     let store = opened.store();
@@ -45,9 +48,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let admin_shutdown = shutdown.child();
     tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
-    let options = ServeOptions { tls: config.tls, ..Default::default() };
     let served =
-        serve(listener, store, config.authentication, options, move || filled.set(true), shutdown).await;
+        serve(listener, store, config.authentication, config.serve, move || filled.set(true), shutdown).await;
     // Also when the API ended by itself: a process that serves nothing must not look alive.
     admin_shutdown.request();
     while let Some(ended) = tasks.join_next().await {

@@ -1,4 +1,4 @@
-//! Accepted connections: small writes gathered, without Nagle's delay, and cut when the server says so.
+//! Accepted connections: without Nagle's delay, and with small writes gathered.
 
 use std::future::Future;
 use std::io;
@@ -9,17 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Pause after an error of the listener itself (out of file descriptors, say), instead of spinning on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many bytes are gathered at most before they are sent.
-const GATHERED: usize = 32 * 1024;
+const GATHERED_BYTES: usize = 32 * 1024;
 
 /// Where connections come from: a TCP port, or the network of a simulation.
 pub trait Listener: Send + Sync + 'static {
@@ -50,16 +47,14 @@ impl Listener for TcpListener {
     }
 }
 
-/// A connection that ends when its token is cancelled: reading then fails, wherever the connection is stuck.
+/// A connection whose small writes are gathered.
 ///
 /// HTTP/2 flushes after each frame with more than a few bytes, though others follow at once: with many watches on a
 /// connection, or many calls, most of the time would go into system calls. So a flush is put off until the tasks that
 /// are ready now had their turn, and perhaps written more: the task that flushes is woken again, and reads, as every
 /// HTTP/2 connection does whenever it wakes; before that, everything gathered is sent.
-pub(super) struct Connection<S> {
+pub(super) struct Gathered<S> {
     stream: S,
-    info: TcpConnectInfo,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Written and not yet sent.
     gathered: BytesMut,
     /// Sending is put off: the task has been woken for it.
@@ -68,14 +63,13 @@ pub(super) struct Connection<S> {
     stuck: bool,
 }
 
-impl<S> Connection<S> {
-    fn new(stream: S, info: TcpConnectInfo, cut: CancellationToken) -> Self {
-        let (cut, gathered) = (Box::pin(cut.cancelled_owned()), BytesMut::new());
-        Connection { stream, info, cut, gathered, put_off: false, stuck: false }
+impl<S> Gathered<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Gathered { stream, gathered: BytesMut::new(), put_off: false, stuck: false }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncWrite + Unpin> Gathered<S> {
     /// Sends what was gathered.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.put_off = false;
@@ -94,21 +88,7 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// The connections of `listener`; cancelling `cut` ends all of them.
-pub(super) fn accept<L: Listener>(
-    listener: L,
-    cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Connection<L::Stream>>> + Send {
-    let local_addr = listener.local_addr().ok();
-    futures::stream::unfold((listener, cut), move |(listener, cut)| async move {
-        let (stream, peer) = next(&listener).await;
-        let info = TcpConnectInfo { local_addr, remote_addr: Some(peer) };
-        // A token of its own: a shared one would have all connections wait on one lock.
-        let connection = Connection::new(stream, info, cut.child_token());
-        Some((Ok(connection), (listener, cut)))
-    })
-}
-
+/// The next connection; waits as long as it takes, through errors of the listener.
 pub(super) async fn next<L: Listener>(listener: &L) -> (L::Stream, SocketAddr) {
     loop {
         match listener.accept().await {
@@ -127,15 +107,12 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.cut.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
         // If the peer does not take it now, the rest is sent when it does.
         if let Poll::Ready(Err(error)) = self.poll_send(context) {
             return Poll::Ready(Err(error));
@@ -144,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
@@ -171,9 +148,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        if self.gathered.len() + length > GATHERED {
+        if self.gathered.len() + length > GATHERED_BYTES {
             ready!(self.poll_send(context))?;
-            if length > GATHERED {
+            if length > GATHERED_BYTES {
                 return Pin::new(&mut self.stream).poll_write_vectored(context, slices);
             }
         }
@@ -188,14 +165,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 }
 
-impl<S> Connected for Connection<S> {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.info.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -204,29 +173,20 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::task::{Wake, Waker};
 
-    use futures::StreamExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
     #[tokio::test]
-    async fn accepted_sockets_have_tcp_nodelay_and_end_when_cut() {
+    async fn accepted_sockets_have_tcp_nodelay() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let cut = CancellationToken::new();
-        let mut connections = pin!(accept(listener, cut.clone()));
-        let _client = TcpStream::connect(address).await.unwrap();
-        let mut connection = connections.next().await.unwrap().unwrap();
-        assert!(connection.stream.nodelay().unwrap());
-        let reader = tokio::spawn(async move { connection.read_u8().await });
-        cut.cancel();
-        assert_eq!(reader.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(next(&listener).await.0.nodelay().unwrap());
     }
 
-    fn connection(buffer: usize) -> (Connection<DuplexStream>, DuplexStream) {
+    fn connection(buffer: usize) -> (Gathered<DuplexStream>, DuplexStream) {
         let (server, client) = tokio::io::duplex(buffer);
-        let info = TcpConnectInfo { local_addr: None, remote_addr: None };
-        (Connection::new(server, info, CancellationToken::new()), client)
+        (Gathered::new(server), client)
     }
 
     /// Counts how often a task was woken.
@@ -240,13 +200,13 @@ mod tests {
     }
 
     /// A write of some bytes with a flush, which must be ready.
-    fn put(connection: &mut Connection<DuplexStream>, bytes: &[u8], context: &mut Context<'_>) {
+    fn put(connection: &mut Gathered<DuplexStream>, bytes: &[u8], context: &mut Context<'_>) {
         let written = pin!(&mut *connection).poll_write(context, bytes);
         assert!(matches!(written, Poll::Ready(Ok(length)) if length == bytes.len()), "{written:?}");
         assert!(matches!(pin!(&mut *connection).poll_flush(context), Poll::Ready(Ok(()))));
     }
 
-    fn read(connection: &mut Connection<DuplexStream>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn read(connection: &mut Gathered<DuplexStream>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; 8];
         pin!(connection).poll_read(context, &mut ReadBuf::new(&mut bytes))
     }
@@ -291,7 +251,9 @@ mod tests {
         let expected = sent.clone();
         let writer = tokio::spawn(async move {
             let mut rest = sent.as_slice();
-            for size in [1, 300, 20_000, GATHERED - 1, GATHERED, GATHERED + 1, 7, 100_000].repeat(2) {
+            for size in
+                [1, 300, 20_000, GATHERED_BYTES - 1, GATHERED_BYTES, GATHERED_BYTES + 1, 7, 100_000].repeat(2)
+            {
                 let (now, later) = rest.split_at(size);
                 connection.write_all(now).await.unwrap();
                 connection.flush().await.unwrap();

@@ -1,22 +1,47 @@
 //! The one way to serve gRPC: health, reflection, TLS, keep-alive, limits, a span per call, and a drain that ends.
+//!
+//! A request passes, from the outside: the limits of its connection (`connections.rs`), the check of host and origin
+//! (`hosts.rs`), its span (`trace.rs`), its deadline (`deadline.rs`), and then the services.
 
+mod activity;
+mod certificate;
+mod connections;
+mod deadline;
+mod guard;
+mod hosts;
 pub mod http;
 mod incoming;
+mod limits;
+mod peer;
 mod trace;
+#[cfg(test)]
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::Request;
+pub use certificate::CertificateNames;
+pub use hosts::{AllowedHosts, HostRules, TrustedOrigins};
+use hyper::body::Incoming;
 pub use incoming::Listener;
+pub use limits::{ConnectionLimits, ListenerArgs};
+pub use peer::{Peer, PeerCounts, PeerPlace, peer_network};
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt};
 
 use crate::shutdown::Shutdown;
+use connections::{Connections, Versions};
+use deadline::Deadline;
+use hosts::{HostGuard, Reach};
 
 /// Why a listener does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -32,38 +57,32 @@ pub enum ServeError {
     /// The descriptor bytes given for reflection are not a descriptor set: a defect of the build.
     #[error("the descriptor set for reflection does not decode")]
     Descriptors(#[source] tonic_reflection::server::Error),
-    /// The TLS configuration cannot be used, or the server broke down.
-    #[error("the gRPC server failed")]
-    Transport(#[from] tonic::transport::Error),
+    /// The listener does not know its own address.
+    #[error("the listener has no address")]
+    Address(#[source] io::Error),
 }
 
-/// Limits of a listener. The limit on message sizes is set at each service.
+/// How a gRPC listener serves. The limit on message sizes is set at each service.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// TLS, see [`crate::tls::TlsArgs`]; `None` serves in the clear.
-    pub tls: Option<ServerTlsConfig>,
-    /// A connection that shows no sign of life for this long is asked for one. Default 10 s.
-    pub keep_alive_interval: Duration,
-    /// A connection that does not answer for this long is closed. Default 10 s.
-    pub keep_alive_timeout: Duration,
-    /// Calls open at the same time on one connection, watches among them. Default 4096.
-    pub max_concurrent_streams: u32,
+    /// TLS, see [`crate::tls::TlsArgs::resolve`]; `None` serves in the clear.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Limits of connections.
+    pub limits: ConnectionLimits,
+    /// By which names it is called, and from which web pages. Default: on a loopback address loopback names and IP
+    /// addresses; no foreign page.
+    pub hosts: HostRules,
     /// Time until the answer begins; a stream may then last. A caller's shorter deadline wins. Default 60 s.
     pub request_timeout: Duration,
-    /// Time for calls under way once shutdown is requested; then connections are cut. Services end their watches
-    /// themselves, at once. Default 5 s, less than [`crate::shutdown::SHUTDOWN_DEADLINE`].
-    pub drain: Duration,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             tls: None,
-            keep_alive_interval: Duration::from_secs(10),
-            keep_alive_timeout: Duration::from_secs(10),
-            max_concurrent_streams: 4096,
+            limits: ConnectionLimits::default(),
+            hosts: HostRules::default(),
             request_timeout: Duration::from_secs(60),
-            drain: Duration::from_secs(5),
         }
     }
 }
@@ -128,10 +147,22 @@ pub async fn bind(address: SocketAddr, tls: bool) -> Result<TcpListener, ServeEr
 }
 
 fn is_exposed(address: SocketAddr, tls: bool) -> bool {
-    !tls && !address.ip().to_canonical().is_loopback()
+    !tls && reach(address) == Reach::Network
 }
 
-/// Serves until shutdown is requested and calls under way have ended, or [`ServeOptions::drain`] has passed; no
+fn reach(address: SocketAddr) -> Reach {
+    if address.ip().to_canonical().is_loopback() { Reach::Loopback } else { Reach::Network }
+}
+
+/// Says in the log that a listener serves every host name to callers who show nothing: a web page that lets its own
+/// name point there can then call, as the user of the browser could.
+pub fn warn_about_any_host(address: SocketAddr, hosts: &HostRules) {
+    if reach(address) == Reach::Network && hosts.allowed.is_empty() {
+        tracing::warn!(%address, "anonymous callers are served by any host name: set --allowed-host");
+    }
+}
+
+/// Serves until shutdown is requested and calls under way have ended, or [`ConnectionLimits::drain`] has passed; no
 /// connection outlives this call.
 pub async fn serve(
     listener: impl Listener,
@@ -140,32 +171,26 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let Services { routes, health } = services;
-    let mut builder = Server::builder()
-        .http2_keepalive_interval(Some(options.keep_alive_interval))
-        .http2_keepalive_timeout(Some(options.keep_alive_timeout))
-        .max_concurrent_streams(options.max_concurrent_streams)
-        .timeout(options.request_timeout);
-    if let Some(tls) = options.tls {
-        builder = builder.tls_config(tls)?;
-    }
-    let requested = async {
+    let address = listener.local_addr().map_err(ServeError::Address)?;
+    let service = Deadline::new(routes.prepare(), options.request_timeout);
+    let service = trace::RpcTraceLayer.layer(service);
+    let service = HostGuard::new(service, reach(address), options.hosts, hosts::permission_denied);
+    let service = service.map_request(|request: Request<Incoming>| request.map(Body::new));
+    let connections = Connections {
+        handler: BoxCloneSyncService::new(service),
+        versions: Versions::Http2,
+        tls: options.tls,
+        limits: options.limits,
+        metrics: http::HttpMetrics::default(),
+    };
+    let told = async {
         shutdown.requested().await;
         health.set_serving(false).await;
+        std::future::pending().await
     };
-    // The server leaves its connections to tasks of their own and waits for them without limit (hyperium/hyper#4170):
-    // this cuts them when the wait is over, and also when this future is dropped.
-    let cut = CancellationToken::new();
-    let _cut_on_return = cut.clone().drop_guard();
-    let server = builder
-        .layer(trace::RpcTraceLayer)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming::accept(listener, cut), requested);
-    match shutdown.run_until_done(options.drain, Box::pin(server)).await {
-        Ok(result) => Ok(result?),
-        Err(cut_off) => {
-            tracing::warn!(%cut_off, "calls were still under way");
-            Ok(())
-        }
+    tokio::select! {
+        () = connections.serve(listener, shutdown.clone()) => Ok(()),
+        never = told => never,
     }
 }
 

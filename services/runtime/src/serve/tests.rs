@@ -107,7 +107,8 @@ fn bytes_that_are_no_descriptor_set_are_refused() {
 #[tokio::test]
 async fn shutdown_ends_within_its_limit_and_cuts_a_stream_that_stays_open() {
     let drain = Duration::from_millis(300);
-    let running = start(ServeOptions { drain, ..Default::default() }).await;
+    let limits = ConnectionLimits { drain, ..Default::default() };
+    let running = start(ServeOptions { limits, ..Default::default() }).await;
     let channel = running.channel().await;
     let mut watch =
         HealthClient::new(channel).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
@@ -160,9 +161,9 @@ async fn a_call_under_way_has_its_span_and_is_answered_before_the_end() {
 #[tokio::test]
 async fn a_peer_that_answers_no_ping_is_disconnected() {
     let quick = Duration::from_millis(100);
-    let options =
-        ServeOptions { keep_alive_interval: quick, keep_alive_timeout: quick, ..Default::default() };
-    let running = start(options).await;
+    let limits =
+        ConnectionLimits { keep_alive_interval: quick, keep_alive_timeout: quick, ..Default::default() };
+    let running = start(ServeOptions { limits, ..Default::default() }).await;
     let mut peer = TcpStream::connect(running.address).await.unwrap();
     // HTTP/2's opening and an empty SETTINGS frame, then silence.
     peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -193,4 +194,45 @@ async fn an_address_in_use_is_named() {
     let address = first.local_addr().unwrap();
     let error = bind(address, false).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));
+}
+
+#[tokio::test]
+async fn a_name_of_a_web_page_is_not_served_on_loopback() {
+    let running = start(ServeOptions::default()).await;
+    let ask = async |name: &str| {
+        let origin = format!("http://{name}").parse().unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", running.address)).unwrap().origin(origin);
+        let channel = endpoint.connect().await.unwrap();
+        HealthClient::new(channel).check(HealthCheckRequest::default()).await
+    };
+    for name in ["localhost:7700", "127.0.0.1", "krake.localhost"] {
+        ask(name).await.unwrap();
+    }
+    let refused = ask("evil.example").await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    assert!(refused.message().contains("--allowed-host"), "{refused}");
+    running.server.abort();
+}
+
+#[tokio::test]
+async fn requests_know_their_peer() {
+    let (told, mut heard) = tokio::sync::mpsc::channel(1);
+    let service = tower::service_fn(move |request: Request<axum::body::Body>| {
+        let told = told.clone();
+        async move {
+            told.send(request.extensions().get::<Arc<Peer>>().cloned()).await.unwrap();
+            Ok::<_, Infallible>(tonic::Status::ok("").into_http::<Body>())
+        }
+    });
+    let routes = Routes::from(axum::Router::new().route_service("/demo.Peer/Tell", service));
+    let listener = bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (services, shutdown) = (Services::new(routes, &[]).unwrap(), Shutdown::new());
+    tokio::spawn(serve(listener, services, ServeOptions::default(), shutdown.clone()));
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let request = Request::post("/demo.Peer/Tell").body(Body::empty()).unwrap();
+    tower::ServiceExt::oneshot(channel, request).await.unwrap();
+    let peer = heard.recv().await.unwrap().expect("there is a peer");
+    assert!(peer.address.ip().is_loopback() && peer.certificate.is_none(), "{peer:?}");
+    shutdown.request();
 }

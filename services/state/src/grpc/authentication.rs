@@ -22,6 +22,11 @@ pub struct Authentication {
 }
 
 impl Authentication {
+    /// Whether callers are served who show nothing.
+    pub fn takes_anybody(&self) -> bool {
+        self.static_user.is_some() || self.allow_anonymous
+    }
+
     /// The caller of a request, in its trace.
     pub fn call(&self, headers: &HeaderMap) -> Result<Call, Status> {
         let user = match &self.static_user {

@@ -13,7 +13,7 @@ use krake_kubernetes::cluster::connection::{Connection, Deadlines};
 use krake_proto::krake::kubernetes::v1::Application;
 use krake_runtime::controller::ControllerConfig;
 use krake_runtime::leadership::ElectionConfig;
-use krake_runtime::serve::ServeOptions;
+use krake_runtime::serve::{ConnectionLimits, ServeOptions};
 use krake_runtime::shutdown::Shutdown;
 use krake_state::Authentication;
 use krake_state::store::MemoryStore;
@@ -99,11 +99,12 @@ pub(crate) fn start(sim: &mut Sim<'_>, world: &Arc<World>) {
 async fn state(world: Arc<World>) -> HostResult {
     let listener = network::Listener::bind().await?;
     let authentication = Authentication { allow_anonymous: true, static_user: None };
-    let options = ServeOptions {
+    let limits = ConnectionLimits {
         keep_alive_interval: KEEP_ALIVE,
         keep_alive_timeout: KEEP_ALIVE,
         ..Default::default()
     };
+    let options = ServeOptions { limits, ..Default::default() };
     let store = Arc::new(world.store.clone());
     let clock = Arc::new(|| UNIX_EPOCH + network::time_of_day());
     krake_state::serve_at(clock, listener, store, authentication, options, || {}, Shutdown::new()).await?;

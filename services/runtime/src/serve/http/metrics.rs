@@ -54,14 +54,14 @@ impl HttpMetrics {
     }
 
     /// Counts a connection until what is returned is dropped.
-    pub(super) fn connected(&self) -> Connected {
+    pub(in crate::serve) fn connected(&self) -> Connected {
         self.connections.inc();
         Connected(self.connections.clone())
     }
 }
 
 /// An open connection.
-pub(super) struct Connected(Gauge);
+pub(in crate::serve) struct Connected(Gauge);
 
 impl Drop for Connected {
     fn drop(&mut self) {

@@ -1,0 +1,133 @@
+//! Limits of a listener, and its flags.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::hosts::{AllowedHosts, HostRules};
+use crate::config::{ConfigError, pick};
+
+/// Limits on the connections of one listener, for gRPC and REST alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Connections open at the same time; further ones wait to be accepted. Default 4096.
+    pub max_connections: usize,
+    /// Connections open at the same time from one address (of IPv6: from one /64 network); further ones are closed at
+    /// once. Default 1024, a quarter of all: one peer cannot take every place. A gateway or a proxy needs few.
+    pub max_connections_per_peer: usize,
+    /// Time for the TLS handshake, and then for the peer to show which protocol it speaks. Default 10 s: enough for a
+    /// handshake over a satellite link with lost packets.
+    pub opening_timeout: Duration,
+    /// A connection without any call for this long is closed. Clients of the SDK connect again with their next call.
+    /// Default 5 min: longer than the period of every controller.
+    pub idle_timeout: Duration,
+    /// A peer that takes nothing of what is sent to it for this long is disconnected. Default 60 s.
+    pub stall_timeout: Duration,
+    /// An HTTP/2 connection that shows no sign of life for this long is pinged. Default 10 s.
+    pub keep_alive_interval: Duration,
+    /// A connection that does not answer a ping for this long is closed. Default 10 s.
+    pub keep_alive_timeout: Duration,
+    /// Calls open at the same time on one HTTP/2 connection, watches among them. Default 4096.
+    pub max_concurrent_streams: u32,
+    /// Bytes of the headers of one HTTP/2 request, as HTTP/2 counts them. Default 16 KiB.
+    pub max_header_bytes: u32,
+    /// Time for calls under way once shutdown is requested; then connections are cut. Services end their watches
+    /// themselves, at once. Default 5 s, less than [`crate::shutdown::SHUTDOWN_DEADLINE`].
+    pub drain: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            max_connections_per_peer: 1024,
+            opening_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            stall_timeout: Duration::from_secs(60),
+            keep_alive_interval: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(10),
+            max_concurrent_streams: 4096,
+            max_header_bytes: 16 * 1024,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Who may connect to a listener, and how often. In the file: section `listener` with `max_connections`,
+/// `max_connections_per_peer` and `allowed_hosts`.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Connections")]
+pub struct ListenerArgs {
+    /// Connections open at the same time; further ones wait. [default: 4096]
+    #[arg(long, env = "KRAKE_MAX_CONNECTIONS", value_name = "NUMBER")]
+    pub max_connections: Option<usize>,
+    /// Connections open at the same time from one address; further ones are closed at once. [default: 1024]
+    #[arg(long, env = "KRAKE_MAX_CONNECTIONS_PER_PEER", value_name = "NUMBER")]
+    pub max_connections_per_peer: Option<usize>,
+    /// Host name, without port, that requests may name beside loopback names and IP addresses; may be given several
+    /// times. On a loopback address other names are always refused, so that no web page can reach the API by a name of
+    /// its own (DNS rebinding). On other addresses every name is served until this is set.
+    #[arg(long = "allowed-host", env = "KRAKE_ALLOWED_HOSTS", value_delimiter = ',', value_name = "NAME")]
+    pub allowed_hosts: Option<Vec<String>>,
+}
+
+impl ListenerArgs {
+    /// The limits and host rules in force; everything that has no flag is default.
+    ///
+    /// # Errors
+    /// When a limit is zero, or an allowed host is not a host name.
+    pub fn resolve(self, file: ListenerArgs) -> Result<(ConnectionLimits, HostRules), ConfigError> {
+        let defaults = ConnectionLimits::default();
+        let limits = ConnectionLimits {
+            max_connections: pick(self.max_connections, file.max_connections, defaults.max_connections),
+            max_connections_per_peer: pick(
+                self.max_connections_per_peer,
+                file.max_connections_per_peer,
+                defaults.max_connections_per_peer,
+            ),
+            ..defaults
+        };
+        positive("--max-connections", limits.max_connections)?;
+        positive("--max-connections-per-peer", limits.max_connections_per_peer)?;
+        let allowed = AllowedHosts::parse(&self.allowed_hosts.or(file.allowed_hosts).unwrap_or_default());
+        let allowed = allowed.map_err(|name| ConfigError::Invalid {
+            option: "--allowed-host",
+            message: format!("{name:?} is not a host name; write NAME, without scheme and port"),
+        })?;
+        Ok((limits, HostRules { allowed, ..HostRules::default() }))
+    }
+}
+
+fn positive(option: &'static str, number: usize) -> Result<(), ConfigError> {
+    // More than the semaphore can count is as good as no limit.
+    if (1..=tokio::sync::Semaphore::MAX_PERMITS).contains(&number) {
+        return Ok(());
+    }
+    Err(ConfigError::Invalid { option, message: "must be 1 or more".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_make_sense() {
+        let file = ListenerArgs { max_connections: Some(7), ..Default::default() };
+        let flags = ListenerArgs { allowed_hosts: Some(vec!["Krake.example".into()]), ..Default::default() };
+        let (limits, rules) = flags.resolve(file).unwrap();
+        assert_eq!((limits.max_connections, limits.max_connections_per_peer), (7, 1024));
+        assert!(!rules.allowed.is_empty());
+        let none = || ListenerArgs::default();
+        for wrong in [
+            ListenerArgs { max_connections: Some(0), ..none() },
+            ListenerArgs { max_connections: Some(usize::MAX), ..none() },
+            ListenerArgs { max_connections_per_peer: Some(0), ..none() },
+            ListenerArgs { allowed_hosts: Some(vec!["http://a".into()]), ..none() },
+            ListenerArgs { allowed_hosts: Some(vec!["a:80".into()]), ..none() },
+            ListenerArgs { allowed_hosts: Some(vec![String::new()]), ..none() },
+        ] {
+            assert!(wrong.clone().resolve(none()).is_err(), "{wrong:?}");
+        }
+    }
+}
