@@ -123,6 +123,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("numbers.rs"), field_numbers(&pool))?;
     let mut config = prost_build::Config::new();
     config.enable_type_names();
+    // Their tickets are secrets; `src/redacted.rs` shows everything else.
+    config.skip_debug([".krake.core.v1.CampaignRequest", ".krake.core.v1.CampaignResponse"]);
     tonic_prost_build::configure()
         .btree_map(".")
         .bytes(".")

@@ -13,6 +13,7 @@ pub mod finalizer;
 pub mod json;
 pub mod name;
 pub mod openapi;
+mod redacted;
 mod resource;
 pub mod rest;
 

@@ -10,6 +10,33 @@ use tonic::{Code, Status};
 /// The metadata that says as which leader a caller writes.
 pub(crate) const KRAKE_FENCE: &str = "krake-fence";
 
+/// The metadata that proves it.
+pub(crate) const KRAKE_TICKET: &str = "krake-ticket";
+
+/// What a campaign answers to the leader as proof that it has won. A secret: whoever has it can write and resign as the
+/// leader.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Ticket(Arc<str>);
+
+impl Ticket {
+    /// The text, to resume a campaign with it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Ticket {
+    fn from(text: &str) -> Self {
+        Ticket(text.into())
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ticket(..)")
+    }
+}
+
 /// As which leader a client writes; clones share it. See [`crate::Client::fenced`].
 #[derive(Clone, Debug)]
 pub struct Fence {
@@ -22,10 +49,12 @@ struct Shared {
     term: watch::Sender<Term>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Term {
     /// What the campaign answered; `None` while this process does not lead.
     revision: Option<i64>,
+    /// What proves it.
+    ticket: Ticket,
     /// Whether a write was refused.
     refused: bool,
 }
@@ -42,9 +71,9 @@ impl Fence {
         &self.shared.election
     }
 
-    /// From now on writes carry this revision, as answered by the campaign.
-    pub fn raise(&self, revision: i64) {
-        self.shared.term.send_replace(Term { revision: Some(revision), refused: false });
+    /// From now on writes carry this revision and this ticket, as answered by the campaign.
+    pub fn raise(&self, revision: i64, ticket: Ticket) {
+        self.shared.term.send_replace(Term { revision: Some(revision), ticket, refused: false });
     }
 
     /// From now on writes fail without being sent.
@@ -64,17 +93,22 @@ impl Fence {
         let _ = self.shared.term.subscribe().wait_for(|term| term.refused).await;
     }
 
-    /// The value to send with a write, and the revision in it.
-    pub(crate) fn header(&self) -> Result<(i64, HeaderValue), Status> {
+    /// What to send with a write.
+    pub(crate) fn headers(&self) -> Result<FenceHeaders, Status> {
         let election = &self.shared.election;
         let refuse = |text| Err(error::status(Code::Aborted, ErrorReason::Fenced, text));
-        let Some(revision) = self.revision() else {
+        let Term { revision: Some(revision), ticket, .. } = self.shared.term.borrow().clone() else {
             return refuse(format!("not sent: this process does not lead {election}"));
         };
-        match HeaderValue::try_from(format!("{election}={revision}")) {
-            Ok(value) => Ok((revision, value)),
-            Err(_) => refuse(format!("not sent: {election:?} cannot be the name of an election")),
-        }
+        let Ok(fence) = HeaderValue::try_from(format!("{election}={revision}")) else {
+            return refuse(format!("not sent: {election:?} cannot be the name of an election"));
+        };
+        let Ok(mut ticket) = HeaderValue::try_from(ticket.reveal()) else {
+            return refuse(format!("not sent: the ticket of {election} is not one"));
+        };
+        // Kept out of logs and of the compression of headers.
+        ticket.set_sensitive(true);
+        Ok(FenceHeaders { revision, fence, ticket })
     }
 
     /// A write was refused that was sent with `revision`: lowers the fence, unless it was raised anew meanwhile.
@@ -82,11 +116,21 @@ impl Fence {
         self.shared.term.send_if_modified(|term| {
             let present = term.revision == Some(revision);
             if present {
-                *term = Term { revision: None, refused: true };
+                *term = Term { refused: true, ..Term::default() };
             }
             present
         });
     }
+}
+
+/// What a leader's write carries.
+#[derive(Debug)]
+pub(crate) struct FenceHeaders {
+    pub(crate) revision: i64,
+    /// [`KRAKE_FENCE`].
+    pub(crate) fence: HeaderValue,
+    /// [`KRAKE_TICKET`].
+    pub(crate) ticket: HeaderValue,
 }
 
 /// Whether an RPC of the Krake API only reads, by its name: it needs no fence.
@@ -103,24 +147,30 @@ mod tests {
     #[test]
     fn writes_carry_the_fence_or_fail() {
         let fence = Fence::new("kubernetes/0");
-        assert_eq!(error::reason(&fence.header().unwrap_err()), Some(ErrorReason::Fenced));
-        fence.raise(7);
-        assert_eq!(fence.header().unwrap(), (7, HeaderValue::from_static("kubernetes/0=7")));
+        assert_eq!(error::reason(&fence.headers().unwrap_err()), Some(ErrorReason::Fenced));
+        fence.raise(7, Ticket::from("s3cret"));
+        let headers = fence.headers().unwrap();
+        assert_eq!((headers.revision, headers.fence.as_bytes()), (7, b"kubernetes/0=7".as_slice()));
+        assert_eq!(headers.ticket.as_bytes(), b"s3cret");
+        let shown = format!("{fence:?} {headers:?} {:?}", Ticket::from("s3cret"));
+        assert!(!shown.contains("s3cret"), "{shown}");
         fence.clone().lower();
-        assert!(fence.header().is_err() && fence.revision().is_none());
+        assert!(fence.headers().is_err() && fence.revision().is_none());
+        fence.raise(7, Ticket::from("no\nheader"));
+        assert!(fence.headers().is_err());
     }
 
     #[test]
     fn only_a_refusal_of_the_present_fence_counts() {
         let fence = Fence::new("gc");
-        fence.raise(7);
-        fence.raise(9);
+        fence.raise(7, Ticket::default());
+        fence.raise(9, Ticket::default());
         fence.refuse(7);
         assert!(fence.refused().now_or_never().is_none(), "that was the term before");
         fence.refuse(9);
         assert!(fence.refused().now_or_never().is_some());
         assert_eq!(fence.revision(), None);
-        fence.raise(11);
+        fence.raise(11, Ticket::default());
         assert!(fence.refused().now_or_never().is_none());
     }
 

@@ -16,7 +16,8 @@ use tower::{Service, ServiceExt};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::diagnosis::{self, Address, NotGrpc};
-use crate::fence::{Fence, KRAKE_FENCE, is_read};
+use crate::epoch::{Epoch, KRAKE_EPOCH};
+use crate::fence::{Fence, KRAKE_FENCE, KRAKE_TICKET, is_read};
 
 /// The header that tells the server how long the caller will wait.
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -37,11 +38,20 @@ pub struct Transport {
     request_timeout: Duration,
     /// As which leader writes are sent.
     fence: Option<Fence>,
+    /// The history that the last answer came from.
+    epoch: Epoch,
 }
 
 impl Transport {
     pub(crate) fn new(channel: Channel, server: &str, request_timeout: Duration) -> Self {
-        Transport { channel, server: server.into(), address: None, request_timeout, fence: None }
+        Transport {
+            channel,
+            server: server.into(),
+            address: None,
+            request_timeout,
+            fence: None,
+            epoch: Epoch::default(),
+        }
     }
 
     /// The same connection, with the address that it leads to.
@@ -83,16 +93,22 @@ impl Service<Request<Body>> for Transport {
         if let Some(traceparent) = traceparent() {
             request.headers_mut().insert(TRACEPARENT, traceparent);
         }
-        let fence = match self.fence.as_ref().filter(|_| is_unary_write(&request)) {
+        let writes = is_unary_write(&request);
+        let fence = match self.fence.as_ref().filter(|_| writes) {
             None => None,
-            Some(fence) => match fence.header() {
-                Ok((revision, value)) => {
-                    request.headers_mut().insert(KRAKE_FENCE, value);
-                    Some((fence.clone(), revision))
+            Some(fence) => match fence.headers() {
+                Ok(headers) => {
+                    request.headers_mut().insert(KRAKE_FENCE, headers.fence);
+                    request.headers_mut().insert(KRAKE_TICKET, headers.ticket);
+                    Some((fence.clone(), headers.revision))
                 }
                 Err(refused) => return Box::pin(std::future::ready(Err(refused))),
             },
         };
+        if let Some(epoch) = self.epoch.known().filter(|_| writes) {
+            request.headers_mut().insert(KRAKE_EPOCH, epoch);
+        }
+        let epoch = self.epoch.clone();
         let (server, address) = (self.server.clone(), self.address.clone());
         let answer = self.channel.clone().oneshot(request);
         Box::pin(async move {
@@ -110,6 +126,7 @@ impl Service<Request<Body>> for Transport {
             if let Some(refused) = not_grpc(&server, address.as_deref(), &answer) {
                 return Err(refused);
             }
+            epoch.learn(answer.headers());
             if let Some((fence, revision)) = fence
                 && is_fenced(&answer)
             {

@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use krake_client::{Barrier, Client, Fence};
+use krake_client::{Barrier, Client, Fence, Ticket};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
@@ -76,7 +76,11 @@ impl Leadership {
 
     /// Leads without any election, and writes without a fence: for a controller of which there is only one.
     pub fn unopposed(client: &Client, election: &str) -> Self {
-        Self::new(client, election, Some(Lease { fence: 0, until: Instant::now() + FOR_EVER }))
+        Self::new(
+            client,
+            election,
+            Some(Lease { fence: 0, ticket: Ticket::default(), until: Instant::now() + FOR_EVER }),
+        )
     }
 
     fn new(client: &Client, election: &str, lease: Option<Lease>) -> Self {
@@ -106,7 +110,8 @@ impl Leadership {
     /// The fence of the present term; `None` while this process does not lead. 0 if there is no election.
     pub fn fence(&self) -> Option<i64> {
         let acting = self.shared.fence.revision()?;
-        let lease = (*self.shared.lease.borrow()).filter(|lease| lease.fence == acting)?;
+        let held = self.shared.lease.borrow();
+        let lease = held.as_ref().filter(|lease| lease.fence == acting)?;
         lease.holds(Instant::now()).then_some(acting)
     }
 
@@ -148,8 +153,8 @@ impl Leadership {
         F: Future<Output = anyhow::Result<()>>,
     {
         let result = loop {
-            let fence = tokio::select! {
-                fence = self.elected() => fence,
+            let (fence, ticket) = tokio::select! {
+                elected = self.elected() => elected,
                 () = shutdown.requested() => break Ok(()),
             };
             let caught_up = tokio::select! {
@@ -161,7 +166,7 @@ impl Leadership {
                 Ok(false) => continue,
                 Err(closed) => break Err(closed),
             }
-            match self.term(fence, shutdown, &mut work).await {
+            match self.term(fence, ticket, shutdown, &mut work).await {
                 Some(ended) => break ended,
                 None if shutdown.is_requested() => break Ok(()),
                 None => {}
@@ -202,6 +207,7 @@ impl Leadership {
     async fn term<F>(
         &self,
         fence: i64,
+        ticket: Ticket,
         shutdown: &Shutdown,
         work: &mut impl FnMut(Shutdown) -> F,
     ) -> Option<anyhow::Result<()>>
@@ -211,7 +217,7 @@ impl Leadership {
         let election = self.shared.fence.election();
         tracing::info!(election, fence, "leading");
         // Lowered in any case, also when this future is dropped.
-        let _raised = Raised::new(&self.shared.fence, fence);
+        let _raised = Raised::new(&self.shared.fence, fence, ticket);
         let stop = shutdown.child();
         let mut work = Box::pin(work(stop.clone()));
         let why = tokio::select! {
@@ -223,13 +229,13 @@ impl Leadership {
         timeout(STEP_DOWN, work).await.ok()?.err().map(Err)
     }
 
-    /// Waits until this process leads, and tells the fence.
-    async fn elected(&self) -> i64 {
+    /// Waits until this process leads; the fence and the ticket of its term.
+    async fn elected(&self) -> (i64, Ticket) {
         let mut lease = self.shared.lease.subscribe();
         loop {
-            let held = *lease.borrow_and_update();
+            let held = lease.borrow_and_update().clone();
             if let Some(lease) = held.filter(|lease| lease.holds(Instant::now())) {
-                return lease.fence;
+                return (lease.fence, lease.ticket);
             }
             // The sender is in `shared`, so waiting cannot fail.
             let _ = lease.changed().await;
@@ -240,7 +246,8 @@ impl Leadership {
     async fn lost(&self, fence: i64) -> &'static str {
         let mut lease = self.shared.lease.subscribe();
         loop {
-            let Some(held) = (*lease.borrow_and_update()).filter(|lease| lease.fence == fence) else {
+            let held = lease.borrow_and_update().clone();
+            let Some(held) = held.filter(|lease| lease.fence == fence) else {
                 return "another one was elected";
             };
             if !held.holds(Instant::now()) {
@@ -283,8 +290,8 @@ impl Leadership {
 struct Raised<'a>(&'a Fence);
 
 impl<'a> Raised<'a> {
-    fn new(fence: &'a Fence, revision: i64) -> Self {
-        fence.raise(revision);
+    fn new(fence: &'a Fence, revision: i64, ticket: Ticket) -> Self {
+        fence.raise(revision, ticket);
         Raised(fence)
     }
 }

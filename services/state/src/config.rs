@@ -14,6 +14,7 @@ use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use krake_runtime::tls::TlsArgs;
 use serde::Deserialize;
 
+use crate::access::Authorization;
 use crate::grpc::Authentication;
 pub use store::{Backend, StoreArgs, StoreConfig};
 
@@ -35,6 +36,9 @@ pub struct Args {
     store: StoreArgs,
     #[command(flatten)]
     authentication: AuthenticationArgs,
+    /// What authenticated callers may do. [default: always-allow]
+    #[arg(long, env = "KRAKE_AUTHORIZATION", value_enum)]
+    authorization: Option<Authorization>,
     #[command(flatten)]
     listener: ListenerArgs,
     #[command(flatten)]
@@ -113,6 +117,7 @@ struct File {
     listen: Option<SocketAddr>,
     store: StoreArgs,
     authentication: AuthenticationArgs,
+    authorization: Option<Authorization>,
     listener: ListenerArgs,
     tls: TlsArgs,
     admin: AdminSection,
@@ -130,6 +135,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Who may call.
     pub authentication: Authentication,
+    /// What they may do.
+    pub authorization: Authorization,
     /// Certificates, limits and host names of the API's listener.
     pub serve: ServeOptions,
     /// Logs and traces.
@@ -191,6 +198,7 @@ impl Args {
                 static_user: who.static_user.or(file_who.static_user),
                 allow_anonymous: pick(who.allow_anonymous, file_who.allow_anonymous, false),
             },
+            authorization: pick(self.authorization, file.authorization, Authorization::default()),
             serve: ServeOptions { tls: self.tls.resolve(file.tls)?, limits, hosts, ..Default::default() },
             telemetry: self.telemetry.resolve(file.telemetry)?,
         })

@@ -1,5 +1,6 @@
 //! The Krake API server: admission, store and watch cache over etcd, SQLite or memory.
 
+mod access;
 mod admission;
 pub mod backup;
 mod cache;
@@ -18,7 +19,8 @@ pub mod store;
 mod task;
 mod upgrade;
 
-pub use grpc::Authentication;
+pub use access::{Access, AuthenticationMethod, Authorization, Caller, Verb};
+pub use grpc::{Authenticate, Authentication, Callers, Finished, Observer};
 pub use housekeeping::Clock;
 pub use run::{run, serve, serve_at};
 pub use task::perform;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::grpc::{self, Authentication};
+use crate::grpc::{self, Callers};
 use crate::housekeeping::{self, Clock};
 use crate::installation::Installation;
 use crate::opened::Opened;
@@ -32,6 +32,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let admin_listener = serve::bind(config.admin, false).await?;
     let opened = Opened::open(config.store).await?;
     let store = opened.store();
+    let callers = Callers { authorization: config.authorization, ..config.authentication.into() };
     let admin = Admin::new();
     let filled = admin.readiness.condition("cache");
     let mut probe = JoinSet::new();
@@ -48,8 +49,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let admin_shutdown = shutdown.child();
     tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
-    let served =
-        serve(listener, store, config.authentication, config.serve, move || filled.set(true), shutdown).await;
+    let served = serve(listener, store, callers, config.serve, move || filled.set(true), shutdown).await;
     // Also when the API ended by itself: a process that serves nothing must not look alive.
     admin_shutdown.request();
     while let Some(ended) = tasks.join_next().await {
@@ -65,13 +65,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 pub async fn serve(
     listener: impl Listener,
     store: Arc<dyn Store>,
-    authentication: Authentication,
+    callers: impl Into<Callers>,
     options: ServeOptions,
     ready: impl FnOnce() + Send,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let clock = Arc::new(SystemTime::now);
-    serve_at(clock, listener, store, authentication, options, ready, shutdown).await
+    serve_at(clock, listener, store, callers, options, ready, shutdown).await
 }
 
 /// The same, at a time of one's own: what objects bear and what their ages are counted by.
@@ -79,7 +79,7 @@ pub async fn serve_at(
     clock: Clock,
     listener: impl Listener,
     store: Arc<dyn Store>,
-    authentication: Authentication,
+    callers: impl Into<Callers>,
     options: ServeOptions,
     ready: impl FnOnce() + Send,
     shutdown: Shutdown,
@@ -111,7 +111,7 @@ pub async fn serve_at(
         async move { installation.replaced(store.as_ref()).await }
     };
     let registry = Arc::new(Registry::new(store, cache, clock));
-    let routes = grpc::routes(registry, installation.clone(), authentication, shutdown.token());
+    let routes = grpc::routes(registry, installation.clone(), callers.into(), shutdown.token())?;
     let services = Services::new(routes, &[krake_proto::DESCRIPTORS])?;
     tracing::info!(
         address = %listener.local_addr()?,

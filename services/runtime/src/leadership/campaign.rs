@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use krake_client::Client;
+use krake_client::{Client, Ticket};
 use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse};
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
@@ -27,7 +27,8 @@ pub(super) async fn run(
     resign: CancellationToken,
 ) {
     let ended = resign.clone();
-    let mut campaign = Campaign { candidacy, lease, resign, signs: Signs::default(), leader: None };
+    let mut campaign =
+        Campaign { candidacy, lease, resign, signs: Signs::default(), leader: None, ticket: None };
     let mut pause = RETRY.0;
     loop {
         // Also when asked to resign meanwhile: there may be a place to give up.
@@ -64,6 +65,8 @@ struct Campaign {
     signs: Signs,
     /// Who led when it was last told.
     leader: Option<String>,
+    /// What proves that the place is ours; `None` while it is not.
+    ticket: Option<Ticket>,
 }
 
 impl Campaign {
@@ -77,6 +80,7 @@ impl Campaign {
             ttl: prost_types::Duration::try_from(ttl).ok(),
             sequence: self.signs.next(Instant::now()),
             resign: false,
+            ticket: self.ticket.as_ref().map(|ticket| ticket.reveal().to_owned()).unwrap_or_default(),
         };
         send(&requests, first)?;
         let mut leadership = client.leadership();
@@ -115,8 +119,13 @@ impl Campaign {
 
     fn settle(&mut self, answer: &CampaignResponse) {
         let lease = self.signs.lease(answer);
+        self.ticket = (answer.fence > 0).then(|| Ticket::from(answer.ticket.as_str()));
         // Somebody else leads, or what was won is over already: either way the answer is newer than what is known.
-        self.lease.send_if_modified(|known| std::mem::replace(known, lease) != lease);
+        self.lease.send_if_modified(|known| {
+            let changed = *known != lease;
+            *known = lease;
+            changed
+        });
         if self.leader.as_ref() != Some(&answer.leader) {
             let Candidacy { election, holder, .. } = &self.candidacy;
             if answer.leader != *holder {

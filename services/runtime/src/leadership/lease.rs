@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use krake_client::Ticket;
 use krake_proto::krake::core::v1::CampaignResponse;
 use tokio::time::Instant;
 
@@ -10,10 +11,12 @@ use tokio::time::Instant;
 const UNANSWERED: usize = 16;
 
 /// The right to act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     /// What writes carry.
     pub(super) fence: i64,
+    /// What proves that they may.
+    pub(super) ticket: Ticket,
     /// When it is over unless it is renewed.
     pub(super) until: Instant,
 }
@@ -51,8 +54,11 @@ impl Signs {
             self.sent.pop_front();
         }
         let (sequence, sent) = self.sent.front()?;
-        (answer.fence > 0 && *sequence == answer.sequence)
-            .then(|| Lease { fence: answer.fence, until: *sent + ttl.mul_f64(0.9) })
+        (answer.fence > 0 && *sequence == answer.sequence).then(|| Lease {
+            fence: answer.fence,
+            ticket: Ticket::from(answer.ticket.as_str()),
+            until: *sent + ttl.mul_f64(0.9),
+        })
     }
 }
 
@@ -72,7 +78,7 @@ mod tests {
         let mut signs = Signs::default();
         let (first, second) = (signs.next(start), signs.next(after(3)));
         let lease = signs.lease(&answer(first, 7)).unwrap();
-        assert_eq!(lease, Lease { fence: 7, until: after(9) });
+        assert_eq!(lease, Lease { fence: 7, ticket: Ticket::default(), until: after(9) });
         assert!(lease.holds(after(8)) && !lease.holds(after(9)), "whenever the answer came");
         assert_eq!(signs.lease(&answer(second, 7)).unwrap().until, after(12));
         assert_eq!(

@@ -32,7 +32,8 @@ impl Leadership {
     /// The lease of this fence holds for so long from now on.
     pub(super) fn set(&self, fence: i64, seconds: u64) {
         let until = Instant::now() + Duration::from_secs(seconds);
-        self.shared.lease.send_replace(Some(Lease { fence, until }));
+        let ticket = Ticket::from(format!("ticket of {fence}").as_str());
+        self.shared.lease.send_replace(Some(Lease { fence, ticket, until }));
     }
 }
 
@@ -221,7 +222,9 @@ impl Campaigner {
 
     async fn answer(&self, leader: &str, fence: i64, sequence: i64, ttl: Duration) {
         let ttl = prost_types::Duration::try_from(ttl).ok();
-        let answer = CampaignResponse { leader: leader.into(), fence, ttl, sequence, ..Default::default() };
+        let ticket = if fence > 0 { format!("ticket of {fence}") } else { String::new() };
+        let leader = leader.to_owned();
+        let answer = CampaignResponse { leader, fence, ttl, sequence, ticket, ..Default::default() };
         self.answers.send(Ok(answer)).await.unwrap();
     }
 }
@@ -311,6 +314,7 @@ async fn a_broken_stream_is_taken_up_again_by_the_same_holder() {
         let mut again = campaigner(&mut campaigns).await;
         let second = again.request().await;
         assert_eq!((&second.holder, &second.election), (&first.holder, &first.election));
+        assert_eq!((first.ticket.as_str(), second.ticket.as_str()), ("", "ticket of 7"));
         assert!(second.sequence > first.sequence, "answers to the broken stream prove nothing for this one");
         assert!(place.leading(), "the lease goes on meanwhile");
         again.answer(&first.holder, 7, second.sequence, ttl).await;
@@ -335,7 +339,7 @@ async fn who_stands_by_acts_once_elected_and_steps_back_when_told() {
         assert!(place.elected().now_or_never().is_none());
         // Told without a further sign of life.
         stream.answer(&first.holder, 9, first.sequence, ttl).await;
-        assert_eq!(timeout(PATIENCE, place.elected()).await.unwrap(), 9);
+        assert_eq!(timeout(PATIENCE, place.elected()).await.unwrap().0, 9);
         timeout(PATIENCE, async {
             while !place.leading() {
                 tokio::task::yield_now().await

@@ -1,23 +1,30 @@
-//! Who calls. Every handler gets the answer; nothing is served to nobody.
+//! Who calls, by what the request and its connection show.
+
+use std::sync::Arc;
 
 use http::HeaderMap;
-use krake_proto::error::{self, ErrorReason, Violation};
+use krake_proto::error::{self, ErrorReason};
+use krake_runtime::serve::Peer;
 use tonic::{Code, Status};
 
-use crate::registry::{Call, Fence};
+use crate::access::{ANONYMOUS, AuthenticationMethod, Caller};
 
-/// Name of callers that nobody knows, as upstream's.
-pub(super) const ANONYMOUS: &str = "system:anonymous";
+/// Tells callers apart. Asked once per request, before anything else is done for it.
+#[tonic::async_trait]
+pub trait Authenticate: std::fmt::Debug + Send + Sync {
+    /// The caller of a request with these headers, over a connection of this peer.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED if nobody is known by what the request shows; UNAVAILABLE if that cannot be found out now.
+    async fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Caller>, Status>;
+}
 
-/// Metadata that says as which leader a controller writes.
-const FENCE: &str = "krake-fence";
-
-/// How callers are told apart.
+/// Authentication by configuration alone, whatever a request shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Authentication {
     /// Every request comes from this user: for a single user's own machine.
     pub static_user: Option<String>,
-    /// Requests that nobody vouches for are served, as [`ANONYMOUS`].
+    /// Requests that nobody vouches for are served, as `system:anonymous`.
     pub allow_anonymous: bool,
 }
 
@@ -26,80 +33,51 @@ impl Authentication {
     pub fn takes_anybody(&self) -> bool {
         self.static_user.is_some() || self.allow_anonymous
     }
+}
 
-    /// The caller of a request, in its trace.
-    pub fn call(&self, headers: &HeaderMap) -> Result<Call, Status> {
-        let user = match &self.static_user {
-            Some(user) => user.clone(),
-            None if self.allow_anonymous => ANONYMOUS.to_owned(),
-            None => {
-                let text = "nobody is known by these credentials, and anonymous callers are not allowed";
-                return Err(error::status(Code::Unauthenticated, ErrorReason::Unauthenticated, text));
+/// [`Authentication`] with its answer made once.
+#[derive(Debug)]
+pub(super) struct Configured(Option<Arc<Caller>>);
+
+impl Configured {
+    pub(super) fn new(settings: Authentication) -> Self {
+        let caller = |user, method| Arc::new(Caller { user, groups: Vec::new(), method });
+        Configured(match settings {
+            Authentication { static_user: Some(user), .. } => {
+                Some(caller(user, AuthenticationMethod::Static))
             }
-        };
-        let trace_parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-        let fence = headers.get(FENCE).map(|value| value.to_str().ok().and_then(Fence::parse).ok_or(()));
-        let fence = fence.transpose().map_err(|()| {
-            let text = "is not `<election>=<revision>`, with what the campaign answered";
-            error::invalid(&[Violation::new(FENCE, text)])
-        })?;
-        Ok(Call {
-            user,
-            trace_parent: trace_parent.filter(|text| is_trace_parent(text)).unwrap_or_default().to_owned(),
-            fence,
+            Authentication { allow_anonymous: true, .. } => {
+                Some(caller(ANONYMOUS.to_owned(), AuthenticationMethod::Anonymous))
+            }
+            _ => None,
         })
     }
 }
 
-/// Whether `text` is a W3C traceparent, whose hexadecimal digits are lower case and whose ids are not zero; anything
-/// else is not stored.
-fn is_trace_parent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let id = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
-    matches!(parts.as_slice(), [version, trace, span, flags]
-        if hex(version, 2) && *version != "ff" && id(trace, 32) && id(span, 16) && hex(flags, 2))
+#[tonic::async_trait]
+impl Authenticate for Configured {
+    async fn authenticate(&self, _peer: &Peer, _headers: &HeaderMap) -> Result<Arc<Caller>, Status> {
+        self.0.clone().ok_or_else(|| {
+            let text = "nobody is known by these credentials, and anonymous callers are not allowed";
+            error::status(Code::Unauthenticated, ErrorReason::Unauthenticated, text)
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nobody_is_served_unless_allowed() {
-        let refused = Authentication::default().call(&HeaderMap::new()).unwrap_err();
+    #[tokio::test]
+    async fn nobody_is_served_unless_allowed() {
+        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None };
+        let ask = async |settings| Configured::new(settings).authenticate(&peer, &HeaderMap::new()).await;
+        let refused = ask(Authentication::default()).await.unwrap_err();
         assert_eq!(error::reason(&refused), Some(ErrorReason::Unauthenticated));
         let anonymous = Authentication { allow_anonymous: true, ..Default::default() };
-        assert_eq!(anonymous.call(&HeaderMap::new()).unwrap().user, ANONYMOUS);
+        assert_eq!(ask(anonymous).await.unwrap().user, ANONYMOUS);
         let fixed = Authentication { static_user: Some("alice".into()), allow_anonymous: true };
-        assert_eq!(fixed.call(&HeaderMap::new()).unwrap().user, "alice");
-    }
-
-    #[test]
-    fn only_a_real_traceparent_is_kept() {
-        let mut headers = HeaderMap::new();
-        let authentication = Authentication { allow_anonymous: true, ..Default::default() };
-        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        headers.insert("traceparent", parent.parse().unwrap());
-        assert_eq!(authentication.call(&headers).unwrap().trace_parent, parent);
-        let nobody = format!("00-{}-b7ad6b7169203331-01", "0".repeat(32));
-        for wrong in ["junk", &parent.to_uppercase(), &parent.replacen("00", "ff", 1), &nobody] {
-            headers.insert("traceparent", wrong.parse().unwrap());
-            assert_eq!(authentication.call(&headers).unwrap().trace_parent, "", "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_fence_that_cannot_be_read_lets_nothing_pass() {
-        let authentication = Authentication { allow_anonymous: true, ..Default::default() };
-        let mut headers = HeaderMap::new();
-        assert_eq!(authentication.call(&headers).unwrap().fence, None);
-        headers.insert(FENCE, "scheduler=7".parse().unwrap());
-        assert_eq!(authentication.call(&headers).unwrap().fence, Fence::parse("scheduler=7"));
-        headers.insert(FENCE, "scheduler".parse().unwrap());
-        let refused = authentication.call(&headers).unwrap_err();
-        assert_eq!(error::violations(&refused)[0].field, FENCE);
+        let alice = ask(fixed).await.unwrap();
+        assert_eq!((alice.user.as_str(), alice.method), ("alice", AuthenticationMethod::Static));
     }
 }

@@ -23,9 +23,11 @@ use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Code, Status};
 
-use super::{Authentication, MAX_REQUEST, encoding::Encoding};
+use super::pipeline::Admission;
+use super::{MAX_REQUEST, encoding::Encoding};
+use crate::access::Authorized;
 use crate::kinds::{Verb, rules};
-use crate::registry::{Call, Error, Registry};
+use crate::registry::{Error, Registry};
 
 /// The methods of a kind's service.
 #[derive(Clone, Copy)]
@@ -68,7 +70,6 @@ struct Service {
     registry: Arc<Registry>,
     epoch: Arc<str>,
     encoding: Arc<Encoding>,
-    authentication: Authentication,
     shutdown: CancellationToken,
 }
 
@@ -77,18 +78,19 @@ impl KindService {
         kind: &'static Kind,
         registry: Arc<Registry>,
         epoch: Arc<str>,
-        authentication: Authentication,
         shutdown: CancellationToken,
     ) -> Self {
         let descriptor = POOL.get_message_by_name(kind.message);
         let encoding = Arc::new(Encoding::new(epoch.clone(), descriptor));
-        KindService(Arc::new(Service { kind, registry, epoch, encoding, authentication, shutdown }))
+        KindService(Arc::new(Service { kind, registry, epoch, encoding, shutdown }))
     }
 }
 
 impl Service {
-    async fn unary(&self, method: Method, call: &Call, request: Bytes) -> Result<Bytes, Error> {
+    async fn unary(&self, method: Method, authorized: Authorized<Bytes>) -> Result<Bytes, Error> {
         let (registry, kind) = (&self.registry, self.kind);
+        let (call, request) = authorized.into_parts();
+        let call = &call;
         match method {
             Method::Create => registry.create(call, kind, CreateRequest::decode(request)?).await,
             Method::Get => registry.get(call, kind, GetRequest::decode(request)?).await,
@@ -109,9 +111,9 @@ impl Service {
 
     async fn watch(
         &self,
-        call: &Call,
-        request: Bytes,
+        authorized: Authorized<Bytes>,
     ) -> Result<BoxStream<'static, Result<Bytes, Status>>, Error> {
+        let (call, request) = authorized.into_parts();
         let request = WatchRequest::decode(request)?;
         let (filter, start) = self.registry.watch_request(self.kind, &request)?;
         if !request.epoch.is_empty() && *request.epoch != *self.epoch {
@@ -119,16 +121,15 @@ impl Service {
         }
         let view = View::try_from(request.view).unwrap_or_default();
         let encoding = self.encoding.clone();
-        let messages = self.registry.watch(call, filter, start, self.shutdown.clone()).await?;
+        let messages = self.registry.watch(&call, filter, start, self.shutdown.clone()).await?;
         Ok(messages.map(move |message| Ok(encoding.message(message?, view)?)).boxed())
     }
 }
 
-/// A unary method with its caller.
+/// A unary method.
 struct Unary {
     service: Arc<Service>,
     method: Method,
-    call: Arc<Call>,
 }
 
 impl UnaryService<Bytes> for Unary {
@@ -136,18 +137,22 @@ impl UnaryService<Bytes> for Unary {
     type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (service, method, call) = (self.service.clone(), self.method, self.call.clone());
+        let (service, method) = (self.service.clone(), self.method);
         Box::pin(async move {
-            let response = service.unary(method, &call, request.into_inner()).await?;
-            Ok(tonic::Response::new(response))
+            let authorized = authorize(request)?;
+            Ok(tonic::Response::new(service.unary(method, authorized).await?))
         })
     }
 }
 
-/// The watch, with its caller.
+/// The watch.
 struct Watch {
     service: Arc<Service>,
-    call: Arc<Call>,
+}
+
+fn authorize(request: tonic::Request<Bytes>) -> Result<Authorized<Bytes>, Status> {
+    let admission = Admission::of(request.extensions())?;
+    admission.encoded(request.into_inner())
 }
 
 impl ServerStreamingService<Bytes> for Watch {
@@ -156,8 +161,8 @@ impl ServerStreamingService<Bytes> for Watch {
     type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (service, call) = (self.service.clone(), self.call.clone());
-        Box::pin(async move { Ok(tonic::Response::new(service.watch(&call, request.into_inner()).await?)) })
+        let service = self.service.clone();
+        Box::pin(async move { Ok(tonic::Response::new(service.watch(authorize(request)?).await?)) })
     }
 }
 
@@ -178,14 +183,10 @@ impl tower::Service<Request<axum::body::Body>> for KindService {
                 let text = format!("{} has no method {name:?}", service.kind.service);
                 return Ok(error::status(Code::Unimplemented, ErrorReason::NotBuilt, text).into_http());
             };
-            let call = match service.authentication.call(request.headers()) {
-                Ok(call) => Arc::new(call),
-                Err(status) => return Ok(status.into_http()),
-            };
             let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_REQUEST);
             Ok(match method {
-                Method::Watch => grpc.server_streaming(Watch { service, call }, request).await,
-                method => grpc.unary(Unary { service, method, call }, request).await,
+                Method::Watch => grpc.server_streaming(Watch { service }, request).await,
+                method => grpc.unary(Unary { service, method }, request).await,
             })
         })
     }

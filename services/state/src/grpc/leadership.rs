@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Authentication;
+use super::pipeline::Admission;
 use crate::registry::{Candidate, Error, Registry, Vacancy};
 
 /// The most campaigns that one replica serves at a time; each may hold a watch on the store.
@@ -23,18 +23,13 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// The service.
 pub(super) struct Leadership {
     registry: Arc<Registry>,
-    authentication: Authentication,
     shutdown: CancellationToken,
     campaigns: Arc<Semaphore>,
 }
 
 impl Leadership {
-    pub(super) fn new(
-        registry: Arc<Registry>,
-        authentication: Authentication,
-        shutdown: CancellationToken,
-    ) -> Self {
-        Leadership { registry, authentication, shutdown, campaigns: Arc::new(Semaphore::new(MAX_CAMPAIGNS)) }
+    pub(super) fn new(registry: Arc<Registry>, shutdown: CancellationToken) -> Self {
+        Leadership { registry, shutdown, campaigns: Arc::new(Semaphore::new(MAX_CAMPAIGNS)) }
     }
 }
 
@@ -46,7 +41,7 @@ impl LeadershipService for Leadership {
         &self,
         request: Request<Streaming<CampaignRequest>>,
     ) -> Result<Response<Self::CampaignStream>, Status> {
-        self.authentication.call(request.metadata().as_ref())?;
+        let admission = Admission::of(request.extensions())?;
         let permit = self.campaigns.clone().try_acquire_owned().map_err(|_| {
             let text = format!("this replica serves {MAX_CAMPAIGNS} campaigns already; try another one");
             Status::resource_exhausted(text)
@@ -54,7 +49,9 @@ impl LeadershipService for Leadership {
         let (answers, receiver) = mpsc::channel(1);
         let (registry, shutdown) = (self.registry.clone(), self.shutdown.clone());
         let requests = request.into_inner();
-        let task = AbortOnDropHandle::new(tokio::spawn(serve(registry, requests, answers, shutdown, permit)));
+        let task = AbortOnDropHandle::new(tokio::spawn(serve(
+            registry, admission, requests, answers, shutdown, permit,
+        )));
         // The task ends with the stream, and the stream when the task has ended.
         let stream = futures::stream::unfold((receiver, task), |(mut receiver, task)| async {
             let answer = receiver.recv().await?;
@@ -66,13 +63,14 @@ impl LeadershipService for Leadership {
 
 async fn serve(
     registry: Arc<Registry>,
+    admission: Admission,
     requests: Streaming<CampaignRequest>,
     answers: mpsc::Sender<Result<CampaignResponse, Status>>,
     shutdown: CancellationToken,
     _permit: OwnedSemaphorePermit,
 ) {
     let end = tokio::select! {
-        end = campaign(&registry, requests, &answers) => end,
+        end = campaign(&registry, &admission, requests, &answers) => end,
         () = shutdown.cancelled() => Err(Error::ShuttingDown.into()),
     };
     if let Err(status) = end {
@@ -84,11 +82,13 @@ async fn serve(
 /// Serves one campaign to its end.
 async fn campaign(
     registry: &Registry,
+    admission: &Admission,
     mut requests: Streaming<CampaignRequest>,
     answers: &mpsc::Sender<Result<CampaignResponse, Status>>,
 ) -> Result<(), Status> {
     let Some(first) = next(&mut requests, Instant::now() + FIRST_REQUEST).await? else { return Ok(()) };
-    let candidate = Candidate::read(&first)?;
+    let (call, first) = admission.named("", &first.election.clone(), first)?.into_parts();
+    let candidate = Candidate::read(&call, &first)?;
     let (mut request, mut vacancy) = (Some(first), None);
     let (mut sequence, mut patience) = (0, Instant::now());
     loop {

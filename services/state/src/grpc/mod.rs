@@ -1,58 +1,123 @@
 //! The gRPC edge: bytes in, bytes out, errors as status. No rules live here.
+//!
+//! A call passes `pipeline.rs` (authentication, audit), then its handler authorizes it by what it names (`rpc.rs`), and
+//! the registry serves it.
 
+mod audit;
 mod authentication;
 mod dispatch;
 mod encoding;
 mod identity;
 mod leadership;
 mod objects;
+mod pipeline;
+mod rpc;
 mod status;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use anyhow::Context;
+use http::{HeaderValue, Request, Response};
 use krake_proto::KINDS;
 use krake_proto::krake::core::v1::identity_service_server::IdentityServiceServer;
 use krake_proto::krake::core::v1::leadership_service_server::LeadershipServiceServer;
 use krake_proto::krake::meta::v1::object_service_server::ObjectServiceServer;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::NamedService;
 use tonic::service::Routes;
 
-pub use authentication::Authentication;
+pub use audit::{Finished, Observer};
+pub use authentication::{Authenticate, Authentication};
 
+use crate::access::Authorization;
 use crate::installation::Installation;
 use crate::registry::Registry;
+use pipeline::{Gate, Pipeline};
+use rpc::RPCS;
 
 /// The largest request that is read, in bytes; requests beyond it are refused by the transport.
 pub(crate) const MAX_REQUEST: usize = 4 * 1024 * 1024;
 
+/// Who may call what.
+#[derive(Clone)]
+pub struct Callers {
+    /// Tells callers apart.
+    pub authentication: Arc<dyn Authenticate>,
+    /// What each may do.
+    pub authorization: Authorization,
+    /// Is told of each call.
+    pub observer: Option<Observer>,
+}
+
+impl From<Authentication> for Callers {
+    /// By configuration, with everything allowed.
+    fn from(settings: Authentication) -> Self {
+        let authentication = Arc::new(authentication::Configured::new(settings));
+        Callers { authentication, authorization: Authorization::default(), observer: None }
+    }
+}
+
 /// All services of the API over `registry`. `shutdown` ends the watches.
+///
+/// # Errors
+/// When the store's epoch is not what state writes.
 pub(crate) fn routes(
     registry: Arc<Registry>,
     installation: Installation,
-    authentication: Authentication,
+    callers: Callers,
     shutdown: CancellationToken,
-) -> Routes {
-    let objects = objects::Objects {
+) -> anyhow::Result<Routes> {
+    let epoch = installation.epoch.clone();
+    let gate = Arc::new(Gate {
+        authentication: callers.authentication,
+        authorization: callers.authorization,
+        observer: callers.observer,
         registry: registry.clone(),
-        installation: installation.clone(),
-        authentication: authentication.clone(),
-        shutdown: shutdown.clone(),
-    };
-    let identity = identity::Identity { authentication: authentication.clone() };
-    let leadership = leadership::Leadership::new(registry.clone(), authentication.clone(), shutdown.clone());
-    let mut routes = Routes::new(ObjectServiceServer::new(objects).max_decoding_message_size(MAX_REQUEST))
-        .add_service(LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_REQUEST))
-        .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(MAX_REQUEST));
+        epoch: HeaderValue::from_str(&epoch).context("the store's epoch is not a UUID")?,
+    });
+    let objects = objects::Objects { registry: registry.clone(), installation, shutdown: shutdown.clone() };
+    let objects = ObjectServiceServer::new(objects).max_decoding_message_size(MAX_REQUEST);
+    let leadership = leadership::Leadership::new(registry.clone(), shutdown.clone());
+    let leadership = LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_REQUEST);
+    let identity = IdentityServiceServer::new(identity::Identity).max_decoding_message_size(MAX_REQUEST);
+    let mut api = Api { routes: Routes::default(), gate };
+    api.add(name_of(&objects), objects);
+    api.add(name_of(&leadership), leadership);
+    api.add(name_of(&identity), identity);
     for kind in KINDS {
-        let service = dispatch::KindService::new(
-            kind,
-            registry.clone(),
-            installation.epoch.clone(),
-            authentication.clone(),
-            shutdown.clone(),
-        );
-        let router = std::mem::take(routes.axum_router_mut());
-        *routes.axum_router_mut() = router.route_service(&format!("/{}/{{*method}}", kind.service), service);
+        let service = dispatch::KindService::new(kind, registry.clone(), epoch.clone(), shutdown.clone());
+        api.add(kind.service, service);
     }
-    routes
+    Ok(api.routes)
+}
+
+fn name_of<S: NamedService>(_: &S) -> &'static str {
+    S::NAME
+}
+
+/// The services behind the gate.
+struct Api {
+    routes: Routes,
+    gate: Arc<Gate>,
+}
+
+impl Api {
+    /// Serves a service's RPCs, each at its exact path; all others are UNIMPLEMENTED.
+    fn add<S>(&mut self, name: &str, service: S)
+    where
+        S: tower::Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+    {
+        for rpc in RPCS.values().filter(|rpc| rpc.service == name) {
+            let pipeline = Pipeline { inner: service.clone(), gate: self.gate.clone(), rpc };
+            let router = std::mem::take(self.routes.axum_router_mut());
+            *self.routes.axum_router_mut() = router.route_service(&rpc.path, pipeline);
+        }
+    }
 }

@@ -15,10 +15,10 @@ use krake_proto::krake::meta::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::Authentication;
+use super::pipeline::{Admission, authorize};
 use crate::cache::Stored;
 use crate::installation::Installation;
-use crate::registry::{Deletion, Error, Filter, Message, Registry, Start, kinds};
+use crate::registry::{Call, Deletion, Error, Filter, Message, Registry, Start, kinds};
 use crate::store::Revision;
 
 /// The most uids of one question.
@@ -28,7 +28,6 @@ const MAX_UIDS: usize = 1_000;
 pub(super) struct Objects {
     pub(super) registry: Arc<Registry>,
     pub(super) installation: Installation,
-    pub(super) authentication: Authentication,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -37,9 +36,22 @@ fn object(stored: &Stored) -> Object {
     Object { api: stored.kind.api.into(), kind: stored.kind.kind.into(), metadata: Some(metadata) }
 }
 
-fn known(api: &str, kind: &str) -> Result<&'static Kind, Error> {
-    krake_proto::kind(api, kind)
-        .ok_or_else(|| Error::invalid("kind", format!("there is no kind {kind:?} in API group {api:?}")))
+/// The kind that a request names, once its caller may have what it needs on an object of it.
+fn object_of(
+    admission: &Admission,
+    api: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<(Call, &'static Kind), Status> {
+    match krake_proto::kind(api, kind) {
+        Some(known) => Ok(admission.of_kind(known, namespace, name, known)?.into_parts()),
+        // Who may do nothing is not told which kinds there are.
+        None => {
+            admission.named(namespace, name, ())?;
+            Err(Error::invalid("kind", format!("there is no kind {kind:?} in API group {api:?}")).into())
+        }
+    }
 }
 
 fn response(message: Message, epoch: &str) -> WatchObjectsResponse {
@@ -63,9 +75,8 @@ impl ObjectService for Objects {
         &self,
         request: Request<ListObjectsRequest>,
     ) -> Result<Response<ListObjectsResponse>, Status> {
-        let call = self.authentication.call(request.metadata().as_ref())?;
-        let (found, revision, next_page_token) =
-            self.registry.list_objects(&call, &request.into_inner()).await?;
+        let (call, request) = authorize(request)?.into_parts();
+        let (found, revision, next_page_token) = self.registry.list_objects(&call, &request).await?;
         Ok(Response::new(ListObjectsResponse {
             objects: found.iter().map(|stored| object(stored)).collect(),
             resource_version: revision.0,
@@ -78,8 +89,7 @@ impl ObjectService for Objects {
         &self,
         request: Request<WatchObjectsRequest>,
     ) -> Result<Response<Self::WatchObjectsStream>, Status> {
-        let call = self.authentication.call(request.metadata().as_ref())?;
-        let request = request.into_inner();
+        let (call, request) = authorize(request)?.into_parts();
         let start = match request.start {
             Some(WireStart::InitialState(true)) => Start::InitialState,
             Some(WireStart::Now(true)) => Start::Now,
@@ -99,10 +109,11 @@ impl ObjectService for Objects {
     }
 
     async fn delete_object(&self, request: Request<DeleteObjectRequest>) -> Result<Response<Object>, Status> {
-        let call = self.authentication.call(request.metadata().as_ref())?;
+        let admission = Admission::of(request.extensions())?;
         let DeleteObjectRequest { api, kind, namespace, name, uid, force } = request.into_inner();
+        let (call, kind) = object_of(&admission, &api, &kind, &namespace, &name)?;
         let deletion = Deletion { namespace, name, uid, force, ..Default::default() };
-        let stored = self.registry.mark_deleted(&call, known(&api, &kind)?, deletion).await?;
+        let stored = self.registry.mark_deleted(&call, kind, deletion).await?;
         Ok(Response::new(object(&stored)))
     }
 
@@ -110,9 +121,9 @@ impl ObjectService for Objects {
         &self,
         request: Request<RemoveFinalizerRequest>,
     ) -> Result<Response<Object>, Status> {
-        let call = self.authentication.call(request.metadata().as_ref())?;
+        let admission = Admission::of(request.extensions())?;
         let RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer } = request.into_inner();
-        let kind = known(&api, &kind)?;
+        let (call, kind) = object_of(&admission, &api, &kind, &namespace, &name)?;
         let stored =
             self.registry.remove_finalizer(&call, kind, (&namespace, &name, &uid), &finalizer).await?;
         Ok(Response::new(object(&stored)))
@@ -122,9 +133,9 @@ impl ObjectService for Objects {
         &self,
         request: Request<ReportDeletionRequest>,
     ) -> Result<Response<Object>, Status> {
-        let call = self.authentication.call(request.metadata().as_ref())?;
+        let admission = Admission::of(request.extensions())?;
         let ReportDeletionRequest { api, kind, namespace, name, uid, waits_for } = request.into_inner();
-        let kind = known(&api, &kind)?;
+        let (call, kind) = object_of(&admission, &api, &kind, &namespace, &name)?;
         let stored =
             self.registry.report_deletion(&call, kind, (&namespace, &name, &uid), &waits_for).await?;
         Ok(Response::new(object(&stored)))
@@ -134,7 +145,7 @@ impl ObjectService for Objects {
         &self,
         request: Request<GetInstallationRequest>,
     ) -> Result<Response<v1::Installation>, Status> {
-        self.authentication.call(request.metadata().as_ref())?;
+        authorize(request)?;
         let Installation { installation, epoch, .. } = &self.installation;
         let answer = v1::Installation { installation: installation.to_string(), epoch: epoch.to_string() };
         Ok(Response::new(answer))
@@ -144,8 +155,7 @@ impl ObjectService for Objects {
         &self,
         request: Request<CheckTombstonesRequest>,
     ) -> Result<Response<CheckTombstonesResponse>, Status> {
-        self.authentication.call(request.metadata().as_ref())?;
-        let uids = request.into_inner().uids;
+        let (_, CheckTombstonesRequest { uids }) = authorize(request)?.into_parts();
         if uids.len() > MAX_UIDS {
             let text = format!("has {} entries; at most {MAX_UIDS} are allowed", uids.len());
             return Err(Error::invalid("uids", text).into());

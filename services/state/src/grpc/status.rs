@@ -23,6 +23,7 @@ impl From<Error> for Status {
                 [("resource_version", resource_version.to_string())],
             ),
             Error::Fenced { .. } => plain(Code::Aborted, ErrorReason::Fenced),
+            Error::WrongTicket { .. } => plain(Code::PermissionDenied, ErrorReason::Forbidden),
             Error::FinalizersInUse(_) => plain(Code::FailedPrecondition, ErrorReason::FinalizersInUse),
             Error::InUse { .. } => plain(Code::FailedPrecondition, ErrorReason::InUse),
             Error::BeingDeleted(_) => plain(Code::FailedPrecondition, ErrorReason::BeingDeleted),

@@ -46,6 +46,14 @@ pub enum Error {
         /// The caller's fence.
         fence: i64,
     },
+    /// The caller cannot prove to have won the term of its fence: it is another holder's.
+    #[error(
+        "krake-ticket: missing, or not the one of this term of {election}; send what the campaign answered"
+    )]
+    WrongTicket {
+        /// Name of the election.
+        election: String,
+    },
     /// Finalizers may only be removed while a deletion is in progress, and only be added while none is.
     #[error("{0}")]
     FinalizersInUse(String),

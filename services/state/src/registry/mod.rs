@@ -13,6 +13,7 @@ mod read;
 mod rounds;
 mod selector;
 mod status;
+mod terms;
 mod transact;
 mod update;
 mod watch;
@@ -36,23 +37,13 @@ pub(crate) use watch::{Message, Start};
 use patience::Patience;
 use rounds::Rounds;
 
+pub(crate) use crate::access::Call;
 use crate::cache::{Cache, Stored};
 use crate::object::key;
 use crate::store::{Conflict, Key, Revision, Store, StoreError};
 
 /// Tells the time; a parameter so that tests and simulations can.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
-/// Who calls, and in which trace.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// Name of the user; `system:anonymous` for anonymous callers.
-    pub user: String,
-    /// W3C traceparent of the request; empty if it has none.
-    pub trace_parent: String,
-    /// As which leader the caller writes; a write fails unless it still leads. `None`: as none.
-    pub fence: Option<Fence>,
-}
 
 /// Serves all methods of all kinds over a store and its cache.
 pub(crate) struct Registry {
@@ -65,13 +56,15 @@ pub(crate) struct Registry {
     /// Reads that wait for a write of our own.
     ticks: Rounds<Result<Result<Revision, Conflict>, StoreError>>,
     patience: Patience,
+    /// Who leads, for the writes of leaders.
+    terms: terms::Terms,
 }
 
 impl Registry {
     /// A registry over `store`. `cache` must be fed from the same store.
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock) -> Self {
-        let (revisions, ticks, patience) = (Rounds::default(), Rounds::default(), Patience::default());
-        Registry { store, cache, clock, watches: Arc::default(), revisions, ticks, patience }
+        let (revisions, ticks, patience, terms) = Default::default();
+        Registry { store, cache, clock, watches: Arc::default(), revisions, ticks, patience, terms }
     }
 
     /// The watch cache.

@@ -1,12 +1,15 @@
 //! Laws of elections over the API: campaigns at any replica, and writes that only a leader makes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use krake_client::{Client, DeleteOptions, Error, Fence, Mask};
-use krake_proto::error;
+use krake_client::{Client, DeleteOptions, Error, Fence, Mask, Ticket};
+use krake_proto::error::{self, ErrorReason};
 use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse};
 use krake_proto::krake::core::v1::{Metric, MetricSpec};
-use krake_state::store::Store;
+use krake_state::Authentication;
+use krake_state::store::{Bid, Key, Store};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,7 +36,17 @@ fn request(holder: &str, seconds: i64) -> CampaignRequest {
         ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
         sequence: 1,
         resign: false,
+        ticket: String::new(),
     }
+}
+
+/// The first request of a holder that comes back with its ticket.
+fn again(holder: &str, won: &CampaignResponse) -> CampaignRequest {
+    CampaignRequest { ticket: won.ticket.clone(), ..request(holder, LONG) }
+}
+
+fn ticket(won: &CampaignResponse) -> Ticket {
+    Ticket::from(won.ticket.as_str())
 }
 
 impl Campaign {
@@ -108,11 +121,100 @@ async fn a_holder_keeps_its_place_when_it_comes_back_at_another_replica() {
     let mut waiting = Campaign::start(&one.client, request("b", LONG)).await;
     assert_eq!(waiting.answer().await.fence, 0);
     drop(first);
-    let mut again = Campaign::start(&two.client, request("a", LONG)).await;
-    assert_eq!(again.answer().await.fence, won.fence);
-    let elsewhere = CampaignRequest { address: "elsewhere:1".into(), ..request("a", LONG) };
-    let mut other = Campaign::start(&two.client, elsewhere).await;
-    assert_eq!(other.answer().await.fence, 0, "the same name at another address is somebody else");
+    let mut resumed = Campaign::start(&two.client, again("a", &won)).await;
+    let answer = resumed.answer().await;
+    assert_eq!((answer.fence, &answer.ticket), (won.fence, &won.ticket));
+    resumed.resign().await;
+    assert_eq!(waiting.answer().await.leader, "b", "who came back may also resign");
+}
+
+#[tokio::test]
+async fn nobody_takes_or_gives_up_the_place_of_another_by_its_name() {
+    let [one, two] = replicas().await;
+    let mut leader = Campaign::start(&one.client, request("a", LONG)).await;
+    let won = leader.answer().await;
+    assert!(!won.ticket.is_empty());
+    let other = Campaign::start(&two.client, request("other", LONG)).await.answer().await;
+    assert!(other.ticket.is_empty(), "only the leader has one");
+    // The name, as everybody can read it; with a ticket that is not the place's; at another address.
+    let invented = CampaignResponse { ticket: "A".repeat(43), ..Default::default() };
+    let elsewhere = CampaignRequest { address: "elsewhere:1".into(), ..again("a", &won) };
+    for theft in [request("a", LONG), again("a", &invented), again("b", &won), elsewhere] {
+        for client in [&one.client, &two.client] {
+            let mut thief = Campaign::start(client, theft.clone()).await;
+            let answer = thief.answer().await;
+            assert_eq!((answer.fence, answer.ticket.as_str()), (0, ""), "{theft:?}");
+            thief.resign().await;
+        }
+        let resigned = CampaignRequest { resign: true, ..theft.clone() };
+        assert!(Campaign::start(&two.client, resigned).await.end().await.is_none());
+        assert_eq!(leader.sign_of_life().await.fence, won.fence, "{theft:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_user_does_not_lead_by_a_ticket_that_it_got_hold_of() {
+    let store: Arc<dyn Store> = memory();
+    let of = async |user: &str| {
+        let known = Authentication { static_user: Some(user.to_owned()), allow_anonymous: false };
+        Server::start_for(store.clone(), known).await
+    };
+    let (alice, mallory) = (of("alice").await, of("mallory").await);
+    let mut leader = Campaign::start(&alice.client, request("a", LONG)).await;
+    let won = leader.answer().await;
+    let mut thief = Campaign::start(&mallory.client, again("a", &won)).await;
+    assert_eq!(thief.answer().await.fence, 0);
+    thief.resign().await;
+    assert_eq!(leader.sign_of_life().await.fence, won.fence);
+    let fence = Fence::new("test/0");
+    fence.raise(won.fence, ticket(&won));
+    let stolen = mallory.client.fenced(fence.clone()).api::<Metric>().create(&metric("", "heat", 1.0)).await;
+    assert_eq!(stolen.unwrap_err().reason(), Some(ErrorReason::Forbidden));
+    alice.client.fenced(fence).api::<Metric>().create(&metric("", "heat", 1.0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fence_without_its_ticket_lets_nothing_pass() {
+    let [one, two] = replicas().await;
+    let mut leader = Campaign::start(&one.client, request("a", LONG)).await;
+    let won = leader.answer().await;
+    let write = async |client: &Client, shown: Ticket, name: &str| {
+        let fence = Fence::new("test/0");
+        fence.raise(won.fence, shown);
+        client.fenced(fence).api::<Metric>().create(&metric("", name, 1.0)).await
+    };
+    // Before and after a replica has seen the right one, and again after that.
+    for name in ["first", "second"] {
+        for client in [&one.client, &two.client] {
+            for wrong in [Ticket::default(), Ticket::from("A".repeat(43).as_str()), Ticket::from("x")] {
+                let refused = write(client, wrong, name).await.unwrap_err();
+                assert_eq!(refused.reason(), Some(ErrorReason::Forbidden), "{refused}");
+                assert!(!refused.to_string().contains(&won.ticket));
+            }
+        }
+        write(&one.client, ticket(&won), name).await.unwrap();
+        write(&two.client, ticket(&won), &format!("{name}-2")).await.unwrap();
+    }
+}
+
+/// A store as the version before has left it: its leader's record has no ticket.
+#[tokio::test]
+async fn a_place_of_the_version_before_is_taken_until_its_ttl_and_its_holder_writes_on() {
+    let store: Arc<dyn Store> = memory();
+    let old = CampaignRequest { holder: "a".into(), address: "a:1".into(), ..Default::default() };
+    let key = Key::from("/krake/_elections/test/0".to_owned());
+    let bid = Bid { key, holder: old.encode_to_vec().into(), ttl: Duration::from_secs(2) };
+    let fence = Fence::new("test/0");
+    fence.raise(store.campaign(bid).await.unwrap().entry.created.0, Ticket::default());
+    let server = Server::start(store).await;
+    server.client.fenced(fence.clone()).api::<Metric>().create(&metric("", "heat", 1.0)).await.unwrap();
+    let mut next = Campaign::start(&server.client, request("a", LONG)).await;
+    let first = next.answer().await;
+    assert_eq!((first.leader.as_str(), first.fence), ("a", 0), "the same name is not enough");
+    let won = next.answer().await;
+    assert!(won.fence > fence.revision().unwrap(), "after its ttl");
+    let late = server.client.fenced(fence).api::<Metric>().create(&metric("", "cold", 1.0)).await;
+    assert!(late.unwrap_err().is_fenced());
 }
 
 #[tokio::test]
@@ -161,12 +263,14 @@ async fn only_the_leader_writes() {
     let unsent = metrics.create(&metric("", "heat", 1.0)).await.unwrap_err();
     assert!(unsent.is_fenced(), "nobody leads: {unsent}");
     let mut first = Campaign::start(&one.client, request("a", LONG)).await;
-    late.raise(first.answer().await.fence);
+    let won = first.answer().await;
+    late.raise(won.fence, ticket(&won));
     let ex_metrics = ex_leader.api::<Metric>();
     let made = ex_metrics.create(&metric("", "heat", 1.0)).await.unwrap();
     first.resign().await;
     let mut second = Campaign::start(&one.client, request("b", LONG)).await;
-    fence.raise(second.answer().await.fence);
+    let second_won = second.answer().await;
+    fence.raise(second_won.fence, ticket(&second_won));
 
     let changed =
         Metric { spec: Some(MetricSpec { max: Some(2.0), ..made.spec.clone().unwrap() }), ..made.clone() };
@@ -174,10 +278,10 @@ async fn only_the_leader_writes() {
     assert!(refused.is_fenced() && !refused.retryable() && !refused.is_conflict(), "{refused}");
     timeout(PATIENCE, late.refused()).await.expect("the fence knows");
     assert_eq!(late.revision(), None, "and nothing more is sent");
-    late.raise(fence.revision().unwrap() - 1);
+    late.raise(won.fence, ticket(&won));
     let refused = ex_metrics.create(&metric("", "late", 1.0)).await.unwrap_err();
     assert!(refused.is_fenced(), "{refused}");
-    late.raise(fence.revision().unwrap() - 1);
+    late.raise(won.fence, ticket(&won));
     assert!(ex_metrics.delete("", "heat", &DeleteOptions::default()).await.unwrap_err().is_fenced());
     assert_eq!(ex_metrics.get("", "heat").await.unwrap(), made, "who does not lead may read");
 

@@ -7,6 +7,7 @@ mod api;
 mod backups;
 mod backups_cut;
 mod bad_input;
+mod callers;
 mod cancellation;
 mod copies;
 mod deletion;

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use krake_client::{Client, ConnectOptions, DeleteOptions, Error, Fence};
+use krake_client::{Client, ConnectOptions, DeleteOptions, Error, Fence, Ticket};
 use krake_integration::krake::{Krake, Ready};
 use krake_integration::stack::state_server;
 use krake_integration::wait::{self, HANG_GUARD};
 use krake_integration::{http, ports};
+use krake_proto::error::ErrorReason;
 use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, ClusterSpec, Manifest};
 use krake_proto::krake::meta::v1::document::Content;
@@ -91,11 +92,11 @@ impl World {
         (leader.await.unwrap(), start.elapsed())
     }
 
-    /// Writes as a replica would in its last term.
+    /// Writes as a replica would in its last term, but for the ticket, which no other process has.
     async fn write_as(&self, replica: usize, name: &str) -> Result<Metric, Error> {
         let replica = &self.replicas[replica];
         let fence = Fence::new(replica.election);
-        fence.raise(replica.fence());
+        fence.raise(replica.fence(), Ticket::default());
         self.client.fenced(fence).api::<Metric>().create(&metric(name)).await
     }
 }
@@ -212,7 +213,8 @@ async fn one_acts_whatever_happens<W: Work>() {
     let second = 1 - first;
     W::done(&world, 0).await;
     assert!(!world.replicas[second].krake.process.log().contains("leading"), "the other one stands by");
-    world.write_as(first, "early").await.unwrap();
+    let refused = world.write_as(first, "early").await.unwrap_err();
+    assert_eq!(refused.reason(), Some(ErrorReason::Forbidden), "the fence alone proves nothing: {refused}");
 
     eprintln!("{}: the leader is killed", W::NAME);
     world.replicas[first].krake.process.kill().unwrap();

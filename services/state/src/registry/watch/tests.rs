@@ -96,7 +96,7 @@ impl World {
     async fn watch(&self, start: Start) -> impl Stream<Item = Result<Message, Error>> + Unpin + use<> {
         let metric = krake_proto::kind("core", "Metric").unwrap();
         let filter = Filter::request(metric, "quiet", "").unwrap();
-        let call = Call { user: "alice".into(), trace_parent: String::new(), fence: None };
+        let call = Call::by("alice");
         let watch = self.registry.watch(&call, filter, start, CancellationToken::new()).await.unwrap();
         Box::pin(watch)
     }
@@ -202,7 +202,7 @@ async fn an_unknown_place_is_refused_in_time_while_the_store_is_silent() {
     world.store.silent.store(true, SeqCst);
     let metric = krake_proto::kind("core", "Metric").unwrap();
     let filter = Filter::request(metric, "quiet", "").unwrap();
-    let call = Call { user: "alice".into(), trace_parent: String::new(), fence: None };
+    let call = Call::by("alice");
     let start = Start::After(Revision(now.0 + 1));
     let refused = world.registry.watch(&call, filter, start, CancellationToken::new()).await;
     assert!(matches!(refused.err(), Some(Error::Store(StoreError::Unavailable { .. }))));
@@ -212,7 +212,7 @@ async fn an_unknown_place_is_refused_in_time_while_the_store_is_silent() {
 async fn many_watches_are_told_everything_in_order_and_end_with_the_service() {
     let world = World::start().await;
     let metric = krake_proto::kind("core", "Metric").unwrap();
-    let call = Call { user: "alice".into(), trace_parent: String::new(), fence: None };
+    let call = Call::by("alice");
     let shutdown = CancellationToken::new();
     let mut watches = JoinSet::new();
     for _ in 0..200 {

@@ -11,7 +11,7 @@ use krake_proto::krake::meta::v1::{Document, Metadata, document::Content};
 use krake_runtime::serve::ServeOptions;
 use krake_runtime::shutdown::Shutdown;
 use krake_state::store::Store;
-use krake_state::{Authentication, Clock};
+use krake_state::{Authentication, Callers, Clock};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ use super::PATIENCE;
 /// A running service; it ends when this is dropped.
 pub(crate) struct Server {
     pub(crate) client: Client,
-    url: String,
+    pub(crate) url: String,
     shutdown: Shutdown,
     serving: JoinHandle<anyhow::Result<()>>,
 }
@@ -38,12 +38,12 @@ impl Server {
         Self::start_with(clock, store, Authentication { allow_anonymous: true, static_user: None }).await
     }
 
-    /// Serves `store` to whom `authentication` lets in.
-    pub(crate) async fn start_for(store: Arc<dyn Store>, authentication: Authentication) -> Self {
-        Self::start_with(Arc::new(SystemTime::now), store, authentication).await
+    /// Serves `store` to whom `callers` lets in.
+    pub(crate) async fn start_for(store: Arc<dyn Store>, callers: impl Into<Callers>) -> Self {
+        Self::start_with(Arc::new(SystemTime::now), store, callers).await
     }
 
-    async fn start_with(clock: Clock, store: Arc<dyn Store>, authentication: Authentication) -> Self {
+    async fn start_with(clock: Clock, store: Arc<dyn Store>, callers: impl Into<Callers>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();
@@ -51,7 +51,7 @@ impl Server {
             clock,
             listener,
             store,
-            authentication,
+            callers.into(),
             ServeOptions::default(),
             || {},
             shutdown.clone(),
@@ -63,6 +63,12 @@ impl Server {
     pub(crate) async fn failed(mut self) -> String {
         let ended = timeout(PATIENCE, &mut self.serving).await.expect("the service ends").unwrap();
         format!("{:#}", ended.unwrap_err())
+    }
+
+    /// Ends the service, and all connections with it.
+    pub(crate) async fn stop(&mut self) {
+        self.shutdown.request();
+        (&mut self.serving).await.unwrap().unwrap();
     }
 
     /// A client with a connection of its own, which an unread watch stops without stopping others.

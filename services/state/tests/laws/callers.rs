@@ -1,0 +1,169 @@
+//! Laws of callers: only RPCs of the contract are served, only to who may call them, and each is told of.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use krake_client::{Client, ConnectOptions, DeleteOptions, Mask};
+use krake_proto::POOL;
+use krake_proto::codec::RawCodec;
+use krake_proto::error::{self, ErrorReason};
+use krake_proto::krake::core::v1::{Metric, MetricSpec};
+use krake_proto::krake::meta::v1::GetInstallationRequest;
+use krake_state::{Authentication, Authorization, Callers};
+use tonic::client::Grpc;
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
+
+use crate::support::memory;
+use crate::support::server::{Server, metric};
+
+fn anybody() -> Callers {
+    Authentication { allow_anonymous: true, static_user: None }.into()
+}
+
+/// Sends an empty message to a path; how the call ended.
+async fn call(client: &Client, path: &str) -> Code {
+    let mut grpc = Grpc::new(client.transport());
+    grpc.ready().await.unwrap();
+    let request = tonic::Request::new(futures::stream::iter([Bytes::new()]));
+    let answer = grpc.streaming(request, path.parse::<PathAndQuery>().unwrap(), RawCodec).await;
+    let ended = async { answer?.into_inner().message().await };
+    ended.await.map_or_else(|status: Status| status.code(), |_| Code::Ok)
+}
+
+fn paths() -> Vec<String> {
+    let services = POOL.services().filter(|service| service.full_name().starts_with("krake."));
+    let paths = services.flat_map(|service| {
+        let path = |rpc: prost_reflect::MethodDescriptor| format!("/{}/{}", service.full_name(), rpc.name());
+        service.methods().map(path).collect::<Vec<_>>()
+    });
+    paths.collect()
+}
+
+#[tokio::test]
+async fn only_the_exact_paths_of_the_contract_are_served() {
+    let server = Server::start(memory()).await;
+    for path in paths() {
+        assert_ne!(call(&server.client, &path).await, Code::Unimplemented, "{path}");
+        let (service, method) = path.rsplit_once('/').unwrap();
+        for wrong in [
+            format!("{service}/x/{method}"),
+            format!("{path}/"),
+            format!("{path}/{method}"),
+            format!("{service}/{method}x"),
+            format!("{service}//{method}"),
+            format!("/x{path}"),
+            format!("{service}x/{method}"),
+            format!("{service}/{}", method.to_lowercase()),
+        ] {
+            assert_eq!(call(&server.client, &wrong).await, Code::Unimplemented, "{wrong}");
+        }
+    }
+    let smuggled = "/krake.core.v1.MetricService/DeleteMetric/x/ListMetrics";
+    assert_eq!(call(&server.client, smuggled).await, Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn every_rpc_asks_who_calls_and_whether_they_may() {
+    let strangers = Server::start_for(memory(), Authentication::default()).await;
+    let denied = Callers { authorization: Authorization::AlwaysDeny, ..anybody() };
+    let denied = Server::start_for(memory(), denied).await;
+    for path in paths() {
+        assert_eq!(call(&strangers.client, &path).await, Code::Unauthenticated, "{path}");
+        let open = path.ends_with("/GetCaller");
+        let expected = if open { Code::Ok } else { Code::PermissionDenied };
+        assert_eq!(call(&denied.client, &path).await, expected, "{path}");
+    }
+    // Who restarts processes, and tools, need no credentials.
+    assert_eq!(call(&strangers.client, "/grpc.health.v1.Health/Check").await, Code::Ok);
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    assert!(!matches!(
+        call(&strangers.client, reflection).await,
+        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented
+    ));
+}
+
+#[tokio::test]
+async fn every_call_is_told_with_its_outcome_once() {
+    let told: Arc<Mutex<Vec<(String, Code)>>> = Arc::default();
+    let heard = told.clone();
+    let observer = Arc::new(move |finished: krake_state::Finished<'_>| {
+        heard.lock().unwrap().push((finished.path.to_owned(), finished.code));
+    });
+    let server = Server::start_for(memory(), Callers { observer: Some(observer), ..anybody() }).await;
+    let metrics = server.client.api::<Metric>();
+    metrics.create(&metric("", "heat", 1.0)).await.unwrap();
+    metrics.create(&metric("", "heat", 1.0)).await.unwrap_err();
+    metrics.get("", "cold").await.unwrap_err();
+    let path = |rpc: &str| format!("/krake.core.v1.MetricService/{rpc}");
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            (path("CreateMetric"), Code::Ok),
+            (path("CreateMetric"), Code::AlreadyExists),
+            (path("GetMetric"), Code::NotFound)
+        ]
+    );
+}
+
+/// A client whose connections lead to the server that is set.
+fn client_of(place: &Arc<Mutex<String>>) -> Client {
+    let place = place.clone();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let address = place.lock().unwrap().trim_start_matches("http://").to_owned();
+        async move { Ok::<_, std::io::Error>(TokioIo::new(tokio::net::TcpStream::connect(address).await?)) }
+    });
+    let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+    let options = ConnectOptions::new("http://localhost");
+    Client::from_channel(channel, "the server", options.request_timeout)
+}
+
+#[tokio::test]
+async fn a_version_read_before_a_restore_is_no_precondition_after_it() {
+    let (mut before, after) = (Server::start(memory()).await, Server::start(memory()).await);
+    let place = Arc::new(Mutex::new(before.url.clone()));
+    let client = client_of(&place);
+    let metrics = client.api::<Metric>();
+    let read = metrics.create(&metric("", "heat", 1.0)).await.unwrap();
+    // Another object of the same name, which has the same version by chance.
+    let other = after.client.api::<Metric>().create(&metric("", "heat", 2.0)).await.unwrap();
+    let version = |object: &Metric| object.metadata.as_ref().unwrap().resource_version;
+    assert_eq!(version(&read), version(&other), "the stores are numbered alike");
+
+    place.lock().unwrap().clone_from(&after.url);
+    before.stop().await;
+    let change = |object: &Metric| Metric {
+        spec: Some(MetricSpec { max: Some(3.0), ..object.spec.clone().unwrap() }),
+        ..object.clone()
+    };
+    // The client may notice only now that its connection is gone.
+    let update = async |object: Metric| loop {
+        match metrics.update(&object, Mask::All).await {
+            Err(error) if error.retryable() && !error.is_conflict() => tokio::task::yield_now().await,
+            answer => return answer,
+        }
+    };
+    let refused = update(change(&read)).await.unwrap_err();
+    assert!(refused.is_conflict() && refused.to_string().contains("restored"), "{refused}");
+    let options = DeleteOptions { resource_version: version(&read), ..Default::default() };
+    let refused = metrics.delete("", "heat", &options).await.unwrap_err();
+    assert!(refused.is_conflict(), "{refused}");
+    assert_eq!(after.client.api::<Metric>().get("", "heat").await.unwrap(), other, "nothing has changed");
+    // Who reads again writes again.
+    let fresh = metrics.get("", "heat").await.unwrap();
+    assert_eq!(update(change(&fresh)).await.unwrap().spec.unwrap().max, Some(3.0));
+}
+
+#[tokio::test]
+async fn answers_name_the_epoch_and_refusals_do_not() {
+    let server = Server::start(memory()).await;
+    let answer = server.client.objects().get_installation(GetInstallationRequest {}).await.unwrap();
+    let named = answer.metadata().get("krake-epoch").unwrap().to_str().unwrap().to_owned();
+    assert_eq!(named, answer.into_inner().epoch);
+    let get = krake_proto::krake::core::v1::GetMetricRequest { name: "none".into(), ..Default::default() };
+    let refused = server.client.metrics().get_metric(get).await.unwrap_err();
+    assert_eq!(error::reason(&refused), Some(ErrorReason::NotFound));
+    assert!(refused.metadata().get("krake-epoch").is_none());
+}
