@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
-use super::peer::Peer;
+use super::peer::{Peer, PeerCounts, PeerPlace};
 
 /// The calls of one connection; clones share it.
 #[derive(Clone, Debug)]
@@ -48,17 +48,24 @@ impl Activity {
         }
     }
 
-    fn open(&self) -> Open {
+    fn open(&self) -> Active {
         self.0.open.fetch_add(1, Ordering::AcqRel);
-        Open(self.clone())
+        Active(self.clone())
     }
 }
 
-/// An open call.
+/// An open call and its place among the peer's.
 #[derive(Debug)]
-struct Open(Activity);
+pub(super) struct Open {
+    _activity: Active,
+    _place: PeerPlace,
+}
 
-impl Drop for Open {
+/// A call that keeps its connection from being idle.
+#[derive(Debug)]
+struct Active(Activity);
+
+impl Drop for Active {
     fn drop(&mut self) {
         let Activity(shared) = &self.0;
         let since = u64::try_from(shared.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -67,56 +74,73 @@ impl Drop for Open {
     }
 }
 
-/// Counts a connection's calls until their answers are sent, and tells each who the peer is.
-#[derive(Clone, Debug)]
-pub(super) struct Tracked<S> {
-    inner: S,
-    activity: Activity,
-    peer: Arc<Peer>,
+/// Counts a connection's calls until their answers are sent, refuses those beyond the peer's limit, and tells each who
+/// the peer is.
+#[derive(Debug)]
+pub(super) struct Tracked<S, B> {
+    pub(super) inner: S,
+    pub(super) activity: Activity,
+    pub(super) peer: Arc<Peer>,
+    /// Open calls of all connections.
+    pub(super) calls: PeerCounts,
+    /// Makes the answer to a call beyond the limit.
+    pub(super) refuse: fn() -> Response<B>,
 }
 
-impl<S> Tracked<S> {
-    pub(super) fn new(inner: S, activity: Activity, peer: Arc<Peer>) -> Self {
-        Tracked { inner, activity, peer }
+impl<S: Clone, B> Clone for Tracked<S, B> {
+    fn clone(&self) -> Self {
+        let (activity, peer, calls) = (self.activity.clone(), self.peer.clone(), self.calls.clone());
+        Tracked { inner: self.inner.clone(), activity, peer, calls, refuse: self.refuse }
     }
 }
 
-impl<S, R, B> Service<Request<R>> for Tracked<S>
+impl<S, R, B> Service<Request<R>> for Tracked<S, B>
 where
     S: Service<Request<R>, Response = Response<B>>,
     S::Future: Unpin,
+    B: Unpin,
 {
     type Response = Response<TrackedBody<B>>;
     type Error = S::Error;
-    type Future = TrackedFuture<S::Future>;
+    type Future = TrackedFuture<S::Future, B>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
-        let open = self.activity.open();
+        let Some(place) = self.calls.admit(self.peer.address) else {
+            return TrackedFuture::Refused(Some((self.refuse)()));
+        };
+        let open = Open { _activity: self.activity.open(), _place: place };
         request.extensions_mut().insert(self.peer.clone());
-        TrackedFuture { answer: self.inner.call(request), open: Some(open) }
+        TrackedFuture::Admitted { answer: self.inner.call(request), open: Some(open) }
     }
 }
 
 /// The answer to a call, until it begins.
 #[derive(Debug)]
-pub(super) struct TrackedFuture<F> {
-    answer: F,
-    open: Option<Open>,
+pub(super) enum TrackedFuture<F, B> {
+    Admitted { answer: F, open: Option<Open> },
+    Refused(Option<Response<B>>),
 }
 
-impl<F, B, E> Future for TrackedFuture<F>
+impl<F, B, E> Future for TrackedFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>> + Unpin,
+    B: Unpin,
 {
     type Output = Result<Response<TrackedBody<B>>, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context));
-        let open = self.open.take();
+        let (answer, open) = match &mut *self {
+            Self::Admitted { answer, open } => (ready!(Pin::new(answer).poll(context)), open.take()),
+            // A future is not polled again after it was ready.
+            Self::Refused(answer) => match answer.take() {
+                Some(answer) => (Ok(answer), None),
+                None => return Poll::Pending,
+            },
+        };
         Poll::Ready(answer.map(|answer| answer.map(|body| TrackedBody { body, _open: open })))
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Connections<B> {
     pub(super) versions: Versions,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) limits: ConnectionLimits,
+    /// Makes the answer to calls beyond [`ConnectionLimits::max_calls_per_peer`].
+    pub(super) refuse: fn() -> Response<B>,
     /// Counts open connections.
     pub(super) metrics: HttpMetrics,
 }
@@ -93,6 +95,7 @@ where
     async fn accept(self: Arc<Self>, listener: &impl Listener, tasks: &Tasks, shutdown: &Shutdown) {
         let slots = Arc::new(Semaphore::new(self.limits.max_connections));
         let peers = PeerCounts::new(self.limits.max_connections_per_peer);
+        let calls = PeerCounts::new(self.limits.max_calls_per_peer);
         let mut warned: Option<Instant> = None;
         // The semaphore is never closed.
         while let Ok(slot) = slots.clone().acquire_owned().await {
@@ -105,7 +108,8 @@ where
                 continue;
             };
             let connected = self.metrics.connected();
-            let serve = self.clone().connection(stream, address, tasks.clone(), shutdown.clone());
+            let shared = Shared { calls: calls.clone(), tasks: tasks.clone(), shutdown: shutdown.clone() };
+            let serve = self.clone().connection(stream, address, shared);
             // A token of its own: a shared one would have all tasks wait on one lock.
             let cut = tasks.cut.child_token();
             tasks.running.spawn(async move {
@@ -122,36 +126,41 @@ where
         self: Arc<Self>,
         stream: S,
         address: SocketAddr,
-        tasks: Tasks,
-        shutdown: Shutdown,
+        shared: Shared,
     ) -> Result<(), BoxError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(tls) = self.tls.clone() else {
-            return self.http(stream, Peer { address, certificate: None }, tasks, &shutdown).await;
+            return self.http(stream, Peer { address, certificate: None }, shared).await;
         };
         let stream = timeout(self.limits.opening_timeout, TlsAcceptor::from(tls).accept(stream)).await??;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().map(|certificate| CertificateNames::read(certificate));
-        self.http(stream, Peer { address, certificate }, tasks, &shutdown).await
+        self.http(stream, Peer { address, certificate }, shared).await
     }
 
-    async fn http<S>(&self, stream: S, peer: Peer, tasks: Tasks, shutdown: &Shutdown) -> Result<(), BoxError>
+    async fn http<S>(&self, stream: S, peer: Peer, shared: Shared) -> Result<(), BoxError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = &self.limits;
         let stream = Guarded::new(stream, limits.opening_timeout, limits.stall_timeout);
         let activity = Activity::new();
-        let service = Tracked::new(self.handler.clone(), activity.clone(), Arc::new(peer));
-        let builder = self.builder(tasks);
+        let service = Tracked {
+            inner: self.handler.clone(),
+            activity: activity.clone(),
+            peer: Arc::new(peer),
+            calls: shared.calls,
+            refuse: self.refuse,
+        };
+        let builder = self.builder(shared.tasks);
         let connection =
             builder.serve_connection(TokioIo::new(Gathered::new(stream)), TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             served = connection.as_mut() => return served,
-            () = shutdown.requested() => {}
+            () = shared.shutdown.requested() => {}
             () = activity.idle_for(limits.idle_timeout) => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -184,6 +193,14 @@ where
             .max_header_list_size(limits.max_header_bytes);
         builder
     }
+}
+
+/// What the connections of a listener share.
+struct Shared {
+    /// Open calls of each peer.
+    calls: PeerCounts,
+    tasks: Tasks,
+    shutdown: Shutdown,
 }
 
 /// The tasks of a listener: its connections, and the calls on those that speak HTTP/2. A call ends with its connection.

@@ -233,13 +233,17 @@ where
 
 /// The answer of REST listeners: a problem as RFC 9457 has it.
 pub(crate) fn problem(refusal: Refusal) -> Response<axum::body::Body> {
-    let status = refusal.status();
+    problem_with(refusal.status(), refusal.text())
+}
+
+/// A problem with a text of our own.
+pub(crate) fn problem_with(status: StatusCode, text: &'static str) -> Response<axum::body::Body> {
     let title = status.canonical_reason().unwrap_or_default();
     // The texts are our own and need no escapes.
     let body = format!(
         r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{}"}}"#,
         status.as_u16(),
-        refusal.text()
+        text
     );
     let mut response = Response::new(axum::body::Body::from(body));
     *response.status_mut() = status;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::middleware;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use rustls::ServerConfig;
 use tower::ServiceExt;
@@ -82,6 +82,10 @@ pub async fn serve_http(
         versions: Versions::All { head_timeout: options.head_timeout },
         tls: options.tls,
         limits: options.limits,
+        refuse: || {
+            let text = "too many requests of this address are open";
+            hosts::problem_with(StatusCode::TOO_MANY_REQUESTS, text)
+        },
         metrics: options.metrics,
     };
     connections.serve(listener, shutdown).await;

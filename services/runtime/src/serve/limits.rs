@@ -15,6 +15,9 @@ pub struct ConnectionLimits {
     /// Connections open at the same time from one address (of IPv6: from one /64 network); further ones are closed at
     /// once. Default 1024, a quarter of all: one peer cannot take every place. A gateway or a proxy needs few.
     pub max_connections_per_peer: usize,
+    /// Calls open at the same time from one address, over all its connections, watches among them; further ones are
+    /// refused before they are authenticated. Default 16,384: what four connections may have open.
+    pub max_calls_per_peer: usize,
     /// Time for the TLS handshake, and then for the peer to show which protocol it speaks. Default 10 s: enough for a
     /// handshake over a satellite link with lost packets.
     pub opening_timeout: Duration,
@@ -41,6 +44,7 @@ impl Default for ConnectionLimits {
         Self {
             max_connections: 4096,
             max_connections_per_peer: 1024,
+            max_calls_per_peer: 4 * 4096,
             opening_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             stall_timeout: Duration::from_secs(60),

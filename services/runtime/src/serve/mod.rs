@@ -31,6 +31,7 @@ pub use limits::{ConnectionLimits, ListenerArgs};
 pub use peer::{Peer, PeerCounts, PeerPlace, peer_network};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -181,6 +182,9 @@ pub async fn serve(
         versions: Versions::Http2,
         tls: options.tls,
         limits: options.limits,
+        refuse: || {
+            Status::resource_exhausted("too many calls of this address are open; end some first").into_http()
+        },
         metrics: http::HttpMetrics::default(),
     };
     let told = async {

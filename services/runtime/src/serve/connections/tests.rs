@@ -192,3 +192,21 @@ async fn when_every_place_is_taken_the_silent_make_room() {
     }
     assert!(is_served(&channel(&network, HERE).0).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_beyond_a_peers_limit_are_refused_whatever_the_connection() {
+    let network = start(limited(|limits| limits.max_calls_per_peer = 2));
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let (channel, _) = channel(&network, HERE);
+        let watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+        open.push(watch.unwrap().into_inner());
+    }
+    let (channel_here, _) = channel(&network, HERE);
+    let refused = HealthClient::new(channel_here.clone()).check(HealthCheckRequest::default()).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    assert!(is_served(&channel(&network, THERE).0).await, "others are not concerned");
+    open.pop();
+    // The server learns of the end of the watch a little later.
+    timeout(Duration::from_secs(60), async { while !is_served(&channel_here).await {} }).await.unwrap();
+}
