@@ -147,7 +147,7 @@ pub struct Config {
 #[derive(Debug)]
 pub enum Task {
     /// Serve the API.
-    Serve(Config),
+    Serve(Box<Config>),
     /// Write a back-up.
     BackUp {
         /// Of which store.
@@ -174,7 +174,7 @@ impl Args {
     /// Joins flags, environment and file.
     pub fn task(mut self) -> Result<Task, ConfigError> {
         Ok(match self.command.take() {
-            None => Task::Serve(self.resolve()?),
+            None => Task::Serve(Box::new(self.resolve()?)),
             Some(Command::BackUp { to, place }) => {
                 let (store, telemetry) = place.resolve()?;
                 Task::BackUp { store, to, telemetry }

@@ -16,7 +16,7 @@ pub async fn perform(task: Task, shutdown: Shutdown) -> anyhow::Result<()> {
     let interrupted = shutdown.clone();
     let work = async {
         match task {
-            Task::Serve(config) => run::run(config, shutdown).await.map(|()| String::new()),
+            Task::Serve(config) => run::run(*config, shutdown).await.map(|()| String::new()),
             Task::BackUp { store, to, .. } => {
                 unless(interrupted, Box::pin(back_up(store, &to))).await.context("no back-up was made")
             }
