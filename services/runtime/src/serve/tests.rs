@@ -59,7 +59,11 @@ async fn status(channel: &Channel) -> Answer {
 #[tokio::test]
 async fn health_follows_its_handle() {
     // Longer than the guard: the end of a server that has nothing to do does not wait for it.
-    let running = start(ServeOptions { drain: PATIENCE * 2, ..Default::default() }).await;
+    let running = start(ServeOptions {
+        limits: ConnectionLimits { drain: PATIENCE * 2, ..Default::default() },
+        ..Default::default()
+    })
+    .await;
     let channel = running.channel().await;
     assert_eq!(status(&channel).await, Answer::Serving);
     running.health.set_serving(false).await;

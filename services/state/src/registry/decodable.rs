@@ -59,7 +59,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_status_that_cannot_be_decoded_is_stored_for_no_kind() {
-        let call = Call { user: "alice".into(), trace_parent: String::new(), fence: None };
+        let call = Call::by("alice");
         for kind in KINDS.iter().filter(|kind| kind.has_status) {
             let store = Arc::new(MemoryStore::new());
             let registry =

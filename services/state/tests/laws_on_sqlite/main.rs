@@ -6,6 +6,8 @@
 mod api;
 #[path = "../laws/bad_input.rs"]
 mod bad_input;
+#[path = "../laws/callers.rs"]
+mod callers;
 #[path = "../laws/copies.rs"]
 mod copies;
 #[path = "../laws/deletion.rs"]
@@ -16,6 +18,8 @@ mod filters;
 mod leadership;
 #[path = "../laws/placement.rs"]
 mod placement;
+#[path = "../laws/repeated.rs"]
+mod repeated;
 #[path = "../laws/reports.rs"]
 mod reports;
 #[path = "../laws/resume.rs"]
@@ -25,3 +29,5 @@ mod support;
 mod unreadable;
 #[path = "../laws/updates.rs"]
 mod updates;
+#[path = "../laws/upgrades.rs"]
+mod upgrades;

@@ -37,7 +37,7 @@ impl World {
         let (fed, from) = (cache.clone(), store.clone());
         feed.spawn(async move { fed.feed(from).await });
         let registry = Arc::new(Registry::new(store.clone(), cache, Arc::new(SystemTime::now)));
-        let call = Call { user: "alice".into(), trace_parent: String::new(), fence: None };
+        let call = Call::by("alice");
         World { store, registry, call, _feed: feed }
     }
 
