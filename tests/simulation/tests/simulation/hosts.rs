@@ -155,7 +155,7 @@ async fn adapter(config: ControllerConfig, world: Arc<World>, process: String) -
         let client = network::kubernetes(host, DEADLINES.silence, on_effect);
         Ok(Connection::over(client, "default", host, DEADLINES))
     });
-    krake_kubernetes::run(config, Shutdown::new()).await
+    Box::pin(krake_kubernetes::run(config, Shutdown::new())).await
 }
 
 /// Follows the applications: of each, revisions rise.
