@@ -3,10 +3,15 @@
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{HeaderMap, StatusCode, header};
+use krake_client::Transport;
 use krake_proto::POOL;
+use krake_proto::error;
 use krake_proto::krake::core::v1::{Caller as Identity, GetCallerRequest};
 use prost::Message;
+use prost_reflect::MethodDescriptor;
 use serde_json::json;
 
 use crate::answer;
@@ -64,14 +69,29 @@ impl Fixed {
     }
 }
 
+/// Asks the state service who calls, and tells whether it answers at all: a refusal is an answer of Krake's too.
+pub(crate) fn answers(transport: Transport) -> impl Fn() -> BoxFuture<'static, bool> {
+    let caller = Caller::new(transport, &HeaderMap::new());
+    move || {
+        let caller = caller.clone();
+        async move {
+            let answer = caller.unary(&get_caller(), &GetCallerRequest {}).await;
+            answer.map_or_else(|status| error::reason(&status).is_some(), |_| true)
+        }
+        .boxed()
+    }
+}
+
+fn get_caller() -> MethodDescriptor {
+    POOL.get_service_by_name("krake.core.v1.IdentityService")
+        .and_then(|service| service.methods().find(|rpc| rpc.name() == "GetCaller"))
+        .expect("part of the contract")
+}
+
 /// The caller as the state service knows them.
 async fn identity(caller: &Caller) -> Result<Identity, Problem> {
-    let rpc = POOL
-        .get_service_by_name("krake.core.v1.IdentityService")
-        .and_then(|service| service.methods().find(|rpc| rpc.name() == "GetCaller"))
-        .expect("part of the contract");
     let refused = |status| Problem::of(&status, &Subject::default());
-    let answer = caller.unary(&rpc, &GetCallerRequest {}).await.map_err(refused)?;
+    let answer = caller.unary(&get_caller(), &GetCallerRequest {}).await.map_err(refused)?;
     Identity::decode(answer).map_err(answer::garbled)
 }
 

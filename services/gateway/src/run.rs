@@ -1,8 +1,11 @@
 //! The process: listen, serve, end.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use krake_client::Client;
 use krake_runtime::admin::Admin;
+use krake_runtime::reachable::Reachable;
 use krake_runtime::serve::Listener;
 use krake_runtime::serve::http::{HttpMetrics, serve_http};
 use krake_runtime::serve::{bind, warn_about_any_host};
@@ -10,13 +13,17 @@ use krake_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::fixed;
 use crate::gateway::{Gateway, Options};
+
+/// How long the state service may be silent before the gateway is not ready: longer than a restart takes.
+const FORGIVEN: Duration = Duration::from_secs(15);
 
 /// Runs the gateway until shutdown is requested.
 ///
 /// # Errors
 /// When an address cannot be listened on, or the state service's address cannot be used. A state service that is not
-/// there is told to callers, and asked again with the next request.
+/// there is told to callers, and asked again with the next request; `/readyz` says so too.
 pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let client = Client::new(&config.connect)?;
     let listener = bind(config.listen, config.options.http.tls.is_some()).await?;
@@ -26,10 +33,14 @@ pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     config.options.http.metrics = HttpMetrics::register(&admin.metrics);
     let admin_shutdown = shutdown.child();
     let mut tasks = JoinSet::new();
+    let mut probe = JoinSet::new();
+    let state = Reachable { name: "state", forgiven: FORGIVEN };
+    probe.spawn(state.follow(fixed::answers(client.transport()), admin.readiness.condition("state")));
     tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
     let served = serve(listener, client, config.options, shutdown).await;
     // Also when the listener ended by itself: a process that serves nothing must not look alive.
     admin_shutdown.request();
+    drop(probe);
     while let Some(ended) = tasks.join_next().await {
         ended.context("the admin listener failed")?.context("the admin listener failed")?;
     }

@@ -79,6 +79,7 @@ pub mod controller;
 pub mod leadership;
 pub mod metrics;
 pub mod process;
+pub mod reachable;
 pub mod readiness;
 pub mod serve;
 pub mod shutdown;

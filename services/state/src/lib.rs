@@ -12,7 +12,6 @@ mod installation;
 mod kinds;
 mod object;
 mod opened;
-mod reachable;
 mod registry;
 mod run;
 pub mod store;

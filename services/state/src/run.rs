@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use krake_runtime::admin::Admin;
+use krake_runtime::reachable::Reachable;
 use krake_runtime::serve::{self, Listener, ServeOptions, Services};
 use krake_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
@@ -15,7 +16,6 @@ use crate::grpc::{self, Callers};
 use crate::housekeeping::{self, Clock};
 use crate::installation::Installation;
 use crate::opened::Opened;
-use crate::reachable;
 use crate::registry::Registry;
 use crate::store::{Forward, Revision, Store};
 use crate::upgrade;
@@ -36,7 +36,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let admin = Admin::new();
     let filled = admin.readiness.condition("cache");
     let mut probe = JoinSet::new();
-    probe.spawn(reachable::follow(
+    // Longer than a change of etcd's leader takes.
+    let reachable = Reachable { name: "store", forgiven: Duration::from_secs(30) };
+    probe.spawn(reachable.follow(
         {
             let store = store.clone();
             move || {
