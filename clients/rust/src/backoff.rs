@@ -5,20 +5,20 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Counts failures since the last success.
+/// Waits between attempts to connect: counts failures since the last success.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Something worked: the next failure is the first again.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// The wait after one more failure: between half and all of 0.2 s, 0.4 s, … 5 s. `jitter` is from 0 to 1.
-    pub(crate) fn next(&mut self, jitter: f64) -> Duration {
+    pub fn next(&mut self, jitter: f64) -> Duration {
         let whole = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)

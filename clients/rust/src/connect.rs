@@ -23,6 +23,10 @@ use crate::transport::Transport;
 /// The largest message that is sent or accepted, in bytes. Servers cut pages at 2 MiB; one object may be larger.
 pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 
+/// The most headers that an answer may have, in bytes. Krake's errors stay below 8 KiB; what lies in between may send
+/// more, and one answer beyond the limit would close the connection of all other calls.
+const HEADERS_LIMIT: u32 = 1 << 20;
+
 /// How to reach a state service.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -189,7 +193,8 @@ impl Client {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(options.keep_alive_interval)
             .keep_alive_timeout(options.keep_alive_timeout)
-            .keep_alive_while_idle(true);
+            .keep_alive_while_idle(true)
+            .http2_max_header_list_size(HEADERS_LIMIT);
         if let Some(tls) = tls {
             endpoint = endpoint.tls_config(tls).map_err(|error| ConnectError::Tls {
                 url: options.url.clone(),

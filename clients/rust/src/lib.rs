@@ -19,6 +19,7 @@ mod transport;
 mod watch;
 
 pub use api::{Api, Listing, Page};
+pub use backoff::Backoff;
 pub use connect::{Client, ConnectError, ConnectOptions};
 pub use diagnosis::{Cause, Diagnosis};
 pub use error::Error;
