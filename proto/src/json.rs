@@ -6,8 +6,10 @@
 //! value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind`, `tagged_union`, `shown_as`,
 //! `null_if_empty` and `sensitive`.
 
+mod compact;
 mod document;
-mod path;
+mod parse;
+pub(crate) mod path;
 mod read;
 pub(crate) mod scalar;
 pub(crate) mod shape;
@@ -21,6 +23,7 @@ mod write;
 mod write_tests;
 
 pub use document::{document, document_value};
+pub use parse::{ParseError, parse};
 pub use update::{complete, is_incomplete, mask, strip_output};
 
 use prost::{Message, Name};
@@ -29,6 +32,7 @@ use serde_json::Value;
 
 use crate::POOL;
 use crate::error::Violation;
+use crate::wire::Malformed;
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "<redacted>";
@@ -81,15 +85,11 @@ pub fn write(
     write::message(shape::shape(descriptor), &[encoded], options, out)
 }
 
-/// Bytes that are no encoding of the message that they were taken for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("malformed message: {0}")]
-pub struct Malformed(String);
-
 /// Reads the JSON form of a message of the API. `kind`'s `api` and `kind` may be left out, but must be right if given.
 ///
 /// # Errors
-/// Every violation, with the path of the field from the message, for example `spec.constraints.cluster.labels[0]`.
+/// The violations, each with the path of the field from the message, for example `spec.constraints.cluster.labels[0]`;
+/// of many the first, see [`Violations`](crate::error::Violations).
 /// What is wrong with the message as a whole is told of the message's name. Texts never hold values of sensitive fields.
 ///
 /// # Panics
@@ -111,7 +111,22 @@ pub fn read(
     value: &Value,
     unknown: Unknown,
 ) -> Result<DynamicMessage, Vec<Violation>> {
-    read::message(descriptor, value, unknown)
+    read::message(descriptor, value, unknown, read::Documents::Values)
+}
+
+/// [`read`] for what [`parse`] returned: documents are strings that hold their text.
+///
+/// # Errors
+/// As [`from_value`].
+///
+/// # Panics
+/// If the message is not part of the API.
+pub fn read_parsed(
+    descriptor: &MessageDescriptor,
+    parsed: &Value,
+    unknown: Unknown,
+) -> Result<DynamicMessage, Vec<Violation>> {
+    read::message(descriptor, parsed, unknown, read::Documents::Texts)
 }
 
 fn descriptor<M: Name>() -> MessageDescriptor {

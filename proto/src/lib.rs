@@ -16,6 +16,7 @@ pub mod openapi;
 mod redacted;
 mod resource;
 pub mod rest;
+pub mod wire;
 
 pub use resource::{KINDS, Kind, Resource, kind};
 

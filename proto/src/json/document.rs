@@ -8,6 +8,8 @@ use crate::krake::meta::v1::document::Content;
 
 /// Integers up to here are exact in a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+/// The most levels that readers of JSON can be expected to take: serde_json's limit.
+const READABLE_DEPTH: usize = 127;
 
 /// The document that holds a JSON value, as text.
 pub fn document(value: &Value) -> Document {
@@ -33,6 +35,42 @@ pub(super) fn deeper_than(value: &Value, limit: usize) -> bool {
         Value::Array(items) => items.iter().any(|item| deeper_than(item, below)),
         Value::Object(fields) => fields.values().any(|field| deeper_than(field, below)),
         _ => false,
+    }
+}
+
+/// Whether a text is JSON that readers with the usual limit on nesting can read.
+pub(super) fn is_readable(text: &str) -> bool {
+    levels(text) <= READABLE_DEPTH && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// How many levels of lists and objects a JSON text has. Of any other text, some number.
+pub(super) fn levels(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Skips the rest of a JSON string, up to the quote that ends it.
+fn skip_string(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -90,5 +128,8 @@ mod tests {
         assert!(!deeper_than(&nested(64), 64));
         assert!(deeper_than(&nested(65), 64));
         assert!(!deeper_than(&json!(1), 0));
+        assert_eq!(levels(&nested(64).to_string()), 64);
+        assert_eq!(levels(r#"{"a\\\"[": ["]]", {}], "b": []}"#), 3, "brackets in strings are none");
+        assert!(!is_readable(&("[".repeat(1_000_000) + &"]".repeat(1_000_000))));
     }
 }

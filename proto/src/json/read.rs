@@ -1,4 +1,6 @@
-//! JSON to messages. Every violation is collected, so that one attempt shows all that is to be put right.
+//! JSON to messages. Violations are collected, so that one attempt shows what is to be put right; of many, the first.
+
+use std::fmt;
 
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, OneofDescriptor, Value};
 use serde_json::{Map, Value as Json};
@@ -6,24 +8,36 @@ use serde_json::{Map, Value as Json};
 use super::path::Path;
 use super::shape::{Field, Form, Shape, shape};
 use super::{MAX_DEPTH, Unknown, document, scalar, time};
-use crate::error::Violation;
+use crate::error::{Violation, Violations};
 
 /// Field names at least this similar (Jaro-Winkler, 0 to 1) are suggested.
 const SIMILAR: f64 = 0.85;
+/// Names longer than this, in bytes, are no misspelt field names: comparing takes time by the product of lengths.
+const LONGEST_NAME: usize = 100;
+
+/// How documents stand in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Documents {
+    /// As the values that they are.
+    Values,
+    /// As strings that hold their JSON text.
+    Texts,
+}
 
 /// Reads a message of the API.
 ///
 /// # Errors
-/// Every violation, ordered by where it is in the input.
+/// The violations, ordered by where they are in the input; of many the first, see [`Violations`].
 pub(super) fn message(
     descriptor: &MessageDescriptor,
     json: &Json,
     unknown: Unknown,
+    documents: Documents,
 ) -> Result<DynamicMessage, Vec<Violation>> {
-    let mut reader = Reader { unknown, violations: Vec::new() };
+    let mut reader = Reader { unknown, documents, violations: Violations::default() };
     match reader.message(descriptor, json, &Path::Root(descriptor.name()), false) {
         Some(message) if reader.violations.is_empty() => Ok(message),
-        _ => Err(reader.violations),
+        _ => Err(reader.violations.into_vec()),
     }
 }
 
@@ -37,16 +51,20 @@ fn namespace(resource: &DynamicMessage) -> String {
 
 struct Reader {
     unknown: Unknown,
-    violations: Vec<Violation>,
+    documents: Documents,
+    violations: Violations,
 }
 
 impl Reader {
-    fn violation(&mut self, path: &Path<'_>, description: impl Into<String>) {
-        self.violations.push(Violation::new(path.to_string(), description));
+    fn violation(&mut self, path: &Path<'_>, description: impl fmt::Display) {
+        self.violations.add(path, description);
     }
 
     fn expected(&mut self, path: &Path<'_>, expected: &str, json: &Json, secret: bool) {
-        self.violation(path, format!("expected {expected}, found {}", scalar::found(json, secret)));
+        self.violation(
+            path,
+            fmt::from_fn(|f| write!(f, "expected {expected}, found {}", scalar::found(json, secret))),
+        );
     }
 
     /// A message, or nothing after a violation that says why.
@@ -97,13 +115,28 @@ impl Reader {
         json: &Json,
         path: &Path<'_>,
     ) -> Option<DynamicMessage> {
-        if document::deeper_than(json, MAX_DEPTH) {
+        let (text, is_too_deep) = match (self.documents, json) {
+            (Documents::Texts, Json::String(text)) => (text.clone(), document::levels(text) > MAX_DEPTH),
+            _ => (json.to_string(), document::deeper_than(json, MAX_DEPTH)),
+        };
+        if is_too_deep {
             self.violation(path, format!("is nested more than {MAX_DEPTH} levels"));
             return None;
         }
         let mut message = DynamicMessage::new(descriptor.clone());
-        message.set_field_by_name("json", Value::String(json.to_string()));
+        message.set_field_by_name("json", Value::String(text));
         Some(message)
+    }
+
+    /// Whether a value means that the field is absent.
+    fn is_absent(&self, field: &Field, value: &Json) -> bool {
+        let Some(absent) = &field.if_absent else { return false };
+        match (self.documents, field.message(), value) {
+            (Documents::Texts, Some(Shape { form: Form::Document, .. }), Json::String(text)) => {
+                *text == absent.text
+            }
+            _ => absent.value == *value,
+        }
     }
 
     fn fields(
@@ -129,7 +162,7 @@ impl Reader {
                 // Variants are read with their type, below.
                 Some(field) if shape.is_variant(field) => {}
                 Some(_) if value.is_null() => {}
-                Some(field) if field.if_absent.as_ref().is_some_and(|absent| absent.value == *value) => {}
+                Some(field) if self.is_absent(field, value) => {}
                 Some(field) => self.field(&mut message, field, value, &at, secret),
                 None if name == "type" && shape.union.is_some() => {}
                 None if matches!(name.as_str(), "api" | "kind") && shape.kind.is_some() => {}
@@ -150,6 +183,7 @@ impl Reader {
             return;
         }
         let names = shape.fields.iter().map(|field| field.descriptor.name());
+        let names = names.filter(|_| name.len() <= LONGEST_NAME && !self.violations.is_full());
         let similar = names.map(|known| (strsim::jaro_winkler(known, name), known));
         let best = similar.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= SIMILAR);
         match best {

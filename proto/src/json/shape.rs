@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 
+use prost::encoding::WireType;
 use prost_reflect::{
     DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind as FieldKind, MessageDescriptor,
     OneofDescriptor, Value,
@@ -67,19 +68,35 @@ impl Field {
             _ => None,
         })
     }
+
+    /// How a value of the field is written, and each element of a list that is not packed.
+    pub(crate) fn wire_type(&self) -> WireType {
+        match self.kind {
+            FieldKind::String | FieldKind::Bytes | FieldKind::Message(_) => WireType::LengthDelimited,
+            FieldKind::Double | FieldKind::Fixed64 | FieldKind::Sfixed64 => WireType::SixtyFourBit,
+            FieldKind::Float | FieldKind::Fixed32 | FieldKind::Sfixed32 => WireType::ThirtyTwoBit,
+            _ => WireType::Varint,
+        }
+    }
+
+    /// Whether the field is a list whose elements may be written without a key each.
+    pub(crate) fn is_packable(&self) -> bool {
+        self.is_list && self.wire_type() != WireType::LengthDelimited
+    }
 }
 
 /// What stands for an absent field.
 pub(crate) struct Absent {
+    /// JSON without white space.
     pub(crate) text: String,
     pub(crate) value: serde_json::Value,
 }
 
 impl Absent {
     fn read(text: &str) -> Option<Self> {
-        (!text.is_empty()).then(|| Absent {
-            text: text.to_owned(),
-            value: serde_json::from_str(text).expect("if_absent is JSON"),
+        (!text.is_empty()).then(|| {
+            let value: serde_json::Value = serde_json::from_str(text).expect("if_absent is JSON");
+            Absent { text: value.to_string(), value }
         })
     }
 }

@@ -109,11 +109,19 @@ proptest! {
             let travelled: Json = serde_json::from_str(&form.to_string()).unwrap();
             for unknown in [Unknown::Refuse, Unknown::Ignore] {
                 // Dynamic messages print with all of their descriptors, so never print one.
-                let back = read::message(&descriptor, &travelled, unknown);
+                let back = read(&descriptor, &travelled, unknown);
                 let back = back.map_err(|wrong| TestCaseError::fail(format!("{wrong:?}")))?;
                 prop_assert_eq!(&shown(&back), &form);
                 prop_assert!(travelled_by_wire(&back) == travelled_by_wire(&message), "{}", form);
             }
+            // As a request: white space and unknown members make no difference.
+            let mut sent = travelled.clone();
+            sent["unknown"] = json!({"deep": [[[{"x": form}]]]});
+            let parsed = parse(&descriptor, serde_json::to_string_pretty(&sent).unwrap().as_bytes());
+            let parsed = parsed.map_err(|wrong| TestCaseError::fail(wrong.to_string()))?;
+            let back = read_parsed(&descriptor, &parsed, Unknown::Refuse);
+            let back = back.map_err(|wrong| TestCaseError::fail(format!("{wrong:?}")))?;
+            prop_assert!(travelled_by_wire(&back) == travelled_by_wire(&message), "{}", form);
         }
     }
 }
@@ -217,7 +225,7 @@ fn contains(whole: &Json, part: &Json) -> bool {
 fn bodies_of_clients_are_understood_and_shown_again() {
     for (name, body) in examples() {
         let descriptor = POOL.get_message_by_name(name).unwrap();
-        let message = read::message(&descriptor, &body, Unknown::Refuse).unwrap();
+        let message = read(&descriptor, &body, Unknown::Refuse).unwrap();
         let form = shown(&message);
         assert!(contains(&form, &body), "{body}\n{form}");
     }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use prost_types::Duration;
 
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
+
 /// A time in UTC with microseconds; what is finer is cut off.
 pub(super) fn show(seconds: i64, nanos: i32) -> String {
     match Timestamp::new(seconds, nanos) {
@@ -26,7 +28,16 @@ pub(super) fn read(text: &str) -> Option<(i64, i32)> {
 
 /// A duration in seconds: `30s`, `0.500s`.
 pub(super) fn show_duration(seconds: i64, nanos: i32) -> String {
-    Duration { seconds, nanos }.to_string()
+    // prost's own text overflows at the lowest number of seconds.
+    let total = i128::from(seconds) * NANOS_PER_SECOND + i128::from(nanos);
+    let (sign, total) = (if total < 0 { "-" } else { "" }, total.abs());
+    let (seconds, nanos) = (total / NANOS_PER_SECOND, total % NANOS_PER_SECOND);
+    match nanos {
+        0 => format!("{sign}{seconds}s"),
+        nanos if nanos % 1_000_000 == 0 => format!("{sign}{seconds}.{:03}s", nanos / 1_000_000),
+        nanos if nanos % 1_000 == 0 => format!("{sign}{seconds}.{:06}s", nanos / 1_000),
+        nanos => format!("{sign}{seconds}.{nanos:09}s"),
+    }
 }
 
 /// Reads `30s`, `0.5s`.
@@ -64,6 +75,8 @@ mod tests {
             assert_eq!(read_duration(text), Some(value), "{text}");
             assert_eq!(show_duration(value.0, value.1), text);
         }
+        assert_eq!(show_duration(i64::MIN, i32::MIN), "-9223372036854775810.147483648s");
+        assert_eq!(show_duration(1, -500_000_000), "0.500s");
         for wrong in ["", "30", "s", "1m", "1.s.s", "ten"] {
             assert_eq!(read_duration(wrong), None, "{wrong}");
         }

@@ -1,10 +1,9 @@
-//! The fields of an encoded message, found by number.
+//! The fields of an encoded message that a shape knows, by their place in it.
 
-use prost::encoding::{WireType, decode_key, decode_varint};
-use prost_reflect::Kind;
+use std::collections::HashMap;
 
-use super::Malformed;
-use super::shape::{Field, Shape};
+use super::shape::Shape;
+use crate::wire::{Malformed, Raw, fields};
 
 /// One occurrence of a field; packed lists are taken apart.
 #[derive(Debug, Clone, Copy)]
@@ -14,135 +13,57 @@ pub(super) struct Found<'a> {
     pub(super) raw: Raw<'a>,
 }
 
-/// A value as it is on the wire.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Raw<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32(u32),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Raw<'a> {
-    pub(super) fn bytes(self) -> Option<&'a [u8]> {
-        match self {
-            Raw::Bytes(bytes) => Some(bytes),
-            _ => None,
-        }
-    }
-
-    /// The bits of a number.
-    pub(super) fn bits(self) -> u64 {
-        match self {
-            Raw::Varint(bits) | Raw::Fixed64(bits) => bits,
-            Raw::Fixed32(bits) => bits.into(),
-            Raw::Bytes(_) => 0,
-        }
-    }
-
-    /// Whether it is the default of its type.
-    pub(super) fn is_zero(self) -> bool {
-        match self {
-            Raw::Bytes(bytes) => bytes.is_empty(),
-            other => other.bits() == 0,
-        }
-    }
-
-    fn wire_type(self) -> WireType {
-        match self {
-            Raw::Varint(_) => WireType::Varint,
-            Raw::Fixed64(_) => WireType::SixtyFourBit,
-            Raw::Fixed32(_) => WireType::ThirtyTwoBit,
-            Raw::Bytes(_) => WireType::LengthDelimited,
-        }
-    }
-}
-
 /// Every known field of the message whose encoding is `parts`, ordered by field; of a oneof only the member that was
 /// written last.
 pub(super) fn scan<'a>(shape: &Shape, parts: &[&'a [u8]]) -> Result<Vec<Found<'a>>, Malformed> {
     let mut found = scan_all(shape, parts)?;
-    let mut dropped = Vec::new();
-    for (place, one) in found.iter().enumerate() {
-        let Some(oneof) = &shape.fields[one.field].oneof else { continue };
-        let replaced = found[place + 1..]
-            .iter()
-            .any(|later| later.field != one.field && shape.fields[later.field].oneof.as_ref() == Some(oneof));
-        if replaced {
-            dropped.push(place);
-        }
-    }
-    for place in dropped.into_iter().rev() {
-        found.remove(place);
-    }
+    keep_last_members(shape, &mut found);
     found.sort_by_key(|found| found.field);
     Ok(found)
+}
+
+/// Removes what a later member of the same oneof replaces.
+fn keep_last_members(shape: &Shape, found: &mut Vec<Found<'_>>) {
+    // From the end: the member that each oneof has, until another one is met.
+    let mut members: HashMap<&str, (usize, bool)> = HashMap::new();
+    let mut replaced = Vec::new();
+    for (place, one) in found.iter().enumerate().rev() {
+        let Some(oneof) = &shape.fields[one.field].oneof else { continue };
+        let (member, is_replaced) = members.entry(oneof).or_insert((one.field, false));
+        *is_replaced |= *member != one.field;
+        if *is_replaced {
+            replaced.push(place);
+        }
+    }
+    let mut place = 0;
+    found.retain(|_| {
+        let keep = replaced.last() != Some(&place);
+        if !keep {
+            replaced.pop();
+        }
+        place += 1;
+        keep
+    });
 }
 
 /// Every known field of the message whose encoding is `parts`, in the order of the wire.
 pub(super) fn scan_all<'a>(shape: &Shape, parts: &[&'a [u8]]) -> Result<Vec<Found<'a>>, Malformed> {
     let mut found = Vec::new();
     for part in parts {
-        let mut rest = *part;
-        while !rest.is_empty() {
-            let (number, wire_type) = decode_key(&mut rest).map_err(|error| Malformed(error.to_string()))?;
-            let raw = raw(wire_type, &mut rest)?;
-            let Some(index) = shape.index(number) else { continue };
-            let field = &shape.fields[index];
-            let expected = wire_type_of(&field.kind);
-            if raw.wire_type() == expected {
-                found.push(Found { field: index, raw });
-            } else if let (true, Raw::Bytes(packed)) = (is_packable(field), raw) {
-                let mut packed = packed;
+        for field in fields(part) {
+            let field = field?;
+            let Some(index) = shape.index(field.number) else { continue };
+            let known = &shape.fields[index];
+            let expected = known.wire_type();
+            if field.value.wire_type() == expected {
+                found.push(Found { field: index, raw: field.value });
+            } else if let (true, Raw::Bytes(mut packed)) = (known.is_packable(), field.value) {
                 while !packed.is_empty() {
-                    found.push(Found { field: index, raw: self::raw(expected, &mut packed)? });
+                    found.push(Found { field: index, raw: Raw::take(expected, &mut packed)? });
                 }
             }
-            // Anything else is a field of a newer peer.
+            // Another type is not admitted; what was stored before that rule is left out.
         }
     }
     Ok(found)
-}
-
-fn raw<'a>(wire_type: WireType, rest: &mut &'a [u8]) -> Result<Raw<'a>, Malformed> {
-    let varint = |rest: &mut &'a [u8]| decode_varint(rest).map_err(|error| Malformed(error.to_string()));
-    match wire_type {
-        WireType::Varint => Ok(Raw::Varint(varint(rest)?)),
-        WireType::SixtyFourBit => {
-            let (bytes, after) = rest.split_first_chunk().ok_or_else(cut_off)?;
-            *rest = after;
-            Ok(Raw::Fixed64(u64::from_le_bytes(*bytes)))
-        }
-        WireType::ThirtyTwoBit => {
-            let (bytes, after) = rest.split_first_chunk().ok_or_else(cut_off)?;
-            *rest = after;
-            Ok(Raw::Fixed32(u32::from_le_bytes(*bytes)))
-        }
-        WireType::LengthDelimited => {
-            let length = usize::try_from(varint(rest)?).map_err(|_| cut_off())?;
-            let (bytes, after) = rest.split_at_checked(length).ok_or_else(cut_off)?;
-            *rest = after;
-            Ok(Raw::Bytes(bytes))
-        }
-        WireType::StartGroup | WireType::EndGroup => {
-            Err(Malformed("groups are not part of proto3".to_owned()))
-        }
-    }
-}
-
-fn cut_off() -> Malformed {
-    Malformed("the message is cut off".to_owned())
-}
-
-fn is_packable(field: &Field) -> bool {
-    field.is_list && !matches!(field.kind, Kind::String | Kind::Bytes | Kind::Message(_))
-}
-
-fn wire_type_of(kind: &Kind) -> WireType {
-    match kind {
-        Kind::String | Kind::Bytes | Kind::Message(_) => WireType::LengthDelimited,
-        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => WireType::SixtyFourBit,
-        Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => WireType::ThirtyTwoBit,
-        _ => WireType::Varint,
-    }
 }

@@ -8,9 +8,10 @@ use prost::Message;
 use prost_reflect::Kind;
 
 use super::shape::{Field, Form, Shape};
-use super::wire::{Found, Raw, scan, scan_all};
-use super::{Malformed, Options, REDACTED, document, scalar, time};
+use super::wire::{Found, scan, scan_all};
+use super::{Options, REDACTED, document, scalar, time};
 use crate::krake::meta::v1::Document;
+use crate::wire::{Malformed, Raw};
 
 /// Writes the JSON form of the message whose encoding is `parts`, one after the other.
 pub(super) fn message(
@@ -51,7 +52,7 @@ fn document_text(shape: &Shape, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<()
         && shape.fields[*field].descriptor.number() == 1
     {
         let text = utf8(text)?;
-        if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        if document::is_readable(text) {
             // Line breaks are white space here, and would end a line of a watch.
             out.extend(text.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
         } else {
@@ -60,8 +61,8 @@ fn document_text(shape: &Shape, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<()
         return Ok(());
     }
     let decoded =
-        Document::decode(parts.concat().as_slice()).map_err(|error| Malformed(error.to_string()))?;
-    let value = document::document_value(&decoded).map_err(|error| Malformed(error.to_string()))?;
+        Document::decode(parts.concat().as_slice()).map_err(|error| Malformed::new(error.to_string()))?;
+    let value = document::document_value(&decoded).map_err(|error| Malformed::new(error.to_string()))?;
     out.extend_from_slice(value.to_string().as_bytes());
     Ok(())
 }
@@ -181,7 +182,7 @@ fn map(field: &Field, found: &[Found<'_>], options: Options, out: &mut Vec<u8>) 
     let entry = field.message().filter(|entry| entry.fields.len() == 2);
     let Some((entry, [key, value_field])) = entry.map(|entry| (entry, [&entry.fields[0], &entry.fields[1]]))
     else {
-        return Err(Malformed("an entry of a map is no pair".to_owned()));
+        return Err(Malformed::new("an entry of a map is no pair"));
     };
     // The last entry of a key counts.
     let mut entries = BTreeMap::new();
@@ -266,5 +267,5 @@ fn string(text: &str, out: &mut Vec<u8>) {
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
-    std::str::from_utf8(bytes).map_err(|_| Malformed("a string is not UTF-8".to_owned()))
+    std::str::from_utf8(bytes).map_err(|_| Malformed::new("a string is not UTF-8"))
 }

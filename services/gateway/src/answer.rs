@@ -30,10 +30,28 @@ pub(crate) fn json(text: impl Into<axum::body::Body>) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], text.into()).into_response()
 }
 
+/// Appends the JSON form of an encoded message.
+///
+/// # Errors
+/// Names the object, if the message is one: another version stored what this one cannot show. Logged here.
+pub(crate) fn write(
+    descriptor: &MessageDescriptor,
+    encoded: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Problem> {
+    json::write(descriptor, encoded, Options::default(), out).map_err(|error| {
+        let Metadata { name, namespace, .. } = metadata(encoded).unwrap_or_default();
+        let kind = descriptor.name();
+        tracing::error!(kind, name, namespace, %error, "an object cannot be shown");
+        let text = format!("The stored {kind} '{name}' in namespace '{namespace}' cannot be shown: {error}");
+        Problem::new(StatusCode::BAD_GATEWAY, text)
+    })
+}
+
 /// An encoded message as the answer.
 pub(crate) fn message(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<Response, Problem> {
     let mut text = Vec::with_capacity(encoded.len() * 2);
-    json::write(descriptor, encoded, Options::default(), &mut text).map_err(garbled)?;
+    write(descriptor, encoded, &mut text)?;
     Ok(json(text))
 }
 
@@ -44,6 +62,14 @@ pub(crate) fn resource(descriptor: &MessageDescriptor, encoded: &Bytes) -> Resul
     let tag = HeaderValue::try_from(format!("\"{version}\"")).expect("digits in quotes are a header value");
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
+}
+
+/// The answer to a deletion. It has happened, so an object that cannot be shown is no error: its metadata is shown.
+pub(crate) fn deleted(descriptor: &MessageDescriptor, encoded: &Bytes) -> Result<Response, Problem> {
+    resource(descriptor, encoded).or_else(|_| {
+        let head = Head { metadata: Some(metadata(encoded)?) };
+        resource(descriptor, &head.encode_to_vec().into())
+    })
 }
 
 /// The revision of `If-Match`; none without one, or if any is right.

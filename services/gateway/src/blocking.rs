@@ -1,21 +1,21 @@
 //! `?blocking=<state>`: the answer waits until the object has the state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use krake_proto::envelope::{WatchRequest, WatchStart};
-use krake_proto::json::{self, Options};
+use krake_proto::json;
 use krake_proto::krake::meta::v1::EventType;
 use prost_reflect::{Kind, MessageDescriptor};
-use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::answer;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::target::Target;
-use crate::watch::Opened;
+use crate::upstream::Upstream;
 
 /// How long the answer may wait, as upstream's.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ fn states(descriptor: &MessageDescriptor) -> Vec<String> {
 /// Does `act`, and waits until the object that it answers with has the state. The watch begins before, so that nothing
 /// is missed; other objects do not count.
 pub(crate) async fn until(
-    target: &Target,
+    target: &Arc<Target>,
     wanted: &str,
     act: impl Future<Output = Result<Bytes, Problem>>,
 ) -> Result<Bytes, Problem> {
@@ -64,16 +64,16 @@ pub(crate) async fn until(
         start: Some(WatchStart::Now(true)),
         ..Default::default()
     };
-    let mut watch = Opened::open(target, &rpc, &request).await?;
+    let mut watch = Upstream::open(target.clone(), rpc, request).await?;
     let object = act.await?;
     let descriptor = target.descriptor();
     let uid = answer::metadata(&object)?.uid;
-    if state(&descriptor, &object)?.as_deref() == Some(wanted) {
+    if state(&descriptor, &object).as_deref() == Some(wanted) {
         return Ok(object);
     }
     let reached = async {
-        while let Some(message) = watch.next(target).await? {
-            for event in message.events {
+        loop {
+            for event in watch.next().await?.events {
                 if answer::metadata(&event.object)?.uid != uid {
                     continue;
                 }
@@ -81,7 +81,7 @@ pub(crate) async fn until(
                 if if wanted == DELETED {
                     is_deleted
                 } else {
-                    state(&descriptor, &event.object)?.as_deref() == Some(wanted)
+                    state(&descriptor, &event.object).as_deref() == Some(wanted)
                 } {
                     return Ok(event.object);
                 }
@@ -91,7 +91,6 @@ pub(crate) async fn until(
                 }
             }
         }
-        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The watch of the object's state ended."))
     };
     match timeout(TIMEOUT, reached).await {
         Ok(reached) => reached,
@@ -102,11 +101,12 @@ pub(crate) async fn until(
     }
 }
 
-fn state(descriptor: &MessageDescriptor, object: &[u8]) -> Result<Option<String>, Problem> {
+/// The state of an object; none if it has none, or cannot be shown.
+fn state(descriptor: &MessageDescriptor, object: &[u8]) -> Option<String> {
     let mut text = Vec::new();
-    json::write(descriptor, object, Options::default(), &mut text).map_err(answer::garbled)?;
-    let shown: Value = serde_json::from_slice(&text).map_err(answer::garbled)?;
-    Ok(shown["status"]["state"].as_str().map(str::to_owned))
+    answer::write(descriptor, object, &mut text).ok()?;
+    let shown = json::parse(descriptor, &text).ok()?;
+    Some(shown.get("status")?.get("state")?.as_str()?.to_owned())
 }
 
 #[cfg(test)]

@@ -5,36 +5,81 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
+use krake_proto::json::{self, ParseError};
+use prost_reflect::MessageDescriptor;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::problem::Problem;
+use crate::work;
 
 /// The largest body that is read, in bytes: room for the JSON form of the largest object.
 pub(crate) const MAX_BODY: usize = 4 << 20;
 /// How much of a larger body is thrown away, so that its sender gets to read the answer.
 const MAX_DISCARDED: usize = 64 << 20;
+/// The most memory that is taken because of what the header Content-Length promises, in bytes.
+const FIRST_ALLOCATION: usize = 64 << 10;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The JSON value that a body holds.
+/// A body: what it holds, for a message of the API.
+pub(crate) struct Parsed {
+    /// The JSON form; its documents are strings that hold their text.
+    value: Value,
+    /// How many bytes it came in.
+    size: usize,
+}
+
+impl Parsed {
+    /// How many bytes it came in.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What it holds.
+    pub(crate) fn into_value(self) -> Value {
+        self.value
+    }
+
+    /// Works on the body, away from the I/O if it is large.
+    pub(crate) async fn work<T: Send + 'static>(
+        self,
+        work: impl FnOnce(Value) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let Parsed { value, size } = self;
+        work::run(size, || work(value)).await?
+    }
+}
+
+/// Reads a body that holds the JSON form of a message.
 ///
 /// # Errors
-/// 413 if it is too large, 415 if it is no JSON (upstream's answer), 408 if it does not come.
-pub(crate) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+/// 413 if it is too large or has too many elements, 415 if it is no JSON (upstream's answer), 408 if it does not come.
+pub(crate) async fn json(
+    headers: &HeaderMap,
+    body: Body,
+    descriptor: MessageDescriptor,
+) -> Result<Parsed, Problem> {
     let bytes = match timeout(BODY_TIMEOUT, read(headers, body)).await {
         Ok(bytes) => bytes?,
         Err(_) => return Err(Problem::plain(StatusCode::REQUEST_TIMEOUT)),
     };
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("The body is not valid JSON: {error}"))
-    })
+    let size = bytes.len();
+    let value = work::run(size, move || json::parse(&descriptor, &bytes)).await?.map_err(|error| {
+        let status = match error {
+            ParseError::Syntax(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ParseError::TooManyElements(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Problem::new(status, error.to_string())
+    })?;
+    Ok(Parsed { value, size })
 }
 
 async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let mut bytes = Vec::new();
+    let expected = length.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(expected.min(FIRST_ALLOCATION));
     let mut seen = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
@@ -64,18 +109,23 @@ mod tests {
     use super::*;
 
     async fn status(body: impl Into<Body>) -> Result<Value, u16> {
-        json(&HeaderMap::new(), body.into()).await.map_err(|problem| problem.status.as_u16())
+        let metric = krake_proto::POOL.get_message_by_name("krake.core.v1.Metric").unwrap();
+        let parsed = json(&HeaderMap::new(), body.into(), metric).await;
+        parsed.map(|parsed| parsed.value).map_err(|problem| problem.status.as_u16())
     }
 
     #[tokio::test]
     async fn only_json_of_bounded_size_is_read() {
-        assert_eq!(status(r#"{"a": [1]}"#).await, Ok(serde_json::json!({"a": [1]})));
+        let named = serde_json::json!({"metadata": {"name": "a"}});
+        assert_eq!(status(named.to_string()).await, Ok(named));
         assert_eq!(status("").await, Err(415));
         assert_eq!(status(r#"{"a": [1"#).await, Err(415));
         assert_eq!(status("a=1").await, Err(415));
         assert_eq!(status("[".repeat(100_000)).await, Err(415), "nested too deeply");
         assert_eq!(status(" ".repeat(MAX_BODY) + "1").await, Err(413));
         assert_eq!(status(" ".repeat(10 << 20)).await, Err(413));
+        let elements = format!(r#"{{"metadata":{{"owners":[{{}}{}]}}}}"#, ",{}".repeat(1_000_000));
+        assert_eq!(status(elements).await, Err(413));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,10 +3,10 @@
 use http::HeaderMap;
 use http::header::ACCEPT;
 use krake_proto::envelope::WatchResponse;
-use krake_proto::json::{self, Malformed, Options};
 use krake_proto::krake::meta::v1::EventType;
 use prost_reflect::MessageDescriptor;
 
+use crate::answer;
 use crate::problem::Problem;
 
 /// How a watch is written.
@@ -45,19 +45,19 @@ impl Form {
     }
 
     /// A message's events. The last one of whole revisions tells the revision: going on from anywhere else could leave
-    /// out what shares a revision with what was read.
-    pub(crate) fn message(
-        self,
-        descriptor: &MessageDescriptor,
-        message: &WatchResponse,
-    ) -> Result<Vec<u8>, Malformed> {
+    /// out what shares a revision with what was read. What this version cannot show is left out, and logged.
+    pub(crate) fn message(self, descriptor: &MessageDescriptor, message: &WatchResponse) -> Vec<u8> {
+        let shown = message.events.iter().filter_map(|event| {
+            let mut object = Vec::new();
+            answer::write(descriptor, &event.object, &mut object).ok()?;
+            Some((type_name(event.r#type), object))
+        });
+        let shown: Vec<_> = shown.collect();
         let mut out = Vec::new();
         let revision = (!message.partial).then_some(message.resource_version);
         let id = format!("{}/{}", message.resource_version, message.epoch);
-        for (index, event) in message.events.iter().enumerate() {
-            let revision = revision.filter(|_| index + 1 == message.events.len());
-            let r#type = EventType::try_from(event.r#type).unwrap_or_default().as_str_name();
-            let r#type = r#type.strip_prefix("EVENT_TYPE_").unwrap_or(r#type);
+        for (index, (r#type, object)) in shown.iter().enumerate() {
+            let revision = revision.filter(|_| index + 1 == shown.len());
             if self == Form::Events {
                 out.extend_from_slice(format!("event: {type}\n").as_bytes());
                 if revision.is_some() {
@@ -66,26 +66,32 @@ impl Form {
                 out.extend_from_slice(b"data: ");
             }
             out.extend_from_slice(format!(r#"{{"type":"{type}","object":"#).as_bytes());
-            json::write(descriptor, &event.object, Options::default(), &mut out)?;
+            out.extend_from_slice(object);
             if let Some(revision) = revision {
                 out.extend_from_slice(format!(r#","resource_version":{revision}"#).as_bytes());
             }
             out.extend_from_slice(if self == Form::Events { b"}\n\n" } else { b"}\n" });
         }
-        if self == Form::Events && message.events.is_empty() && revision.is_some() {
+        if self == Form::Events && shown.is_empty() && revision.is_some() {
             // Readers note the id of an event without data and show nothing.
             out.extend_from_slice(format!("id: {id}\n\n").as_bytes());
         }
-        Ok(out)
+        out
     }
 
-    /// Why the watch ends; upstream's lines have no way to say it.
+    /// Why the watch ends: the problem, as an event of the type ERROR.
     pub(crate) fn end(self, problem: &Problem, documentation: &str) -> Vec<u8> {
+        let body = problem.body(documentation);
         match self {
-            Form::Lines => Vec::new(),
-            Form::Events => format!("event: error\ndata: {}\n\n", problem.body(documentation)).into_bytes(),
+            Form::Lines => format!("{{\"type\":\"ERROR\",\"object\":{body}}}\n").into_bytes(),
+            Form::Events => format!("event: error\ndata: {body}\n\n").into_bytes(),
         }
     }
+}
+
+fn type_name(number: i32) -> &'static str {
+    let name = EventType::try_from(number).unwrap_or_default().as_str_name();
+    name.strip_prefix("EVENT_TYPE_").unwrap_or(name)
 }
 
 /// Where a watch goes on, by the id of the last event that was read: revision and history.
@@ -123,7 +129,7 @@ mod tests {
 
     fn text(form: Form, message: &WatchResponse) -> String {
         let descriptor = POOL.get_message_by_name("krake.core.v1.Metric").unwrap();
-        String::from_utf8(form.message(&descriptor, message).unwrap()).unwrap()
+        String::from_utf8(form.message(&descriptor, message)).unwrap()
     }
 
     #[test]
@@ -155,6 +161,8 @@ mod tests {
         assert_eq!((lines.len(), text.ends_with("\n\n")), (4, true));
         let problem = Problem::new(StatusCode::GONE, "start over");
         assert!(Form::Events.end(&problem, "").starts_with(b"event: error\ndata: {"));
+        let line: Value = serde_json::from_slice(&Form::Lines.end(&problem, "")).unwrap();
+        assert_eq!((&line["type"], &line["object"]["status"]), (&"ERROR".into(), &410.into()));
         assert_eq!(last_event("7/e"), Some((7, "e")));
         assert_eq!((last_event("7"), last_event("x/e"), last_event("")), (Some((7, "")), None, None));
     }

@@ -93,31 +93,34 @@ impl Gateway {
     }
 
     async fn serve(&self, target: Target, request: Parts, body: Body) -> Result<Response, Problem> {
+        let target = Arc::new(target);
         let parameters = Parameters::read(request.uri.query());
         let headers = &request.headers;
-        let value = match target.route.body {
+        let body = match target.route.body {
             Form::None => None,
-            Form::Field(_) | Form::Request => Some(body::json(headers, body).await?),
+            Form::Field(_) | Form::Request => {
+                Some(body::json(headers, body, object::body_message(target.route)).await?)
+            }
         };
         let descriptor = target.descriptor();
-        match (target.route.verb, value) {
+        match (target.route.verb, body) {
             (Verb::List, _) => {
                 parameters.heartbeat()?;
                 match &target.route.watch {
                     Some(rpc) if parameters.is_watch() => {
                         let documentation = &self.options.documentation;
                         let rpc = rpc.clone();
-                        watch::watch(target, &rpc, headers, &parameters, documentation, self.shutdown.clone())
+                        watch::watch(target, rpc, headers, &parameters, documentation, self.shutdown.clone())
                             .await
                     }
                     _ => list::list(target, &parameters).await,
                 }
             }
             (Verb::Get, _) => object::get(&target).await,
-            (Verb::Create, Some(value)) => {
+            (Verb::Create, Some(body)) => {
                 let created = match blocking::wanted(&descriptor, &parameters)? {
-                    Some(state) => blocking::until(&target, &state, object::create(&target, value)).await?,
-                    None => object::create(&target, value).await?,
+                    Some(state) => blocking::until(&target, &state, object::create(&target, body)).await?,
+                    None => object::create(&target, body).await?,
                 };
                 answer::resource(&descriptor, &created)
             }
@@ -127,11 +130,11 @@ impl Gateway {
                     Some(state) => blocking::until(&target, &state, delete).await?,
                     None => delete.await?,
                 };
-                answer::resource(&descriptor, &deleted)
+                answer::deleted(&descriptor, &deleted)
             }
-            (Verb::Update, Some(value)) => object::update(&target, headers, value).await,
-            (Verb::UpdateStatus, Some(value)) => object::update_status(&target, headers, value).await,
-            (_, value) => object::custom(&target, value).await,
+            (Verb::Update, Some(body)) => object::update(&target, headers, body).await,
+            (Verb::UpdateStatus, Some(body)) => object::update_status(&target, headers, body).await,
+            (_, body) => object::custom(&target, body).await,
         }
     }
 }

@@ -22,7 +22,9 @@ mod problem;
 mod python;
 mod run;
 mod target;
+mod upstream;
 mod watch;
+mod work;
 
 pub use config::{Args, Config};
 pub use cors::Origins;

@@ -7,7 +7,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream;
 use krake_proto::envelope::{ListRequest, ListResponse};
-use krake_proto::json::{self, Options};
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 use serde_json::json;
@@ -23,36 +22,36 @@ use crate::target::Target;
 type Page = AbortOnDropHandle<Result<ListResponse, Problem>>;
 
 /// `GET` of many objects. Whatever fails before the first page is a problem; later failures cut the answer off.
-pub(crate) async fn list(target: Target, parameters: &Parameters) -> Result<Response, Problem> {
+pub(crate) async fn list(target: Arc<Target>, parameters: &Parameters) -> Result<Response, Problem> {
     let request = ListRequest {
         namespace: target.namespace.clone(),
         label_selector: parameters.get("label_selector").unwrap_or_default().to_owned(),
         ..Default::default()
     };
-    let target = Arc::new(target);
     let first = page(&target, &request).await?;
     let descriptor = target.descriptor();
     let mut text = head(&target, &first);
     let next = ask_next(&target, &request, &first);
-    items(&descriptor, &first, true, &mut text).map_err(answer::garbled)?;
+    let mut is_first = true;
+    items(&descriptor, &first, &mut is_first, &mut text);
     if next.is_none() {
         text.extend_from_slice(b"]}");
         return Ok(answer::json(text));
     }
-    let state = Some((text, next));
+    let state = Some((text, next, is_first));
     let chunks = stream::try_unfold(state, move |state| {
         let (target, request, descriptor) = (target.clone(), request.clone(), descriptor.clone());
         async move {
-            let Some((text, next)) = state else { return Ok::<_, io::Error>(None) };
+            let Some((text, next, mut is_first)) = state else { return Ok::<_, io::Error>(None) };
             let Some(next) = next else { return Ok(Some((Bytes::from(text), None))) };
             let page = next.await.map_err(io::Error::other)?.map_err(cut_off)?;
             let next = ask_next(&target, &request, &page);
             let mut more = Vec::new();
-            items(&descriptor, &page, false, &mut more).map_err(io::Error::other)?;
+            items(&descriptor, &page, &mut is_first, &mut more);
             if next.is_none() {
                 more.extend_from_slice(b"]}");
             }
-            Ok(Some((Bytes::from(text), Some((more, next)))))
+            Ok(Some((Bytes::from(text), Some((more, next, is_first)))))
         }
     });
     Ok(answer::json(Body::from_stream(chunks)))
@@ -65,19 +64,20 @@ fn head(target: &Target, first: &ListResponse) -> Vec<u8> {
     format!(r#"{{"api":"{api}","kind":"{kind}List","metadata":{metadata},"items":["#).into_bytes()
 }
 
-fn items(
-    descriptor: &MessageDescriptor,
-    page: &ListResponse,
-    is_first: bool,
-    out: &mut Vec<u8>,
-) -> Result<(), json::Malformed> {
-    for (index, item) in page.items.iter().enumerate() {
-        if index > 0 || !is_first {
+/// Appends the items of a page. What this version cannot show hides nothing else: it is left out, and logged.
+/// `is_first` says whether no item was written yet.
+fn items(descriptor: &MessageDescriptor, page: &ListResponse, is_first: &mut bool, out: &mut Vec<u8>) {
+    for item in &page.items {
+        let end = out.len();
+        if !*is_first {
             out.push(b',');
         }
-        json::write(descriptor, item, Options::default(), out)?;
+        match answer::write(descriptor, item, out) {
+            Ok(()) => *is_first = false,
+            // Logged where it failed.
+            Err(_) => out.truncate(end),
+        }
     }
-    Ok(())
 }
 
 async fn page(target: &Target, request: &ListRequest) -> Result<ListResponse, Problem> {

@@ -1,5 +1,7 @@
 //! Create, read, update and delete, and the custom methods of a kind.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -7,37 +9,35 @@ use krake_proto::envelope::{CreateRequest, DeleteRequest, GetRequest, UpdateRequ
 use krake_proto::error::Violation;
 use krake_proto::json::{self, Options, Unknown};
 use krake_proto::krake::meta::v1::Consistency;
-use krake_proto::rest::Scope;
+use krake_proto::rest::{Route, Scope, Verb};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use prost_types::FieldMask;
 use serde_json::{Map, Value};
 
 use crate::answer;
+use crate::body::Parsed;
 use crate::parameters::Parameters;
 use crate::problem::{Problem, Title};
-use crate::target::{Target, precondition};
+use crate::target::{Target, kind_message, precondition};
+use crate::work;
 
 /// How often an update is tried whose lists had to be completed from what is stored, if that changes meanwhile.
 const ATTEMPTS: usize = 4;
 
-/// `POST`: the answer is the stored object.
-pub(crate) async fn create(target: &Target, body: Value) -> Result<Bytes, Problem> {
-    let mut body = object(body)?;
-    let descriptor = target.descriptor();
-    body.remove("status");
-    let mut body = Value::Object(body);
-    json::strip_output(&descriptor, &mut body);
-    let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        // As upstream has it: the path says which namespace, whatever the body says.
-        metadata.remove("namespace");
-        metadata.remove("resource_version");
-        if target.route.scope == Scope::Namespaced {
-            metadata.insert("namespace".to_owned(), target.namespace.as_str().into());
-        }
+/// The message that the body of a route holds.
+pub(crate) fn body_message(route: &Route) -> MessageDescriptor {
+    match route.verb {
+        Verb::Create | Verb::Update | Verb::UpdateStatus => kind_message(route),
+        _ => route.rpc.input(),
     }
-    let object = read(&descriptor, &body)?.encode_to_vec().into();
+}
+
+/// `POST`: the answer is the stored object.
+pub(crate) async fn create(target: &Target, body: Parsed) -> Result<Bytes, Problem> {
+    let descriptor = target.descriptor();
+    let namespace = (target.route.scope == Scope::Namespaced).then(|| target.namespace.clone());
+    let (name, object) = body.work(move |body| new_object(&descriptor, namespace, body)).await?;
     let request = CreateRequest {
         namespace: target.namespace.clone(),
         name: String::new(),
@@ -53,35 +53,59 @@ pub(crate) async fn create(target: &Target, body: Value) -> Result<Bytes, Proble
     Err(Problem::of(&status, &subject))
 }
 
+/// The name and the encoded form of an object that is to be created in `namespace`.
+fn new_object(
+    descriptor: &MessageDescriptor,
+    namespace: Option<String>,
+    body: Value,
+) -> Result<(String, Bytes), Problem> {
+    let mut body = object(body)?;
+    body.remove("status");
+    let mut body = Value::Object(body);
+    json::strip_output(descriptor, &mut body);
+    let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        // As upstream has it: the path says which namespace, whatever the body says.
+        metadata.remove("namespace");
+        metadata.remove("resource_version");
+        if let Some(namespace) = namespace {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+    }
+    Ok((name, encoded(descriptor, &body)?))
+}
+
 /// `GET` of one object.
 pub(crate) async fn get(target: &Target) -> Result<Response, Problem> {
     answer::resource(&target.descriptor(), &target.call(&get_request(target)).await?)
 }
 
 /// `PUT`: writes what the body holds; what a client leaves out because it does not know it keeps its value.
-pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Value) -> Result<Response, Problem> {
-    let mut body = object(body)?;
+pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Parsed) -> Result<Response, Problem> {
     let descriptor = target.descriptor();
+    let size = body.size();
+    let mut body = object(body.into_value())?;
     body.remove("status");
     let (body, if_match) = writable(target, &descriptor, headers, body)?;
     let has_precondition = has_precondition(&body);
     let incomplete = json::is_incomplete(&descriptor, &body);
+    let body = Arc::new(body);
     let mut attempt = 1;
     loop {
-        let mut whole = body.clone();
-        if incomplete {
-            let stored =
-                target.call_method(&format!("Get{}", target.route.kind.kind), &get_request(target)).await?;
-            json::complete(&descriptor, &mut whole, &shown(&descriptor, &stored)?);
-            if !has_precondition {
-                set_revision(&mut whole, answer::metadata(&stored)?.resource_version);
-            }
-        }
+        let stored = match incomplete {
+            true => Some(
+                target.call_method(&format!("Get{}", target.route.kind.kind), &get_request(target)).await?,
+            ),
+            false => None,
+        };
+        let (message, body) = (descriptor.clone(), body.clone());
+        let write = move || changes(&message, body, stored, has_precondition);
+        let (object, update_mask) = work::run(size, write).await??;
         let request = UpdateRequest {
             namespace: target.namespace.clone(),
             name: target.name.clone(),
-            object: read(&descriptor, &whole)?.encode_to_vec().into(),
-            update_mask: mask(&descriptor, &whole),
+            object,
+            update_mask,
             validate_only: false,
             reject_unchanged: true,
         };
@@ -98,28 +122,51 @@ pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Value) ->
     }
 }
 
+/// The encoded form of the body of an update, and which fields it writes. Lists that a client shortened are completed
+/// from the stored object; then its revision is the precondition, unless the caller named one.
+fn changes(
+    descriptor: &MessageDescriptor,
+    body: Arc<Value>,
+    stored: Option<Bytes>,
+    has_precondition: bool,
+) -> Result<(Bytes, Option<FieldMask>), Problem> {
+    let Some(stored) = stored else { return Ok((encoded(descriptor, &body)?, mask(descriptor, &body))) };
+    let mut whole = Arc::unwrap_or_clone(body);
+    json::complete(descriptor, &mut whole, &shown(descriptor, &stored)?);
+    if !has_precondition {
+        set_revision(&mut whole, answer::metadata(&stored)?.resource_version);
+    }
+    Ok((encoded(descriptor, &whole)?, mask(descriptor, &whole)))
+}
+
 /// `PUT …/status`: writes the status alone.
 pub(crate) async fn update_status(
     target: &Target,
     headers: &HeaderMap,
-    body: Value,
+    body: Parsed,
 ) -> Result<Response, Problem> {
-    let mut body = object(body)?;
     let descriptor = target.descriptor();
+    let size = body.size();
+    let mut body = object(body.into_value())?;
     body.remove("spec");
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "resource_version"));
     }
     let (mut body, if_match) = writable(target, &descriptor, headers, body)?;
-    let object = read(&descriptor, &body)?.encode_to_vec().into();
-    if let Value::Object(body) = &mut body {
-        body.retain(|name, _| name == "status");
-    }
+    let message = descriptor.clone();
+    let write = move || {
+        let object = encoded(&message, &body)?;
+        if let Value::Object(body) = &mut body {
+            body.retain(|name, _| name == "status");
+        }
+        Ok((object, mask(&message, &body)))
+    };
+    let (object, update_mask) = work::run(size, write).await??;
     let request = UpdateStatusRequest {
         namespace: target.namespace.clone(),
         name: target.name.clone(),
         object,
-        update_mask: mask(&descriptor, &body),
+        update_mask,
     };
     let updated = target.call(&request).await.map_err(|problem| precondition(problem, if_match.is_some()))?;
     answer::resource(&descriptor, &updated)
@@ -144,13 +191,15 @@ pub(crate) async fn delete(
 }
 
 /// Any other method: the body, if it has one, is the request.
-pub(crate) async fn custom(target: &Target, body: Option<Value>) -> Result<Response, Problem> {
-    let mut body = body.map_or_else(|| Ok(Map::new()), object)?;
+pub(crate) async fn custom(target: &Target, body: Option<Parsed>) -> Result<Response, Problem> {
+    let size = body.as_ref().map_or(0, Parsed::size);
+    let mut body = body.map_or_else(|| Ok(Map::new()), |body| object(body.into_value()))?;
     for name in target.route.parameters() {
         let value = if name == "namespace" { &target.namespace } else { &target.name };
         body.insert(name.to_owned(), value.as_str().into());
     }
-    let request = read(&target.route.rpc.input(), &Value::Object(body))?;
+    let input = target.route.rpc.input();
+    let request = work::run(size, move || read(&input, &Value::Object(body))).await??;
     let answer = target.call(&request).await?;
     let output = target.route.rpc.output();
     if output == target.descriptor() {
@@ -176,7 +225,11 @@ fn object(body: Value) -> Result<Map<String, Value>, Problem> {
 }
 
 fn read(descriptor: &MessageDescriptor, body: &Value) -> Result<DynamicMessage, Problem> {
-    json::read(descriptor, body, Unknown::Ignore).map_err(Problem::invalid)
+    json::read_parsed(descriptor, body, Unknown::Ignore).map_err(Problem::invalid)
+}
+
+fn encoded(descriptor: &MessageDescriptor, body: &Value) -> Result<Bytes, Problem> {
+    Ok(read(descriptor, body)?.encode_to_vec().into())
 }
 
 fn mask(descriptor: &MessageDescriptor, body: &Value) -> Option<FieldMask> {
@@ -184,7 +237,7 @@ fn mask(descriptor: &MessageDescriptor, body: &Value) -> Option<FieldMask> {
     (!paths.is_empty()).then_some(FieldMask { paths })
 }
 
-/// The body of a `PUT` without what nobody may write, with the precondition of `If-Match`, which is told too.
+/// Strips read-only fields from the body of a `PUT` and applies `If-Match`; also returns that precondition.
 fn writable(
     target: &Target,
     descriptor: &MessageDescriptor,
@@ -215,10 +268,11 @@ fn set_revision(body: &mut Value, revision: i64) {
     }
 }
 
+/// The JSON form of a stored object, as bodies are parsed.
 fn shown(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<Value, Problem> {
     let mut text = Vec::new();
     json::write(descriptor, encoded, Options::default(), &mut text).map_err(answer::garbled)?;
-    serde_json::from_slice(&text).map_err(answer::garbled)
+    json::parse(descriptor, &text).map_err(answer::garbled)
 }
 
 fn is_conflict(problem: &Problem) -> bool {

@@ -34,7 +34,7 @@ impl Target {
 
     /// The message of the route's kind.
     pub(crate) fn descriptor(&self) -> MessageDescriptor {
-        POOL.get_message_by_name(self.route.kind.message).expect("kinds come from the same descriptors")
+        kind_message(self.route)
     }
 
     /// The object in upstream's texts.
@@ -81,6 +81,11 @@ impl Target {
     fn is_global(&self) -> bool {
         self.route.scope == Scope::Global
     }
+}
+
+/// The message of a route's kind.
+pub(crate) fn kind_message(route: &Route) -> MessageDescriptor {
+    POOL.get_message_by_name(route.kind.message).expect("kinds come from the same descriptors")
 }
 
 /// The problem of a precondition that was given in the header `If-Match`.

@@ -1,6 +1,7 @@
-//! Watches: the state service's stream, written as it comes, with signs of life between.
+//! Watches: what the state service streams, written as it comes, with signs of life between, and a last word why it ends.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,67 +9,24 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
 use http::{HeaderMap, StatusCode, header};
-use krake_proto::envelope::{WatchRequest, WatchResponse, WatchStart};
+use krake_proto::envelope::{WatchRequest, WatchStart};
 use krake_runtime::shutdown::Shutdown;
-use prost::Message;
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
-use tonic::Streaming;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::answer;
 use crate::frame::{Form, last_event};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::target::Target;
+use crate::upstream::Upstream;
 
 /// The header by which browsers go on with a stream of events.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// A watch that is open: nothing that happens from here on is missed.
-pub(crate) struct Opened {
-    stream: Streaming<Bytes>,
-    first: Option<WatchResponse>,
-}
-
-impl Opened {
-    /// Opens a watch and waits for its first message, which the state service sends at once.
-    pub(crate) async fn open(
-        target: &Target,
-        rpc: &MethodDescriptor,
-        request: &WatchRequest,
-    ) -> Result<Self, Problem> {
-        let open = async {
-            let mut stream = target.caller.stream(rpc, request).await?;
-            let first = stream.message().await?;
-            Ok((stream, first))
-        };
-        let (stream, first) = match timeout(target.caller.timeout(), open).await {
-            Ok(opened) => opened.map_err(|status| target.problem(&status))?,
-            Err(_) => {
-                return Err(Problem::new(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "The state service did not answer in time.",
-                ));
-            }
-        };
-        let first = first.map(WatchResponse::decode).transpose().map_err(answer::garbled)?;
-        Ok(Opened { stream, first })
-    }
-
-    /// The next message; none at the end.
-    pub(crate) async fn next(&mut self, target: &Target) -> Result<Option<WatchResponse>, Problem> {
-        if let Some(first) = self.first.take() {
-            return Ok(Some(first));
-        }
-        let message = self.stream.message().await.map_err(|status| target.problem(&status))?;
-        message.map(WatchResponse::decode).transpose().map_err(answer::garbled)
-    }
-}
-
 /// `GET …?watch`: the answer begins once nothing can be missed any more.
 pub(crate) async fn watch(
-    target: Target,
-    rpc: &MethodDescriptor,
+    target: Arc<Target>,
+    rpc: MethodDescriptor,
     headers: &HeaderMap,
     parameters: &Parameters,
     documentation: &str,
@@ -77,11 +35,10 @@ pub(crate) async fn watch(
     let form = Form::accepted(headers);
     let pause = parameters.heartbeat()?;
     let request = request(&target, headers, parameters)?;
-    let opened = Opened::open(&target, rpc, &request).await?;
+    let descriptor = target.descriptor();
     let feed = Feed {
-        opened,
-        descriptor: target.descriptor(),
-        target,
+        upstream: Upstream::open(target, rpc, request).await?,
+        descriptor,
         form,
         heartbeat: pause.map(heartbeat),
         documentation: documentation.to_owned(),
@@ -126,8 +83,7 @@ fn heartbeat(pause: Duration) -> Interval {
 
 /// A watch being written.
 struct Feed {
-    opened: Opened,
-    target: Target,
+    upstream: Upstream,
     descriptor: MessageDescriptor,
     form: Form,
     heartbeat: Option<Interval>,
@@ -140,19 +96,21 @@ impl Feed {
     async fn next(&mut self) -> Result<Bytes, Bytes> {
         loop {
             let message = tokio::select! {
-                message = self.opened.next(&self.target) => message,
+                message = self.upstream.next() => message,
                 () = tick(&mut self.heartbeat) => return Ok(Bytes::from_static(self.form.heartbeat())),
-                () = self.shutdown.requested() => return Err(Bytes::new()),
+                () = self.shutdown.requested() => {
+                    let text = "The gateway shuts down: watch again from the last resource_version.";
+                    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text))
+                }
             };
-            let written = match message {
-                Ok(Some(message)) => self.form.message(&self.descriptor, &message).map_err(answer::garbled),
-                Ok(None) => return Err(Bytes::new()),
-                Err(problem) => Err(problem),
-            };
-            match written {
-                // A bookmark: nothing to say.
-                Ok(chunk) if chunk.is_empty() => {}
-                Ok(chunk) => return Ok(chunk.into()),
+            match message {
+                Ok(message) => {
+                    let chunk = self.form.message(&self.descriptor, &message);
+                    // Nothing for a bookmark.
+                    if !chunk.is_empty() {
+                        return Ok(chunk.into());
+                    }
+                }
                 Err(problem) => return Err(self.form.end(&problem, &self.documentation).into()),
             }
         }

@@ -4,8 +4,10 @@ mod documents;
 pub(crate) mod metadata;
 mod outline;
 
+use std::fmt::Display;
+
 use krake_proto::Kind;
-use krake_proto::error::Violation;
+use krake_proto::error::{Violation, Violations};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
@@ -21,21 +23,17 @@ pub(crate) const MAX_OBJECT: usize = 1024 * 1024;
 
 /// The violations found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(pub Vec<Violation>);
+pub(crate) struct Findings(pub Violations);
 
 impl Findings {
     /// Adds one.
-    pub(crate) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation::new(field, description));
+    pub(crate) fn add(&mut self, field: impl Display, description: impl Display) {
+        self.0.add(field, description);
     }
 
     /// Adds one if `result` is an error.
-    pub(crate) fn check<T, E: std::fmt::Display>(
-        &mut self,
-        field: impl Into<String>,
-        result: Result<T, E>,
-    ) -> Option<T> {
-        result.map_err(|error| self.add(field, error.to_string())).ok()
+    pub(crate) fn check<T, E: Display>(&mut self, field: impl Display, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(field, error)).ok()
     }
 
     /// Refuses a part of the API that is not built yet, if it is used.
@@ -70,7 +68,7 @@ pub(crate) fn spec(
     let admitted = message.encode_to_vec();
     spec_size(&admitted)?;
     (rules.admit)(namespace, &admitted, &documents, &mut findings);
-    if findings.0.is_empty() { Ok(admitted) } else { Err(findings.0) }
+    if findings.0.is_empty() { Ok(admitted) } else { Err(findings.0.into_vec()) }
 }
 
 /// Refuses specs that are too large, whatever is in them.

@@ -1,6 +1,6 @@
 //! Rules for what callers may write into metadata.
 
-use krake_proto::error::Violation;
+use krake_proto::error::{MAX_FIELD, Violation, shortened};
 use krake_proto::krake::meta::v1::{Metadata, OwnerReference};
 use krake_proto::name;
 
@@ -16,7 +16,8 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 pub(crate) fn validate(metadata: &Metadata, present: &[OwnerReference]) -> Vec<Violation> {
     let mut findings = Findings::default();
     for (key, value) in &metadata.labels {
-        let field = format!("metadata.labels[{key:?}]");
+        let shown = shortened(key, MAX_FIELD);
+        let field = format!("metadata.labels[{shown:?}]");
         findings.check(field.as_str(), name::label_key(key));
         findings.check(field.as_str(), name::label_value(value));
     }
@@ -62,5 +63,5 @@ pub(crate) fn validate(metadata: &Metadata, present: &[OwnerReference]) -> Vec<V
             findings.add(format!("{field}.namespace"), text);
         }
     }
-    findings.0
+    findings.0.into_vec()
 }

@@ -1,5 +1,6 @@
 //! One service per kind over the raw codec: the method's name chooses the handler, the kind is data.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,9 +16,10 @@ use krake_proto::codec::RawCodec;
 use krake_proto::envelope::{
     CreateRequest, DeleteRequest, GetRequest, ListRequest, UpdateRequest, UpdateStatusRequest, WatchRequest,
 };
-use krake_proto::error::{self, ErrorReason};
+use krake_proto::error::{self, ErrorReason, Violation};
 use krake_proto::krake::meta::v1::View;
 use prost::Message as _;
+use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
@@ -70,6 +72,8 @@ struct Service {
     registry: Arc<Registry>,
     epoch: Arc<str>,
     encoding: Arc<Encoding>,
+    /// The RPCs of the service, by name.
+    rpcs: HashMap<String, Rpc>,
     shutdown: CancellationToken,
 }
 
@@ -82,16 +86,24 @@ impl KindService {
     ) -> Self {
         let descriptor = POOL.get_message_by_name(kind.message);
         let encoding = Arc::new(Encoding::new(epoch.clone(), descriptor));
-        KindService(Arc::new(Service { kind, registry, epoch, encoding, shutdown }))
+        let service = POOL.get_service_by_name(kind.service);
+        let methods: Vec<_> = service.iter().flat_map(|service| service.methods()).collect();
+        let rpc = |rpc: &MethodDescriptor| {
+            let method = Method::find(kind, rpc.name())?;
+            Some((rpc.name().to_owned(), Rpc { method, request: rpc.input() }))
+        };
+        let rpcs = methods.iter().filter_map(rpc).collect();
+        KindService(Arc::new(Service { kind, registry, epoch, encoding, rpcs, shutdown }))
     }
 }
 
 impl Service {
-    async fn unary(&self, method: Method, authorized: Authorized<Bytes>) -> Result<Bytes, Error> {
+    async fn unary(&self, rpc: &Rpc, authorized: Authorized<Bytes>) -> Result<Bytes, Error> {
         let (registry, kind) = (&self.registry, self.kind);
         let (call, request) = authorized.into_parts();
         let call = &call;
-        match method {
+        rpc.check(&request)?;
+        match rpc.method {
             Method::Create => registry.create(call, kind, CreateRequest::decode(request)?).await,
             Method::Get => registry.get(call, kind, GetRequest::decode(request)?).await,
             Method::List => {
@@ -111,9 +123,11 @@ impl Service {
 
     async fn watch(
         &self,
+        rpc: &Rpc,
         authorized: Authorized<Bytes>,
     ) -> Result<BoxStream<'static, Result<Bytes, Status>>, Error> {
         let (call, request) = authorized.into_parts();
+        rpc.check(&request)?;
         let request = WatchRequest::decode(request)?;
         let (filter, start) = self.registry.watch_request(self.kind, &request)?;
         if !request.epoch.is_empty() && *request.epoch != *self.epoch {
@@ -126,10 +140,24 @@ impl Service {
     }
 }
 
-/// A unary method.
+/// An RPC of a kind.
+#[derive(Clone)]
+struct Rpc {
+    method: Method,
+    request: MessageDescriptor,
+}
+
+impl Rpc {
+    /// Refuses a request that cannot be decoded in memory of about its size, or whose objects could not be shown.
+    fn check(&self, request: &[u8]) -> Result<(), Violation> {
+        krake_proto::wire::check::check(&self.request, request)
+    }
+}
+
+/// A unary RPC.
 struct Unary {
     service: Arc<Service>,
-    method: Method,
+    rpc: Rpc,
 }
 
 impl UnaryService<Bytes> for Unary {
@@ -137,10 +165,10 @@ impl UnaryService<Bytes> for Unary {
     type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (service, method) = (self.service.clone(), self.method);
+        let (service, rpc) = (self.service.clone(), self.rpc.clone());
         Box::pin(async move {
             let authorized = authorize(request)?;
-            Ok(tonic::Response::new(service.unary(method, authorized).await?))
+            Ok(tonic::Response::new(service.unary(&rpc, authorized).await?))
         })
     }
 }
@@ -148,6 +176,7 @@ impl UnaryService<Bytes> for Unary {
 /// The watch.
 struct Watch {
     service: Arc<Service>,
+    rpc: Rpc,
 }
 
 fn authorize(request: tonic::Request<Bytes>) -> Result<Authorized<Bytes>, Status> {
@@ -161,8 +190,8 @@ impl ServerStreamingService<Bytes> for Watch {
     type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let service = self.service.clone();
-        Box::pin(async move { Ok(tonic::Response::new(service.watch(authorize(request)?).await?)) })
+        let (service, rpc) = (self.service.clone(), self.rpc.clone());
+        Box::pin(async move { Ok(tonic::Response::new(service.watch(&rpc, authorize(request)?).await?)) })
     }
 }
 
@@ -179,14 +208,14 @@ impl tower::Service<Request<axum::body::Body>> for KindService {
         let service = self.0.clone();
         Box::pin(async move {
             let name = request.uri().path().rsplit('/').next().unwrap_or_default();
-            let Some(method) = Method::find(service.kind, name) else {
+            let Some(rpc) = service.rpcs.get(name).cloned() else {
                 let text = format!("{} has no method {name:?}", service.kind.service);
                 return Ok(error::status(Code::Unimplemented, ErrorReason::NotBuilt, text).into_http());
             };
             let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_REQUEST);
-            Ok(match method {
-                Method::Watch => grpc.server_streaming(Watch { service }, request).await,
-                method => grpc.unary(Unary { service, method }, request).await,
+            Ok(match rpc.method {
+                Method::Watch => grpc.server_streaming(Watch { service, rpc }, request).await,
+                _ => grpc.unary(Unary { service, rpc }, request).await,
             })
         })
     }

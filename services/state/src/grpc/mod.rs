@@ -39,6 +39,9 @@ use rpc::RPCS;
 
 /// The largest request that is read, in bytes; requests beyond it are refused by the transport.
 pub(crate) const MAX_REQUEST: usize = 4 * 1024 * 1024;
+/// The same for services whose requests hold no objects. A thousand uids, the largest that makes sense, take 38 KB. Small,
+/// because an element of a list takes many times its encoding in memory.
+const MAX_SMALL_REQUEST: usize = 64 * 1024;
 
 /// Who may call what.
 #[derive(Clone)]
@@ -78,10 +81,10 @@ pub(crate) fn routes(
         epoch: HeaderValue::from_str(&epoch).context("the store's epoch is not a UUID")?,
     });
     let objects = objects::Objects { registry: registry.clone(), installation, shutdown: shutdown.clone() };
-    let objects = ObjectServiceServer::new(objects).max_decoding_message_size(MAX_REQUEST);
+    let objects = ObjectServiceServer::new(objects).max_decoding_message_size(MAX_SMALL_REQUEST);
     let leadership = leadership::Leadership::new(registry.clone(), shutdown.clone());
-    let leadership = LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_REQUEST);
-    let identity = IdentityServiceServer::new(identity::Identity).max_decoding_message_size(MAX_REQUEST);
+    let leadership = LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_SMALL_REQUEST);
+    let identity = IdentityServiceServer::new(identity::Identity).max_decoding_message_size(MAX_SMALL_REQUEST);
     let mut api = Api { routes: Routes::default(), gate };
     api.add(name_of(&objects), objects);
     api.add(name_of(&leadership), leadership);

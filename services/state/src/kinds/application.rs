@@ -78,13 +78,14 @@ pub(super) fn has_copy_on(status: &[u8], cluster: &str) -> Result<bool, DecodeEr
 /// every change of an application is asked for them by each watch of a cluster.
 fn clusters(status: &[u8]) -> Result<Vec<String>, Malformed> {
     let mut found = Vec::new();
-    for place in wire::fields(status)? {
+    for place in wire::fields(status) {
+        let place = place?;
         let cluster = match place.number {
             field::BINDINGS => binding::CLUSTER,
             field::COPIES => copy_field::CLUSTER,
             _ => continue,
         };
-        let reference = wire::singular(place.content.unwrap_or_default(), cluster)?.unwrap_or_default();
+        let reference = wire::singular(place.content().unwrap_or_default(), cluster)?.unwrap_or_default();
         let uid = ResourceRef::decode(reference.as_slice())?.uid;
         if !uid.is_empty() && !found.contains(&uid) {
             found.push(uid);

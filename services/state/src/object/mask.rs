@@ -95,24 +95,28 @@ pub(crate) fn merge(
 ) -> Result<Vec<u8>, Malformed> {
     // One pass over each side: the number of fields is the caller's choice.
     let mut written: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    for field in wire::fields(source)? {
+    for field in wire::fields(source) {
+        let field = field?;
         for other in group(descriptor, field.number).into_iter().filter(|other| *other != field.number) {
             written.remove(&other);
         }
         let part = written.entry(field.number).or_default();
-        match (child(descriptor, field.number), field.content) {
+        match (child(descriptor, field.number), field.content()) {
             (None, _) => part.extend_from_slice(field.raw),
             (Some(_), Some(content)) => part.extend_from_slice(content),
-            (Some(_), None) => return Err(Malformed(format!("field {} is not a message", field.number))),
+            (Some(_), None) => {
+                return Err(Malformed::new(format!("field {} is not a message", field.number)));
+            }
         }
     }
     let replaced: BTreeSet<u32> = written.keys().flat_map(|number| group(descriptor, *number)).collect();
     let mut before: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut merged = Vec::with_capacity(target.len() + source.len());
-    for field in wire::fields(target)? {
+    for field in wire::fields(target) {
+        let field = field?;
         if !replaced.contains(&field.number) {
             merged.extend_from_slice(field.raw);
-        } else if let Some(content) = field.content {
+        } else if let Some(content) = field.content() {
             before.entry(field.number).or_default().extend_from_slice(content);
         }
     }

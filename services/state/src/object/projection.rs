@@ -42,8 +42,9 @@ pub(crate) fn project(
 
 fn without(message: &[u8], actions: &BTreeMap<u32, Action>) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::with_capacity(message.len());
-    for field in wire::fields(message)? {
-        match (actions.get(&field.number), field.content) {
+    for field in wire::fields(message) {
+        let field = field?;
+        match (actions.get(&field.number), field.content()) {
             (Some(Action::Drop), _) => {}
             (Some(Action::Enter(child)), Some(content)) => match HIDING.get(child) {
                 Some(actions) => out.extend(wire::delimited(field.number, &without(content, actions)?)),

@@ -32,12 +32,13 @@ impl Sections {
     pub(crate) fn parse(message: &Bytes) -> Result<Self, Malformed> {
         let mut found: [Vec<&[u8]>; 3] = Default::default();
         let mut rest = BytesMut::new();
-        for field in wire::fields(message)? {
-            match (field.number, field.content) {
+        for field in wire::fields(message) {
+            let field = field?;
+            match (field.number, field.content()) {
                 (number @ METADATA..=STATUS, Some(content)) => found[number as usize - 1].push(content),
                 // Were it kept among the unknown fields, nobody could decode the stored resource.
                 (number @ METADATA..=STATUS, None) => {
-                    return Err(Malformed(format!("field {number} is not a message")));
+                    return Err(Malformed::new(format!("field {number} is not a message")));
                 }
                 _ => rest.put_slice(field.raw),
             }

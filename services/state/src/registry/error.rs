@@ -1,6 +1,6 @@
 //! Why a call was refused, by what the caller can do. Turned into gRPC status at the edge only.
 
-use krake_proto::error::Violation;
+use krake_proto::error::{Violation, joined};
 
 use crate::object::mask::MaskError;
 use crate::object::wire::Malformed;
@@ -10,7 +10,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request violates the schema: mend the named fields.
-    #[error("{}", join(.0))]
+    #[error("{}", joined(.0))]
     Invalid(Vec<Violation>),
     /// An immutable field differs from the stored one: leave it as it is.
     #[error("{0}")]
@@ -109,6 +109,12 @@ impl From<Malformed> for Error {
     }
 }
 
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Error::Invalid(vec![violation])
+    }
+}
+
 impl From<prost::DecodeError> for Error {
     fn from(error: prost::DecodeError) -> Self {
         Error::from(Malformed::from(error))
@@ -122,8 +128,4 @@ impl From<MaskError> for Error {
             MaskError::Malformed(malformed) => malformed.into(),
         }
     }
-}
-
-fn join(violations: &[Violation]) -> String {
-    violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -82,7 +82,8 @@ fn fields(
     let reserved = rules(kind).map_or(&[][..], |rules| rules.reserved);
     let derived = derive::fields(kind);
     let Some(paths) = paths else {
-        let populated: BTreeSet<u32> = wire::fields(status)?.iter().map(|field| field.number).collect();
+        let populated = wire::fields(status).map(|field| Ok(field?.number));
+        let populated: BTreeSet<u32> = populated.collect::<Result<_, Error>>()?;
         let writable =
             populated.iter().filter(|number| !reserved.contains(number) && !derived.contains(number));
         return Ok(writable

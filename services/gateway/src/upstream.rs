@@ -1,0 +1,146 @@
+//! A watch on the state service that resumes by itself: when its stream breaks, another one goes on after the last whole
+//! revision, so that callers see neither a gap nor an end.
+
+mod position;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::StatusCode;
+use krake_client::Backoff;
+use krake_proto::envelope::{WatchRequest, WatchResponse};
+use prost::Message;
+use prost_reflect::MethodDescriptor;
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+use tonic::{Status, Streaming};
+
+use crate::answer;
+use crate::problem::Problem;
+use crate::target::Target;
+use position::{Next, Position};
+
+/// The state service sends a bookmark every 25 s; three missed ones mean that the connection is dead.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// A watch that is open: nothing that happens from here on is missed.
+pub(crate) struct Upstream {
+    target: Arc<Target>,
+    rpc: MethodDescriptor,
+    /// As the caller asked for it; a resumed stream begins elsewhere.
+    request: WatchRequest,
+    position: Position,
+    first: Option<WatchResponse>,
+    connection: Connection,
+    backoff: Backoff,
+}
+
+/// Where the stream comes from. Kept between polls: reading with a time-out must not begin the opening anew.
+enum Connection {
+    Open { stream: Streaming<Bytes>, heard: Instant },
+    Opening(BoxFuture<'static, Result<Streaming<Bytes>, Status>>),
+    Pausing(Pin<Box<Sleep>>),
+}
+
+impl Upstream {
+    /// Opens a watch and waits for its first message, which the state service sends at once.
+    ///
+    /// # Errors
+    /// Whatever the state service answers: only a watch that was open resumes.
+    pub(crate) async fn open(
+        target: Arc<Target>,
+        rpc: MethodDescriptor,
+        request: WatchRequest,
+    ) -> Result<Self, Problem> {
+        let open = async {
+            let mut stream = target.caller.stream(&rpc, &request).await?;
+            let first = stream.message().await?;
+            let first = first.ok_or_else(|| Status::unavailable("the state service ended the watch"))?;
+            Ok((stream, first))
+        };
+        let (stream, first) = match timeout(target.caller.timeout(), open).await {
+            Ok(opened) => opened.map_err(|status| target.problem(&status))?,
+            Err(_) => {
+                let text = "The state service did not answer in time.";
+                return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, text));
+            }
+        };
+        let mut position = Position::new(&request);
+        let first = WatchResponse::decode(first).map_err(answer::garbled)?;
+        let first = position.take(first)?;
+        let connection = Connection::Open { stream, heard: Instant::now() };
+        let backoff = Backoff::default();
+        Ok(Upstream { target, rpc, request, position, first: Some(first), connection, backoff })
+    }
+
+    /// The next message. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the watch cannot go on without a gap; it is over then.
+    pub(crate) async fn next(&mut self) -> Result<WatchResponse, Problem> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        loop {
+            let failed = match &mut self.connection {
+                Connection::Pausing(pause) => {
+                    pause.await;
+                    self.connection = Connection::Opening(self.reopen());
+                    continue;
+                }
+                Connection::Opening(opening) => match opening.await {
+                    Ok(stream) => {
+                        self.connection = Connection::Open { stream, heard: Instant::now() };
+                        continue;
+                    }
+                    Err(status) => status,
+                },
+                Connection::Open { stream, heard } => {
+                    match timeout_at(*heard + SILENCE, stream.message()).await {
+                        Ok(Ok(Some(message))) => {
+                            *heard = Instant::now();
+                            return self.deliver(message);
+                        }
+                        Ok(Ok(None)) => Status::unavailable("the state service ended the watch"),
+                        Ok(Err(status)) => status,
+                        Err(_) => Status::deadline_exceeded("the state service sent nothing for 90 s"),
+                    }
+                }
+            };
+            self.interrupted(&failed)?;
+        }
+    }
+
+    fn deliver(&mut self, message: Bytes) -> Result<WatchResponse, Problem> {
+        let message = WatchResponse::decode(message).map_err(answer::garbled)?;
+        if !message.partial {
+            self.backoff.reset();
+        }
+        self.position.take(message)
+    }
+
+    /// Opens another stream after a while, unless that cannot help.
+    fn interrupted(&mut self, status: &Status) -> Result<(), Problem> {
+        if self.position.interrupted(status) == Next::End {
+            return Err(self.target.problem(status));
+        }
+        let rpc = self.rpc.name();
+        tracing::info!(rpc, %status, "a watch was interrupted: it resumes");
+        let pause = self.backoff.next(rand::random());
+        self.connection = Connection::Pausing(Box::pin(sleep(pause)));
+        Ok(())
+    }
+
+    fn reopen(&self) -> BoxFuture<'static, Result<Streaming<Bytes>, Status>> {
+        let (caller, rpc) = (self.target.caller.clone(), self.rpc.clone());
+        let request = self.position.resume(&self.request);
+        async move {
+            let opened = timeout(SILENCE, caller.stream(&rpc, &request)).await;
+            opened.unwrap_or_else(|_| Err(Status::deadline_exceeded("the state service did not answer")))
+        }
+        .boxed()
+    }
+}
