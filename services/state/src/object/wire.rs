@@ -1,4 +1,5 @@
 //! Encoded messages, read and rewritten field by field: the contract's parser.
 
-pub use krake_proto::wire::Malformed;
-pub(crate) use krake_proto::wire::{delimited, elements, fields, occurrences, overwrite, singular};
+pub(crate) use krake_proto::wire::{
+    Malformed, delimited, elements, fields, occurrences, overwrite, singular,
+};

@@ -15,6 +15,7 @@ mod filters;
 mod history;
 mod leadership;
 mod placement;
+mod rendering;
 mod repeated;
 mod reports;
 mod resume;

@@ -76,9 +76,9 @@ async fn requests_that_are_all_work_and_no_sense_are_refused_at_once() {
     let mut created = api.create(&application("a")).await.unwrap();
     let paths = vec!["spec.backoff"; 200_000];
     let error = api.update(&created, Mask::fields(paths.clone())).await.unwrap_err();
-    assert_eq!(error.violations()[0].field, "update_mask");
+    assert_eq!(error.violations()[0].field, "update_mask.paths");
     let error = api.update_status(&created, Mask::fields(paths)).await.unwrap_err();
-    assert_eq!(error.violations()[0].field, "update_mask");
+    assert_eq!(error.violations()[0].field, "update_mask.paths");
 
     let condition = |r#type| Condition { r#type, status: ConditionStatus::True.into(), ..Default::default() };
     created.status.as_mut().unwrap().conditions = (1..100_000).map(condition).collect();
