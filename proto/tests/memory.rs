@@ -6,11 +6,13 @@ use krake_proto::POOL;
 use krake_proto::envelope::CreateRequest;
 use krake_proto::json::{self, Unknown};
 use krake_proto::krake::kubernetes::v1::Application;
-use krake_proto::krake::kubernetes::v1::CreateApplicationRequest;
 use krake_proto::wire::{check::check, delimited};
 use peak_alloc::PeakAlloc;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
+
+/// A request of about so many bytes.
+type Request = fn(usize) -> Vec<u8>;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -30,7 +32,7 @@ fn bounded<T>(what: &str, size: usize, work: impl FnOnce() -> T) -> T {
     let before = MEMORY.current_usage();
     let done = work();
     let taken = MEMORY.peak_usage().saturating_sub(before);
-    println!("{what}: a request of {size} bytes took {taken}");
+    eprintln!("{what}: a request of {size} bytes took {taken}");
     assert!(taken <= FACTOR * size + CONSTANT, "{what}: a request of {size} bytes took {taken}");
     done
 }
@@ -90,7 +92,7 @@ fn a_request_takes_eight_times_its_size_at_most() {
     }
     assert!(by_json(&texts[6].1), "documents may be as large as a body");
     // The largest of each that is admitted, too: then it is decoded.
-    let units: [(&str, fn(usize) -> Vec<u8>); 9] = [
+    let units: [(&str, Request); 9] = [
         ("owners by gRPC", |size| create(&delimited(1, &[0x3a, 0].repeat(size / 2)))),
         ("owners with a field by gRPC", |size| {
             create(&delimited(1, &[0x3a, 3, 0x0a, 1, 0x61].repeat(size / 5)))

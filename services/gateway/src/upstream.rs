@@ -40,7 +40,7 @@ pub(crate) struct Upstream {
 
 /// Where the stream comes from. Kept between polls: reading with a time-out must not begin the opening anew.
 enum Connection {
-    Open { stream: Streaming<Bytes>, heard: Instant },
+    Open { stream: Box<Streaming<Bytes>>, heard: Instant },
     Opening(BoxFuture<'static, Result<Streaming<Bytes>, Status>>),
     Pausing(Pin<Box<Sleep>>),
 }
@@ -71,7 +71,7 @@ impl Upstream {
         let mut position = Position::new(&request);
         let first = WatchResponse::decode(first).map_err(answer::garbled)?;
         let first = position.take(first)?;
-        let connection = Connection::Open { stream, heard: Instant::now() };
+        let connection = Connection::Open { stream: Box::new(stream), heard: Instant::now() };
         let backoff = Backoff::default();
         Ok(Upstream { target, rpc, request, position, first: Some(first), connection, backoff })
     }
@@ -93,7 +93,8 @@ impl Upstream {
                 }
                 Connection::Opening(opening) => match opening.await {
                     Ok(stream) => {
-                        self.connection = Connection::Open { stream, heard: Instant::now() };
+                        self.connection =
+                            Connection::Open { stream: Box::new(stream), heard: Instant::now() };
                         continue;
                     }
                     Err(status) => status,
