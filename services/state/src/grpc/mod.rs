@@ -84,7 +84,8 @@ pub(crate) fn routes(
     let objects = ObjectServiceServer::new(objects).max_decoding_message_size(MAX_SMALL_REQUEST);
     let leadership = leadership::Leadership::new(registry.clone(), shutdown.clone());
     let leadership = LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_SMALL_REQUEST);
-    let identity = IdentityServiceServer::new(identity::Identity).max_decoding_message_size(MAX_SMALL_REQUEST);
+    let identity =
+        IdentityServiceServer::new(identity::Identity).max_decoding_message_size(MAX_SMALL_REQUEST);
     let mut api = Api { routes: Routes::default(), gate };
     api.add(name_of(&objects), objects);
     api.add(name_of(&leadership), leadership);

@@ -93,7 +93,7 @@ async fn admitted_is_shown(client: &Client, kind: &Kind, object: Vec<u8>) -> boo
         namespace: namespace.clone(),
         name: name.clone(),
         object: object.clone().into(),
-        validate_only: false,
+        ..Default::default()
     };
     let Ok(created) = call(client, kind, &format!("Create{}", kind.kind), &create).await else {
         return false;
