@@ -30,17 +30,22 @@ fn resource_impls(pool: &prost_reflect::DescriptorPool) -> Result<String, Box<dy
         let text = |field: &str| -> String {
             kind.get_field_by_name(field).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
         };
+        let is_set =
+            |field: &str| kind.get_field_by_name(field).and_then(|v| v.as_bool()).unwrap_or_default();
         let has_status = message.get_field_by_name("status").is_some();
         let rust = format!("crate::{}::{}", message.package_name().replace('.', "::"), message.name());
         let (api, name, plural) = (text("api"), text("kind"), text("plural"));
-        let (global_kind, global_plural) = (text("global_kind"), text("global_plural"));
-        let plural_rpc = format!("{}s", message.name());
+        let (scope, [global_kind, global_plural]) = scope(kind, [text("global_kind"), text("global_plural")])
+            .map_err(|wrong| format!("{}: {wrong}", message.full_name()))?;
+        let plural_rpc = plural_rpc(pool, &message)?;
+        let (flat, example) = (is_set("flat"), text("example"));
         kinds.push((api.clone(), name.clone(), rust.clone()));
         code.push_str(&format!(
             "impl Resource for {rust} {{\n\
              const KIND: &'static Kind = &Kind {{ api: {api:?}, kind: {name:?}, plural: {plural:?}, \
              global_kind: {global_kind:?}, global_plural: {global_plural:?}, message: {full:?}, \
-             service: \"{full}Service\", plural_rpc: {plural_rpc:?}, has_status: {has_status} }};\n\
+             service: \"{full}Service\", plural_rpc: {plural_rpc:?}, has_status: {has_status}, \
+             scope: KindScope::{scope}, flat: {flat}, example: {example:?} }};\n\
              fn metadata(&self) -> Option<&Metadata> {{ self.metadata.as_ref() }}\n\
              fn metadata_mut(&mut self) -> &mut Metadata {{ self.metadata.get_or_insert_default() }}\n\
              }}\n",
@@ -54,6 +59,39 @@ fn resource_impls(pool: &prost_reflect::DescriptorPool) -> Result<String, Box<dy
     }
     code.push_str("];\n");
     Ok(code)
+}
+
+/// The variant of `KindScope`, and name and plural of the objects without a namespace.
+fn scope(
+    kind: &prost_reflect::DynamicMessage,
+    global: [String; 2],
+) -> Result<(&'static str, [String; 2]), &'static str> {
+    let text = |field: &str| -> String {
+        kind.get_field_by_name(field).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let scope = kind.get_field_by_name("scope").and_then(|v| v.as_enum_number()).unwrap_or_default();
+    let named = global.iter().filter(|name| !name.is_empty()).count();
+    match (scope, named) {
+        (1, 0) => Ok(("Namespaced", global)),
+        (2, 0) => Ok(("Global", [text("kind"), text("plural")])),
+        (3, 2) => Ok(("Both", global)),
+        (1..=2, _) => Err("global_kind and global_plural are for the scope BOTH"),
+        (3, _) => Err("the scope BOTH needs global_kind and global_plural"),
+        _ => Err("give the kind option a scope"),
+    }
+}
+
+/// The plural in RPC names: what follows both a List and a Watch of the kind's service.
+fn plural_rpc(
+    pool: &prost_reflect::DescriptorPool,
+    message: &prost_reflect::MessageDescriptor,
+) -> Result<String, String> {
+    let name = format!("{}Service", message.full_name());
+    let service = pool.get_service_by_name(&name).ok_or_else(|| format!("there is no {name}"))?;
+    let methods: Vec<String> = service.methods().map(|method| method.name().to_owned()).collect();
+    let plurals = methods.iter().filter_map(|method| method.strip_prefix("List"));
+    let plural = plurals.into_iter().find(|plural| methods.contains(&format!("Watch{plural}")));
+    plural.map(str::to_owned).ok_or_else(|| format!("{name} has no List with a Watch of the same plural"))
 }
 
 /// Modules of constants with the numbers of all fields of a package's messages: `kubernetes::v1::cluster_spec::METRICS`.
@@ -126,6 +164,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Their tickets are secrets; `src/redacted.rs` shows everything else.
     config.skip_debug([".krake.core.v1.CampaignRequest", ".krake.core.v1.CampaignResponse"]);
     tonic_prost_build::configure()
+        .include_file("packages.rs")
         .btree_map(".")
         .bytes(".")
         .compile_fds_with_config(compiler.file_descriptor_set(), config)?;

@@ -232,7 +232,7 @@ mod tests {
             ),
             ("Get{}Request", vec![(1, "namespace"), (2, "name"), (3, "consistency")]),
             (
-                "List{}sRequest",
+                "List{plural}Request",
                 vec![
                     (1, "namespace"),
                     (2, "page_size"),
@@ -243,11 +243,11 @@ mod tests {
                 ],
             ),
             (
-                "List{}sResponse",
+                "List{plural}Response",
                 vec![(1, "items"), (2, "next_page_token"), (3, "resource_version"), (4, "epoch")],
             ),
             (
-                "Watch{}sRequest",
+                "Watch{plural}Request",
                 vec![
                     (1, "namespace"),
                     (2, "label_selector"),
@@ -260,7 +260,7 @@ mod tests {
                 ],
             ),
             (
-                "Watch{}sResponse",
+                "Watch{plural}Response",
                 vec![(1, "events"), (2, "resource_version"), (3, "epoch"), (4, "synced"), (5, "partial")],
             ),
             ("{}Event", vec![(1, "type"), (2, "object")]),
@@ -298,7 +298,8 @@ mod tests {
                 if pattern.contains("Status") && !kind.has_status {
                     continue;
                 }
-                let name = format!("{package}.{}", pattern.replace("{}", kind.kind));
+                let name = pattern.replace("{}", kind.kind).replace("{plural}", kind.plural_rpc);
+                let name = format!("{package}.{name}");
                 let message = POOL.get_message_by_name(&name).unwrap_or_else(|| panic!("{name} is missing"));
                 for (number, field) in fields {
                     let found =

@@ -3,11 +3,12 @@
 //! Names are those of the `.proto` files. Defaults are printed; absent messages and absent `optional` scalars are `null`,
 //! and `null` in input is the same as leaving a field out. Enum values go without their prefix, 64-bit integers are
 //! numbers, times are `2023-02-28T10:48:54.123456+00:00` (input: RFC 3339), durations `30s`. A `Document` is the JSON
-//! value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind`, `tagged_union`, `shown_as`,
-//! `null_if_empty` and `sensitive`.
+//! value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind` (with `flat`),
+//! `tagged_union`, `shown_as`, `null_if_empty`, `sensitive` and `lower_case`.
 
 mod compact;
 mod document;
+pub(crate) mod flat;
 mod parse;
 pub(crate) mod path;
 mod read;
@@ -89,7 +90,7 @@ pub fn write(
 ///
 /// # Errors
 /// The violations, each with the path of the field from the message, for example `spec.constraints.cluster.labels[0]`;
-/// of many the first, see [`Violations`](crate::error::Violations).
+/// of many the first, see [`Violations`](crate::error::Violations). Of a flat kind the path is that in the body.
 /// What is wrong with the message as a whole is told of the message's name. Texts never hold values of sensitive fields.
 ///
 /// # Panics

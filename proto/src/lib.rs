@@ -24,49 +24,18 @@ use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;
 
-/// Generated from `proto/krake`, one module per package.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
-pub mod krake {
-    /// What all kinds share.
-    pub mod meta {
-        /// Package `krake.meta.v1`.
-        pub mod v1 {
-            tonic::include_proto!("krake.meta.v1");
-        }
-    }
-    /// Metrics and elections.
-    pub mod core {
-        /// Package `krake.core.v1`.
-        pub mod v1 {
-            tonic::include_proto!("krake.core.v1");
-        }
-    }
-    /// Applications and clusters.
-    pub mod kubernetes {
-        /// Package `krake.kubernetes.v1`.
-        pub mod v1 {
-            tonic::include_proto!("krake.kubernetes.v1");
-        }
-    }
+/// One module per package, nested as the packages are: [`krake`] from `proto/krake`, [`google`] from the vendored files.
+#[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
+mod packages {
+    include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
+
+pub use packages::{google, krake};
 
 /// Numbers of the fields of Krake's messages, generated from `proto/krake`: for code that reads and rewrites encoded
 /// messages field by field, for example `numbers::kubernetes::v1::cluster_spec::METRICS`.
 pub mod numbers {
     include!(concat!(env!("OUT_DIR"), "/numbers.rs"));
-}
-
-/// Generated from the vendored Google files.
-#[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
-pub mod google {
-    /// Package `google.api`.
-    pub mod api {
-        tonic::include_proto!("google.api");
-    }
-    /// Package `google.rpc`.
-    pub mod rpc {
-        tonic::include_proto!("google.rpc");
-    }
 }
 
 /// The encoded `FileDescriptorSet` of the whole API, with comments and custom options: for reflection, JSON and REST.

@@ -1,6 +1,6 @@
 //! Kinds: what the descriptors say about each, and the trait that its message implements.
 
-use crate::krake::meta::v1::{Metadata, ResourceRef};
+use crate::krake::meta::v1::{KindScope, Metadata, ResourceRef};
 
 /// A kind of resource, as its message's `krake.meta.v1.kind` option describes it.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,7 +11,13 @@ pub struct Kind {
     pub kind: &'static str,
     /// Name in paths and keys, for example `applications`.
     pub plural: &'static str,
-    /// Name in REST of objects without a namespace; empty when every object has one.
+    /// Whether objects have a namespace; never `Unspecified`.
+    pub scope: KindScope,
+    /// Whether REST shows the fields of the spec beside the metadata.
+    pub flat: bool,
+    /// A usual request body in JSON; empty if the kind names none.
+    pub example: &'static str,
+    /// Name in REST of objects without a namespace: `kind` itself if no object has one, empty if every object has one.
     pub global_kind: &'static str,
     /// Name in REST paths of objects without a namespace.
     pub global_plural: &'static str,
@@ -19,7 +25,7 @@ pub struct Kind {
     pub message: &'static str,
     /// Full name of the gRPC service.
     pub service: &'static str,
-    /// The plural in RPC names: `ListApplications`.
+    /// The plural in RPC names, from the names of the service's List and Watch: `ListApplications`.
     pub plural_rpc: &'static str,
     /// Whether the message has a status.
     pub has_status: bool,
@@ -28,7 +34,12 @@ pub struct Kind {
 impl Kind {
     /// Whether objects without a namespace exist.
     pub fn can_be_global(&self) -> bool {
-        !self.global_kind.is_empty()
+        self.scope != KindScope::Namespaced
+    }
+
+    /// Whether objects with a namespace exist.
+    pub fn can_be_namespaced(&self) -> bool {
+        self.scope != KindScope::Global
     }
 
     /// The kind's name as REST and `rok` show it: the global name when the namespace is empty.

@@ -98,6 +98,11 @@ impl Route {
         if self.scope == Scope::Global { self.kind.shown("") } else { self.kind.kind }
     }
 
+    /// The plural of [`Route::shown_kind`], as RPC names have it: `GlobalMetrics`.
+    pub fn shown_plural(&self) -> String {
+        self.shown_kind().replacen(self.kind.kind, self.kind.plural_rpc, 1)
+    }
+
     /// The names of the path's parameters, in order.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.template.split('/').filter_map(parameter)
@@ -273,68 +278,4 @@ fn method_order(method: &Method) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(method: Method, template: &str) -> &'static Route {
-        let found = ROUTES.iter().find(|route| route.method == method && route.template == template);
-        found.unwrap_or_else(|| panic!("no route {method} {template}"))
-    }
-
-    #[test]
-    fn a_path_tells_whose_objects_it_reaches() {
-        for (template, scope, shown) in [
-            ("/core/namespaces/{namespace}/metrics", Scope::Namespaced, "Metric"),
-            ("/core/metrics", Scope::All, "Metric"),
-            ("/core/globalmetrics", Scope::Global, "GlobalMetric"),
-            ("/kubernetes/applications", Scope::All, "Application"),
-        ] {
-            let route = route(Method::GET, template);
-            assert_eq!(
-                (route.scope, route.verb, route.shown_kind()),
-                (scope, Verb::List, shown),
-                "{template}"
-            );
-            assert!(route.watch.is_some(), "{template} can be watched");
-        }
-        assert_eq!(Scope::All.namespace("ignored"), "-");
-    }
-
-    #[test]
-    fn bodies_and_verbs_are_those_of_the_rpc() {
-        let create = route(Method::POST, "/core/globalmetrics");
-        assert!(matches!(&create.body, Body::Field(field) if field.name() == "metric"));
-        assert_eq!((create.verb, create.scope), (Verb::Create, Scope::Global));
-        let binding = route(Method::PUT, "/kubernetes/namespaces/{namespace}/applications/{name}/binding");
-        assert_eq!((binding.verb, &binding.body), (Verb::Custom, &Body::Request));
-        assert_eq!(binding.parameters().collect::<Vec<_>>(), ["namespace", "name"]);
-        let status = route(Method::PUT, "/kubernetes/namespaces/{namespace}/clusters/{name}/status");
-        assert_eq!(status.verb, Verb::UpdateStatus);
-    }
-
-    #[test]
-    fn no_method_stands_twice_on_a_path_and_parameters_are_fields_of_the_request() {
-        for pair in ROUTES.windows(2) {
-            assert_ne!(
-                (&pair[0].method, &pair[0].template),
-                (&pair[1].method, &pair[1].template),
-                "ordered, so equal ones would be neighbours"
-            );
-        }
-        for route in ROUTES.iter() {
-            for name in route.parameters() {
-                assert!(route.rpc.input().get_field_by_name(name).is_some(), "{}: {name}", route.template);
-            }
-        }
-    }
-
-    #[test]
-    fn only_kinds_with_a_state_can_be_waited_for() {
-        assert!(
-            route(Method::POST, "/kubernetes/namespaces/{namespace}/clusters")
-                .query()
-                .contains(&Query::Blocking)
-        );
-        assert!(route(Method::POST, "/core/globalmetrics").query().is_empty());
-    }
-}
+mod tests;

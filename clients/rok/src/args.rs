@@ -2,9 +2,7 @@
 
 mod application;
 mod cluster;
-mod metric;
-mod pair;
-mod provider;
+pub(crate) mod pair;
 mod scope;
 
 pub(crate) use application::{
@@ -14,9 +12,7 @@ pub(crate) use application::{
 pub(crate) use cluster::{
     ClusterRemovals, ClusterWait, DescribeCluster, RegisterCluster, UpdateCluster, WeightedMetric,
 };
-pub(crate) use metric::{CreateMetric, MetricChange, Range, UpdateMetric};
 pub(crate) use pair::Label;
-pub(crate) use provider::{CreateProvider, ProviderChange, ProviderOptions, ProviderType, UpdateProvider};
 pub(crate) use scope::{
     Delete, Format, Get, GlobalDelete, GlobalGet, GlobalList, GlobalTarget, List, Namespace, Target, Timeout,
 };
@@ -24,6 +20,9 @@ pub(crate) use scope::{
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use krake_proto::krake::core::v1::{Metric, MetricsProvider, Role, RoleBinding};
+
+use crate::kinds::Managed;
 
 const EXAMPLES: &str = "Examples:
   Register a cluster and look at it:
@@ -111,7 +110,7 @@ pub(crate) enum Remote {
     /// Applications and clusters on Kubernetes
     #[command(subcommand, name = "kube", visible_alias = "kubernetes", arg_required_else_help = true)]
     Kube(Kube),
-    /// Metrics and their providers
+    /// Metrics, their providers, roles and role bindings
     #[command(subcommand, arg_required_else_help = true)]
     Core(Core),
 }
@@ -174,7 +173,7 @@ pub(crate) enum ClusterCommand {
 pub(crate) enum Core {
     /// Metrics that every namespace may use
     #[command(subcommand, name = "gm", visible_alias = "globalmetric", arg_required_else_help = true)]
-    GlobalMetric(GlobalCommand<CreateMetric<GlobalTarget>, UpdateMetric<GlobalTarget>>),
+    GlobalMetric(GlobalCommand<Metric>),
     /// Metrics providers that global metrics ask
     #[command(
         subcommand,
@@ -182,24 +181,50 @@ pub(crate) enum Core {
         visible_alias = "globalmetricsprovider",
         arg_required_else_help = true
     )]
-    GlobalMetricsProvider(GlobalCommand<CreateProvider<GlobalTarget>, UpdateProvider<GlobalTarget>>),
+    GlobalMetricsProvider(GlobalCommand<MetricsProvider>),
     /// Metrics of one namespace
     #[command(subcommand, arg_required_else_help = true)]
-    Metric(NamespacedCommand<CreateMetric<Target>, UpdateMetric<Target>>),
+    Metric(NamespacedCommand<Metric>),
     /// Metrics providers that the metrics of their namespace ask
     #[command(subcommand, name = "mp", visible_alias = "metricsprovider", arg_required_else_help = true)]
-    MetricsProvider(NamespacedCommand<CreateProvider<Target>, UpdateProvider<Target>>),
+    MetricsProvider(NamespacedCommand<MetricsProvider>),
+    /// Roles: what their users may do; not enforced yet
+    #[command(subcommand, arg_required_else_help = true)]
+    Role(GlobalCommand<Role>),
+    /// Role bindings: who holds which roles; not enforced yet
+    #[command(subcommand, name = "rolebinding", visible_alias = "rb", arg_required_else_help = true)]
+    RoleBinding(GlobalCommand<RoleBinding>),
 }
 
 /// Commands of a kind in a namespace.
 #[derive(Debug, Subcommand)]
-pub(crate) enum NamespacedCommand<C: Args, U: Args> {
+pub(crate) enum NamespacedCommand<K: Managed> {
     /// Create one
-    Create(C),
+    Create(Create<K, Target>),
     /// Change one; what is not given stays
-    Update(U),
+    Update(Update<K, Target>),
     #[command(flatten)]
     Standard(Standard),
+}
+
+/// Creation of an object of kind `K`; `O` names it.
+#[derive(Debug, Args)]
+#[command(after_help = K::EXAMPLES)]
+pub(crate) struct Create<K: Managed, O: Args> {
+    #[command(flatten)]
+    pub(crate) options: K::Create,
+    #[command(flatten)]
+    pub(crate) object: O,
+}
+
+/// Change of an object of kind `K`; `O` names it.
+#[derive(Debug, Args)]
+#[command(after_help = K::UPDATE)]
+pub(crate) struct Update<K: Managed, O: Args> {
+    #[command(flatten)]
+    pub(crate) change: K::Change,
+    #[command(flatten)]
+    pub(crate) object: O,
 }
 
 /// Commands that are the same for all kinds in a namespace.
@@ -215,11 +240,11 @@ pub(crate) enum Standard {
 
 /// Commands of a kind without namespaces.
 #[derive(Debug, Subcommand)]
-pub(crate) enum GlobalCommand<C: Args, U: Args> {
+pub(crate) enum GlobalCommand<K: Managed> {
     /// Create one
-    Create(C),
+    Create(Create<K, GlobalTarget>),
     /// Change one; what is not given stays
-    Update(U),
+    Update(Update<K, GlobalTarget>),
     #[command(flatten)]
     Standard(GlobalStandard),
 }

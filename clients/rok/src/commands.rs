@@ -3,23 +3,23 @@
 mod application;
 mod cluster;
 mod file;
-mod metric;
 mod modify;
-mod provider;
 mod standard;
 mod watch;
 
+pub(crate) use modify::Fields;
+
 use krake_client::{Api, Client, ConnectOptions};
 use krake_proto::Resource;
-use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster};
 
 use crate::args::{
-    ApplicationCommand, ClusterCommand, Core, CreateMetric, CreateProvider, GlobalCommand, GlobalStandard,
-    Kube, List, Namespace, NamespacedCommand, Remote, Standard, UpdateMetric, UpdateProvider,
+    ApplicationCommand, ClusterCommand, Core, GlobalCommand, GlobalStandard, Kube, List, Namespace,
+    NamespacedCommand, Remote, Standard,
 };
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::kinds::Managed;
 use crate::output::Columns;
 use crate::progress::Progress;
 
@@ -98,42 +98,38 @@ async fn cluster(session: &Session, command: ClusterCommand) -> Result<String, F
 
 async fn core(session: &Session, command: Core) -> Result<String, Failure> {
     match command {
-        Core::Metric(NamespacedCommand::Create(CreateMetric { range, object })) => {
-            metric::create(session, session.namespace(&object.namespace), object.target, range).await
+        Core::Metric(command) => managed(session, command).await,
+        Core::GlobalMetric(command) => managed_global(session, command).await,
+        Core::MetricsProvider(command) => managed(session, command).await,
+        Core::GlobalMetricsProvider(command) => managed_global(session, command).await,
+        Core::Role(command) => managed_global(session, command).await,
+        Core::RoleBinding(command) => managed_global(session, command).await,
+    }
+}
+
+async fn managed<K: Managed>(session: &Session, command: NamespacedCommand<K>) -> Result<String, Failure> {
+    match command {
+        NamespacedCommand::Create(args) => {
+            let namespace = session.namespace(&args.object.namespace);
+            standard::create::<K>(session, namespace, args.object.target, args.options).await
         }
-        Core::Metric(NamespacedCommand::Update(UpdateMetric { change, object })) => {
-            metric::update(session, session.namespace(&object.namespace), object.target, change).await
+        NamespacedCommand::Update(args) => {
+            let namespace = session.namespace(&args.object.namespace);
+            standard::update::<K>(session, namespace, args.object.target, args.change).await
         }
-        Core::Metric(NamespacedCommand::Standard(command)) => namespaced::<Metric>(session, command).await,
-        Core::GlobalMetric(GlobalCommand::Create(CreateMetric { range, object })) => {
-            metric::create(session, String::new(), object, range).await
+        NamespacedCommand::Standard(command) => namespaced::<K>(session, command).await,
+    }
+}
+
+async fn managed_global<K: Managed>(session: &Session, command: GlobalCommand<K>) -> Result<String, Failure> {
+    match command {
+        GlobalCommand::Create(args) => {
+            standard::create::<K>(session, String::new(), args.object, args.options).await
         }
-        Core::GlobalMetric(GlobalCommand::Update(UpdateMetric { change, object })) => {
-            metric::update(session, String::new(), object, change).await
+        GlobalCommand::Update(args) => {
+            standard::update::<K>(session, String::new(), args.object, args.change).await
         }
-        Core::GlobalMetric(GlobalCommand::Standard(command)) => global::<Metric>(session, command).await,
-        Core::MetricsProvider(NamespacedCommand::Create(args)) => {
-            let CreateProvider { kind, options, object } = args;
-            let namespace = session.namespace(&object.namespace);
-            provider::create(session, namespace, object.target, kind, options).await
-        }
-        Core::MetricsProvider(NamespacedCommand::Update(args)) => {
-            let UpdateProvider { change, object } = args;
-            provider::update(session, session.namespace(&object.namespace), object.target, change).await
-        }
-        Core::MetricsProvider(NamespacedCommand::Standard(command)) => {
-            namespaced::<MetricsProvider>(session, command).await
-        }
-        Core::GlobalMetricsProvider(GlobalCommand::Create(args)) => {
-            let CreateProvider { kind, options, object } = args;
-            provider::create(session, String::new(), object, kind, options).await
-        }
-        Core::GlobalMetricsProvider(GlobalCommand::Update(UpdateProvider { change, object })) => {
-            provider::update(session, String::new(), object, change).await
-        }
-        Core::GlobalMetricsProvider(GlobalCommand::Standard(command)) => {
-            global::<MetricsProvider>(session, command).await
-        }
+        GlobalCommand::Standard(command) => global::<K>(session, command).await,
     }
 }
 

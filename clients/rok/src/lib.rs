@@ -10,6 +10,7 @@ mod config;
 mod duration;
 mod failure;
 mod follow;
+mod kinds;
 mod kubeconfig;
 mod manifest;
 mod output;

@@ -3,12 +3,10 @@
 mod application;
 mod cluster;
 mod lines;
-mod metric;
-mod provider;
 mod table;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 
 pub(crate) use lines::Lines;
 

@@ -1,7 +1,6 @@
 //! How far an object is on its way to what `--wait` waits for. Pure.
 
 use krake_proto::Resource;
-use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationState, ApplicationStatus, Cluster, ClusterState, Phase,
 };
@@ -82,7 +81,10 @@ pub(crate) trait Progress: Resource {
     }
 
     /// What people want to know while they wait: state and reason, on one line.
-    fn situation(&self) -> String;
+    fn situation(&self) -> String {
+        let finalizers = self.metadata().map(|metadata| metadata.finalizers.join(", ")).unwrap_or_default();
+        if finalizers.is_empty() { "stored".to_owned() } else { format!("kept by {finalizers}") }
+    }
 
     /// Where the object is on its way to the goal.
     fn verdict(&self, goal: Goal) -> Verdict {
@@ -159,23 +161,6 @@ impl Progress for Cluster {
         let state = status.state().as_str_name().trim_start_matches("CLUSTER_STATE_");
         format!("{state}{}", why(status.reason.as_ref(), &status.conditions))
     }
-}
-
-impl Progress for Metric {
-    fn situation(&self) -> String {
-        finalizers(self)
-    }
-}
-
-impl Progress for MetricsProvider {
-    fn situation(&self) -> String {
-        finalizers(self)
-    }
-}
-
-fn finalizers<K: Resource>(object: &K) -> String {
-    let finalizers = object.metadata().map(|metadata| metadata.finalizers.join(", ")).unwrap_or_default();
-    if finalizers.is_empty() { "stored".to_owned() } else { format!("kept by {finalizers}") }
 }
 
 /// Why, in parentheses, if there is anything to say.

@@ -13,6 +13,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use serde_json::{Map, Value};
 
 use super::compact::Compact;
+use super::flat;
 use super::shape::{self, Form, Shape, shape};
 
 /// Memory that the values of any body may take, in bytes.
@@ -220,7 +221,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
 /// The place of a message's member; `None` if it is unknown.
 fn member(shape: &'static Shape, name: &str) -> Option<Place> {
-    match shape.field(name) {
+    match flat::field(shape, name).map(|(_, field)| field) {
         Some(field) => Some(Place::of(field)),
         None if matches!(name, "api" | "kind") && shape.kind.is_some() => Some(Place::Scalar),
         None if name == "type" && shape.union.is_some() => Some(Place::Scalar),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::path::Path;
 use super::shape::{Field, Form, Shape, shape};
-use super::{MAX_DEPTH, Unknown, document, scalar, time};
+use super::{MAX_DEPTH, Unknown, document, flat, scalar, time};
 use crate::error::{Violation, Violations};
 
 /// Field names at least this similar (Jaro-Winkler, 0 to 1) are suggested.
@@ -156,7 +156,11 @@ impl Reader {
             self.expected(path, "an object", json, secret);
             return None;
         };
-        for (name, value) in object {
+        let (object, spec) = flat::split(shape, object);
+        if let Some((field, spec)) = spec {
+            self.field(&mut message, field, &spec, path, secret);
+        }
+        for (name, value) in object.iter() {
             let at = path.field(name);
             match shape.field(name) {
                 // Variants are read with their type, below.
@@ -170,10 +174,10 @@ impl Reader {
             }
         }
         if let Some(union) = &shape.union {
-            self.union(&mut message, shape, union, object, path, secret);
+            self.union(&mut message, shape, union, &object, path, secret);
         }
         if let Some(kind) = shape.kind {
-            self.kind(kind, object, &namespace(&message), path);
+            self.kind(kind, &object, &namespace(&message), path);
         }
         Some(message)
     }
@@ -236,7 +240,7 @@ impl Reader {
             Some(other) => self.expected(&path.field("api"), &format!("{:?}", kind.api), other, false),
         }
         let at = path.field("kind");
-        let global = kind.can_be_global().then_some(kind.global_kind);
+        let global = Some(kind.global_kind).filter(|name| !name.is_empty() && *name != kind.kind);
         match object.get("kind") {
             None | Some(Json::Null) => {}
             Some(Json::String(name)) if name == kind.kind => {}

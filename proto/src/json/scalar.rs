@@ -1,9 +1,14 @@
 //! JSON scalars to the values of fields, and what to say when they do not fit.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use prost_reflect::{EnumDescriptor, Kind, MapKey, Value};
 use serde_json::Value as Json;
+
+use crate::POOL;
 
 /// Doubles that JSON numbers cannot show, as in protobuf's own JSON form.
 pub(super) const NAN: &str = "NaN";
@@ -84,16 +89,26 @@ fn enum_value(descriptor: &EnumDescriptor, json: &Json) -> Result<Value, String>
         .and_then(|name| descriptor.values().find(|value| enum_name(descriptor, value.name()) == name));
     named.map(|value| Value::EnumNumber(value.number())).ok_or_else(|| {
         let names = descriptor.values().filter(|value| value.number() != 0);
-        let names: Vec<String> = names.map(|value| enum_name(descriptor, value.name()).to_owned()).collect();
+        let names: Vec<String> = names.map(|value| enum_name(descriptor, value.name())).collect();
         format!("one of {}", names.join(", "))
     })
 }
 
+/// Full names of the enums with the option `lower_case`: finding an option costs more than reading a value.
+static LOWER_CASE: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let option = POOL.get_extension_by_name("krake.meta.v1.lower_case");
+    let option = option.expect("options.proto declares the extension");
+    let is_set =
+        |descriptor: &EnumDescriptor| *descriptor.options().get_extension(&option) == Value::Bool(true);
+    POOL.all_enums().filter(is_set).map(|descriptor| descriptor.full_name().to_owned()).collect()
+});
+
 /// The name of an enum value without the prefix that all values share: what stands before `UNSPECIFIED` in the first.
-pub(crate) fn enum_name<'a>(descriptor: &EnumDescriptor, name: &'a str) -> &'a str {
+pub(crate) fn enum_name(descriptor: &EnumDescriptor, name: &str) -> String {
     let first = descriptor.default_value();
     let prefix = first.name().strip_suffix("UNSPECIFIED").unwrap_or_default();
-    name.strip_prefix(prefix).unwrap_or(name)
+    let short = name.strip_prefix(prefix).unwrap_or(name);
+    if LOWER_CASE.contains(descriptor.full_name()) { short.to_ascii_lowercase() } else { short.to_owned() }
 }
 
 /// A map's key from the name of a JSON member.

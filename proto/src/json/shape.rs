@@ -199,7 +199,7 @@ impl Extensions {
             names: match descriptor.kind() {
                 FieldKind::Enum(names) => names
                     .values()
-                    .map(|value| (value.number(), scalar::enum_name(&names, value.name()).to_owned()))
+                    .map(|value| (value.number(), scalar::enum_name(&names, value.name())))
                     .collect(),
                 _ => HashMap::new(),
             },

@@ -78,7 +78,11 @@ impl Seed {
             } else if descriptor.is_list() {
                 let count = self.next(3);
                 Value::List((0..count).map(|_| self.scalar(&descriptor.kind())).collect())
-            } else if descriptor.supports_presence() && !is_shown_empty(field) && self.next(3) == 0 {
+            } else if descriptor.supports_presence()
+                && !is_shown_empty(field)
+                && !flat::spec(shape).is_some_and(|spec| std::ptr::eq(spec, field))
+                && self.next(3) == 0
+            {
                 continue;
             } else {
                 self.scalar(&descriptor.kind())
@@ -192,6 +196,11 @@ fn examples() -> Vec<(&'static str, Json)> {
             "krake.core.v1.Metric",
             json!({"metadata": {"name": "m"}, "spec": {
                 "min": 0.0, "max": 5.0, "provider": {"name": "prom", "metric": "heat_demand_zone_1"}}}),
+        ),
+        (
+            "krake.core.v1.Role",
+            json!({"metadata": {"name": "r"}, "rules": [{"api": "kubernetes", "resources": ["applications"],
+                "namespaces": ["ns"], "verbs": ["create", "list", "get", "update", "delete"]}]}),
         ),
         (
             "krake.core.v1.MetricsProvider",

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::flat;
 use super::shape::{Field, Form, Shape, shape};
 use prost_reflect::{Kind, MessageDescriptor};
 
@@ -27,7 +28,7 @@ pub fn mask(descriptor: &MessageDescriptor, body: &Value) -> Vec<String> {
 pub fn strip_output(descriptor: &MessageDescriptor, body: &mut Value) {
     let Value::Object(body) = body else { return };
     body.retain(|name, value| {
-        let Some(field) = shape(descriptor).field(name) else { return true };
+        let Some((_, field)) = flat::field(shape(descriptor), name) else { return true };
         if let (false, Some(inner)) = (field.output_only, plain(field)) {
             strip_output(inner, value);
         }
@@ -43,7 +44,9 @@ pub fn is_incomplete(descriptor: &MessageDescriptor, body: &Value) -> bool {
     let shape = shape(descriptor);
     let Value::Object(body) = body else { return false };
     body.iter().any(|(name, value)| {
-        let Some(field) = shape.field(name).filter(|field| !field.output_only) else { return false };
+        let Some((_, field)) = flat::field(shape, name).filter(|(_, field)| !field.output_only) else {
+            return false;
+        };
         match (plain(field), elements(field), value) {
             (Some(inner), _, value) => is_incomplete(inner, value),
             (_, Some(shape), Value::Array(items)) => {
@@ -64,7 +67,7 @@ pub fn complete(descriptor: &MessageDescriptor, body: &mut Value, stored: &Value
     let shape = shape(descriptor);
     let Value::Object(body) = body else { return };
     for (name, value) in body {
-        let Some(field) = shape.field(name) else { continue };
+        let Some((_, field)) = flat::field(shape, name) else { continue };
         let stored = stored.get(name).unwrap_or(&Value::Null);
         if let Some(inner) = plain(field) {
             complete(inner, value, stored);
@@ -86,8 +89,11 @@ pub fn complete(descriptor: &MessageDescriptor, body: &mut Value, stored: &Value
 
 fn collect(shape: &Shape, body: &Map<String, Value>, prefix: &str, paths: &mut Vec<String>) {
     for (name, value) in body {
-        let Some(field) = shape.field(name).filter(|field| !field.output_only) else { continue };
-        let path = format!("{prefix}{name}");
+        let Some((within, field)) = flat::field(shape, name) else { continue };
+        if field.output_only {
+            continue;
+        }
+        let path = format!("{prefix}{within}{name}");
         match (plain(field), value) {
             (Some(inner), Value::Object(value)) => {
                 collect(self::shape(inner), value, &format!("{path}."), paths);

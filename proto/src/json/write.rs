@@ -9,7 +9,7 @@ use prost_reflect::Kind;
 
 use super::shape::{Field, Form, Shape};
 use super::wire::{Found, scan, scan_all};
-use super::{Options, REDACTED, document, scalar, time};
+use super::{Options, REDACTED, document, flat, scalar, time};
 use crate::krake::meta::v1::Document;
 use crate::wire::{Malformed, Raw};
 
@@ -98,9 +98,16 @@ fn fields(shape: &Shape, parts: &[&[u8]], options: Options, out: &mut Vec<u8>) -
             None => out.extend_from_slice(b"null"),
         }
     }
+    let flat_spec = flat::spec(shape);
     for (index, shown) in shape.fields.iter().enumerate() {
         let found = of(&found, index);
         if found.is_empty() && shape.is_variant(shown) {
+            continue;
+        }
+        if flat_spec.is_some_and(|spec| std::ptr::eq(spec, shown)) {
+            let mut object = Vec::new();
+            value(shown, found, options, &mut object)?;
+            flat::append(&object, out);
             continue;
         }
         name(shown.descriptor.name(), out);

@@ -1,4 +1,4 @@
-//! Bodies to copy, one per kind and custom route.
+//! Example bodies: of a kind, from its option `example`; of a custom route.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::rest::{Body, Route, Verb};
 pub(super) fn body(route: &Route) -> Option<Value> {
     match (&route.body, route.verb) {
         (Body::Field(_), Verb::Create) => {
-            let mut body = resource(route.shown_kind())?;
+            let mut body: Value = serde_json::from_str(route.kind.example).ok()?;
             body["api"] = route.kind.api.into();
             body["kind"] = route.shown_kind().into();
             Some(body)
@@ -18,49 +18,4 @@ pub(super) fn body(route: &Route) -> Option<Value> {
         })),
         _ => None,
     }
-}
-
-fn resource(kind: &str) -> Option<Value> {
-    let value = match kind {
-        "Application" => json!({
-            "metadata": { "name": "echo", "labels": { "tier": "edge" } },
-            "spec": {
-                "manifest": [{
-                    "apiVersion": "v1",
-                    "kind": "ConfigMap",
-                    "metadata": { "name": "greeting" },
-                    "data": { "text": "hello" },
-                }],
-                "constraints": {
-                    "cluster": { "labels": ["location is DE"], "metrics": ["load < 0.8"] },
-                    "migration": true,
-                },
-            },
-        }),
-        "Cluster" => json!({
-            "metadata": { "name": "north", "labels": { "location": "DE" } },
-            "spec": {
-                "kubeconfig": {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{ "name": "north", "cluster": { "server": "https://north.example:6443" } }],
-                    "users": [{ "name": "krake", "user": { "token": "…" } }],
-                    "contexts": [{ "name": "krake", "context": { "cluster": "north", "user": "krake" } }],
-                    "current-context": "krake",
-                },
-                "constraints": { "cloud": {} },
-                "metrics": [{ "name": "wind", "weight": 1.0 }],
-            },
-        }),
-        "Metric" | "GlobalMetric" => json!({
-            "metadata": { "name": "wind" },
-            "spec": { "min": 0.0, "max": 1.0, "provider": { "name": "weather", "metric": "wind_power" } },
-        }),
-        "MetricsProvider" | "GlobalMetricsProvider" => json!({
-            "metadata": { "name": "weather" },
-            "spec": { "type": "prometheus", "prometheus": { "url": "http://prometheus.example:9090" } },
-        }),
-        _ => return None,
-    };
-    Some(value)
 }

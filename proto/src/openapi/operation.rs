@@ -114,6 +114,7 @@ fn operation_id(route: &Route) -> String {
     let rpc = route.rpc.name();
     match route.scope {
         Scope::Namespaced => rpc.to_owned(),
+        Scope::Global if route.verb == Verb::List => format!("List{}", route.shown_plural()),
         Scope::Global => rpc.replacen(route.kind.kind, route.shown_kind(), 1),
         Scope::All => rpc.replacen(route.kind.plural_rpc, &format!("All{}", route.kind.plural_rpc), 1),
     }

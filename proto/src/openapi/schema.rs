@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::POOL;
 use crate::comments::comment;
+use crate::json::flat;
 use crate::json::scalar::enum_name;
 use crate::json::shape::{Field, Form, Shape, shape};
 
@@ -76,7 +77,12 @@ impl Schemas {
             properties.insert("api".into(), fixed(kind.api));
             properties.insert("kind".into(), fixed(kind.kind));
         }
+        let spec = flat::spec(shape);
         for field in shape.fields.iter().filter(|field| !without.contains(&field.descriptor.name())) {
+            if spec.is_some_and(|spec| std::ptr::eq(spec, field)) {
+                self.flat(field, &mut properties, &mut required);
+                continue;
+            }
             let is_variant = shape.is_variant(field);
             let rules = Rules::of(field, shape);
             let schema = self.field(field, &rules, is_variant);
@@ -104,6 +110,18 @@ impl Schemas {
             schema["required"] = Json::Array(required);
         }
         schema
+    }
+
+    /// The members of a flat kind's spec, among those of the kind.
+    fn flat(&mut self, spec: &Field, properties: &mut Map<String, Json>, required: &mut Vec<Json>) {
+        let Kind::Message(message) = &spec.kind else { return };
+        let mut schema = self.object(message, &[]);
+        if let Json::Object(members) = schema["properties"].take() {
+            properties.extend(members);
+        }
+        if let Json::Array(names) = schema["required"].take() {
+            required.extend(names);
+        }
     }
 
     fn field(&mut self, field: &Field, rules: &Rules, is_variant: bool) -> Json {
@@ -192,7 +210,7 @@ fn enumeration(descriptor: &EnumDescriptor) -> Json {
     let mut values = Vec::new();
     text.push('\n');
     for value in descriptor.values() {
-        let name = enum_name(descriptor, value.name()).to_owned();
+        let name = enum_name(descriptor, value.name());
         text.push_str(&format!("\n* `{name}`: {}", comment(&value.parent_file(), value.path())));
         values.push(Json::from(name));
     }

@@ -15,7 +15,7 @@ pub(super) fn of(route: &Route) -> (String, String) {
         ),
         Verb::Get => (format!("Reads {one}"), "With its status."),
         Verb::List => (
-            format!("Lists or watches {name}s{}", extent(route.scope)),
+            format!("Lists or watches {}{}", words(&route.shown_plural()), extent(route.scope)),
             "The list is ordered by namespace and name. With `watch` the answer is a stream of changes from now on, or after \
              `resource_version`; every change comes at least once and in order. 410: that revision is forgotten.",
         ),

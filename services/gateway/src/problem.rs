@@ -50,6 +50,21 @@ pub(crate) struct Subject {
     pub(crate) name: String,
     /// Empty for global objects.
     pub(crate) namespace: String,
+    /// Whether bodies show the fields of the spec beside the metadata, and so in violations too.
+    pub(crate) flat: bool,
+}
+
+impl Subject {
+    /// The violations that a refusal names, with the paths of the body.
+    fn violations(&self, status: &Status) -> Vec<Violation> {
+        let mut violations = error::violations(status);
+        for violation in violations.iter_mut().filter(|_| self.flat) {
+            if let Some(shown) = violation.field.strip_prefix("spec.") {
+                violation.field = shown.to_owned();
+            }
+        }
+        violations
+    }
 }
 
 impl Problem {
@@ -99,8 +114,8 @@ impl Problem {
 
     fn of_reason(reason: ErrorReason, status: &Status, subject: &Subject) -> Self {
         let text = status.message();
-        let Subject { kind, name, namespace } = subject;
-        let violations = error::violations(status);
+        let Subject { kind, name, namespace, .. } = subject;
+        let violations = subject.violations(status);
         match reason {
             ErrorReason::InvalidField | ErrorReason::InvalidPageToken => Self::invalid(violations),
             ErrorReason::ImmutableField => {
@@ -204,7 +219,7 @@ mod tests {
     use super::*;
 
     fn subject(namespace: &str) -> Subject {
-        Subject { kind: "Application", name: "app".into(), namespace: namespace.into() }
+        Subject { kind: "Application", name: "app".into(), namespace: namespace.into(), flat: false }
     }
 
     #[rstest]

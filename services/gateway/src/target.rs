@@ -39,7 +39,12 @@ impl Target {
 
     /// The object in upstream's texts.
     pub(crate) fn subject(&self) -> Subject {
-        Subject { kind: self.route.shown_kind(), name: self.name.clone(), namespace: self.namespace.clone() }
+        Subject {
+            kind: self.route.shown_kind(),
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            flat: self.route.kind.flat,
+        }
     }
 
     /// The problem of a refusal.

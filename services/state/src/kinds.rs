@@ -6,6 +6,8 @@ mod cluster;
 mod condition;
 mod metric;
 mod metrics_provider;
+mod role;
+mod role_binding;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -139,8 +141,14 @@ impl KindRules {
 }
 
 /// All rules. A kind without an entry is part of the contract, but its objects are refused.
-static RULES: &[&KindRules] =
-    &[&application::RULES, &cluster::RULES, &metric::RULES, &metrics_provider::RULES];
+static RULES: &[&KindRules] = &[
+    &application::RULES,
+    &cluster::RULES,
+    &metric::RULES,
+    &metrics_provider::RULES,
+    &role::RULES,
+    &role_binding::RULES,
+];
 
 /// The rules of `kind`; `None` if its objects are not supported yet.
 pub(crate) fn rules(kind: &Kind) -> Option<&'static KindRules> {

@@ -29,6 +29,10 @@ fn long_and_short_names_mean_the_same() {
         "core metricsprovider list --all --api-url http://h:1",
         "core mp update --url http://h:1 p",
         "core gm update --max 2 m",
+        "core role update --remove-existing-rules reader",
+        "core role list",
+        "core rolebinding create -u alice -r reader readers",
+        "core rb update --remove-existing-users -u bob readers",
         "kube app list -aw -o json",
         "kube app get -w echo",
         "kube app delete --cascade echo",
@@ -104,5 +108,9 @@ fn wrong_usage_says_what_is_possible() {
     let label = parse("kube app create -f x -l location echo").unwrap_err();
     assert!(label.contains("expected KEY=VALUE"), "{label}");
     assert!(parse("core gm get -n demo m").is_err(), "global objects have no namespace");
+    assert!(parse("core role get -n demo r").is_err(), "roles have no namespace");
+    assert!(parse("core role create reader").unwrap_err().contains("--rule"));
+    let rule = parse("core role create -r verbs=get reader").unwrap_err();
+    assert!(rule.contains("api=…, resources=…, namespaces=… is missing"), "{rule}");
     assert!(parse("kube cluster update -c ctx name").unwrap_err().contains("--kubeconfig"));
 }

@@ -33,19 +33,21 @@ pub(super) async fn modify<K: Resource>(
 
 /// The fields, of which there must be one.
 pub(super) fn something(fields: Vec<&'static str>) -> Result<Vec<&'static str>, Failure> {
-    if fields.is_empty() {
-        return Err(Failure::Usage("nothing to update: say what is to change".to_owned()));
-    }
-    Ok(fields)
+    if fields.is_empty() { Err(nothing()) } else { Ok(fields) }
+}
+
+/// The failure of an update without any change.
+pub(super) fn nothing() -> Failure {
+    Failure::Usage("nothing to update: say what is to change".to_owned())
 }
 
 /// Paths of the fields that a change writes.
 #[derive(Default)]
-pub(super) struct Fields(Vec<&'static str>);
+pub(crate) struct Fields(Vec<&'static str>);
 
 impl Fields {
     /// Sets a field, if something is given.
-    pub(super) fn set<T, G: Into<T>>(&mut self, path: &'static str, field: &mut T, given: Option<G>) {
+    pub(crate) fn set<T, G: Into<T>>(&mut self, path: &'static str, field: &mut T, given: Option<G>) {
         if let Some(given) = given {
             *field = given.into();
             self.0.push(path);
@@ -53,7 +55,7 @@ impl Fields {
     }
 
     /// Adds to a list what it does not hold yet, after everything is removed if `clear` says so.
-    pub(super) fn add<T: PartialEq + Clone>(
+    pub(crate) fn add<T: PartialEq + Clone>(
         &mut self,
         path: &'static str,
         list: &mut Vec<T>,
@@ -72,7 +74,7 @@ impl Fields {
     }
 
     /// Sets entries of a map, after everything is removed if `clear` says so.
-    pub(super) fn put<V>(
+    pub(crate) fn put<V>(
         &mut self,
         path: &'static str,
         map: &mut BTreeMap<String, V>,
@@ -88,14 +90,14 @@ impl Fields {
     }
 
     /// Remembers a field, if it was written.
-    pub(super) fn note(&mut self, path: &'static str, written: bool) {
+    pub(crate) fn note(&mut self, path: &'static str, written: bool) {
         if written {
             self.0.push(path);
         }
     }
 
     /// The paths.
-    pub(super) fn paths(self) -> Vec<&'static str> {
+    pub(crate) fn paths(self) -> Vec<&'static str> {
         self.0
     }
 }

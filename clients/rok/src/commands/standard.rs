@@ -1,15 +1,42 @@
-//! What all kinds have in common: get, list, delete. A global object is one without namespace.
+//! What kinds have in common: get, list, delete; create and update where options describe all. A global object is one without namespace.
 
 use krake_client::{DeleteOptions, ListOptions};
-use krake_proto::krake::meta::v1::View;
+use krake_proto::krake::meta::v1::{Metadata, View};
 
+use super::modify::{modify, nothing};
 use super::{Session, watch};
-use crate::args::{DeleteWait, Format, GlobalDelete, GlobalGet, GlobalList};
+use crate::args::{DeleteWait, Format, GlobalDelete, GlobalGet, GlobalList, GlobalTarget};
 use crate::failure::Failure;
+use crate::kinds::Managed;
 use crate::output::{self, Columns};
 use crate::progress::{Goal, Progress};
 use crate::terminal::notice;
 use crate::wait;
+
+pub(super) async fn create<K: Managed>(
+    session: &Session,
+    namespace: String,
+    target: GlobalTarget,
+    options: K::Create,
+) -> Result<String, Failure> {
+    let metadata = Metadata { namespace, name: target.name, ..Metadata::default() };
+    let object = session.api::<K>().create(&K::create(metadata, options)?).await?;
+    output::object(&object, target.output)
+}
+
+pub(super) async fn update<K: Managed>(
+    session: &Session,
+    namespace: String,
+    target: GlobalTarget,
+    change: K::Change,
+) -> Result<String, Failure> {
+    if change == K::Change::default() {
+        return Err(nothing());
+    }
+    let write = |object: &mut K| object.change(&change);
+    let object = modify(&session.api(), &namespace, &target.name, write).await?;
+    output::object(&object, target.output)
+}
 
 pub(super) async fn get<K: Columns>(
     session: &Session,

@@ -1,7 +1,7 @@
 //! What people and programs see.
 
 use krake_proto::json::{Unknown, from_value};
-use krake_proto::krake::core::v1::{Metric, MetricsProvider};
+use krake_proto::krake::core::v1::{Metric, MetricsProvider, Role, RoleBinding};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster};
 use serde_json::json;
 
@@ -113,6 +113,26 @@ fn global_objects_show_no_namespace() {
     let metric: Metric = from_value(&body, Unknown::Refuse).unwrap();
     insta::assert_snapshot!(object(&metric, Format::Table).unwrap());
     insta::assert_snapshot!(list(&[metric], true, Format::Table).unwrap());
+}
+
+#[test]
+fn a_role_shows_its_rules() {
+    let body = json!({"metadata": {"name": "reader"}, "rules": [
+        {"api": "kubernetes", "resources": ["applications", "clusters"], "namespaces": ["demo"], "verbs": ["get", "list_all"]},
+        {"api": "", "resources": [""], "namespaces": ["", "demo"], "verbs": ["delete"]}]});
+    let role: Role = from_value(&body, Unknown::Refuse).unwrap();
+    let (one, all) = (object(&role, Format::Table), list(std::slice::from_ref(&role), true, Format::Table));
+    insta::assert_snapshot!(one.unwrap() + &all.unwrap());
+    let yaml: Value = crate::yaml::read(&object(&role, Format::Yaml).unwrap()).unwrap();
+    assert_eq!(yaml["rules"], body["rules"], "as REST shows it");
+}
+
+#[test]
+fn a_role_binding_shows_who_holds_what() {
+    let body = json!({"metadata": {"name": "readers"}, "users": ["alice", "bob"], "roles": ["reader"]});
+    let binding: RoleBinding = from_value(&body, Unknown::Refuse).unwrap();
+    let all = list(std::slice::from_ref(&binding), true, Format::Table);
+    insta::assert_snapshot!(object(&binding, Format::Table).unwrap() + &all.unwrap());
 }
 
 #[test]

@@ -9,32 +9,32 @@ use krake_proto::krake::kubernetes::v1::ContainerHealth;
 use krake_proto::krake::meta::v1::{Reason, ResourceRef};
 
 /// What stands for nothing, as in upstream's client.
-pub(super) const NONE: &str = "None";
+pub(crate) const NONE: &str = "None";
 
 /// A time in UTC.
-pub(super) fn time(time: Option<&prost_types::Timestamp>) -> String {
+pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> String {
     let time = time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
     time.map_or_else(|| NONE.to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// A line per item.
-pub(super) fn lines<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn lines<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let lines: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     if lines.is_empty() { NONE.to_owned() } else { lines.join("\n") }
 }
 
 /// A line `key: value` per entry.
-pub(super) fn entries<V: Display>(map: &BTreeMap<String, V>) -> String {
+pub(crate) fn entries<V: Display>(map: &BTreeMap<String, V>) -> String {
     lines(map.iter().map(|(key, value)| format!("{key}: {value}")))
 }
 
 /// A value that may be absent.
-pub(super) fn optional<T: Display>(value: Option<T>) -> String {
+pub(crate) fn optional<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| value.to_string())
 }
 
 /// The name of the referred object, with its namespace if that is another one.
-pub(super) fn reference(reference: &ResourceRef, namespace: &str) -> String {
+pub(crate) fn reference(reference: &ResourceRef, namespace: &str) -> String {
     if reference.namespace == namespace || reference.namespace.is_empty() {
         reference.name.clone()
     } else {
@@ -42,7 +42,7 @@ pub(super) fn reference(reference: &ResourceRef, namespace: &str) -> String {
     }
 }
 
-pub(super) fn reason(reason: Option<&Reason>) -> String {
+pub(crate) fn reason(reason: Option<&Reason>) -> String {
     reason.map_or_else(
         || NONE.to_owned(),
         |reason| {
@@ -57,7 +57,7 @@ pub(crate) fn name<'a>(name: &'a str, prefix: &str) -> &'a str {
     name.strip_prefix(prefix).unwrap_or(name)
 }
 
-pub(super) fn pods(health: Option<&ContainerHealth>) -> String {
+pub(crate) fn pods(health: Option<&ContainerHealth>) -> String {
     health.map_or_else(
         || NONE.to_owned(),
         |health| {
@@ -69,7 +69,7 @@ pub(super) fn pods(health: Option<&ContainerHealth>) -> String {
     )
 }
 
-pub(super) fn metrics(metrics: &[MetricRef]) -> String {
+pub(crate) fn metrics(metrics: &[MetricRef]) -> String {
     lines(metrics.iter().map(|metric| {
         let scope = if metric.namespaced { "" } else { " (global)" };
         format!("{}: {}{scope}", metric.name, metric.weight)

@@ -316,3 +316,62 @@ fn no_depth_hurts(#[case] depth: usize) {
     let found = admit::<Application>(&spec).unwrap_err();
     assert!(found[0].starts_with("spec.manifest[0]: is nested deeper than 64"), "{found:?}");
 }
+
+fn rule(change: impl FnOnce(&mut RoleRule)) -> RoleSpec {
+    let mut rule = RoleRule {
+        api: "kubernetes".into(),
+        resources: vec!["applications/binding".into()],
+        namespaces: vec![String::new()],
+        verbs: vec![Verb::Update.into()],
+    };
+    change(&mut rule);
+    RoleSpec { rules: vec![rule] }
+}
+
+#[rstest]
+#[case::no_rule(RoleSpec::default(), "spec.rules: is empty")]
+#[case::many(RoleSpec { rules: vec![RoleRule::default(); 101] }, "spec.rules: has 101 entries")]
+#[case::no_resource(rule(|rule| rule.resources.clear()), "spec.rules[0].resources: is empty")]
+#[case::no_verb(rule(|rule| rule.verbs.clear()), "spec.rules[0].verbs: is empty")]
+#[case::unspecified(rule(|rule| rule.verbs.push(0)), "spec.rules[0].verbs[1]: is unknown")]
+#[case::newer_verb(rule(|rule| rule.verbs.push(77)), "spec.rules[0].verbs[1]: is unknown")]
+#[case::namespace(rule(|rule| rule.namespaces.push("a b".into())), "spec.rules[0].namespaces[1]: ")]
+#[case::control(rule(|rule| rule.resources[0].push('\n')), "spec.rules[0].resources[0]: holds white space")]
+#[case::long(rule(|rule| rule.api = "x".repeat(256)), "spec.rules[0].api: has 256 bytes")]
+#[case::many_verbs(rule(|rule| rule.verbs = vec![1; 101]), "spec.rules[0].verbs: has 101 entries")]
+fn bad_roles(#[case] spec: RoleSpec, #[case] expected: &str) {
+    let found = admit::<Role>(&spec).unwrap_err();
+    assert!(found.iter().any(|text| text.starts_with(expected)), "{found:?}");
+}
+
+#[test]
+fn roles_may_name_what_this_version_does_not_know() {
+    assert!(admit::<Role>(&rule(|_| ())).is_ok());
+    let spec = rule(|rule| {
+        rule.api = String::new();
+        rule.resources = vec![String::new(), "magnumclusters/binding".into()];
+        // Requests without a namespace need none.
+        rule.namespaces.clear();
+        rule.verbs = (1..=6).collect();
+    });
+    assert!(admit::<Role>(&spec).is_ok());
+}
+
+fn binding(change: impl FnOnce(&mut RoleBindingSpec)) -> RoleBindingSpec {
+    let mut binding = RoleBindingSpec { users: vec!["alice".into()], roles: vec!["system:reader".into()] };
+    change(&mut binding);
+    binding
+}
+
+#[rstest]
+#[case::nobody(binding(|binding| binding.users.clear()), "spec.users: is empty")]
+#[case::nothing(binding(|binding| binding.roles.clear()), "spec.roles: is empty")]
+#[case::many(binding(|binding| binding.users = vec!["a".into(); 1001]), "spec.users: has 1001 entries")]
+#[case::no_user(binding(|binding| binding.users.push(String::new())), "spec.users[1]: must have 1 to 255 bytes")]
+#[case::control(binding(|binding| binding.users.push("a\n".into())), "spec.users[1]: must have 1 to 255 bytes")]
+#[case::no_role(binding(|binding| binding.roles.push("a b".into())), "spec.roles[1]: ")]
+fn bad_role_bindings(#[case] spec: RoleBindingSpec, #[case] expected: &str) {
+    let found = admit::<RoleBinding>(&spec).unwrap_err();
+    assert!(found.iter().any(|text| text.starts_with(expected)), "{found:?}");
+    assert!(admit::<RoleBinding>(&binding(|binding| binding.users.push("Ann O'Hara".into()))).is_ok());
+}

@@ -189,7 +189,8 @@ mod tests {
                 let found = RPCS.get(&path).unwrap_or_else(|| panic!("{path} has no option `access`"));
                 let reads = ["Get", "List", "Watch", "Check"].iter().any(|verb| rpc.name().starts_with(verb));
                 assert_eq!(found.verb.writes(), !reads, "{path}");
-                let about_object = ["DeleteObject", "RemoveFinalizer"].contains(&rpc.name());
+                let about_object =
+                    ["DeleteObject", "RemoveFinalizer", "ReportDeletion"].contains(&rpc.name());
                 let about_kind = krake_proto::KINDS.iter().any(|kind| kind.service == service.full_name());
                 assert_eq!(found.fields.namespace.is_some(), about_kind || about_object, "{path}");
             }

@@ -108,6 +108,11 @@ fn section_descriptor(kind: &Kind, section: &str) -> Option<MessageDescriptor> {
     }
 }
 
+/// What is wrong with any namespace of a kind whose objects have none.
+fn no_namespace(kind: &Kind, given: &str) -> String {
+    format!("is {given:?}; a {} has no namespace, leave it empty", kind.kind)
+}
+
 /// The key of an object, after namespace and name were checked.
 pub(crate) fn checked_key(kind: &Kind, namespace: &str, name: &str) -> Result<Key, Error> {
     let mut violations = Vec::new();
@@ -119,6 +124,9 @@ pub(crate) fn checked_key(kind: &Kind, namespace: &str, name: &str) -> Result<Ke
             let text = format!("is empty; every {} has a namespace", kind.kind);
             violations.push(krake_proto::error::Violation::new("metadata.namespace", text));
         }
+    } else if !kind.can_be_namespaced() {
+        let text = no_namespace(kind, namespace);
+        violations.push(krake_proto::error::Violation::new("metadata.namespace", text));
     } else if let Err(error) = krake_proto::name::resource_name(namespace) {
         violations.push(krake_proto::error::Violation::new("metadata.namespace", error.to_string()));
     }

@@ -213,9 +213,12 @@ impl Registry {
 /// The keys that a namespace of a request stands for.
 pub(super) fn prefix(kind: &Kind, namespace: &str) -> Result<Key, Error> {
     match namespace {
-        "-" => Ok(key::all(kind)),
         "" if kind.can_be_global() => Ok(key::namespace(kind, "")),
         "" => Err(Error::invalid("namespace", "is empty; \"-\" stands for all namespaces")),
+        given if !kind.can_be_namespaced() => {
+            Err(Error::invalid("namespace", super::no_namespace(kind, given)))
+        }
+        "-" => Ok(key::all(kind)),
         namespace => match krake_proto::name::resource_name(namespace) {
             Ok(()) => Ok(key::namespace(kind, namespace)),
             Err(error) => Err(Error::invalid("namespace", error.to_string())),

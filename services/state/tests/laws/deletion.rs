@@ -227,7 +227,7 @@ async fn what_is_no_uid_was_never_erased() {
         return;
     }
     let server = Server::start(shared_etcd().await).await;
-    let uids = vec![String::new(), "../_epoch".into(), "x".repeat(2_000_000)];
+    let uids = vec![String::new(), "../_epoch".into(), "x".repeat(60_000)];
     let answer = server.client.objects().check_tombstones(CheckTombstonesRequest { uids }).await.unwrap();
     assert!(answer.into_inner().erased.is_empty());
 }

@@ -19,6 +19,7 @@ mod rendering;
 mod repeated;
 mod reports;
 mod resume;
+mod roles;
 mod store;
 mod store_matrix;
 mod support;

@@ -6,8 +6,6 @@
 mod api;
 #[path = "../laws/bad_input.rs"]
 mod bad_input;
-#[path = "../laws/callers.rs"]
-mod callers;
 #[path = "../laws/copies.rs"]
 mod copies;
 #[path = "../laws/deletion.rs"]

@@ -6,6 +6,7 @@ mod deletion;
 mod hostile;
 mod input;
 mod openapi;
+mod roles;
 mod upstream;
 mod watch;
 mod world;

@@ -1,6 +1,6 @@
 """Drives a gateway with upstream's client library (PyPI krake 1.0.1), as a program of one of its users would.
 
-    upstream_client.py URL steps     every method for applications, clusters, metrics and providers
+    upstream_client.py URL steps     every method for applications, clusters, metrics, providers, roles and bindings
     upstream_client.py URL rewrite   reads, changes and writes back what another client has made in namespace "rewritten"
 
 Prints a line per step; ends with a traceback at the first that fails.
@@ -154,13 +154,20 @@ async def event_of(events, kind, name, accept=lambda found: True):
     return await asyncio.wait_for(next_one(), DEADLINE)
 
 
+def wanted(found):
+    """What the user wants: the spec; roles and their bindings have none."""
+    if isinstance(found, core.RoleBinding):
+        return found.users, found.roles
+    return found.rules if isinstance(found, core.Role) else found.spec
+
+
 async def life(kind, body, change):
     """Create, read, list, watch, update, delete."""
     name = body.metadata.name
     async with kind.watch() as events:
         made = await kind.create(body)
         assert made.metadata.uid not in ("", "-") and made.metadata.created == made.metadata.modified
-        assert made.spec == body.spec, f"{made.spec} is not {body.spec}"
+        assert wanted(made) == wanted(body), f"{wanted(made)} is not {wanted(body)}"
         assert made.metadata.labels == body.metadata.labels
         seen = await event_of(events, "ADDED", name)
         assert seen == made
@@ -175,18 +182,18 @@ async def life(kind, body, change):
 
         change(read)
         changed = await kind.update(read)
-        assert changed.spec == read.spec and changed.metadata.labels == read.metadata.labels
+        assert wanted(changed) == wanted(read) and changed.metadata.labels == read.metadata.labels
         assert changed.metadata.uid == made.metadata.uid
         assert changed.metadata.created == made.metadata.created
         assert changed.metadata.modified > made.metadata.modified
         seen = await event_of(events, "MODIFIED", name)
-        assert seen.spec == read.spec
+        assert wanted(seen) == wanted(read)
         await refused(400, kind.update(await kind.read(name)))
 
         deleted = await kind.delete(name)
         assert deleted is not None and deleted.metadata.deleted is not None
         seen = await event_of(events, "DELETED", name)
-        assert seen.metadata.uid == made.metadata.uid and seen.spec == read.spec
+        assert seen.metadata.uid == made.metadata.uid and wanted(seen) == wanted(read)
     await erased(lambda: kind.read(name))
     await refused(404, kind.delete(name))
     assert (await kind.list()).items == []
@@ -283,6 +290,25 @@ async def global_metrics_providers(client):
     await life(Kind(CoreApi(client), "global_metrics_provider", "global_metrics_providers", None), body, change)
 
 
+async def roles(client):
+    def change(found):
+        found.rules[0].verbs.append(core.Verb.list_all)
+
+    rule = core.RoleRule(
+        api="kubernetes", resources=["applications"], namespaces=["", "demo"], verbs=[core.Verb.create, core.Verb.get]
+    )
+    body = core.Role(metadata=metadata("system:role", labels={"team": "a"}), rules=[rule])
+    await life(Kind(CoreApi(client), "role", "roles", None), body, change)
+
+
+async def role_bindings(client):
+    def change(found):
+        found.users.append("bob")
+
+    body = core.RoleBinding(metadata=metadata("system:binding"), users=["alice"], roles=["system:role"])
+    await life(Kind(CoreApi(client), "role_binding", "role_bindings", None), body, change)
+
+
 async def rewrite(client):
     """What the library does not know is not in what it writes back."""
     api, metrics = KubernetesApi(client), CoreApi(client)
@@ -309,6 +335,8 @@ STEPS = [
     global_metrics,
     metrics_providers,
     global_metrics_providers,
+    roles,
+    role_bindings,
 ]
 
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use krake_client::{Client, ConnectOptions};
 use krake_proto::Kind;
-use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec};
+use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec, Role, RoleRule, RoleSpec, Verb};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, ClusterSpec, Manifest};
 use krake_proto::krake::meta::v1::{Document, Metadata, document::Content};
 use krake_runtime::serve::ServeOptions;
@@ -115,6 +115,16 @@ pub(crate) fn metric(namespace: &str, name: &str, max: f64) -> Metric {
     let provider = Some(MetricSource { name: "prometheus".into(), metric: "heat".into() });
     let spec = MetricSpec { min: Some(0.0), max: Some(max), provider, ..Default::default() };
     Metric { metadata: named(namespace, name), spec: Some(spec) }
+}
+
+pub(crate) fn role(namespace: &str, name: &str, verbs: &[Verb]) -> Role {
+    let rule = RoleRule {
+        api: "kubernetes".into(),
+        resources: vec!["applications".into()],
+        namespaces: vec!["demo".into()],
+        verbs: verbs.iter().map(|verb| (*verb).into()).collect(),
+    };
+    Role { metadata: named(namespace, name), spec: Some(RoleSpec { rules: vec![rule] }) }
 }
 
 /// The stored form of an encoded resource.

@@ -1,87 +1,126 @@
-//! `rok core mp create` and `update`, and those of `gmp`: a global provider is one without namespace.
+//! Metrics providers: `rok core mp`, and `rok core gmp` for those without a namespace.
+
+mod options;
 
 use clap::ValueEnum;
+use krake_proto::json::REDACTED;
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use krake_proto::krake::core::v1::{
     InfluxProvider, KafkaProvider, MetricsProvider, MetricsProviderSpec, PrometheusProvider, StaticProvider,
 };
 use krake_proto::krake::meta::v1::Metadata;
 
-use super::Session;
-use super::modify::{Fields, modify, something};
-use crate::args::{GlobalTarget, ProviderChange, ProviderOptions, ProviderType};
+use self::options::{NewProvider, ProviderChange, ProviderOptions, ProviderType};
+use super::Managed;
+use crate::commands::Fields;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::Columns;
+use crate::output::text::{self, NONE};
+use crate::progress::Progress;
 
-/// # Errors
-/// If an option that the type needs is missing, or one is given that it does not know.
-pub(super) async fn create(
-    session: &Session,
-    namespace: String,
-    target: GlobalTarget,
-    kind: ProviderType,
-    options: ProviderOptions,
-) -> Result<String, Failure> {
-    let spec = MetricsProviderSpec { r#type: Some(source(kind, options)?) };
-    let metadata = Metadata { namespace, name: target.name, ..Metadata::default() };
-    let provider = MetricsProvider { metadata: Some(metadata), spec: Some(spec) };
-    let provider = session.api::<MetricsProvider>().create(&provider).await?;
-    output::object(&provider, target.output)
+impl Managed for MetricsProvider {
+    const EXAMPLES: &'static str = "Examples:
+  rok core gmp create --type prometheus --url http://localhost:9090 prom
+  rok core mp create --type static -m electricity_cost 0.9 -m green_share 0.3 fixed
+  rok core mp create --type kafka --url http://localhost:8088 --table metrics --comparison-column name \\
+      --value-column value stream";
+    const UPDATE: &'static str = "What is not given stays as it is; so does the type.";
+    type Create = NewProvider;
+    type Change = ProviderChange;
+
+    /// # Errors
+    /// If an option that the type needs is missing, or one is given that it does not know.
+    fn create(metadata: Metadata, given: NewProvider) -> Result<Self, Failure> {
+        let spec = MetricsProviderSpec { r#type: Some(source(given.kind, given.options)?) };
+        Ok(MetricsProvider { metadata: Some(metadata), spec: Some(spec) })
+    }
+
+    /// # Errors
+    /// If an option is given that the provider's type does not know.
+    fn change(&mut self, change: &ProviderChange) -> Result<Vec<&'static str>, Failure> {
+        let metrics = change.options.metrics().map_err(Failure::Usage)?;
+        let of_static = !metrics.is_empty() || change.remove_existing_metrics;
+        let mut fields = Fields::default();
+        let Some(source) = self.spec.as_mut().and_then(|spec| spec.r#type.as_mut()) else {
+            return Err(Failure::input("the provider is of a type that this rok does not know"));
+        };
+        let kind = match source {
+            Type::Prometheus(_) => ProviderType::Prometheus,
+            Type::Static(_) => ProviderType::Static,
+            Type::Kafka(_) => ProviderType::Kafka,
+            Type::Influx(_) => ProviderType::Influx,
+        };
+        let mut given = Given { kind, texts: texts(change.options.clone()), missing: Vec::new() };
+        let mut text = |option, path, field: &mut String| fields.set(path, field, given.take_given(option));
+        match source {
+            Type::Prometheus(prometheus) => text("--url", "spec.prometheus.url", &mut prometheus.url),
+            Type::Static(fixed) => {
+                fields.put(
+                    "spec.static.metrics",
+                    &mut fixed.metrics,
+                    metrics,
+                    change.remove_existing_metrics,
+                );
+            }
+            Type::Kafka(kafka) => {
+                text("--url", "spec.kafka.url", &mut kafka.url);
+                text("--table", "spec.kafka.table", &mut kafka.table);
+                text("--comparison-column", "spec.kafka.comparison_column", &mut kafka.comparison_column);
+                text("--value-column", "spec.kafka.value_column", &mut kafka.value_column);
+            }
+            Type::Influx(influx) => {
+                text("--url", "spec.influx.url", &mut influx.url);
+                text("--token", "spec.influx.token", &mut influx.token);
+                text("--org", "spec.influx.org", &mut influx.org);
+                text("--bucket", "spec.influx.bucket", &mut influx.bucket);
+            }
+        }
+        given.finish(of_static && kind != ProviderType::Static)?;
+        Ok(fields.paths())
+    }
 }
 
-/// # Errors
-/// If an option is given that the provider's type does not know.
-pub(super) async fn update(
-    session: &Session,
-    namespace: String,
-    target: GlobalTarget,
-    change: ProviderChange,
-) -> Result<String, Failure> {
-    let metrics = change.options.metrics().map_err(Failure::Usage)?;
-    if metrics.is_empty() && !change.remove_existing_metrics && texts(change.options.clone()).is_empty() {
-        something(Vec::new())?;
+impl Progress for MetricsProvider {}
+
+impl Columns for MetricsProvider {
+    const LIST: &'static [&'static str] = &["type"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![kind(self)]
     }
-    let write = |provider: &mut MetricsProvider| apply(&change, provider);
-    let provider = modify(&session.api(), &namespace, &target.name, write).await?;
-    output::object(&provider, target.output)
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut rows = vec![("type", kind(self))];
+        match self.spec.as_ref().and_then(|spec| spec.r#type.as_ref()) {
+            None => {}
+            Some(Type::Prometheus(prometheus)) => rows.push(("url", prometheus.url.clone())),
+            Some(Type::Static(fixed)) => rows.push(("metrics", text::entries(&fixed.metrics))),
+            Some(Type::Kafka(kafka)) => rows.extend([
+                ("url", kafka.url.clone()),
+                ("table", kafka.table.clone()),
+                ("comparison_column", kafka.comparison_column.clone()),
+                ("value_column", kafka.value_column.clone()),
+            ]),
+            Some(Type::Influx(influx)) => rows.extend([
+                ("url", influx.url.clone()),
+                ("token", REDACTED.to_owned()),
+                ("org", influx.org.clone()),
+                ("bucket", influx.bucket.clone()),
+            ]),
+        }
+        rows
+    }
 }
 
-/// Changes a provider; which fields were written.
-fn apply(change: &ProviderChange, provider: &mut MetricsProvider) -> Result<Vec<&'static str>, Failure> {
-    let metrics = change.options.metrics().map_err(Failure::Usage)?;
-    let of_static = !metrics.is_empty() || change.remove_existing_metrics;
-    let mut fields = Fields::default();
-    let Some(source) = provider.spec.as_mut().and_then(|spec| spec.r#type.as_mut()) else {
-        return Err(Failure::input("the provider is of a type that this rok does not know"));
+fn kind(provider: &MetricsProvider) -> String {
+    let kind = match provider.spec.as_ref().and_then(|spec| spec.r#type.as_ref()) {
+        None => NONE,
+        Some(Type::Prometheus(_)) => "prometheus",
+        Some(Type::Kafka(_)) => "kafka",
+        Some(Type::Static(_)) => "static",
+        Some(Type::Influx(_)) => "influx",
     };
-    let kind = match source {
-        Type::Prometheus(_) => ProviderType::Prometheus,
-        Type::Static(_) => ProviderType::Static,
-        Type::Kafka(_) => ProviderType::Kafka,
-        Type::Influx(_) => ProviderType::Influx,
-    };
-    let mut given = Given { kind, texts: texts(change.options.clone()), missing: Vec::new() };
-    let mut text = |option, path, field: &mut String| fields.set(path, field, given.take_given(option));
-    match source {
-        Type::Prometheus(prometheus) => text("--url", "spec.prometheus.url", &mut prometheus.url),
-        Type::Static(fixed) => {
-            fields.put("spec.static.metrics", &mut fixed.metrics, metrics, change.remove_existing_metrics);
-        }
-        Type::Kafka(kafka) => {
-            text("--url", "spec.kafka.url", &mut kafka.url);
-            text("--table", "spec.kafka.table", &mut kafka.table);
-            text("--comparison-column", "spec.kafka.comparison_column", &mut kafka.comparison_column);
-            text("--value-column", "spec.kafka.value_column", &mut kafka.value_column);
-        }
-        Type::Influx(influx) => {
-            text("--url", "spec.influx.url", &mut influx.url);
-            text("--token", "spec.influx.token", &mut influx.token);
-            text("--org", "spec.influx.org", &mut influx.org);
-            text("--bucket", "spec.influx.bucket", &mut influx.bucket);
-        }
-    }
-    given.finish(of_static && kind != ProviderType::Static)?;
-    Ok(fields.paths())
+    kind.to_owned()
 }
 
 fn source(kind: ProviderType, options: ProviderOptions) -> Result<Type, Failure> {
@@ -207,14 +246,14 @@ mod tests {
         let options =
             ProviderOptions { metric_pairs: vec!["cost".into(), "3".into()], ..ProviderOptions::default() };
         let mut change = ProviderChange { options, ..ProviderChange::default() };
-        assert_eq!(apply(&change, &mut fixed).unwrap(), ["spec.static.metrics"]);
+        assert_eq!(fixed.change(&change).unwrap(), ["spec.static.metrics"]);
         let metrics = |provider: &MetricsProvider| match provider.spec.clone().unwrap().r#type {
             Some(Type::Static(fixed)) => fixed.metrics.into_iter().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
         assert_eq!(metrics(&fixed), [("cost".to_owned(), 3.0), ("heat".to_owned(), 1.0)]);
         change.remove_existing_metrics = true;
-        apply(&change, &mut fixed).unwrap();
+        fixed.change(&change).unwrap();
         assert_eq!(metrics(&fixed), [("cost".to_owned(), 3.0)]);
     }
 
@@ -222,12 +261,12 @@ mod tests {
     fn an_update_knows_the_options_of_the_providers_type() {
         let mut prometheus = provider(Type::Prometheus(PrometheusProvider { url: "http://p".into() }));
         let change = |options| ProviderChange { options, ..ProviderChange::default() };
-        assert_eq!(apply(&change(url("http://q")), &mut prometheus).unwrap(), ["spec.prometheus.url"]);
+        assert_eq!(prometheus.change(&change(url("http://q"))).unwrap(), ["spec.prometheus.url"]);
         assert_eq!(prometheus, provider(Type::Prometheus(PrometheusProvider { url: "http://q".into() })));
         let bucket = ProviderOptions { bucket: Some("b".into()), ..ProviderOptions::default() };
-        let error = apply(&change(bucket), &mut prometheus).unwrap_err();
+        let error = prometheus.change(&change(bucket)).unwrap_err();
         assert_eq!((error.to_string().as_str(), error.exit_code()), ("type prometheus knows no --bucket", 2));
         let removal = ProviderChange { remove_existing_metrics: true, ..ProviderChange::default() };
-        assert!(apply(&removal, &mut prometheus).is_err());
+        assert!(prometheus.change(&removal).is_err());
     }
 }

@@ -2,13 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::pair;
-
-const EXAMPLES: &str = "Examples:
-  rok core gmp create --type prometheus --url http://localhost:9090 prom
-  rok core mp create --type static -m electricity_cost 0.9 -m green_share 0.3 fixed
-  rok core mp create --type kafka --url http://localhost:8088 --table metrics --comparison-column name \\
-      --value-column value stream";
+use crate::args::pair;
 
 /// Types of metrics providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,31 +17,18 @@ pub(crate) enum ProviderType {
     Influx,
 }
 
-/// Create a metrics provider; `O` names it.
+/// A new metrics provider.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct CreateProvider<O: Args> {
+pub(crate) struct NewProvider {
     /// Type of the provider
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub(crate) kind: ProviderType,
     #[command(flatten)]
     pub(crate) options: ProviderOptions,
-    #[command(flatten)]
-    pub(crate) object: O,
-}
-
-/// Change a metrics provider; `O` names it.
-#[derive(Debug, Args)]
-#[command(after_help = "What is not given stays as it is; so does the type.")]
-pub(crate) struct UpdateProvider<O: Args> {
-    #[command(flatten)]
-    pub(crate) change: ProviderChange,
-    #[command(flatten)]
-    pub(crate) object: O,
 }
 
 /// What changes about a metrics provider.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub(crate) struct ProviderChange {
     #[command(flatten)]
     pub(crate) options: ProviderOptions,
@@ -57,7 +38,7 @@ pub(crate) struct ProviderChange {
 }
 
 /// Options of all types; which ones are needed depends on the type.
-#[derive(Clone, Default, Args)]
+#[derive(Clone, Default, PartialEq, Args)]
 pub(crate) struct ProviderOptions {
     /// Base URL of the server
     #[arg(long, value_name = "URL")]
