@@ -3,13 +3,12 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use krake_proto::condition::types;
 use krake_proto::krake::core::v1::MetricRef;
 use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationSpec, Cluster, ClusterSpec, ClusterStatus, Manifest,
 };
-use krake_proto::krake::meta::v1::{
-    Condition, ConditionStatus, ConditionType, Document, Metadata, document::Content,
-};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Document, Metadata, document::Content};
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -86,12 +85,12 @@ pub(crate) fn cluster(namespace: &str, name: &str, metrics: &[&str]) -> Cluster 
 
 /// What the adapter would report of a healthy cluster.
 pub(crate) fn online(namespace: &str, name: &str) -> Cluster {
-    let yes = |r#type: ConditionType| Condition {
+    let yes = |r#type: &str| Condition {
         r#type: r#type.into(),
         status: ConditionStatus::True.into(),
         ..Default::default()
     };
-    let conditions = vec![yes(ConditionType::Reachable), yes(ConditionType::NodesHealthy)];
+    let conditions = vec![yes(types::REACHABLE), yes(types::NODES_HEALTHY)];
     Cluster {
         metadata: Some(metadata(namespace, name)),
         spec: None,

@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod comments;
+pub mod condition;
 pub mod constraint;
 pub mod envelope;
 pub mod error;

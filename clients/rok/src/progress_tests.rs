@@ -56,9 +56,9 @@ fn the_situation_tells_state_and_reason() {
     assert_eq!(
         situation(json!({"state": "CREATING", "bindings": [{"cluster": {"name": "c"}}], "copies": [{
             "conditions": [
-                {"type": "APPLIED", "status": "TRUE"},
-                {"type": "AVAILABLE", "status": "FALSE", "reason": "PROGRESSING", "message": "0 of 1 pods"}]}]})),
-        "CREATING on c (not AVAILABLE: PROGRESSING: 0 of 1 pods)"
+                {"type": "Applied", "status": "TRUE"},
+                {"type": "Available", "status": "FALSE", "reason": "Progressing", "message": "0 of 1 pods"}]}]})),
+        "CREATING on c (not Available: Progressing: 0 of 1 pods)"
     );
     assert_eq!(application("RUNNING", 2, 2, "RUNNING").situation(), "RUNNING on c");
 }

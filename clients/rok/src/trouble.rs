@@ -1,5 +1,6 @@
 //! What is wrong with an object, in words: its reason, or the conditions that do not hold.
 
+use krake_proto::condition::{reason_of, type_of};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Reason};
 
 /// The reason; without one, the conditions that do not hold. Nothing if all is well.
@@ -23,12 +24,8 @@ pub(crate) fn unmet<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> 
             ConditionStatus::False => "not",
             ConditionStatus::Unknown => "unknown whether",
         };
-        let kind = condition.r#type().as_str_name().trim_start_matches("CONDITION_TYPE_");
-        let reason = match condition.reason().as_str_name().trim_start_matches("CONDITION_REASON_") {
-            "UNSPECIFIED" => "",
-            reason => reason,
-        };
-        Some(format!("{not} {}", joined([kind, reason, &condition.message])))
+        let parts = [type_of(condition), reason_of(condition), &condition.message];
+        Some(format!("{not} {}", joined(parts)))
     };
     conditions.into_iter().filter_map(text).collect()
 }
@@ -42,23 +39,24 @@ fn joined<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use krake_proto::krake::meta::v1::{ConditionReason, ConditionType, ReasonCode};
+    use krake_proto::condition::{reasons, types};
+    use krake_proto::krake::meta::v1::ReasonCode;
 
-    fn condition(kind: ConditionType, status: ConditionStatus) -> Condition {
-        let (reason, message) = (ConditionReason::Progressing.into(), "0 of 1 pods".into());
+    fn condition(kind: &str, status: ConditionStatus) -> Condition {
+        let (reason, message) = (reasons::PROGRESSING.into(), "0 of 1 pods".into());
         Condition { r#type: kind.into(), status: status.into(), reason, message, ..Condition::default() }
     }
 
     #[test]
     fn a_reason_goes_before_conditions() {
         let conditions = [
-            condition(ConditionType::Applied, ConditionStatus::True),
-            condition(ConditionType::Available, ConditionStatus::False),
-            condition(ConditionType::Reachable, ConditionStatus::Unknown),
+            condition(types::APPLIED, ConditionStatus::True),
+            condition(types::AVAILABLE, ConditionStatus::False),
+            condition(types::REACHABLE, ConditionStatus::Unknown),
         ];
         assert_eq!(
             why(None, &conditions).unwrap(),
-            "not AVAILABLE: PROGRESSING: 0 of 1 pods; unknown whether REACHABLE: PROGRESSING: 0 of 1 pods"
+            "not Available: Progressing: 0 of 1 pods; unknown whether Reachable: Progressing: 0 of 1 pods"
         );
         let reason = Reason { code: ReasonCode::KubernetesError.into(), message: String::new() };
         assert_eq!(why(Some(&reason), &conditions).unwrap(), "KUBERNETES_ERROR");

@@ -16,7 +16,7 @@ use crate::{KINDS, Kind, POOL};
 /// The form of one message.
 pub(crate) struct Shape {
     pub(crate) form: Form,
-    /// In the order of the declaration.
+    /// In the order of the declaration; deprecated ones are not part of the JSON form.
     pub(crate) fields: Vec<Field>,
     /// Set for resource kinds: shown as `api` and `kind`.
     pub(crate) kind: Option<&'static Kind>,
@@ -156,7 +156,8 @@ impl Extensions {
 
     fn shape(&self, message: &MessageDescriptor) -> Shape {
         let options = message.options();
-        let fields: Vec<Field> = message.fields().map(|field| self.field(field)).collect();
+        let fields: Vec<Field> =
+            message.fields().filter(|field| !is_deprecated(field)).map(|field| self.field(field)).collect();
         let shown_as = options.get_extension(&self.shown_as);
         let shown_as = shown_as
             .as_str()
@@ -214,6 +215,10 @@ impl Extensions {
         let output_only = Value::EnumNumber(FieldBehavior::OutputOnly.into());
         options.get_extension(&self.behavior).as_list().is_some_and(|values| values.contains(&output_only))
     }
+}
+
+fn is_deprecated(field: &FieldDescriptor) -> bool {
+    field.field_descriptor_proto().options.as_ref().is_some_and(|options| options.deprecated())
 }
 
 fn is_set(options: &DynamicMessage, extension: &ExtensionDescriptor) -> bool {

@@ -157,6 +157,9 @@ fn marks(field: &FieldDescriptor) -> String {
     if options.get_extension(&option("krake.meta.v1.sensitive")).as_bool() == Some(true) {
         marks.push("secret".to_owned());
     }
+    if field.field_descriptor_proto().options.as_ref().is_some_and(|options| options.deprecated()) {
+        marks.push("deprecated".to_owned());
+    }
     if marks.is_empty() { String::new() } else { format!("*({})* ", marks.join(", ")) }
 }
 

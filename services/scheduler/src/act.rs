@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use krake_proto::Resource;
+use krake_proto::condition::{bounded, reasons, types};
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, ResourceRef};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 
 use crate::decide::{BindReason, Choice, Deadlock, Decision, KeepReason, Outcome, ScoredCluster};
 use crate::handover;
@@ -25,7 +26,7 @@ pub(crate) struct Act {
 /// The scheduler's own part of an application's status, besides what a binding writes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Report {
-    /// The condition SCHEDULED, if it is to say that there is no cluster.
+    /// The condition Scheduled, if it is to say that there is no cluster.
     pub(crate) condition: Option<Condition>,
     /// `status.retries`: attempts that are left, -1 for no limit; absent: none are needed.
     pub(crate) retries: Option<i32>,
@@ -154,22 +155,21 @@ fn reference(cluster: &ScoredCluster) -> ResourceRef {
 /// Why there is no cluster, and which attempts are left; nothing if the status says so already.
 fn no_cluster(placed: &Placed, deadlock: &Deadlock, rebound: bool) -> Option<Report> {
     let generation = placed.application.generation;
-    let said = placed.scheduled.as_ref().is_some_and(|(status, observed, message)| {
-        *status == ConditionStatus::False
-            && *observed == generation
-            && same_but_for_counts(message, &deadlock.message)
+    let message = bounded(deadlock.message.clone());
+    let said = placed.scheduled.as_ref().is_some_and(|(status, observed, told)| {
+        *status == ConditionStatus::False && *observed == generation && same_but_for_counts(told, &message)
     });
     let left = deadlock.retry.left.map_or(-1, |left| i32::try_from(left).unwrap_or(i32::MAX));
     if said && !rebound && placed.retry == (Some(left), deadlock.retry.due) {
         return None;
     }
     let condition = Condition {
-        r#type: ConditionType::Scheduled.into(),
+        r#type: types::SCHEDULED.into(),
         status: ConditionStatus::False.into(),
-        reason: ConditionReason::NoSuitableResource.into(),
-        message: deadlock.message.clone(),
+        reason: reasons::NO_SUITABLE_RESOURCE.into(),
+        message,
         observed_generation: generation,
-        last_transition_time: None,
+        ..Condition::default()
     };
     Some(Report {
         condition: Some(condition),

@@ -1,14 +1,13 @@
-//! What is said about the metrics of a cluster: the condition METRICS_AVAILABLE and the reasons beside it. Pure.
+//! What is said about the metrics of a cluster: the condition MetricsAvailable and the reasons beside it. Pure.
 //!
 //! Something is said only when it is something else than before. Texts about a provider that cannot be reached differ
 //! from attempt to attempt (refused, reset, no answer in time): alone they are no news.
 
 use std::collections::BTreeMap;
 
+use krake_proto::condition::{bounded, reasons, types};
 use krake_proto::krake::kubernetes::v1::ClusterStatus;
-use krake_proto::krake::meta::v1::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Reason, ReasonCode,
-};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Reason, ReasonCode};
 
 use crate::project::Registered;
 use crate::score::{Assessment, FailureCode, MetricState};
@@ -37,7 +36,7 @@ pub(crate) fn report(registered: &Registered, assessment: &Assessment) -> Option
         if fine && registered.metrics_reasons.is_empty() {
             return None;
         }
-        return Some(status(registered, ConditionStatus::True, ConditionReason::Unspecified, "", &failures));
+        return Some(status(registered, ConditionStatus::True, "", "", &failures));
     }
     let message: Vec<_> =
         failures.iter().map(|(metric, (_, message))| format!("{metric}: {message}")).collect();
@@ -67,17 +66,17 @@ fn same(told: &Reasons, found: &Reasons) -> bool {
 fn status(
     registered: &Registered,
     status: ConditionStatus,
-    reason: ConditionReason,
+    reason: &str,
     message: &str,
     failures: &Reasons,
 ) -> ClusterStatus {
     let condition = Condition {
-        r#type: ConditionType::MetricsAvailable.into(),
+        r#type: types::METRICS_AVAILABLE.into(),
         status: status.into(),
         reason: reason.into(),
-        message: message.to_owned(),
+        message: bounded(message.to_owned()),
         observed_generation: registered.generation,
-        last_transition_time: None,
+        ..Condition::default()
     };
     let reasons = failures.iter().map(|(metric, (code, message))| {
         (metric.clone(), Reason { code: (*code).into(), message: message.clone() })
@@ -98,12 +97,12 @@ fn code(code: FailureCode) -> ReasonCode {
     }
 }
 
-fn condition_reason(code: ReasonCode) -> ConditionReason {
+fn condition_reason(code: ReasonCode) -> &'static str {
     match code {
-        ReasonCode::UnknownMetric => ConditionReason::UnknownMetric,
-        ReasonCode::UnknownMetricsProvider => ConditionReason::UnknownMetricsProvider,
-        ReasonCode::UnreachableMetricsProvider => ConditionReason::UnreachableMetricsProvider,
-        _ => ConditionReason::InvalidMetric,
+        ReasonCode::UnknownMetric => reasons::UNKNOWN_METRIC,
+        ReasonCode::UnknownMetricsProvider => reasons::UNKNOWN_METRICS_PROVIDER,
+        ReasonCode::UnreachableMetricsProvider => reasons::UNREACHABLE_METRICS_PROVIDER,
+        _ => reasons::INVALID_METRIC,
     }
 }
 
@@ -130,17 +129,17 @@ mod tests {
         registered.cluster = fleet.clusters[0].clone();
         let written = report(registered, &fleet.world().ranked()[0].assessment)?;
         let condition = &written.conditions[0];
-        assert_eq!((condition.r#type(), condition.observed_generation), (ConditionType::MetricsAvailable, 3));
+        assert_eq!((condition.r#type.as_str(), condition.observed_generation), (types::METRICS_AVAILABLE, 3));
         registered.metrics_available =
-            Some((condition.status(), condition.reason(), condition.message.clone()));
+            Some((condition.status(), condition.reason.clone(), condition.message.clone()));
         let reasons = written.metrics_reasons.iter();
         registered.metrics_reasons =
             reasons.map(|(name, reason)| (name.clone(), (reason.code(), reason.message.clone()))).collect();
         Some(condition.status())
     }
 
-    fn reason(registered: &Registered) -> ConditionReason {
-        registered.metrics_available.as_ref().unwrap().1
+    fn reason(registered: &Registered) -> &str {
+        &registered.metrics_available.as_ref().unwrap().1
     }
 
     #[test]
@@ -158,7 +157,7 @@ mod tests {
         assert_eq!(say(&fleet, &mut cluster), None, "another value is no news");
         fleet.fail("m_a");
         assert_eq!(say(&fleet, &mut cluster), Some(ConditionStatus::False));
-        assert_eq!(reason(&cluster), ConditionReason::UnreachableMetricsProvider);
+        assert_eq!(reason(&cluster), reasons::UNREACHABLE_METRICS_PROVIDER);
         let (code, message) = &cluster.metrics_reasons["m_a"];
         assert_eq!(*code, ReasonCode::UnreachableMetricsProvider);
         assert_eq!(message, "metrics provider provider: down");
@@ -168,7 +167,7 @@ mod tests {
         assert_eq!(say(&fleet, &mut cluster), None, "another way of not answering");
         fleet.read("m_a", Some(Ok(7.0)));
         assert_eq!(say(&fleet, &mut cluster), Some(ConditionStatus::False), "another problem");
-        assert_eq!(reason(&cluster), ConditionReason::InvalidMetric);
+        assert_eq!(reason(&cluster), reasons::INVALID_METRIC);
         fleet.read("m_a", Some(Ok(8.0)));
         assert_eq!(say(&fleet, &mut cluster), None, "texts do not follow the value");
         fleet.read("m_a", Some(Ok(0.5)));
@@ -196,11 +195,11 @@ mod tests {
         let mut cluster = registered(&fleet);
         let definitions = std::mem::take(&mut fleet.definitions);
         assert_eq!(say(&fleet, &mut cluster), Some(ConditionStatus::False));
-        assert_eq!(reason(&cluster), ConditionReason::UnknownMetric);
+        assert_eq!(reason(&cluster), reasons::UNKNOWN_METRIC);
         fleet.definitions = definitions;
         fleet.readings.clear();
         assert_eq!(say(&fleet, &mut cluster), Some(ConditionStatus::False));
-        assert_eq!(reason(&cluster), ConditionReason::UnknownMetricsProvider);
+        assert_eq!(reason(&cluster), reasons::UNKNOWN_METRICS_PROVIDER);
     }
 
     #[test]

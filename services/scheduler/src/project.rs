@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krake_client::NamespacedName;
+use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use krake_proto::krake::core::v1 as core;
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_proto::krake::meta::v1::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Metadata, ReasonCode, ResourceRef,
-};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata, ReasonCode, ResourceRef};
 
 use crate::handover::{self, Copy, CopyPhase, FailedHandover};
 use crate::retry::{Attempts, Backoff, Retry};
@@ -28,7 +27,7 @@ pub(crate) struct Placed {
     pub(crate) resource_version: i64,
     /// The trace context of the write that made it.
     pub(crate) trace_parent: String,
-    /// What the condition SCHEDULED says now: its status, generation and message.
+    /// What the condition Scheduled says now: its status, generation and message.
     pub(crate) scheduled: Option<(ConditionStatus, i64, String)>,
     /// `status.retries` and `status.scheduled_retry` as they are.
     pub(crate) retry: (Option<i32>, Option<Timestamp>),
@@ -45,8 +44,8 @@ pub(crate) struct Registered {
     pub(crate) resource_version: i64,
     /// `metadata.generation`.
     pub(crate) generation: i64,
-    /// What the condition METRICS_AVAILABLE says now: its status, reason and message.
-    pub(crate) metrics_available: Option<(ConditionStatus, ConditionReason, String)>,
+    /// What the condition MetricsAvailable says now: its status, reason and message.
+    pub(crate) metrics_available: Option<(ConditionStatus, String, String)>,
     /// `status.metrics_reasons`.
     pub(crate) metrics_reasons: BTreeMap<String, (ReasonCode, String)>,
 }
@@ -96,7 +95,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
             ),
             limit: spec.backoff_limit.and_then(|limit| limit.try_into().ok()),
         },
-        attempts: condition(&status.conditions, ConditionType::Scheduled)
+        attempts: find(&status.conditions, types::SCHEDULED)
             .filter(|condition| condition.status() == ConditionStatus::False)
             .map(|condition| Attempts {
                 generation: condition.observed_generation,
@@ -110,7 +109,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
         min_gain: spec.min_gain.filter(|gain| gain.is_finite() && *gain > 0.0).unwrap_or_default(),
         min_residency: spec.min_residency.map(|time| Duration::try_from(time).unwrap_or_default()),
     };
-    let scheduled = condition(&status.conditions, ConditionType::Scheduled)
+    let scheduled = find(&status.conditions, types::SCHEDULED)
         .map(|condition| (condition.status(), condition.observed_generation, condition.message.clone()));
     Some(Placed {
         application,
@@ -167,8 +166,8 @@ fn parse(cluster: api::ClusterConstraints) -> Result<Constraints, krake_proto::c
 pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
     let metadata = object.metadata.clone()?;
     let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone().unwrap_or_default());
-    let metrics_available = condition(&status.conditions, ConditionType::MetricsAvailable)
-        .map(|condition| (condition.status(), condition.reason(), condition.message.clone()));
+    let metrics_available = find(&status.conditions, types::METRICS_AVAILABLE)
+        .map(|condition| (condition.status(), reason_of(condition).to_owned(), condition.message.clone()));
     let reasons = status.metrics_reasons.iter();
     let cluster = Cluster {
         key: key(&metadata),
@@ -205,7 +204,7 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
 
 /// What a cluster is fit for. Its metrics are judged by the world, not by its conditions.
 fn state(conditions: &[Condition]) -> ClusterState {
-    let Some(reachable) = condition(conditions, ConditionType::Reachable) else {
+    let Some(reachable) = find(conditions, types::REACHABLE) else {
         return ClusterState::Unavailable;
     };
     match reachable.status() {
@@ -215,9 +214,9 @@ fn state(conditions: &[Condition]) -> ClusterState {
         }
         ConditionStatus::Unknown | ConditionStatus::Unspecified => return ClusterState::Connecting,
     }
-    match condition(conditions, ConditionType::NodesHealthy) {
+    match find(conditions, types::NODES_HEALTHY) {
         Some(nodes) if nodes.status() == ConditionStatus::True => ClusterState::Online,
-        Some(nodes) if nodes.reason() == ConditionReason::NodePressure => ClusterState::Unhealthy,
+        Some(nodes) if reason_of(nodes) == reasons::NODE_PRESSURE => ClusterState::Unhealthy,
         Some(_) => ClusterState::NotReady,
         None => ClusterState::Connecting,
     }
@@ -244,10 +243,6 @@ pub(crate) fn provider(object: &core::MetricsProvider) -> Option<Provider> {
 
 fn key(metadata: &Metadata) -> NamespacedName {
     NamespacedName::from(metadata)
-}
-
-fn condition(conditions: &[Condition], r#type: ConditionType) -> Option<&Condition> {
-    conditions.iter().find(|condition| condition.r#type() == r#type)
 }
 
 /// A time of the API; the epoch if it is absent, which is long enough ago for every rule.

@@ -15,7 +15,7 @@ use crate::own_writes::{OwnWrites, PATIENCE};
 use crate::project::Registered;
 use crate::world::World;
 
-/// Writes METRICS_AVAILABLE and `metrics_reasons`.
+/// Writes the condition MetricsAvailable and `metrics_reasons`.
 pub(crate) struct Reporter {
     client: Client,
     inputs: Arc<Inputs>,
@@ -85,7 +85,7 @@ impl Reporter {
                 Ok(Next::Done)
             }
             Err(error) if outdated(&error) => Ok(Next::After(CONFLICT_AGAIN)),
-            Err(error) => Err(error).context("cannot write the condition METRICS_AVAILABLE"),
+            Err(error) => Err(error).context("cannot write the condition MetricsAvailable"),
         }
     }
 }

@@ -43,6 +43,11 @@ pub(crate) struct KindRules {
     pub(crate) is_on_clusters: bool,
     /// Finalizers that the state service sets. Callers can neither add nor remove them by an update.
     pub(crate) managed_finalizers: &'static [ManagedFinalizer],
+    /// Krake's own condition types that have their place in `status.conditions`. Those of other programs have theirs
+    /// everywhere.
+    pub(crate) conditions: &'static [OwnCondition],
+    /// Checks an encoded status that `UpdateStatus` submits, beyond its conditions.
+    pub(crate) admit_status: fn(status: &[u8], &mut Findings),
     /// Objects that name an object of this kind, and so must not lose it by a deletion without `force`.
     pub(crate) users: &'static [Relation],
     /// Rewrites of what older versions stored; each runs once, at start.
@@ -71,6 +76,14 @@ pub(crate) struct ManagedFinalizer {
     pub(crate) needed: Need,
 }
 
+/// A condition type of Krake's own, in its place.
+pub(crate) struct OwnCondition {
+    /// Its name, from `krake_proto::condition::types`.
+    pub(crate) r#type: &'static str,
+    /// The service that writes it.
+    pub(crate) writer: &'static str,
+}
+
 /// What keeps a managed finalizer on its object.
 pub(crate) enum Need {
     /// The object's own encoded status. Without the need the finalizer is dropped when the deletion begins.
@@ -93,8 +106,8 @@ pub(crate) struct Relation {
 pub(crate) struct Upgrade {
     /// Names the record that it is done; never used again for another rewrite.
     pub(crate) name: &'static str,
-    /// The metadata section that replaces the stored one; `None` if the object stays as it is. `find` returns an
-    /// object of a kind by namespace and name.
+    /// The sections that replace the stored ones, `None` if the object stays as it is. The derived fields of the status
+    /// are computed anew afterwards. `find` returns an object of a kind by namespace and name.
     pub(crate) rewrite: fn(&Stored, find: &Find<'_>) -> Result<Option<Rewritten>, Malformed>,
 }
 
@@ -105,8 +118,8 @@ pub(crate) type Find<'a> = dyn Fn(&'static Kind, &str, &str) -> Option<std::sync
 pub(crate) struct Rewritten {
     /// The new sections.
     pub(crate) sections: crate::object::sections::Sections,
-    /// What changed, for the log.
-    pub(crate) report: String,
+    /// What changed, if a person should read it in the log; otherwise only the number of objects is logged.
+    pub(crate) report: Option<String>,
 }
 
 impl KindRules {
@@ -123,6 +136,8 @@ impl KindRules {
             clusters: |_| Ok(Vec::new()),
             is_on_clusters: false,
             managed_finalizers: &[],
+            conditions: &[],
+            admit_status: |_, _| {},
             users: &[],
             upgrades: &[],
             verbs: &[],

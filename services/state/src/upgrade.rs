@@ -2,17 +2,23 @@
 //! kinds (`kinds/<kind>.rs`).
 
 use anyhow::Context;
+use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::cache::Cache;
-use crate::kinds::{self, KindRules, Upgrade};
+use crate::cache::{Cache, Stored};
+use crate::derive;
+use crate::kinds::{self, KindRules, Rewritten, Upgrade};
+use crate::object::wire::Malformed;
 use crate::object::{key, value};
-use crate::store::{Guard, Store, Txn};
+use crate::store::{Guard, Key, Store, Txn};
+
+/// Objects that are rewritten at the same time: the store joins such commits, so a large installation starts sooner.
+const CONCURRENCY: usize = 32;
 
 /// Runs every rewrite that this store has not seen. Replicas may run them at the same time, and a process that ends in
 /// the middle is followed by one that starts over: each object is rewritten only if it is as it was looked at.
 ///
 /// # Errors
-/// When the store refuses, or an object cannot be understood.
+/// When the store refuses.
 pub(crate) async fn run(store: &dyn Store, cache: &Cache) -> anyhow::Result<()> {
     for rules in kinds::all() {
         for upgrade in rules.upgrades {
@@ -36,32 +42,61 @@ async fn rewrite(
     rules: &KindRules,
     upgrade: &Upgrade,
 ) -> anyhow::Result<()> {
-    let mut count = 0_usize;
-    let mut objects = cache.below(key::all(rules.kind));
-    let mut again = Vec::new();
-    while let Some((key, stored)) = again.pop().or_else(|| objects.next()) {
-        let find = |kind, namespace: &str, name: &str| cache.get(&key::resource(kind, namespace, name));
-        let Some(rewritten) = (upgrade.rewrite)(&stored, &find).with_context(|| key.to_string())? else {
-            continue;
+    let objects = cache.below(key::all(rules.kind));
+    let count = stream::iter(objects)
+        .map(|(key, stored)| rewrite_one(store, cache, upgrade, key, stored))
+        .buffer_unordered(CONCURRENCY)
+        .try_fold(0_usize, |count, rewritten| async move { Ok(count + usize::from(rewritten)) })
+        .await?;
+    if count > 0 {
+        tracing::warn!(count, upgrade = upgrade.name, "stored objects were brought up to date");
+    }
+    Ok(())
+}
+
+/// Rewrites one object. Returns whether there was anything to do.
+async fn rewrite_one(
+    store: &dyn Store,
+    cache: &Cache,
+    upgrade: &Upgrade,
+    key: Key,
+    stored: std::sync::Arc<Stored>,
+) -> anyhow::Result<bool> {
+    let mut pending = Some(stored);
+    while let Some(stored) = pending.take() {
+        let rewritten = match rewritten(cache, upgrade, &stored) {
+            Ok(Some(rewritten)) => rewritten,
+            Ok(None) => return Ok(false),
+            // A broken object must not keep all others from being served.
+            Err(error) => {
+                tracing::error!(object = %key, %error, upgrade = upgrade.name, "left a broken object as it is");
+                return Ok(false);
+            }
         };
         let txn = Txn::new()
             .guard(Guard::At(key.clone(), stored.revision))
             .put(key.clone(), value::encode(stored.kind.message, &rewritten.sections.encode()));
         match store.commit(txn).await? {
             Ok(_) => {
-                count += 1;
-                tracing::warn!(object = %key, change = %rewritten.report, "brought a stored object up to date");
+                if let Some(change) = rewritten.report {
+                    tracing::warn!(object = %key, %change, "brought a stored object up to date");
+                }
+                return Ok(true);
             }
             // Another replica, or a user of one, wrote it meanwhile: look at it again.
             Err(conflict) => {
-                if let Some(entry) = conflict.current {
-                    again.extend(crate::cache::readable(&entry));
-                }
+                let current = conflict.current.and_then(|entry| crate::cache::readable(&entry));
+                pending = current.map(|(_, stored)| stored);
             }
         }
     }
-    if count > 0 {
-        tracing::warn!(count, upgrade = upgrade.name, "stored objects were brought up to date");
-    }
-    Ok(())
+    Ok(false)
+}
+
+/// What an upgrade makes of an object, with the derived fields of its status computed anew.
+fn rewritten(cache: &Cache, upgrade: &Upgrade, stored: &Stored) -> Result<Option<Rewritten>, Malformed> {
+    let find = |kind, namespace: &str, name: &str| cache.get(&key::resource(kind, namespace, name));
+    let Some(mut rewritten) = (upgrade.rewrite)(stored, &find)? else { return Ok(None) };
+    rewritten.sections.status = derive::status(stored.kind, &rewritten.sections)?;
+    Ok(Some(rewritten))
 }

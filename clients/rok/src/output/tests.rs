@@ -30,8 +30,8 @@ fn application() -> Application {
                     "inventory": [{"kind": "Service", "namespace": "x", "name": "echo"}]},
                 {"cluster": {"name": "b", "namespace": "other"}, "phase": "APPLYING", "observed_generation": 2,
                     "conditions": [
-                        {"type": "APPLIED", "status": "TRUE"},
-                        {"type": "AVAILABLE", "status": "FALSE", "reason": "UNHEALTHY",
+                        {"type": "Applied", "status": "TRUE"},
+                        {"type": "Available", "status": "FALSE", "reason": "Unhealthy",
                             "message": "Pod echo-1: \u{1b}[31mCrashLoopBackOff"}]},
             ],
             "decision": {

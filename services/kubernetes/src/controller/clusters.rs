@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use krake_client::{Client, Mask, Mirror, NamespacedName, ObjectKey};
+use krake_proto::condition::{bounded, find, reason_of, reasons, types};
 use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, Metadata};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata};
 use krake_runtime::controller::{Next, Reconciler};
 use krake_runtime::leadership::Leadership;
 
@@ -116,32 +117,24 @@ impl ClusterController {
 /// What a look at the cluster tells.
 fn tell(report: &ClusterReport) -> Told {
     let message = report.fitness.message.clone();
-    let yes = |r#type| condition(r#type, ConditionStatus::True, ConditionReason::Unspecified, String::new());
+    let yes = |r#type| condition(r#type, ConditionStatus::True, "", String::new());
     let reachable = match report.fitness.state {
         ClusterState::Offline => condition(
-            ConditionType::Reachable,
+            types::REACHABLE,
             ConditionStatus::False,
-            ConditionReason::ClusterNotReachable,
+            reasons::CLUSTER_NOT_REACHABLE,
             message.clone(),
         ),
-        ClusterState::Connecting => condition(
-            ConditionType::Reachable,
-            ConditionStatus::Unknown,
-            ConditionReason::Connecting,
-            message.clone(),
-        ),
-        ClusterState::Online | ClusterState::Unhealthy | ClusterState::NotReady => {
-            yes(ConditionType::Reachable)
+        ClusterState::Connecting => {
+            condition(types::REACHABLE, ConditionStatus::Unknown, reasons::CONNECTING, message.clone())
         }
+        ClusterState::Online | ClusterState::Unhealthy | ClusterState::NotReady => yes(types::REACHABLE),
     };
-    let no_nodes =
-        |reason| condition(ConditionType::NodesHealthy, ConditionStatus::False, reason, message.clone());
+    let no_nodes = |reason| condition(types::NODES_HEALTHY, ConditionStatus::False, reason, message.clone());
     let healthy = match report.fitness.state {
-        ClusterState::Online => {
-            Some(Condition { message: message.clone(), ..yes(ConditionType::NodesHealthy) })
-        }
-        ClusterState::Unhealthy => Some(no_nodes(ConditionReason::NodePressure)),
-        ClusterState::NotReady => Some(no_nodes(ConditionReason::NodeNotReady)),
+        ClusterState::Online => Some(Condition { message: message.clone(), ..yes(types::NODES_HEALTHY) }),
+        ClusterState::Unhealthy => Some(no_nodes(reasons::NODE_PRESSURE)),
+        ClusterState::NotReady => Some(no_nodes(reasons::NODE_NOT_READY)),
         // Nothing new is known of the nodes.
         ClusterState::Offline | ClusterState::Connecting => None,
     };
@@ -153,21 +146,13 @@ fn tell(report: &ClusterReport) -> Told {
 }
 
 fn unusable(why: &str) -> Told {
-    let (status, reason) = (ConditionStatus::False, ConditionReason::InvalidKubeconfig);
-    Told {
-        conditions: vec![condition(ConditionType::Reachable, status, reason, why.to_owned())],
-        ..Told::default()
-    }
+    let (status, reason) = (ConditionStatus::False, reasons::INVALID_KUBECONFIG);
+    Told { conditions: vec![condition(types::REACHABLE, status, reason, why.to_owned())], ..Told::default() }
 }
 
-fn condition(
-    r#type: ConditionType,
-    status: ConditionStatus,
-    reason: ConditionReason,
-    message: String,
-) -> Condition {
+fn condition(r#type: &str, status: ConditionStatus, reason: &str, message: String) -> Condition {
     let (r#type, status, reason) = (r#type.into(), status.into(), reason.into());
-    Condition { r#type, status, reason, message, observed_generation: 0, last_transition_time: None }
+    Condition { r#type, status, reason, message: bounded(message), ..Condition::default() }
 }
 
 fn node(node: &NodeFacts) -> api::ClusterNode {
@@ -188,10 +173,10 @@ fn node(node: &NodeFacts) -> api::ClusterNode {
 /// Whether there is anything new to tell. An unreachable cluster's nodes and version stay as they were last seen.
 fn differs(told: &Told, shown: &Told) -> bool {
     let new = |condition: &Condition| {
-        let shown = shown.conditions.iter().find(|shown| shown.r#type == condition.r#type);
+        let shown = find(&shown.conditions, &condition.r#type);
         shown.is_none_or(|shown| {
-            (shown.status, shown.reason, &shown.message)
-                != (condition.status, condition.reason, &condition.message)
+            (shown.status, reason_of(shown), &shown.message)
+                != (condition.status, reason_of(condition), &condition.message)
         })
     };
     told.conditions.iter().any(new) || told.nodes != shown.nodes || told.version != shown.version
@@ -206,26 +191,26 @@ mod tests {
         ClusterReport { fitness: Fitness { state, message: message.into() }, nodes: vec![], version: None }
     }
 
-    fn said(told: &Told, r#type: ConditionType) -> Option<(ConditionStatus, ConditionReason)> {
-        let condition = told.conditions.iter().find(|condition| condition.r#type() == r#type)?;
-        Some((condition.status(), condition.reason()))
+    fn said<'a>(told: &'a Told, r#type: &str) -> Option<(ConditionStatus, &'a str)> {
+        let condition = find(&told.conditions, r#type)?;
+        Some((condition.status(), condition.reason.as_str()))
     }
 
     #[test]
     fn every_state_has_its_conditions() {
         let online = tell(&report(ClusterState::Online, ""));
-        assert_eq!(said(&online, ConditionType::Reachable).unwrap().0, ConditionStatus::True);
-        assert_eq!(said(&online, ConditionType::NodesHealthy).unwrap().0, ConditionStatus::True);
+        assert_eq!(said(&online, types::REACHABLE).unwrap().0, ConditionStatus::True);
+        assert_eq!(said(&online, types::NODES_HEALTHY).unwrap().0, ConditionStatus::True);
         let offline = tell(&report(ClusterState::Offline, "connection refused"));
-        let reason = ConditionReason::ClusterNotReachable;
-        assert_eq!(said(&offline, ConditionType::Reachable), Some((ConditionStatus::False, reason)));
+        let reason = reasons::CLUSTER_NOT_REACHABLE;
+        assert_eq!(said(&offline, types::REACHABLE), Some((ConditionStatus::False, reason)));
         assert_eq!(
-            said(&offline, ConditionType::NodesHealthy),
+            said(&offline, types::NODES_HEALTHY),
             None,
             "an old answer about nodes is not overwritten"
         );
         let pressed = tell(&report(ClusterState::Unhealthy, "node n: DiskPressure"));
-        assert_eq!(said(&pressed, ConditionType::NodesHealthy).unwrap().1, ConditionReason::NodePressure);
+        assert_eq!(said(&pressed, types::NODES_HEALTHY).unwrap().1, reasons::NODE_PRESSURE);
     }
 
     #[test]
@@ -235,9 +220,9 @@ mod tests {
         let mut shown = told.clone();
         shown.conditions[0].last_transition_time = Some(Default::default());
         shown.conditions.push(condition(
-            ConditionType::MetricsAvailable,
+            types::METRICS_AVAILABLE,
             ConditionStatus::False,
-            ConditionReason::InvalidMetric,
+            reasons::INVALID_METRIC,
             String::new(),
         ));
         assert!(!differs(&told, &shown), "others' conditions and times are no news");

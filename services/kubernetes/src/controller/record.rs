@@ -1,8 +1,9 @@
 //! Copies between the planner's form and the API's.
 
 use jiff::Timestamp;
+use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::krake::kubernetes::v1::{self as api, Copy};
-use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, ResourceRef};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 
 use crate::object::health::ContainerHealth;
 use crate::object::{InventoryEntry, ObjectKey};
@@ -16,8 +17,8 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
         phase: phase_to_api(record.phase).into(),
         observed_generation: record.observed_generation,
         conditions: vec![
-            condition(ConditionType::Applied, record, &record.applied),
-            condition(ConditionType::Available, record, &record.available),
+            condition(types::APPLIED, record, &record.applied),
+            condition(types::AVAILABLE, record, &record.available),
         ],
         health: Some(api::ContainerHealth {
             desired_pods: count(record.containers.desired),
@@ -43,8 +44,8 @@ pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
         observed_generation: copy.observed_generation,
         version: copy.version,
         inventory: copy.inventory.iter().map(object_from_api).collect(),
-        applied: answer(copy, ConditionType::Applied),
-        available: answer(copy, ConditionType::Available),
+        applied: answer(copy, types::APPLIED),
+        available: answer(copy, types::AVAILABLE),
         containers: ContainerHealth {
             desired: health.desired_pods.into(),
             running: health.running_pods.into(),
@@ -91,7 +92,7 @@ fn object_from_api(object: &api::ObjectRef) -> InventoryEntry {
     InventoryEntry { key, uid: present(uid) }
 }
 
-fn condition(r#type: ConditionType, record: &CopyRecord, answer: &Answer) -> Condition {
+fn condition(r#type: &str, record: &CopyRecord, answer: &Answer) -> Condition {
     let status = match answer.truth {
         Truth::True => ConditionStatus::True,
         Truth::False => ConditionStatus::False,
@@ -103,12 +104,12 @@ fn condition(r#type: ConditionType, record: &CopyRecord, answer: &Answer) -> Con
         reason: reason_to_api(answer.reason).into(),
         message: answer.message.clone(),
         observed_generation: record.observed_generation,
-        last_transition_time: None,
+        ..Condition::default()
     }
 }
 
-fn answer(copy: &Copy, r#type: ConditionType) -> Answer {
-    let Some(condition) = copy.conditions.iter().find(|condition| condition.r#type() == r#type) else {
+fn answer(copy: &Copy, r#type: &str) -> Answer {
+    let Some(condition) = find(&copy.conditions, r#type) else {
         return Answer::unknown(Reason::Unspecified, "");
     };
     let truth = match condition.status() {
@@ -116,27 +117,27 @@ fn answer(copy: &Copy, r#type: ConditionType) -> Answer {
         ConditionStatus::False => Truth::False,
         ConditionStatus::Unknown | ConditionStatus::Unspecified => Truth::Unknown,
     };
-    Answer { truth, reason: reason_from_api(condition.reason()), message: condition.message.clone() }
+    Answer { truth, reason: reason_from_api(reason_of(condition)), message: condition.message.clone() }
 }
 
 /// The planner's reasons and the API's, by the same names.
-const REASONS: [(Reason, ConditionReason); 9] = [
-    (Reason::Unspecified, ConditionReason::Unspecified),
-    (Reason::ObjectOwnedByOther, ConditionReason::ObjectOwnedByOther),
-    (Reason::KubernetesError, ConditionReason::KubernetesError),
-    (Reason::UnsupportedResource, ConditionReason::UnsupportedResource),
-    (Reason::InvalidResource, ConditionReason::InvalidResource),
-    (Reason::Progressing, ConditionReason::Progressing),
-    (Reason::DeadlineExceeded, ConditionReason::DeadlineExceeded),
-    (Reason::ClusterNotReachable, ConditionReason::ClusterNotReachable),
-    (Reason::Unhealthy, ConditionReason::Unhealthy),
+const REASONS: [(Reason, &str); 9] = [
+    (Reason::Unspecified, ""),
+    (Reason::ObjectOwnedByOther, reasons::OBJECT_OWNED_BY_OTHER),
+    (Reason::KubernetesError, reasons::KUBERNETES_ERROR),
+    (Reason::UnsupportedResource, reasons::UNSUPPORTED_RESOURCE),
+    (Reason::InvalidResource, reasons::INVALID_RESOURCE),
+    (Reason::Progressing, reasons::PROGRESSING),
+    (Reason::DeadlineExceeded, reasons::DEADLINE_EXCEEDED),
+    (Reason::ClusterNotReachable, reasons::CLUSTER_NOT_REACHABLE),
+    (Reason::Unhealthy, reasons::UNHEALTHY),
 ];
 
-fn reason_to_api(reason: Reason) -> ConditionReason {
-    REASONS.iter().find(|(ours, _)| *ours == reason).map_or(ConditionReason::Unspecified, |(_, api)| *api)
+fn reason_to_api(reason: Reason) -> &'static str {
+    REASONS.iter().find(|(ours, _)| *ours == reason).map_or("", |(_, api)| *api)
 }
 
-fn reason_from_api(reason: ConditionReason) -> Reason {
+fn reason_from_api(reason: &str) -> Reason {
     REASONS.iter().find(|(_, api)| *api == reason).map_or(Reason::Unspecified, |(ours, _)| *ours)
 }
 

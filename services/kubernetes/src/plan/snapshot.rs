@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use krake_proto::condition::bounded;
 
 use crate::object::health::ContainerHealth;
 use crate::object::observation::Observation;
@@ -76,7 +77,7 @@ pub struct Answer {
     pub truth: Truth,
     /// Why, for programs.
     pub reason: Reason,
-    /// Why, for people.
+    /// Why, for people; no longer than a condition can hold.
     pub message: String,
 }
 
@@ -88,12 +89,12 @@ impl Answer {
 
     /// No, and why.
     pub fn no(reason: Reason, message: impl Into<String>) -> Self {
-        Self { truth: Truth::False, reason, message: message.into() }
+        Self { truth: Truth::False, reason, message: bounded(message.into()) }
     }
 
     /// It cannot be told, and why.
     pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
-        Self { truth: Truth::Unknown, reason, message: message.into() }
+        Self { truth: Truth::Unknown, reason, message: bounded(message.into()) }
     }
 }
 

@@ -9,8 +9,8 @@ use krake_kubernetes::cluster::ProbeTimes;
 use krake_kubernetes::cluster::clusters::Opener;
 use krake_kubernetes::object::EPOCH_ANNOTATION;
 use krake_kubernetes::{Args, SweepTimes};
+use krake_proto::condition::{find, reasons, types};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
-use krake_proto::krake::meta::v1::{ConditionReason, ConditionType};
 use krake_runtime::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -124,17 +124,12 @@ impl World {
 }
 
 /// The condition of the copy on a cluster.
-fn reason(
-    world: &World,
-    application: &str,
-    cluster: &str,
-    r#type: ConditionType,
-) -> Option<(ConditionReason, String)> {
+fn reason(world: &World, application: &str, cluster: &str, r#type: &str) -> Option<(String, String)> {
     world.krake.change(|store| {
         let copies = store.copies(application);
         let copy = copies.iter().find(|copy| copy.cluster.as_ref().is_some_and(|c| c.name == cluster))?;
-        let condition = copy.conditions.iter().find(|condition| condition.r#type() == r#type)?;
-        Some((condition.reason(), condition.message.clone()))
+        let condition = find(&copy.conditions, r#type)?;
+        Some((condition.reason.clone(), condition.message.clone()))
     })
 }
 
@@ -215,8 +210,8 @@ async fn a_handover_that_fails_is_taken_back_and_an_update_tries_again() {
     world.krake.change(|store| store.bind("app", &["two"]));
     world.until_phases("app", &[("one", Phase::Running), ("two", Phase::Failed)]).await;
     world.until("withdrawn", || world.server("two").names("deployments").is_empty()).await;
-    let (why, _) = reason(&world, "app", "two", ConditionType::Available).unwrap();
-    assert_eq!(why, ConditionReason::DeadlineExceeded);
+    let (why, _) = reason(&world, "app", "two", types::AVAILABLE).unwrap();
+    assert_eq!(why, reasons::DEADLINE_EXCEEDED);
     assert_eq!(world.server("one").names("deployments"), ["web"], "the old copy stays");
 
     world.server("two").run_workloads();
@@ -321,9 +316,9 @@ async fn trouble_is_told_in_the_copy_and_tried_again() {
     let world = World::start().await;
     world.server("one").break_writes(Some("configmaps"));
     world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
-    let told = |world: &World| reason(world, "app", "one", ConditionType::Applied);
+    let told = |world: &World| reason(world, "app", "one", types::APPLIED);
     world.until("told", || told(&world).is_some_and(|(_, message)| message.contains("broken"))).await;
-    assert_eq!(told(&world).unwrap().0, ConditionReason::KubernetesError);
+    assert_eq!(told(&world).unwrap().0, reasons::KUBERNETES_ERROR);
     world
         .until("tried again", || {
             world.server("one").requests().iter().filter(|request| request.starts_with("POST")).count() > 2
@@ -360,8 +355,8 @@ async fn a_custom_resource_comes_with_its_definition() {
 
     world.krake.change(|store| store.create("alone", &[tub()], "two"));
     world.until_phases("alone", &[("two", Phase::Failed)]).await;
-    let (why, _) = reason(&world, "alone", "two", ConditionType::Applied).unwrap();
-    assert_eq!(why, ConditionReason::UnsupportedResource, "nothing promises the kind there");
+    let (why, _) = reason(&world, "alone", "two", types::APPLIED).unwrap();
+    assert_eq!(why, reasons::UNSUPPORTED_RESOURCE, "nothing promises the kind there");
     world.stop().await;
 }
 

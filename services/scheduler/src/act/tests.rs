@@ -75,7 +75,7 @@ fn without_a_cluster_the_condition_says_so_once_and_a_binding_goes_only_with_its
     let waiting = act(&placed(false), &deadlock(Outcome::Wait, false));
     assert!(waiting.bind.is_none());
     let report = waiting.report.unwrap();
-    assert_eq!(report.condition.unwrap().reason(), ConditionReason::NoSuitableResource);
+    assert_eq!(report.condition.unwrap().reason, reasons::NO_SUITABLE_RESOURCE);
     assert_eq!((report.retries, report.scheduled_retry), (Some(-1), None), "no limit");
     let mut told = placed(false);
     told.scheduled = Some((ConditionStatus::False, 3, "none fits".into()));

@@ -3,7 +3,7 @@
 use super::*;
 use rstest::rstest;
 
-fn say(r#type: ConditionType, status: ConditionStatus, reason: ConditionReason) -> Condition {
+fn say(r#type: &str, status: ConditionStatus, reason: &str) -> Condition {
     let last_transition_time = Some(prost_types::Timestamp { seconds: 7, nanos: 0 });
     Condition {
         r#type: r#type.into(),
@@ -17,29 +17,29 @@ fn say(r#type: ConditionType, status: ConditionStatus, reason: ConditionReason) 
 #[rstest]
 #[case::unknown(vec![], ClusterState::Unavailable)]
 #[case::offline(
-    vec![say(ConditionType::Reachable, ConditionStatus::False, ConditionReason::ClusterNotReachable)],
+    vec![say(types::REACHABLE, ConditionStatus::False, reasons::CLUSTER_NOT_REACHABLE)],
     ClusterState::Offline { since: Timestamp::from_second(7).unwrap() }
 )]
 #[case::connecting(
-    vec![say(ConditionType::Reachable, ConditionStatus::Unknown, ConditionReason::Connecting)],
+    vec![say(types::REACHABLE, ConditionStatus::Unknown, reasons::CONNECTING)],
     ClusterState::Connecting
 )]
 #[case::not_looked_at(
-    vec![say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified)],
+    vec![say(types::REACHABLE, ConditionStatus::True, "")],
     ClusterState::Connecting
 )]
 #[case::pressure(
     vec![
-        say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
-        say(ConditionType::NodesHealthy, ConditionStatus::False, ConditionReason::NodePressure),
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::NODES_HEALTHY, ConditionStatus::False, reasons::NODE_PRESSURE),
     ],
     ClusterState::Unhealthy
 )]
 #[case::online(
     vec![
-        say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
-        say(ConditionType::NodesHealthy, ConditionStatus::True, ConditionReason::Unspecified),
-        say(ConditionType::MetricsAvailable, ConditionStatus::False, ConditionReason::InvalidMetric),
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::NODES_HEALTHY, ConditionStatus::True, ""),
+        say(types::METRICS_AVAILABLE, ConditionStatus::False, reasons::INVALID_METRIC),
     ],
     ClusterState::Online
 )]
@@ -65,8 +65,7 @@ fn attempts_are_those_of_a_condition_that_denies() {
     assert_eq!(application(&object).unwrap().application.attempts, None);
     object.metadata.get_or_insert_default().modified = Some(prost_types::Timestamp { seconds: 9, nanos: 0 });
     let status = object.status.get_or_insert_default();
-    let mut denied =
-        say(ConditionType::Scheduled, ConditionStatus::False, ConditionReason::NoSuitableResource);
+    let mut denied = say(types::SCHEDULED, ConditionStatus::False, reasons::NO_SUITABLE_RESOURCE);
     denied.observed_generation = 4;
     status.conditions = vec![denied];
     (status.retries, status.scheduled_retry) =

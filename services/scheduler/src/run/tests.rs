@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
+use krake_proto::condition::types;
 use krake_proto::krake::core::v1::{self as core, metrics_provider_spec};
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_proto::krake::meta::v1::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Metadata, ResourceRef,
-};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata, ResourceRef};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -124,7 +123,7 @@ fn limited(name: &str, limit: i32) -> api::Application {
     api::Application { spec: Some(spec), ..application(name) }
 }
 
-fn says(r#type: ConditionType, status: ConditionStatus, second: i64) -> Condition {
+fn says(r#type: &str, status: ConditionStatus, second: i64) -> Condition {
     Condition {
         r#type: r#type.into(),
         status: status.into(),
@@ -136,8 +135,8 @@ fn says(r#type: ConditionType, status: ConditionStatus, second: i64) -> Conditio
 /// A cluster that is ONLINE.
 fn cluster(name: &str) -> api::Cluster {
     let conditions = vec![
-        says(ConditionType::Reachable, ConditionStatus::True, 0),
-        says(ConditionType::NodesHealthy, ConditionStatus::True, 0),
+        says(types::REACHABLE, ConditionStatus::True, 0),
+        says(types::NODES_HEALTHY, ConditionStatus::True, 0),
     ];
     api::Cluster {
         metadata: Some(metadata(name)),

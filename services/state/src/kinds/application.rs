@@ -2,19 +2,21 @@
 
 mod admit;
 mod bind;
+mod conditions;
 mod copy;
 mod derive;
 mod disarm;
 mod owners;
 
 use krake_proto::Resource;
+use krake_proto::condition::types;
 use krake_proto::finalizer::KUBERNETES_RESOURCES;
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationStatus};
 use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
 use krake_proto::numbers::kubernetes::v1::{application_status as field, binding, copy as copy_field};
 use prost::{DecodeError, Message};
 
-use super::{KindRules, ManagedFinalizer, Need, Verb, typed};
+use super::{KindRules, ManagedFinalizer, Need, OwnCondition, Verb, typed};
 use crate::object::wire::{self, Malformed};
 
 pub(super) use admit::{backoff, custom_resource};
@@ -44,7 +46,8 @@ pub(super) static RULES: KindRules = KindRules {
     clusters,
     is_on_clusters: true,
     managed_finalizers: &[ManagedFinalizer { name: KUBERNETES_RESOURCES, needed: Need::Status(has_copies) }],
-    upgrades: &[disarm::UPGRADE],
+    conditions: &[OwnCondition { r#type: types::SCHEDULED, writer: "krake-scheduler" }],
+    upgrades: &[disarm::UPGRADE, conditions::UPGRADE],
     verbs: &[
         Verb {
             name: "BindApplication",

@@ -1,10 +1,12 @@
 //! Rules for clusters.
 
 mod admit;
+mod conditions;
 mod derive;
 mod kubeconfig;
 
 use krake_proto::Resource;
+use krake_proto::condition::types;
 use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::core::v1::MetricRef;
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, ClusterSpec, ClusterStatus};
@@ -12,7 +14,7 @@ use krake_proto::krake::meta::v1::Metadata;
 use krake_proto::numbers::kubernetes::v1::cluster_status as field;
 use prost::{DecodeError, Message};
 
-use super::{KindRules, ManagedFinalizer, Need, Relation, application, typed};
+use super::{KindRules, ManagedFinalizer, Need, OwnCondition, Relation, application, typed};
 use crate::cache::Stored;
 
 /// The rules.
@@ -29,6 +31,13 @@ pub(super) static RULES: KindRules = KindRules {
             has: "still has a copy on it",
         }),
     }],
+    conditions: &[
+        OwnCondition { r#type: types::REACHABLE, writer: "krake-kubernetes" },
+        OwnCondition { r#type: types::NODES_HEALTHY, writer: "krake-kubernetes" },
+        OwnCondition { r#type: types::METRICS_AVAILABLE, writer: "krake-scheduler" },
+    ],
+    admit_status: admit::validate_status,
+    upgrades: &[conditions::UPGRADE],
     ..KindRules::of(Cluster::KIND, |_, spec, _, findings| typed(spec, findings, admit::validate))
 };
 

@@ -1,5 +1,6 @@
 //! Resources as the store and the cache hold them: keys, stored values, encoded sections.
 
+pub(crate) mod conditions;
 pub(crate) mod key;
 pub(crate) mod mask;
 pub(crate) mod metadata;

@@ -1,6 +1,7 @@
 //! The registry: what each method does to the stored objects, for all kinds alike.
 
 mod campaign;
+mod conditions;
 mod create;
 mod decodable;
 mod delete;
@@ -25,12 +26,12 @@ use krake_proto::{Kind, POOL};
 use prost_reflect::MessageDescriptor;
 
 pub(crate) use campaign::{Candidate, Fence, Vacancy};
+pub(crate) use conditions::merge_conditions;
 pub(crate) use create::check_size;
 pub(crate) use delete::Deletion;
 pub(crate) use error::Error;
 pub(crate) use filter::Filter;
 pub(crate) use read::kinds;
-pub(crate) use status::merge_conditions;
 pub(crate) use transact::{Outcome, Write};
 pub(crate) use watch::{Message, Start};
 

@@ -6,23 +6,21 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use krake_proto::Kind;
 use krake_proto::envelope::UpdateStatusRequest;
-use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ConditionType};
-use prost::Message;
 use prost_reflect::MessageDescriptor;
 
+use super::conditions::merge_conditions;
 use super::create::{check_size, one};
 use super::transact::Outcome;
 use super::update::{paths, same};
 use super::{Call, Error, Registry, section_descriptor};
+use crate::admission::Findings;
 use crate::derive;
 use crate::kinds::rules;
-use crate::object::metadata::{Edit, timestamp};
+use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
 use crate::object::{mask, wire};
 
 const CONDITIONS: &str = "conditions";
-/// The most conditions of a resource or a copy; there are far fewer types.
-const MAX_CONDITIONS: usize = 100;
 
 impl Registry {
     /// Serves `Update<Kind>Status`.
@@ -40,6 +38,7 @@ impl Registry {
             .ok_or_else(|| Error::invalid("status", format!("{} has no status", kind.kind)))?;
         let new = submitted.status.unwrap_or_default();
         let fields = fields(kind, &descriptor, &new, paths(request.update_mask)?)?;
+        admit(kind, &new)?;
         let after = self
             .transact(call, kind, &namespace, &name, metadata.resource_version, |stored| {
                 if !metadata.uid.is_empty() && metadata.uid != stored.metadata.uid {
@@ -52,7 +51,7 @@ impl Registry {
                 let mut status = old.to_vec();
                 for field in &fields {
                     status = if field == CONDITIONS {
-                        upsert_conditions(&status, &new, &descriptor, (self.clock)())?
+                        upsert_conditions(kind, &status, &new, &descriptor, (self.clock)())?
                     } else {
                         mask::copy(&status, &new, &descriptor, &field.split('.').collect::<Vec<_>>())?
                     };
@@ -109,8 +108,18 @@ fn fields(
     Ok(fields)
 }
 
+/// Checks what the kind's rules say about a submitted status.
+fn admit(kind: &Kind, status: &[u8]) -> Result<(), Error> {
+    let mut findings = Findings::default();
+    if let Some(rules) = rules(kind) {
+        (rules.admit_status)(status, &mut findings);
+    }
+    if findings.0.is_empty() { Ok(()) } else { Err(Error::Invalid(findings.0)) }
+}
+
 /// `status` with the conditions of `new` added, or in place of those of the same type.
 fn upsert_conditions(
+    kind: &Kind,
     status: &[u8],
     new: &[u8],
     descriptor: &MessageDescriptor,
@@ -123,47 +132,8 @@ fn upsert_conditions(
         })?
         .number();
     let (present, new) = (wire::elements(status, number)?, wire::elements(new, number)?);
-    let merged = merge_conditions("status.conditions", present, new, now)?;
+    let own = rules(kind).map_or(&[][..], |rules| rules.conditions);
+    let merged = merge_conditions("status.conditions", own, present, new, now)?;
     let encoded: Vec<u8> = merged.iter().flat_map(|condition| wire::delimited(number, condition)).collect();
     Ok(wire::overwrite(status, &[number], &encoded)?)
-}
-
-/// Encoded conditions, upserted by type; `path` names them in errors, `last_transition_time` is kept while the status stays the same.
-pub(crate) fn merge_conditions(
-    path: &str,
-    mut present: Vec<Bytes>,
-    new: Vec<Bytes>,
-    now: SystemTime,
-) -> Result<Vec<Bytes>, Error> {
-    let check = |count: usize| {
-        let text = || format!("would be {count} entries; at most {MAX_CONDITIONS} are allowed");
-        if count > MAX_CONDITIONS { Err(Error::invalid(path, text())) } else { Ok(()) }
-    };
-    check(new.len())?;
-    for (index, encoded) in new.into_iter().enumerate() {
-        let mut condition = Condition::decode(encoded.as_ref())?;
-        let field = format!("{path}[{index}]");
-        if matches!(ConditionType::try_from(condition.r#type), Ok(ConditionType::Unspecified)) {
-            return Err(Error::invalid(format!("{field}.type"), "is missing"));
-        }
-        if matches!(ConditionStatus::try_from(condition.status), Ok(ConditionStatus::Unspecified)) {
-            return Err(Error::invalid(format!("{field}.status"), "is missing"));
-        }
-        let decoded = |bytes: &Bytes| Condition::decode(bytes.as_ref()).unwrap_or_default();
-        let place = present.iter().position(|bytes| decoded(bytes).r#type == condition.r#type);
-        let old = place.map(|place| decoded(&present[place]));
-        condition.last_transition_time = match &old {
-            Some(old) if old.status == condition.status => old.last_transition_time,
-            _ => Some(timestamp(now)),
-        };
-        // 6 is last_transition_time; everything else goes in as it came.
-        let stamp = Condition { last_transition_time: condition.last_transition_time, ..Default::default() };
-        let encoded = Bytes::from(wire::overwrite(&encoded, &[6], &stamp.encode_to_vec())?);
-        match place {
-            Some(place) => present[place] = encoded,
-            None => present.push(encoded),
-        }
-    }
-    check(present.len())?;
-    Ok(present)
 }

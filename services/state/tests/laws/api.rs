@@ -6,12 +6,13 @@ use crate::support::server::{Server, application, cluster, metric};
 use crate::support::{have_etcd, memory, shared_etcd};
 use futures::StreamExt;
 use krake_client::{DeleteOptions, ListOptions, Mask, Start, WatchEvent, WatchOptions};
+use krake_proto::condition::{reasons, types};
 use krake_proto::error::ErrorReason;
 use krake_proto::krake::core::v1::Metric;
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationState};
 use krake_proto::krake::meta::v1::{
-    CheckTombstonesRequest, Condition, ConditionReason, ConditionStatus, ConditionType,
-    GetInstallationRequest, ReasonCode, RemoveFinalizerRequest,
+    CheckTombstonesRequest, Condition, ConditionStatus, GetInstallationRequest, ReasonCode,
+    RemoveFinalizerRequest,
 };
 use krake_state::Authentication;
 use krake_state::store::Store;
@@ -310,9 +311,9 @@ async fn conditions_are_upserted_and_the_state_follows(store: Arc<dyn Store>) {
     let status = report.status.get_or_insert_default();
     status.state = ApplicationState::Running.into();
     status.conditions = vec![Condition {
-        r#type: ConditionType::Scheduled.into(),
+        r#type: types::SCHEDULED.into(),
         status: ConditionStatus::False.into(),
-        reason: ConditionReason::NoSuitableResource.into(),
+        reason: reasons::NO_SUITABLE_RESOURCE.into(),
         message: "no cluster is in DE".into(),
         ..Default::default()
     }];

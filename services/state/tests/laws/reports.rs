@@ -8,7 +8,7 @@ use krake_proto::krake::kubernetes::v1::{
     Application, BindApplicationRequest, Binding, Cluster, ContainerHealth, Copy, Decision, Phase,
     ReportCopyRequest, ScoredCluster,
 };
-use krake_proto::krake::meta::v1::ResourceRef;
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 use tonic::Status;
 
 async fn report_as(
@@ -55,6 +55,44 @@ async fn a_report_says_which_cluster_by_uid_and_nothing_else_about_it() {
     let owners = running.metadata.unwrap().owners;
     assert_eq!(owners.iter().map(|owner| owner.name.as_str()).collect::<Vec<_>>(), ["one"]);
     assert_eq!(owners[0].kind, "Cluster");
+}
+
+#[tokio::test]
+async fn a_report_says_only_what_belongs_to_a_copy() {
+    let World { server, uid, one, .. } = world().await;
+    let client = &server.client;
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    let say = async |names: &[&str], expected_version: i64| {
+        let conditions = names.iter().map(|name| Condition {
+            r#type: (*name).into(),
+            status: ConditionStatus::True.into(),
+            ..Default::default()
+        });
+        let copy = Copy {
+            cluster: Some(reference(&one)),
+            phase: Phase::Intended.into(),
+            conditions: conditions.collect(),
+            ..Default::default()
+        };
+        let request = ReportCopyRequest {
+            namespace: "demo".into(),
+            name: "a".into(),
+            uid: uid.clone(),
+            copy: Some(copy),
+            expected_version,
+            forget: false,
+        };
+        client.applications().report_copy(request).await.map(tonic::Response::into_inner)
+    };
+    for other in ["Scheduled", "Reachable", "Other", ""] {
+        let refused = say(&["Applied", other], 0).await.unwrap_err();
+        let violations = krake_client::Error::from(refused).violations();
+        assert_eq!(violations[0].field, "copy.conditions[1].type", "{other:?}");
+    }
+    let told = say(&["Applied", "Available", "example.org/Signed"], 0).await.unwrap();
+    assert_eq!(told.status.as_ref().unwrap().copies[0].conditions.len(), 3);
+    let again = say(&["Applied"], version(&told, &one)).await.unwrap();
+    assert_eq!(again.status.unwrap().copies[0].conditions.len(), 3, "the others' stay");
 }
 
 fn decided(cluster: &Cluster, decision: Decision) -> BindApplicationRequest {

@@ -1,13 +1,13 @@
 //! Laws of updates at their edges: dry runs, masks, rules that are younger than the object.
 
 use crate::support::memory;
-use crate::support::server::{Server, application, metric, named, stored};
+use crate::support::server::{Server, application, cluster, metric, named, stored};
 use krake_client::Mask;
 use krake_proto::Resource;
 use krake_proto::error::{ErrorReason, reason};
 use krake_proto::krake::core::v1::{CreateMetricRequest, Metric, UpdateMetricRequest};
-use krake_proto::krake::kubernetes::v1::Application;
-use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
+use krake_proto::krake::kubernetes::v1::{Application, ApplicationState, Cluster, ClusterState};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Reason, ReasonCode};
 use krake_state::store::Txn;
 use prost::Message;
 
@@ -80,8 +80,74 @@ async fn requests_that_are_all_work_and_no_sense_are_refused_at_once() {
     let error = api.update_status(&created, Mask::fields(paths)).await.unwrap_err();
     assert_eq!(error.violations()[0].field, "update_mask.paths");
 
-    let condition = |r#type| Condition { r#type, status: ConditionStatus::True.into(), ..Default::default() };
+    let condition = |number| Condition {
+        r#type: format!("example.org/C{number}"),
+        status: ConditionStatus::True.into(),
+        ..Default::default()
+    };
     created.status.as_mut().unwrap().conditions = (1..100_000).map(condition).collect();
     let error = api.update_status(&created, Mask::fields(["status.conditions"])).await.unwrap_err();
     assert_eq!(error.violations()[0].field, "status.conditions");
+}
+
+#[tokio::test]
+async fn a_condition_of_krake_has_one_place_and_those_of_others_have_theirs_everywhere() {
+    let server = Server::start(memory()).await;
+    let (applications, clusters) = (server.client.api::<Application>(), server.client.api::<Cluster>());
+    applications.create(&application("a")).await.unwrap();
+    clusters.create(&cluster("c")).await.unwrap();
+    let says = |r#type: &str, reason: &str| {
+        vec![Condition {
+            r#type: r#type.into(),
+            status: ConditionStatus::False.into(),
+            reason: reason.into(),
+            ..Default::default()
+        }]
+    };
+    let mask = || Mask::fields(["status.conditions"]);
+    let on_application = async |r#type: &str, reason: &str| {
+        let mut report = application("a");
+        report.status.get_or_insert_default().conditions = says(r#type, reason);
+        applications.update_status(&report, mask()).await
+    };
+    let on_cluster = async |r#type: &str, reason: &str| {
+        let mut report = cluster("c");
+        report.status.get_or_insert_default().conditions = says(r#type, reason);
+        clusters.update_status(&report, mask()).await
+    };
+    for other in ["Applied", "Available", "Reachable", "Other", "example.org/", "SCHEDULED", ""] {
+        let error = on_application(other, "").await.unwrap_err();
+        assert_eq!(error.violations()[0].field, "status.conditions[0].type", "{other:?}");
+    }
+    for other in ["Scheduled", "Applied", "reachable"] {
+        let error = on_cluster(other, "").await.unwrap_err();
+        assert_eq!(error.violations()[0].field, "status.conditions[0].type", "{other:?}");
+    }
+    let error = on_cluster("Reachable", "no reason").await.unwrap_err();
+    assert_eq!(error.violations()[0].field, "status.conditions[0].reason");
+    on_application("Scheduled", "").await.unwrap();
+    let after = on_application("example.org/BackedUp", "QuotaExceeded").await.unwrap().status.unwrap();
+    assert_eq!(after.conditions.len(), 2);
+    assert_eq!(after.state(), ApplicationState::Pending);
+    assert_eq!(after.reason.unwrap().code(), ReasonCode::NoSuitableResource, "Krake's own decides");
+    let after = on_cluster("example.org/BackedUp", "QuotaExceeded").await.unwrap().status.unwrap();
+    assert_eq!((after.state(), after.reason), (ClusterState::Pending, None));
+}
+
+#[tokio::test]
+async fn reasons_of_metrics_have_a_code_that_upstream_knows() {
+    let server = Server::start(memory()).await;
+    let clusters = server.client.api::<Cluster>();
+    clusters.create(&cluster("c")).await.unwrap();
+    let say = async |code: i32| {
+        let mut report = cluster("c");
+        let reasons = &mut report.status.get_or_insert_default().metrics_reasons;
+        reasons.insert("heat".into(), Reason { code, message: String::new() });
+        clusters.update_status(&report, Mask::fields(["status.metrics_reasons"])).await
+    };
+    for code in [0, 2, 99] {
+        let error = say(code).await.unwrap_err();
+        assert_eq!(error.violations()[0].field, "status.metrics_reasons[\"heat\"].code", "{code}");
+    }
+    say(ReasonCode::UnknownMetric.into()).await.unwrap();
 }

@@ -1,9 +1,9 @@
 //! What older versions stored is brought up to date at start, once, and nothing else is touched.
 
-use krake_client::Client;
+use krake_client::{Client, Mask};
 use krake_proto::Resource;
-use krake_proto::krake::kubernetes::v1::{Application, Cluster};
-use krake_proto::krake::meta::v1::{OnDelete, OwnerReference};
+use krake_proto::krake::kubernetes::v1::{Application, ApplicationState, Cluster, ClusterState};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, OnDelete, OwnerReference, ReasonCode};
 use krake_state::store::{Store, Txn};
 
 use crate::support::memory;
@@ -76,4 +76,161 @@ async fn references_that_a_cut_off_cascade_armed_release_again_unless_the_cluste
     owned("later", vec![owner("stays", "uid-stays", OnDelete::Delete)]).await;
     let server = Server::start(store).await;
     assert_eq!(owners(&server.client, "later").await, [OnDelete::Delete]);
+}
+
+fn varint(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).unwrap());
+    bytes
+}
+
+/// `content` as the length-delimited field `number`.
+fn field(number: usize, content: &[u8]) -> Vec<u8> {
+    [&varint(number << 3 | 2), &varint(content.len()), content].concat()
+}
+
+/// A condition as the version before string types encoded it: number of the type, status, number of the reason, message,
+/// observed generation 3, last transition 1970-01-01T00:00:01Z; and a field 15 that no version here knows.
+fn numbered(r#type: u8, status: u8, reason: u8, message: &str) -> Vec<u8> {
+    let mut bytes = vec![0x08, r#type, 0x10, status];
+    if reason > 0 {
+        bytes.extend([0x18, reason]);
+    }
+    bytes.extend(field(4, message.as_bytes()));
+    bytes.extend([0x28, 3]);
+    bytes.extend(field(6, &[0x08, 1]));
+    bytes.extend(field(15, b"newer"));
+    bytes
+}
+
+const FALSE: u8 = 2;
+const TRUE: u8 = 1;
+
+/// Stores an object with this encoded status.
+async fn put_with_status<K: Resource>(store: &dyn Store, mut object: K, name: &str, status: &[u8]) {
+    object.metadata_mut().uid = format!("uid-{name}");
+    object.metadata_mut().generation = 3;
+    let mut message = object.encode_to_vec();
+    message.extend(field(3, status));
+    let key = format!("/krake/{}/{}/demo/{name}", K::KIND.api, K::KIND.plural);
+    store.commit(Txn::new().put(key, stored(K::KIND, &message))).await.unwrap().unwrap();
+}
+
+/// The status of a cluster with a node under pressure, as the older version stored it: state UNHEALTHY and a reason
+/// without a code among the derived fields.
+fn unhealthy() -> Vec<u8> {
+    [
+        vec![0x08, 5],
+        field(2, &field(2, b"node n: MemoryPressure")),
+        field(12, &numbered(4, TRUE, 0, "")),
+        field(12, &numbered(5, FALSE, 11, "node n: MemoryPressure")),
+        field(15, b"beside"),
+    ]
+    .concat()
+}
+
+/// The status of an application without a cluster, with a copy of another one that could not be applied.
+fn unscheduled() -> Vec<u8> {
+    let copy = [field(1, &field(5, b"uid-c")), vec![0x10, 4], field(4, &numbered(2, FALSE, 3, "is owned"))];
+    [field(24, &numbered(1, FALSE, 2, "none fits")), field(31, &copy.concat())].concat()
+}
+
+fn told(condition: &Condition) -> (&str, &str, &str) {
+    (&condition.r#type, &condition.reason, &condition.message)
+}
+
+#[tokio::test]
+async fn conditions_with_numbers_get_names_and_the_state_follows() {
+    let store = memory();
+    put_with_status(store.as_ref(), cluster("c"), "c", &unhealthy()).await;
+    put_with_status(store.as_ref(), application("a"), "a", &unscheduled()).await;
+
+    let server = Server::start(store.clone()).await;
+    let shown = server.client.api::<Cluster>().get("demo", "c").await.unwrap().status.unwrap();
+    assert_eq!(told(&shown.conditions[0]), ("Reachable", "", ""));
+    assert_eq!(told(&shown.conditions[1]), ("NodesHealthy", "NodePressure", "node n: MemoryPressure"));
+    assert_eq!(shown.conditions[1].observed_generation, 3);
+    assert_eq!(shown.conditions[1].last_transition_time.unwrap().seconds, 1);
+    assert_eq!(shown.state(), ClusterState::Unhealthy);
+    assert_eq!(shown.reason.unwrap().code(), ReasonCode::KubernetesError, "derived anew");
+
+    let shown = server.client.api::<Application>().get("demo", "a").await.unwrap().status.unwrap();
+    assert_eq!(told(&shown.conditions[0]), ("Scheduled", "NoSuitableResource", "none fits"));
+    assert_eq!(told(&shown.copies[0].conditions[0]), ("Applied", "ObjectOwnedByOther", "is owned"));
+    assert_eq!(shown.state(), ApplicationState::Pending);
+
+    let raw = store.get(&"/krake/kubernetes/clusters/demo/c".into()).await.unwrap().unwrap();
+    let holds = |needle: &[u8]| raw.value.windows(needle.len()).filter(|window| *window == needle).count();
+    assert_eq!(holds(&field(15, b"newer")), 2, "what this version does not know is kept");
+    assert_eq!(holds(&field(15, b"beside")), 1);
+    drop(server);
+
+    // The process was killed before it recorded that it was done: nothing is written twice.
+    let done = "/krake/_upgrades/cluster-condition-names";
+    store.commit(Txn::new().delete(done)).await.unwrap().unwrap();
+    let server = Server::start(store.clone()).await;
+    let shown = server.client.api::<Cluster>().get("demo", "c").await.unwrap();
+    assert_eq!(shown.metadata.unwrap().resource_version, raw.modified.0);
+    assert!(store.get(&done.into()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn replicas_that_convert_at_the_same_time_do_not_disturb_each_other() {
+    let store = memory();
+    for index in 0..100 {
+        let name = format!("c{index}");
+        put_with_status(store.as_ref(), cluster(&name), &name, &unhealthy()).await;
+    }
+    let servers = futures::future::join_all((0..3).map(|_| Server::start(store.clone()))).await;
+    for server in &servers {
+        let listed = server.client.api::<Cluster>().list("demo", &Default::default()).await.unwrap();
+        assert_eq!(listed.items.len(), 100);
+        for cluster in listed.items {
+            let conditions = cluster.status.unwrap().conditions;
+            assert!(
+                conditions
+                    .iter()
+                    .map(|condition| condition.r#type.as_str())
+                    .eq(["Reachable", "NodesHealthy"])
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_status_keeps_nobody_from_being_served() {
+    let store = memory();
+    put_with_status(store.as_ref(), cluster("broken"), "broken", &field(12, b"\x0a\xff")).await;
+    put_with_status(store.as_ref(), cluster("c"), "c", &unhealthy()).await;
+    let server = Server::start(store).await;
+    let shown = server.client.api::<Cluster>().get("demo", "c").await.unwrap().status.unwrap();
+    assert_eq!(shown.conditions[0].r#type, "Reachable");
+}
+
+#[tokio::test]
+async fn what_a_replica_of_the_older_version_writes_later_is_understood_and_replaced() {
+    let store = memory();
+    let server = Server::start(store.clone()).await;
+    put_with_status(store.as_ref(), cluster("c"), "c", &unhealthy()).await;
+    let clusters = server.client.api::<Cluster>();
+    // Another writer's condition: what the older version said still counts for the state.
+    let say = |r#type: &str, status: ConditionStatus| {
+        let mut report = cluster("c");
+        report.status.get_or_insert_default().conditions =
+            vec![Condition { r#type: r#type.into(), status: status.into(), ..Default::default() }];
+        report
+    };
+    let mask = || Mask::fields(["status.conditions"]);
+    let after =
+        clusters.update_status(&say("MetricsAvailable", ConditionStatus::True), mask()).await.unwrap();
+    let status = after.status.unwrap();
+    assert_eq!(status.state(), ClusterState::Unhealthy);
+    let types: Vec<&str> = status.conditions.iter().map(|condition| condition.r#type.as_str()).collect();
+    assert_eq!(types, ["Reachable", "NodesHealthy", "MetricsAvailable"]);
+    let after = clusters.update_status(&say("NodesHealthy", ConditionStatus::True), mask()).await.unwrap();
+    assert_eq!(after.status.unwrap().state(), ClusterState::Online);
 }

@@ -8,11 +8,12 @@ use krake_integration::krake::{Krake, Ready};
 use krake_integration::stack::state_server;
 use krake_integration::wait::{self, HANG_GUARD};
 use krake_integration::{http, ports};
+use krake_proto::condition::{find, types};
 use krake_proto::error::ErrorReason;
 use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, ClusterSpec, Manifest};
 use krake_proto::krake::meta::v1::document::Content;
-use krake_proto::krake::meta::v1::{Condition, ConditionType, Document, Metadata, OwnerReference};
+use krake_proto::krake::meta::v1::{Document, Metadata, OwnerReference};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -125,10 +126,6 @@ fn document(value: Value) -> Option<Document> {
     Some(Document { content: Some(Content::Json(value.to_string())) })
 }
 
-fn tells(conditions: &[Condition], wanted: ConditionType) -> bool {
-    conditions.iter().any(|condition| condition.r#type() == wanted)
-}
-
 struct Collecting;
 
 impl Work for Collecting {
@@ -174,7 +171,7 @@ impl Work for Scheduling {
         // There is no cluster, and it says so.
         let decided = async || {
             let status = applications.get("demo", &name).await.ok()?.status?;
-            tells(&status.conditions, ConditionType::Scheduled).then_some(())
+            find(&status.conditions, types::SCHEDULED).map(|_| ())
         };
         wait::until("a decision", HANG_GUARD, decided).await.unwrap();
     }
@@ -200,7 +197,7 @@ impl Work for Adapting {
         // Nobody answers there, and it says so.
         let probed = async || {
             let status = clusters.get("demo", &name).await.ok()?.status?;
-            tells(&status.conditions, ConditionType::Reachable).then_some(())
+            find(&status.conditions, types::REACHABLE).map(|_| ())
         };
         wait::until("a report on the cluster", HANG_GUARD, probed).await.unwrap();
     }

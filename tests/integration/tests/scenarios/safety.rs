@@ -78,8 +78,8 @@ async fn an_object_has_one_owner() {
             let shown = world.stack.rok_json(&["kube", "app", "get", "second"]).await.ok()?;
             let copy = &shown["status"]["copies"][0];
             let applied =
-                copy["conditions"].as_array()?.iter().find(|condition| condition["type"] == "APPLIED")?;
-            (applied["reason"] == "OBJECT_OWNED_BY_OTHER").then(|| shown["status"]["state"].clone())
+                copy["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Applied")?;
+            (applied["reason"] == "ObjectOwnedByOther").then(|| shown["status"]["state"].clone())
         };
         let state = wait::until("the second application to be refused", HANG_GUARD, refused).await.unwrap();
         assert_eq!(state, "FAILED");

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use krake_proto::Resource;
+use krake_proto::condition::{reasons, types};
 use krake_proto::envelope::{Event, UpdateStatusRequest, WatchResponse};
 use krake_proto::error::{self, ErrorReason};
 use krake_proto::krake::kubernetes::v1::{
     Application, BindApplicationRequest, Cluster, ClusterStatus, Decision, PlacementRecord,
 };
-use krake_proto::krake::meta::v1::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, EventType, Metadata, View,
-};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, EventType, Metadata, View};
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
@@ -118,9 +117,9 @@ impl State {
         status.scheduled_generation = generation;
         if !wanted.is_empty() {
             let condition = Condition {
-                r#type: ConditionType::Scheduled.into(),
+                r#type: types::SCHEDULED.into(),
                 status: ConditionStatus::True.into(),
-                reason: ConditionReason::Bound.into(),
+                reason: reasons::BOUND.into(),
                 observed_generation: generation,
                 ..Default::default()
             };

@@ -1,5 +1,6 @@
 //! What is said about the metrics of clusters.
 
+use krake_proto::condition::{find, reasons};
 use krake_proto::krake::meta::v1::ReasonCode;
 
 use super::*;
@@ -14,26 +15,25 @@ async fn metrics_that_fail_are_told_once_and_so_is_their_recovery() {
     .await;
     let said = |fixture: &Fixture| {
         let status = fixture.api.get::<api::Cluster>("a").status.unwrap();
-        let condition =
-            status.conditions.into_iter().find(|c| c.r#type() == ConditionType::MetricsAvailable).unwrap();
+        let condition = find(&status.conditions, types::METRICS_AVAILABLE).unwrap();
         let reasons: Vec<_> =
             status.metrics_reasons.iter().map(|(name, reason)| (name.clone(), reason.code())).collect();
-        (condition.status(), condition.reason(), reasons)
+        (condition.status(), condition.reason.clone(), reasons)
     };
     sleep(SECOND * 100).await;
     assert_eq!(fixture.api.writes().len(), 1, "the cluster without metrics is not written at all");
-    assert_eq!(said(&fixture), (ConditionStatus::True, ConditionReason::Unspecified, vec![]));
+    assert_eq!(said(&fixture), (ConditionStatus::True, String::new(), vec![]));
     for value in [7.0, 8.0, 9.0] {
         values(&fixture.api, &[("a", value)]);
         sleep(SECOND * 100).await;
     }
     assert_eq!(fixture.api.writes().len(), 1, "what is wrong stays the same");
     let wrong = vec![("a".to_owned(), ReasonCode::InvalidMetric)];
-    assert_eq!(said(&fixture), (ConditionStatus::False, ConditionReason::InvalidMetric, wrong));
+    assert_eq!(said(&fixture), (ConditionStatus::False, reasons::INVALID_METRIC.to_owned(), wrong));
     values(&fixture.api, &[("a", 0.5)]);
     sleep(SECOND * 100).await;
     assert_eq!(fixture.api.writes().len(), 1);
-    assert_eq!(said(&fixture), (ConditionStatus::True, ConditionReason::Unspecified, vec![]));
+    assert_eq!(said(&fixture), (ConditionStatus::True, String::new(), vec![]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ async fn a_silent_cluster_is_left_when_its_grace_is_over_and_not_before() {
     let silent = fixture.second();
     fixture.api.change("a", |cluster: &mut api::Cluster| {
         let conditions = &mut cluster.status.as_mut().unwrap().conditions;
-        conditions[0] = says(ConditionType::Reachable, ConditionStatus::False, silent);
+        conditions[0] = says(types::REACHABLE, ConditionStatus::False, silent);
     });
     fixture.until("app", is_bound_to("b")).await;
     let moved = fixture.status("app").bindings[0].bound.unwrap().seconds;

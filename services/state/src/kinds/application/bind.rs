@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use krake_proto::Resource;
+use krake_proto::condition::{find, types};
 use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationStatus, BindApplicationRequest, Binding, Decision,
 };
-use krake_proto::krake::meta::v1::{ConditionStatus, ConditionType, ResourceRef};
+use krake_proto::krake::meta::v1::{ConditionStatus, ResourceRef};
 use prost::Message;
 
 use super::owners::owners;
@@ -125,9 +126,8 @@ fn check_preconditions(
 }
 
 fn is_scheduled(status: &ApplicationStatus) -> bool {
-    status.conditions.iter().any(|condition| {
-        condition.r#type() == ConditionType::Scheduled && condition.status() == ConditionStatus::True
-    })
+    find(&status.conditions, types::SCHEDULED)
+        .is_some_and(|condition| condition.status() == ConditionStatus::True)
 }
 
 fn uids<'a>(clusters: impl Iterator<Item = &'a ResourceRef>) -> BTreeSet<&'a str> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use krake_proto::Resource;
+use krake_proto::condition::types;
 use krake_proto::finalizer::{CLUSTER_COPIES, KUBERNETES_RESOURCES};
 use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationStatus, Cluster, Copy, Phase, ReportCopyRequest,
@@ -16,11 +17,18 @@ use prost::Message;
 use super::owners::owners;
 use crate::cache::Stored;
 use crate::derive;
+use crate::kinds::OwnCondition;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{key, value, wire};
 use crate::registry::{Call, Error, Outcome, Registry, Write, check_size, merge_conditions, what};
 use crate::store::{Guard, Txn};
+
+/// Krake's own condition types of a copy.
+const CONDITIONS: &[OwnCondition] = &[
+    OwnCondition { r#type: types::APPLIED, writer: "krake-kubernetes" },
+    OwnCondition { r#type: types::AVAILABLE, writer: "krake-kubernetes" },
+];
 
 impl Registry {
     /// Serves `ReportCopy`. The copy goes on as it came, so that a newer adapter's fields are kept.
@@ -194,6 +202,7 @@ impl Registry {
         let before = present.map(|(_, encoded)| wire::elements(encoded, field::CONDITIONS)).transpose()?;
         let conditions = merge_conditions(
             "copy.conditions",
+            CONDITIONS,
             before.unwrap_or_default(),
             wire::elements(copy, field::CONDITIONS)?,
             now,

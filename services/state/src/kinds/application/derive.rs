@@ -1,13 +1,12 @@
 //! What the summary of an application says, given its bindings, copies and conditions.
 
+use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::krake::kubernetes::v1::{
     ApplicationState as State, ApplicationStatus, ContainerHealth, Copy, Phase,
 };
-use krake_proto::krake::meta::v1::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, Metadata, Reason, ReasonCode,
-};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata, Reason, ReasonCode};
 
-use crate::kinds::condition::{condition, reason};
+use crate::kinds::condition::reason;
 
 /// A status that holds the derived fields and nothing else.
 pub(super) fn derive(metadata: &Metadata, status: &ApplicationStatus) -> ApplicationStatus {
@@ -57,9 +56,9 @@ fn health(copies: &[&Copy]) -> ContainerHealth {
 
 /// A condition of the copy that says what is wrong.
 fn complaint(copy: &Copy) -> Option<&Condition> {
-    [ConditionType::Applied, ConditionType::Available]
+    [types::APPLIED, types::AVAILABLE]
         .into_iter()
-        .filter_map(|r#type| condition(&copy.conditions, r#type))
+        .filter_map(|name| find(&copy.conditions, name))
         .find(|condition| condition.status() == ConditionStatus::False)
 }
 
@@ -71,7 +70,7 @@ fn is_given_up(metadata: &Metadata, status: &ApplicationStatus, unscheduled: &Co
 }
 
 fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reason>) {
-    let unscheduled = condition(&status.conditions, ConditionType::Scheduled)
+    let unscheduled = find(&status.conditions, types::SCHEDULED)
         .filter(|condition| condition.status() == ConditionStatus::False);
     // A copy that waits for an unreachable cluster does not make a migration unfinished for ever.
     let leaving = others(status).any(|copy| copy.phase() != Phase::Unreachable);
@@ -106,7 +105,7 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
         let state = if leaving { State::Migrating } else { State::Creating };
         let wrong = bound.iter().find_map(|copy| complaint(copy));
         // Workloads that are still starting are not worth a complaint.
-        let wrong = wrong.filter(|condition| condition.reason() != ConditionReason::Progressing);
+        let wrong = wrong.filter(|condition| reason_of(condition) != reasons::PROGRESSING);
         return (state, wrong.map(reason));
     }
     if leaving {
@@ -149,7 +148,7 @@ mod tests {
         }
     }
 
-    fn no(r#type: ConditionType, reason: ConditionReason) -> Condition {
+    fn no(r#type: &str, reason: &str) -> Condition {
         Condition {
             r#type: r#type.into(),
             status: ConditionStatus::False.into(),
@@ -187,20 +186,20 @@ mod tests {
     fn the_reason_is_the_conditions() {
         let metadata = Metadata { generation: 2, ..Default::default() };
         let mut pending = status(&[], vec![]);
-        pending.conditions = vec![no(ConditionType::Scheduled, ConditionReason::NoSuitableResource)];
+        pending.conditions = vec![no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE)];
         let derived = derive(&metadata, &pending);
         assert_eq!(derived.state(), State::Pending);
         assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
 
         let mut unhealthy = copy("a", Phase::Running, 2);
-        unhealthy.conditions = vec![no(ConditionType::Available, ConditionReason::Unhealthy)];
+        unhealthy.conditions = vec![no(types::AVAILABLE, reasons::UNHEALTHY)];
         assert_eq!(derive(&metadata, &status(&["a"], vec![unhealthy])).state(), State::Degraded);
     }
 
     #[test]
     fn an_application_whose_attempts_are_used_up_has_failed_until_its_spec_changes() {
         let metadata = Metadata { generation: 2, ..Default::default() };
-        let refused = no(ConditionType::Scheduled, ConditionReason::NoSuitableResource);
+        let refused = no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE);
         let conditions = vec![Condition { observed_generation: 2, ..refused }];
         let mut used_up = ApplicationStatus { conditions, retries: Some(0), ..status(&[], vec![]) };
         let derived = derive(&metadata, &used_up);
@@ -226,7 +225,7 @@ mod tests {
         let metadata = Metadata { generation: 3, ..Default::default() };
         let mut stays = status(&["a"], vec![copy("a", Phase::Running, 2)]);
         assert_eq!(derive(&metadata, &stays).state(), State::Reconciling);
-        let refused = no(ConditionType::Scheduled, ConditionReason::NoSuitableResource);
+        let refused = no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE);
         stays.conditions = vec![Condition { observed_generation: 2, ..refused.clone() }];
         assert_eq!(derive(&metadata, &stays).state(), State::Reconciling, "an old answer");
         stays.conditions = vec![Condition { observed_generation: 3, ..refused }];
@@ -240,7 +239,7 @@ mod tests {
         let metadata = Metadata { generation: 3, ..Default::default() };
         let mut failed = status(&["a"], vec![copy("a", Phase::Failed, 2)]);
         assert_eq!(derive(&metadata, &failed).state(), State::Reconciling);
-        let refused = no(ConditionType::Scheduled, ConditionReason::NoSuitableResource);
+        let refused = no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE);
         failed.conditions = vec![Condition { observed_generation: 3, ..refused }];
         assert_eq!(derive(&metadata, &failed).state(), State::Failed);
     }
@@ -264,5 +263,24 @@ mod tests {
         assert_eq!(derived.running_on.unwrap().uid, "a");
         assert_eq!(derived.container_health.unwrap().desired_pods, 3);
         assert_eq!(derived.services["web"], "1.2.3.4:80");
+    }
+
+    #[test]
+    fn a_reason_always_has_a_code() {
+        let metadata = Metadata { generation: 2, ..Default::default() };
+        let given = || reasons::ALL.iter().chain(&["", "OfANewerVersion"]);
+        for (name, reason) in types::ALL.iter().flat_map(|name| given().map(move |reason| (*name, *reason))) {
+            for phase in [Phase::Applying, Phase::Running, Phase::Failed, Phase::Unreachable] {
+                let mut copy = copy("a", phase, 2);
+                copy.conditions = vec![no(name, reason)];
+                let unscheduled =
+                    ApplicationStatus { conditions: copy.conditions.clone(), ..status(&[], vec![]) };
+                for status in [unscheduled, status(&["a"], vec![copy])] {
+                    if let Some(shown) = derive(&metadata, &status).reason {
+                        assert_ne!(shown.code(), ReasonCode::Unspecified, "{name} {reason}");
+                    }
+                }
+            }
+        }
     }
 }

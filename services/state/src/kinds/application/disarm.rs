@@ -36,7 +36,7 @@ fn rewrite(application: &Stored, find: &Find<'_>) -> Result<Option<Rewritten>, M
     let metadata = Edit::new(&application.sections.metadata).owners(owners)?.finish();
     Ok(Some(Rewritten {
         sections: Sections { metadata, ..application.sections.clone() },
-        report: format!("the deletion of cluster {} no longer deletes it", released.join(", ")),
+        report: Some(format!("the deletion of cluster {} no longer deletes it", released.join(", "))),
     }))
 }
 

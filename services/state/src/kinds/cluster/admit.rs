@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use krake_proto::krake::core::v1::MetricRef;
-use krake_proto::krake::kubernetes::v1::{CloudConstraints, CloudSelection, ClusterSpec};
+use krake_proto::krake::kubernetes::v1::{CloudConstraints, CloudSelection, ClusterSpec, ClusterStatus};
+use krake_proto::krake::meta::v1::ReasonCode;
 use krake_proto::name;
+use prost::Message;
 use serde_json::Value as Json;
 
 use super::kubeconfig;
@@ -18,6 +20,16 @@ pub(super) fn defaults() -> ClusterSpec {
         backoff_delay: Some(1),
         backoff_limit: Some(-1),
         ..Default::default()
+    }
+}
+
+/// Checks a submitted status: upstream's clients refuse a reason whose code they do not know.
+pub(super) fn validate_status(status: &[u8], findings: &mut Findings) {
+    let Some(status) = findings.check("status", ClusterStatus::decode(status)) else { return };
+    for (metric, reason) in &status.metrics_reasons {
+        if matches!(ReasonCode::try_from(reason.code), Ok(ReasonCode::Unspecified) | Err(_)) {
+            findings.add(format!("status.metrics_reasons[{metric:?}].code"), "is missing or unknown");
+        }
     }
 }
 

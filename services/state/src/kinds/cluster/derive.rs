@@ -1,9 +1,10 @@
 //! What the summary of a cluster says, given its conditions.
 
+use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::krake::kubernetes::v1::{ClusterState as State, ClusterStatus};
-use krake_proto::krake::meta::v1::{ConditionReason, ConditionStatus, ConditionType, Metadata, Reason};
+use krake_proto::krake::meta::v1::{ConditionStatus, Metadata, Reason};
 
-use crate::kinds::condition::{condition, reason};
+use crate::kinds::condition::reason;
 
 /// A status that holds the derived fields and nothing else.
 pub(super) fn derive(metadata: &Metadata, status: &ClusterStatus) -> ClusterStatus {
@@ -12,24 +13,24 @@ pub(super) fn derive(metadata: &Metadata, status: &ClusterStatus) -> ClusterStat
 }
 
 fn state(metadata: &Metadata, status: &ClusterStatus) -> (State, Option<Reason>) {
-    let answer = |r#type| condition(&status.conditions, r#type);
-    let no = |r#type| answer(r#type).filter(|condition| condition.status() == ConditionStatus::False);
+    let answer = |name| find(&status.conditions, name);
+    let no = |name| answer(name).filter(|condition| condition.status() == ConditionStatus::False);
     if metadata.deleted.is_some() {
         return (State::Deleting, None);
     }
-    if let Some(condition) = no(ConditionType::Reachable) {
+    if let Some(condition) = no(types::REACHABLE) {
         return (State::Offline, Some(reason(condition)));
     }
-    match answer(ConditionType::Reachable) {
+    match answer(types::REACHABLE) {
         None => return (State::Pending, None),
         Some(condition) if condition.status() != ConditionStatus::True => return (State::Connecting, None),
         Some(_) => {}
     }
-    if let Some(condition) = no(ConditionType::MetricsAvailable) {
+    if let Some(condition) = no(types::METRICS_AVAILABLE) {
         return (State::FailingMetrics, Some(reason(condition)));
     }
-    match no(ConditionType::NodesHealthy) {
-        Some(condition) if condition.reason() == ConditionReason::NodePressure => {
+    match no(types::NODES_HEALTHY) {
+        Some(condition) if reason_of(condition) == reasons::NODE_PRESSURE => {
             (State::Unhealthy, Some(reason(condition)))
         }
         Some(condition) => (State::Notready, Some(reason(condition))),
@@ -40,10 +41,10 @@ fn state(metadata: &Metadata, status: &ClusterStatus) -> (State, Option<Reason>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use krake_proto::krake::meta::v1::Condition;
+    use krake_proto::krake::meta::v1::{Condition, ReasonCode};
     use rstest::rstest;
 
-    fn say(r#type: ConditionType, status: ConditionStatus, reason: ConditionReason) -> Condition {
+    fn say(r#type: &str, status: ConditionStatus, reason: &str) -> Condition {
         Condition {
             r#type: r#type.into(),
             status: status.into(),
@@ -54,20 +55,45 @@ mod tests {
 
     #[rstest]
     #[case::nothing_known(vec![], State::Pending)]
-    #[case::answers(vec![say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified)], State::Online)]
-    #[case::silent(vec![say(ConditionType::Reachable, ConditionStatus::False, ConditionReason::ClusterNotReachable)], State::Offline)]
-    #[case::back(vec![say(ConditionType::Reachable, ConditionStatus::Unknown, ConditionReason::Connecting)], State::Connecting)]
+    #[case::answers(vec![say(types::REACHABLE, ConditionStatus::True, "")], State::Online)]
+    #[case::silent(vec![say(types::REACHABLE, ConditionStatus::False, reasons::CLUSTER_NOT_REACHABLE)], State::Offline)]
+    #[case::back(vec![say(types::REACHABLE, ConditionStatus::Unknown, reasons::CONNECTING)], State::Connecting)]
     #[case::pressure(vec![
-        say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
-        say(ConditionType::NodesHealthy, ConditionStatus::False, ConditionReason::NodePressure)], State::Unhealthy)]
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::NODES_HEALTHY, ConditionStatus::False, reasons::NODE_PRESSURE)], State::Unhealthy)]
     #[case::not_ready(vec![
-        say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
-        say(ConditionType::NodesHealthy, ConditionStatus::False, ConditionReason::NodeNotReady)], State::Notready)]
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::NODES_HEALTHY, ConditionStatus::False, reasons::NODE_NOT_READY)], State::Notready)]
     #[case::metrics(vec![
-        say(ConditionType::Reachable, ConditionStatus::True, ConditionReason::Unspecified),
-        say(ConditionType::MetricsAvailable, ConditionStatus::False, ConditionReason::InvalidMetric)], State::FailingMetrics)]
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::METRICS_AVAILABLE, ConditionStatus::False, reasons::INVALID_METRIC)], State::FailingMetrics)]
     fn states(#[case] conditions: Vec<Condition>, #[case] expected: State) {
         let status = ClusterStatus { conditions, ..Default::default() };
         assert_eq!(derive(&Metadata::default(), &status).state(), expected);
+    }
+
+    #[test]
+    fn a_reason_always_has_a_code() {
+        let given = || reasons::ALL.iter().chain(&["", "OfANewerVersion"]);
+        for (name, reason) in types::ALL.iter().flat_map(|name| given().map(move |reason| (*name, *reason))) {
+            let known = say(types::REACHABLE, ConditionStatus::True, "");
+            let conditions = vec![known, say(name, ConditionStatus::False, reason)];
+            let status = ClusterStatus { conditions, ..Default::default() };
+            if let Some(shown) = derive(&Metadata::default(), &status).reason {
+                assert_ne!(shown.code(), ReasonCode::Unspecified, "{name} {reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_other_programs_say_changes_no_state() {
+        let online = vec![say(types::REACHABLE, ConditionStatus::True, "")];
+        for foreign in ["example.org/Reachable", "example.org/NodesHealthy"] {
+            let mut conditions = online.clone();
+            conditions.push(say(foreign, ConditionStatus::False, reasons::NODE_PRESSURE));
+            let status = ClusterStatus { conditions, ..Default::default() };
+            let derived = derive(&Metadata::default(), &status);
+            assert_eq!((derived.state(), derived.reason), (State::Online, None));
+        }
     }
 }

@@ -51,10 +51,10 @@ fn told(application: &Value) -> Value {
     json!({"state": application["status"]["state"], "reason": application["status"]["reason"]["code"], "copies": copies})
 }
 
-/// The only copy's condition `APPLIED`.
+/// The only copy's condition `Applied`.
 fn applied(application: &Value) -> &str {
     let conditions = application["status"]["copies"][0]["conditions"].as_array();
-    let mut applied = conditions.into_iter().flatten().filter(|condition| condition["type"] == "APPLIED");
+    let mut applied = conditions.into_iter().flatten().filter(|condition| condition["type"] == "Applied");
     applied.next().and_then(|condition| condition["status"].as_str()).unwrap_or_default()
 }
 

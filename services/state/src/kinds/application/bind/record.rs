@@ -1,11 +1,12 @@
-//! What a binding leaves in the status: the bindings themselves, the decision, the history, the condition SCHEDULED.
+//! What a binding leaves in the status: the bindings themselves, the decision, the history, the condition Scheduled.
 
 use std::time::SystemTime;
 
+use krake_proto::condition::{reasons, types};
 use krake_proto::krake::kubernetes::v1::{
     ApplicationStatus, BindApplicationRequest, Binding, PlacementRecord,
 };
-use krake_proto::krake::meta::v1::{Condition, ConditionReason, ConditionStatus, ConditionType, ResourceRef};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 use krake_proto::numbers::kubernetes::v1::{
     application_status as field, bind_application_request as requested, binding,
 };
@@ -117,17 +118,18 @@ fn placement(
     }
 }
 
-/// `status` with the condition SCHEDULED true.
+/// `status` with the condition Scheduled true.
 fn scheduled(status: &[u8], generation: i64, now: SystemTime) -> Result<Vec<u8>, Error> {
     let condition = Condition {
-        r#type: ConditionType::Scheduled.into(),
+        r#type: types::SCHEDULED.into(),
         status: ConditionStatus::True.into(),
-        reason: ConditionReason::Bound.into(),
+        reason: reasons::BOUND.into(),
         observed_generation: generation,
         ..Default::default()
     };
     let present = wire::elements(status, field::CONDITIONS)?;
-    let merged = merge_conditions("status.conditions", present, vec![condition.encode_to_vec().into()], now)?;
+    let new = vec![condition.encode_to_vec().into()];
+    let merged = merge_conditions("status.conditions", super::super::RULES.conditions, present, new, now)?;
     let encoded: Vec<u8> = merged.iter().flat_map(|item| wire::delimited(field::CONDITIONS, item)).collect();
     Ok(wire::overwrite(status, &[field::CONDITIONS], &encoded)?)
 }
