@@ -144,6 +144,7 @@ fn reason_from_api(reason: &str) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use krake_proto::condition::MAX_MESSAGE;
 
     #[test]
     fn a_copy_survives_the_way_to_the_api_and_back() {
@@ -157,18 +158,23 @@ mod tests {
             },
             uid: uid.map(Into::into),
         };
-        for (reason, _) in REASONS {
+        let long = "a conflict; ".repeat(1000);
+        for (reason, why) in
+            REASONS.iter().flat_map(|(reason, _)| [(*reason, "why"), (*reason, long.as_str())])
+        {
             let record = CopyRecord {
                 phase: Phase::Applying,
                 observed_generation: 3,
                 inventory: vec![entry(Some("demo"), Some("o1")), entry(None, None)],
-                applied: Answer::no(reason, "why"),
+                applied: Answer::no(reason, why),
                 available: Answer::yes(),
                 containers: ContainerHealth { desired: 3, running: 1, completed: 0, failed: 2 },
                 services: [("web".to_owned(), "h:80".to_owned())].into(),
                 ..CopyRecord::intended(&"u1".into(), Timestamp::UNIX_EPOCH)
             };
-            assert_eq!(from_api(&cluster, &to_api(&cluster, &record)), record);
+            let copy = to_api(&cluster, &record);
+            assert!(copy.conditions.iter().all(|condition| condition.message.len() <= MAX_MESSAGE));
+            assert_eq!(from_api(&cluster, &copy), record);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use krake_client::NamespacedName;
+use krake_proto::condition::MAX_MESSAGE;
 
 use super::*;
 use crate::retry::Retry;
@@ -86,6 +87,19 @@ fn without_a_cluster_the_condition_says_so_once_and_a_binding_goes_only_with_its
     let released = act(&placed(true), &deadlock(Outcome::Release, false)).bind.unwrap();
     assert!(released.bindings.is_empty());
     assert_eq!(released.replaces, ["old"]);
+}
+
+#[test]
+fn a_message_that_is_too_long_for_a_condition_is_cut_and_said_once() {
+    let Decision::Unschedulable(mut long) = deadlock(Outcome::Wait, false) else { unreachable!() };
+    long.message = "12 × a rejection; ".repeat(1000);
+    let long = Decision::Unschedulable(long);
+    let condition = act(&placed(false), &long).report.unwrap().condition.unwrap();
+    assert!(condition.message.len() <= MAX_MESSAGE);
+    let mut told = placed(false);
+    told.scheduled = Some((ConditionStatus::False, 3, condition.message));
+    told.retry = (Some(-1), None);
+    assert!(act(&told, &long).is_nothing());
 }
 
 #[test]
