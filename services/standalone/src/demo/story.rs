@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use futures::StreamExt;
 use krake_client::{Client, Watch, WatchEvent, WatchOptions};
+use krake_proto::condition::{find, types};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, ClusterState, ClusterStatus};
-use krake_proto::krake::meta::v1::{ConditionStatus, ConditionType};
+use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
@@ -272,9 +273,8 @@ impl Applications {
 
 /// Whether the scheduler has read all metrics of a cluster.
 fn has_metrics(status: &ClusterStatus) -> bool {
-    status.conditions.iter().any(|condition| {
-        condition.r#type() == ConditionType::MetricsAvailable && condition.status() == ConditionStatus::True
-    })
+    find(&status.conditions, types::METRICS_AVAILABLE)
+        .is_some_and(|condition| condition.status() == ConditionStatus::True)
 }
 
 fn is_it(application: &Application) -> bool {

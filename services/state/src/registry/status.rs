@@ -114,7 +114,7 @@ fn admit(kind: &Kind, status: &[u8]) -> Result<(), Error> {
     if let Some(rules) = rules(kind) {
         (rules.admit_status)(status, &mut findings);
     }
-    if findings.0.is_empty() { Ok(()) } else { Err(Error::Invalid(findings.0)) }
+    if findings.0.is_empty() { Ok(()) } else { Err(Error::Invalid(findings.0.into_vec())) }
 }
 
 /// `status` with the conditions of `new` added, or in place of those of the same type.
