@@ -143,7 +143,7 @@ impl World {
             let shown = self.stack.rok_json(&["kube", "cluster", "get", name]).await.ok()?;
             let conditions = shown["status"]["conditions"].as_array()?;
             let holds =
-                |condition: &Value| condition["type"] == "METRICS_AVAILABLE" && condition["status"] == "TRUE";
+                |condition: &Value| condition["type"] == "MetricsAvailable" && condition["status"] == "TRUE";
             conditions.iter().any(holds).then_some(())
         };
         wait::until(&format!("the metric of {name} to be read"), HANG_GUARD, ranked).await.unwrap();

@@ -201,7 +201,7 @@ pub(super) async fn refused(world: &mut World<'_>) -> Result<()> {
     world.application("create", &manifest, &[]).await?;
     let application = fails(world).await?;
     world.note("application", told(&application));
-    ensure!(application.to_string().contains("OBJECT_OWNED_BY_OTHER"), "{application}");
+    ensure!(application.to_string().contains("ObjectOwnedByOther"), "{application}");
     world.api.until(&world.api.core("configmaps/settings"), gone).await?;
     world.remove().await?;
     let stays = world.api.until(&world.api.core("services/web"), |reply| reply.code == 200).await?;
