@@ -11,6 +11,8 @@ mod body;
 mod call;
 mod config;
 mod cors;
+#[cfg(test)]
+mod fake_state;
 mod fixed;
 mod frame;
 mod gateway;

@@ -2,6 +2,8 @@
 //! revision, so that callers see neither a gap nor an end.
 
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
