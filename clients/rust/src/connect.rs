@@ -23,9 +23,9 @@ use crate::transport::Transport;
 /// The largest message that is sent or accepted, in bytes. Servers cut pages at 2 MiB; one object may be larger.
 pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 
-/// The most headers that an answer may have, in bytes. Krake's errors stay below 8 KiB; what lies in between may send
-/// more, and one answer beyond the limit would close the connection of all other calls.
-const HEADERS_LIMIT: u32 = 1 << 20;
+/// Maximum size of an answer's headers, in bytes. Krake's errors stay below 8 KiB, but a proxy may send more, and an answer
+/// beyond the limit closes the connection with all other calls on it. As much as a message may have.
+const HEADERS_LIMIT: u32 = MESSAGE_LIMIT as u32;
 
 /// How to reach a state service.
 #[derive(Debug, Clone)]

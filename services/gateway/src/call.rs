@@ -1,5 +1,8 @@
 //! Calls to the state service by descriptor, with encoded messages and the caller's credentials.
 
+#[cfg(test)]
+mod huge_headers;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -108,6 +108,7 @@ impl Problem {
     pub(crate) fn of(status: &Status, subject: &Subject) -> Self {
         match error::reason(status) {
             Some(reason) => Self::of_reason(reason, status, subject),
+            None if is_broken(status) => Self::new(StatusCode::SERVICE_UNAVAILABLE, status.message()),
             None => Self::new(of_code(status.code()), status.message()),
         }
     }
@@ -192,6 +193,13 @@ impl Problem {
         }
         Value::Object(body)
     }
+}
+
+/// Whether the connection broke before the answer was whole. The codes that HTTP/2 errors are mapped to would blame the
+/// caller (`RESOURCE_EXHAUSTED`) or the state service.
+fn is_broken(status: &Status) -> bool {
+    let codes = [Code::ResourceExhausted, Code::Internal, Code::Unknown, Code::Cancelled];
+    std::error::Error::source(status).is_some() && codes.contains(&status.code())
 }
 
 /// The status for errors that the state service did not make: of the connection, mostly.
