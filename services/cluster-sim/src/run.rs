@@ -13,7 +13,7 @@ use crate::fleet::{Fleet, Options};
 /// # Errors
 /// When an address cannot be listened on, a cluster's name does not fit, or kubeconfigs cannot be written.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let admin = Admin::new();
+    let admin = Admin::of_service("krake-cluster-sim");
     let serving = admin.readiness.condition("serving");
     let admin_listener = bind(config.admin, false).await?;
     let listener = bind(config.listen, false).await?;

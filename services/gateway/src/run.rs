@@ -29,7 +29,7 @@ pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let listener = bind(config.listen, config.options.http.tls.is_some()).await?;
     warn_about_any_host(config.listen, &config.options.http.hosts);
     let admin_listener = bind(config.admin, false).await?;
-    let admin = Admin::new();
+    let admin = Admin::of_service("krake-gateway");
     config.options.http.metrics = HttpMetrics::register(&admin.metrics);
     let admin_shutdown = shutdown.child();
     let mut tasks = JoinSet::new();

@@ -73,6 +73,11 @@ impl Admin {
         Self::default()
     }
 
+    /// The same, but for the build of the service of this name, such as `krake-gc`.
+    pub fn of_service(service: &str) -> Self {
+        Self { metrics: Metrics::of_service(service), readiness: Readiness::default() }
+    }
+
     /// Serves until shutdown is requested, and one second more for answers under way. Bind with
     /// [`crate::serve::bind`].
     ///

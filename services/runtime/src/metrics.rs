@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// A handle on the registry; clones share it. All names get the prefix `krake_`.
@@ -26,6 +27,16 @@ impl Metrics {
     /// An empty registry.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A registry that shows which service runs here, in which version: `krake_build_info`, always 1.
+    pub fn of_service(service: &str) -> Self {
+        let metrics = Self::new();
+        // All crates of the workspace have one version.
+        let labels = [("service", service.to_owned()), ("version", env!("CARGO_PKG_VERSION").to_owned())];
+        let build = Info::new(labels.to_vec());
+        metrics.register(|registry| registry.register("build", "The service and its version", build));
+        metrics
     }
 
     /// Gives the registry to `register`. A name may be registered once; a second time shows it twice.

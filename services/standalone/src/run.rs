@@ -69,7 +69,7 @@ pub async fn serve(
         admin: admin_listener.local_addr()?,
         data_dir: folder.path().to_owned(),
     };
-    let admin = Admin::new();
+    let admin = Admin::of_service("krake");
 
     // Two groups, for the second is what the first works with.
     let (mut base, mut front) = (Parts::new(), Parts::new());

@@ -106,14 +106,19 @@ impl ControllerConfig {
     }
 
     /// Connects, binds the admin listener and stands for `election`. `ready` names the condition that must hold before
-    /// the process is ready.
+    /// the process is ready. In the metrics of a process of its own, the service is `krake-` and the election's name
+    /// without its shard (`kubernetes/0`).
     ///
     /// # Errors
     /// When the API's address, a certificate or the admin listener cannot be used. An API that is not there is no error.
     pub async fn start(self, election: &str, ready: &str) -> anyhow::Result<ControllerProcess> {
         let client = Client::new(&self.connect)?;
         let (admin, listener) = match self.admin {
-            AdminPlace::Listen(address) => (Admin::new(), Some(bind(address, false).await?)),
+            AdminPlace::Listen(address) => {
+                let service = election.split('/').next().unwrap_or_default();
+                let admin = Admin::of_service(&format!("krake-{service}"));
+                (admin, Some(bind(address, false).await?))
+            }
             AdminPlace::Shared(admin) => (admin, None),
         };
         Ok(ControllerProcess {
@@ -198,6 +203,18 @@ mod tests {
         );
         assert_eq!((config.election.enabled, config.election.ttl.as_secs()), (false, 7));
         assert!(matches!(config.admin, AdminPlace::Listen(address) if address.port() == 7799));
+    }
+
+    #[tokio::test]
+    async fn a_process_of_its_own_shows_which_service_it_is() {
+        let mut config = ControllerConfig::new(ConnectOptions::new("http://127.0.0.1:1"));
+        config.admin = AdminPlace::Listen(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.election = ElectionConfig::unopposed();
+        let process = config.start("kubernetes/0", "kubernetes-synced").await.unwrap();
+        let text = process.admin.admin.metrics.encode().unwrap();
+        let version = env!("CARGO_PKG_VERSION");
+        let build = format!("krake_build_info{{service=\"krake-kubernetes\",version=\"{version}\"}} 1");
+        assert!(text.contains(&build), "{text}");
     }
 
     #[tokio::test]

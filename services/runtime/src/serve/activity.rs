@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
@@ -85,12 +86,15 @@ pub(super) struct Tracked<S, B> {
     pub(super) calls: PeerCounts,
     /// Makes the answer to a call beyond the limit.
     pub(super) refuse: fn() -> Response<B>,
+    /// Counts them.
+    pub(super) refused: Counter,
 }
 
 impl<S: Clone, B> Clone for Tracked<S, B> {
     fn clone(&self) -> Self {
         let (activity, peer, calls) = (self.activity.clone(), self.peer.clone(), self.calls.clone());
-        Tracked { inner: self.inner.clone(), activity, peer, calls, refuse: self.refuse }
+        let (refuse, refused) = (self.refuse, self.refused.clone());
+        Tracked { inner: self.inner.clone(), activity, peer, calls, refuse, refused }
     }
 }
 
@@ -110,6 +114,7 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let Some(place) = self.calls.admit(self.peer.address) else {
+            self.refused.inc();
             return TrackedFuture::Refused(Some((self.refuse)()));
         };
         let open = Open { _activity: self.activity.open(), _place: place };

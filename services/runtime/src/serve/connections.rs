@@ -1,6 +1,8 @@
 //! The connections of a listener, gRPC or REST: accepted up to the limits, opened in time, closed when idle, drained at
 //! the end.
 
+mod metrics;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,11 +27,11 @@ use tower::util::BoxCloneSyncService;
 use super::activity::{Activity, Tracked};
 use super::certificate::CertificateNames;
 use super::guard::Guarded;
-use super::http::HttpMetrics;
 use super::incoming::{Gathered, Listener, next};
 use super::limits::ConnectionLimits;
 use super::peer::{Peer, PeerCounts};
 use crate::shutdown::Shutdown;
+pub(super) use metrics::ConnectionMetrics;
 
 /// The largest buffer for the head of an HTTP/1.1 request, in bytes; hyper's default is 400 KiB for each connection.
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
@@ -61,8 +63,8 @@ pub(super) struct Connections<B> {
     pub(super) limits: ConnectionLimits,
     /// Makes the answer to calls beyond [`ConnectionLimits::max_calls_per_peer`].
     pub(super) refuse: fn() -> Response<B>,
-    /// Counts open connections.
-    pub(super) metrics: HttpMetrics,
+    /// Counts connections and refused calls.
+    pub(super) metrics: ConnectionMetrics,
 }
 
 impl<B> Connections<B>
@@ -93,6 +95,7 @@ where
 
     /// Accepts connections for ever.
     async fn accept(self: Arc<Self>, listener: &impl Listener, tasks: &Tasks, shutdown: &Shutdown) {
+        self.metrics.limited_to(self.limits.max_connections);
         let slots = Arc::new(Semaphore::new(self.limits.max_connections));
         let peers = PeerCounts::new(self.limits.max_connections_per_peer);
         let calls = PeerCounts::new(self.limits.max_calls_per_peer);
@@ -101,6 +104,7 @@ where
         while let Ok(slot) = slots.clone().acquire_owned().await {
             let (stream, address) = next(listener).await;
             let Some(place) = peers.admit(address) else {
+                self.metrics.refused();
                 if warned.is_none_or(|warned| warned.elapsed() > WARNING_INTERVAL) {
                     warned = Some(Instant::now());
                     tracing::warn!(peer = %address.ip(), "too many connections: further ones are closed");
@@ -153,6 +157,7 @@ where
             peer: Arc::new(peer),
             calls: shared.calls,
             refuse: self.refuse,
+            refused: self.metrics.refused_calls(),
         };
         let builder = self.builder(shared.tasks);
         let connection =

@@ -86,7 +86,7 @@ pub async fn serve_http(
             let text = "too many requests of this address are open";
             hosts::problem_with(StatusCode::TOO_MANY_REQUESTS, text)
         },
-        metrics: options.metrics,
+        metrics: options.metrics.connections,
     };
     connections.serve(listener, shutdown).await;
     Ok(())

@@ -39,8 +39,9 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt};
 
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use connections::{Connections, Versions};
+use connections::{ConnectionMetrics, Connections, Versions};
 use deadline::Deadline;
 use hosts::{HostGuard, Reach};
 
@@ -75,6 +76,8 @@ pub struct ServeOptions {
     pub hosts: HostRules,
     /// Time until the answer begins; a stream may then last. A caller's shorter deadline wins. Default 60 s.
     pub request_timeout: Duration,
+    /// Shows the listener's connections, and what the services measure. Default: shown nowhere.
+    pub metrics: Metrics,
 }
 
 impl Default for ServeOptions {
@@ -84,6 +87,7 @@ impl Default for ServeOptions {
             limits: ConnectionLimits::default(),
             hosts: HostRules::default(),
             request_timeout: Duration::from_secs(60),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -185,7 +189,7 @@ pub async fn serve(
         refuse: || {
             Status::resource_exhausted("too many calls of this address are open; end some first").into_http()
         },
-        metrics: http::HttpMetrics::default(),
+        metrics: ConnectionMetrics::register(&options.metrics, "grpc"),
     };
     let told = async {
         shutdown.requested().await;

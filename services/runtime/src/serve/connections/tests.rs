@@ -12,6 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::super::wire::{self, Wire};
 use super::super::{ServeOptions, Services, serve};
 use super::*;
+use crate::metrics::Metrics;
 use crate::tls::TlsArgs;
 use crate::tls::tests::Pki;
 
@@ -26,6 +27,14 @@ fn start(options: ServeOptions) -> Wire {
     let services = Services::new(Routes::default(), &[]).unwrap();
     tokio::spawn(serve(listener, services, options, Shutdown::new()));
     network
+}
+
+/// The value of this metric of the gRPC listener.
+fn measured(metrics: &Metrics, name: &str) -> u64 {
+    let text = metrics.encode().unwrap();
+    let start = format!("krake_{name}{{listener=\"grpc\"}} ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&start));
+    value.unwrap_or_else(|| panic!("{name} is missing in {text}")).parse().unwrap()
 }
 
 fn limited(change: impl FnOnce(&mut ConnectionLimits)) -> ServeOptions {
@@ -168,9 +177,11 @@ async fn a_connection_with_an_open_stream_is_not_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_from_one_peer_leaves_places_for_others() {
-    let network = start(limited(|limits| {
+    let options = limited(|limits| {
         (limits.max_connections, limits.max_connections_per_peer) = (16, 4);
-    }));
+    });
+    let metrics = options.metrics.clone();
+    let network = start(options);
     let mut flood = Vec::new();
     for _ in 0..200 {
         flood.push(network.connect(HERE).await);
@@ -178,9 +189,18 @@ async fn a_flood_from_one_peer_leaves_places_for_others() {
     let started = Instant::now();
     assert!(is_served(&channel(&network, THERE).0).await);
     assert_eq!(started.elapsed(), Duration::ZERO, "without waiting for any time-out");
+    let shown = ["connections_limit", "connections_refused_total", "connections_accepted_total"];
+    assert_eq!(shown.map(|name| measured(&metrics, name)), [16, 196, 5]);
+    assert!((4..=5).contains(&measured(&metrics, "connections")));
     let closed = futures::future::join_all(flood.into_iter().map(wire::closed_after)).await;
     assert_eq!(closed.iter().filter(|closed| closed.is_zero()).count(), 196, "those beyond the limit");
     assert!(is_served(&channel(&network, HERE).0).await, "the flood is over");
+    let none_left = async {
+        while measured(&metrics, "connections") > 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), none_left).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +215,9 @@ async fn when_every_place_is_taken_the_silent_make_room() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_beyond_a_peers_limit_are_refused_whatever_the_connection() {
-    let network = start(limited(|limits| limits.max_calls_per_peer = 2));
+    let options = limited(|limits| limits.max_calls_per_peer = 2);
+    let metrics = options.metrics.clone();
+    let network = start(options);
     let mut open = Vec::new();
     for _ in 0..2 {
         let (channel, _) = channel(&network, HERE);
@@ -205,6 +227,7 @@ async fn calls_beyond_a_peers_limit_are_refused_whatever_the_connection() {
     let (channel_here, _) = channel(&network, HERE);
     let refused = HealthClient::new(channel_here.clone()).check(HealthCheckRequest::default()).await;
     assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    assert_eq!(measured(&metrics, "calls_refused_total"), 1);
     assert!(is_served(&channel(&network, THERE).0).await, "others are not concerned");
     open.pop();
     // The server learns of the end of the watch a little later.

@@ -1,20 +1,23 @@
-//! Metrics of HTTP listeners: how long requests take and how they end, and how many connections are open.
+//! Metrics of HTTP listeners: how long requests take and how they end, and their connections.
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::super::connections::ConnectionMetrics;
 use crate::metrics::Metrics;
+
+/// The name of HTTP listeners in the metrics of connections.
+const LISTENER: &str = "rest";
 
 /// The metrics of all HTTP listeners in a process; clones share them. The default measures without being shown.
 #[derive(Clone, Debug)]
 pub struct HttpMetrics {
     durations: Family<Labels, Histogram, fn() -> Histogram>,
-    connections: Gauge,
+    pub(super) connections: ConnectionMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,7 +31,7 @@ impl Default for HttpMetrics {
         Self {
             // 1 ms to 65 s.
             durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 9))),
-            connections: Gauge::default(),
+            connections: ConnectionMetrics::default(),
         }
     }
 }
@@ -36,14 +39,14 @@ impl Default for HttpMetrics {
 impl HttpMetrics {
     /// The metrics shown in `metrics`, the same for all HTTP listeners of the process.
     pub fn register(metrics: &Metrics) -> Self {
+        let connections = ConnectionMetrics::register(metrics, LISTENER);
         metrics.shared(|registry| {
-            let new = Self::default();
+            let new = Self { connections, ..Self::default() };
             registry.register(
                 "http_request_duration_seconds",
                 "Time until the answer to a request began",
                 new.durations.clone(),
             );
-            registry.register("http_connections", "Open connections", new.connections.clone());
             new
         })
     }
@@ -51,21 +54,6 @@ impl HttpMetrics {
     pub(super) fn answered(&self, method: &Method, status: StatusCode, took: Duration) {
         let labels = Labels { method: name(method), status: status.as_u16() };
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// Counts a connection until what is returned is dropped.
-    pub(in crate::serve) fn connected(&self) -> Connected {
-        self.connections.inc();
-        Connected(self.connections.clone())
-    }
-}
-
-/// An open connection.
-pub(in crate::serve) struct Connected(Gauge);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -96,18 +84,20 @@ mod tests {
             let method = Method::from_bytes(invented.as_bytes()).unwrap();
             HttpMetrics::register(&shown).answered(&method, StatusCode::METHOD_NOT_ALLOWED, Duration::ZERO);
         }
-        let first = metrics.connected();
-        let second = metrics.connected();
+        let first = metrics.connections.connected();
+        let second = metrics.connections.connected();
         drop(first);
         let text = shown.encode().unwrap();
         for line in [
             "krake_http_request_duration_seconds_count{method=\"GET\",status=\"200\"} 1",
             "krake_http_request_duration_seconds_count{method=\"other\",status=\"405\"} 2",
-            "krake_http_connections 1",
+            "krake_connections{listener=\"rest\"} 1",
+            "krake_connections_accepted_total{listener=\"rest\"} 2",
+            "krake_connections_refused_total{listener=\"rest\"} 0",
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         drop(second);
-        assert!(shown.encode().unwrap().contains("krake_http_connections 0"));
+        assert!(shown.encode().unwrap().contains("krake_connections{listener=\"rest\"} 0"));
     }
 }
