@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use krake_client::{Client, ConnectOptions};
 use krake_runtime::admin::Admin;
-use krake_runtime::serve::http::HttpOptions;
+use krake_runtime::serve::http::{HttpMetrics, HttpOptions};
 use krake_runtime::serve::{self, ConnectionLimits, ServeError, ServeOptions};
 use krake_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -82,7 +82,8 @@ pub async fn serve(
     base.spawn("state service", |stop| {
         let store = Arc::new(store.clone());
         let limits = ConnectionLimits { drain: DRAIN, ..config.limits.clone() };
-        let options = ServeOptions { limits, hosts: config.hosts.clone(), ..ServeOptions::default() };
+        let (hosts, metrics) = (config.hosts.clone(), admin.metrics.clone());
+        let options = ServeOptions { limits, hosts, metrics, ..ServeOptions::default() };
         let ready = move || {
             store_ready.set(true);
             // Whoever waits for it may have given up.
@@ -139,7 +140,8 @@ fn start(
     front.spawn("Kubernetes adapter", |stop| {
         krake_kubernetes::run(controllers::kubernetes(&url, admin), stop)
     });
-    let http = HttpOptions { hosts: config.hosts.clone(), ..HttpOptions::with(config.limits.clone()) };
+    let (hosts, metrics) = (config.hosts.clone(), HttpMetrics::register(&admin.metrics));
+    let http = HttpOptions { hosts, metrics, ..HttpOptions::with(config.limits.clone()) };
     let options = krake_gateway::Options { http, ..krake_gateway::Options::default() };
     front.spawn("REST gateway", |stop| krake_gateway::serve(rest, client, options, stop));
     Ok(())

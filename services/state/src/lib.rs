@@ -6,6 +6,7 @@ pub mod backup;
 mod cache;
 pub mod config;
 mod derive;
+mod figures;
 mod grpc;
 mod housekeeping;
 mod installation;

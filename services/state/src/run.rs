@@ -12,12 +12,13 @@ use tokio::task::JoinSet;
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::figures;
 use crate::grpc::{self, Callers};
 use crate::housekeeping::{self, Clock};
 use crate::installation::Installation;
 use crate::opened::Opened;
 use crate::registry::Registry;
-use crate::store::{Forward, Revision, Store};
+use crate::store::{Forward, Measured, Revision, Store};
 use crate::upgrade;
 
 /// Pause before a store that does not answer is asked again.
@@ -33,7 +34,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let opened = Opened::open(config.store).await?;
     let store = opened.store();
     let callers = Callers { authorization: config.authorization, ..config.authentication.into() };
-    let admin = Admin::new();
+    let admin = Admin::of_service("krake-state");
+    let options = ServeOptions { metrics: admin.metrics.clone(), ..config.serve };
     let filled = admin.readiness.condition("cache");
     let mut probe = JoinSet::new();
     // Longer than a change of etcd's leader takes.
@@ -51,7 +53,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let admin_shutdown = shutdown.child();
     tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
-    let served = serve(listener, store, callers, config.serve, move || filled.set(true), shutdown).await;
+    let served = serve(listener, store, callers, options, move || filled.set(true), shutdown).await;
     // Also when the API ended by itself: a process that serves nothing must not look alive.
     admin_shutdown.request();
     while let Some(ended) = tasks.join_next().await {
@@ -63,7 +65,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 }
 
 /// Serves the API over `store` on `listener` until shutdown is requested. `ready` is called once reads and writes are
-/// answered.
+/// answered. Calls, store, cache and watches are shown in [`ServeOptions::metrics`].
 pub async fn serve(
     listener: impl Listener,
     store: Arc<dyn Store>,
@@ -86,7 +88,8 @@ pub async fn serve_at(
     ready: impl FnOnce() + Send,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let forward = Arc::new(Forward::new(store));
+    let measured = Measured::new(store, &options.metrics);
+    let forward = Arc::new(Forward::new(Arc::new(measured)));
     let store: Arc<dyn Store> = forward.clone();
     let Some(installation) = identity(store.as_ref(), &shutdown).await else { return Ok(()) };
     let cache = Arc::new(Cache::default());
@@ -113,7 +116,9 @@ pub async fn serve_at(
         async move { installation.replaced(store.as_ref()).await }
     };
     let registry = Arc::new(Registry::new(store, cache, clock));
-    let routes = grpc::routes(registry, installation.clone(), callers.into(), shutdown.token())?;
+    figures::show(&options.metrics, &registry, &forward);
+    let (callers, token) = (callers.into(), shutdown.token());
+    let routes = grpc::routes(registry, installation.clone(), callers, &options.metrics, token)?;
     let services = Services::new(routes, &[krake_proto::DESCRIPTORS])?;
     tracing::info!(
         address = %listener.local_addr()?,

@@ -71,7 +71,6 @@ impl Counters {
 
 impl Cache {
     /// The cache in figures. Takes its lock for a moment.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by the metrics of the process"))]
     pub(crate) fn figures(&self) -> Figures {
         let (history, history_bytes) = {
             let contents = self.read();

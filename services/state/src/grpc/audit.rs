@@ -1,4 +1,4 @@
-//! One line per write: who did what to which object, and how it ended; and the hook for metrics of all calls.
+//! One line per write: who did what to which object, and how it ended; and the metrics of all calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use krake_runtime::serve::Peer;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::metrics::MethodMetrics;
 use super::rpc::Rpc;
 use crate::access::Admitted;
 
@@ -29,14 +30,21 @@ pub(super) struct Audit {
     rpc: &'static Rpc,
     peer: Arc<Peer>,
     admitted: Option<Arc<Admitted>>,
+    metrics: Arc<MethodMetrics>,
     observer: Option<Observer>,
     started: Instant,
     code: Code,
 }
 
 impl Audit {
-    pub(super) fn begin(rpc: &'static Rpc, peer: Arc<Peer>, observer: Option<Observer>) -> Self {
-        Audit { rpc, peer, admitted: None, observer, started: Instant::now(), code: Code::Cancelled }
+    pub(super) fn begin(
+        rpc: &'static Rpc,
+        peer: Arc<Peer>,
+        metrics: Arc<MethodMetrics>,
+        observer: Option<Observer>,
+    ) -> Self {
+        let (started, code) = (Instant::now(), Code::Cancelled);
+        Audit { rpc, peer, admitted: None, metrics, observer, started, code }
     }
 
     /// The caller is known; which object is named will be.
@@ -64,9 +72,11 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
+        let took = self.started.elapsed();
         self.tell();
+        self.metrics.finished(self.code, took);
         if let Some(observer) = &self.observer {
-            observer(Finished { path: &self.rpc.path, code: self.code, took: self.started.elapsed() });
+            observer(Finished { path: &self.rpc.path, code: self.code, took });
         }
     }
 }

@@ -9,6 +9,7 @@ mod dispatch;
 mod encoding;
 mod identity;
 mod leadership;
+mod metrics;
 mod objects;
 mod pipeline;
 mod rpc;
@@ -16,6 +17,7 @@ mod status;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use http::{HeaderValue, Request, Response};
@@ -23,10 +25,12 @@ use krake_proto::KINDS;
 use krake_proto::krake::core::v1::identity_service_server::IdentityServiceServer;
 use krake_proto::krake::core::v1::leadership_service_server::LeadershipServiceServer;
 use krake_proto::krake::meta::v1::object_service_server::ObjectServiceServer;
+use krake_runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 
 pub use audit::{Finished, Observer};
 pub use authentication::{Authenticate, Authentication};
@@ -34,6 +38,7 @@ pub use authentication::{Authenticate, Authentication};
 use crate::access::Authorization;
 use crate::installation::Installation;
 use crate::registry::Registry;
+use metrics::RpcMetrics;
 use pipeline::{Gate, Pipeline};
 use rpc::RPCS;
 
@@ -62,7 +67,7 @@ impl From<Authentication> for Callers {
     }
 }
 
-/// All services of the API over `registry`. `shutdown` ends the watches.
+/// All services of the API over `registry`. `shutdown` ends the watches; calls are shown in `metrics`.
 ///
 /// # Errors
 /// When the store's epoch is not what state writes.
@@ -70,6 +75,7 @@ pub(crate) fn routes(
     registry: Arc<Registry>,
     installation: Installation,
     callers: Callers,
+    metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Routes> {
     let epoch = installation.epoch.clone();
@@ -86,7 +92,8 @@ pub(crate) fn routes(
     let leadership = LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_SMALL_REQUEST);
     let identity =
         IdentityServiceServer::new(identity::Identity).max_decoding_message_size(MAX_SMALL_REQUEST);
-    let mut api = Api { routes: Routes::default(), gate };
+    let metrics = RpcMetrics::register(metrics);
+    let mut api = Api { routes: Routes::default(), gate, metrics };
     api.add(name_of(&objects), objects);
     api.add(name_of(&leadership), leadership);
     api.add(name_of(&identity), identity);
@@ -94,6 +101,7 @@ pub(crate) fn routes(
         let service = dispatch::KindService::new(kind, registry.clone(), epoch.clone(), shutdown.clone());
         api.add(kind.service, service);
     }
+    api.refuse_others();
     Ok(api.routes)
 }
 
@@ -105,10 +113,11 @@ fn name_of<S: NamedService>(_: &S) -> &'static str {
 struct Api {
     routes: Routes,
     gate: Arc<Gate>,
+    metrics: RpcMetrics,
 }
 
 impl Api {
-    /// Serves a service's RPCs, each at its exact path; all others are UNIMPLEMENTED.
+    /// Serves a service's RPCs, each at its exact path.
     fn add<S>(&mut self, name: &str, service: S)
     where
         S: tower::Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
@@ -119,9 +128,20 @@ impl Api {
         S::Future: Send,
     {
         for rpc in RPCS.values().filter(|rpc| rpc.service == name) {
-            let pipeline = Pipeline { inner: service.clone(), gate: self.gate.clone(), rpc };
+            let metrics = self.metrics.method(&rpc.path);
+            let pipeline = Pipeline { inner: service.clone(), gate: self.gate.clone(), rpc, metrics };
             let router = std::mem::take(self.routes.axum_router_mut());
             *self.routes.axum_router_mut() = router.route_service(&rpc.path, pipeline);
         }
+    }
+
+    /// Answers UNIMPLEMENTED to all other paths.
+    fn refuse_others(&mut self) {
+        let other = self.metrics.other();
+        let router = std::mem::take(self.routes.axum_router_mut());
+        *self.routes.axum_router_mut() = router.fallback(move || {
+            other.finished(Code::Unimplemented, Duration::ZERO);
+            std::future::ready(Status::unimplemented("the API has no such method").into_http::<Body>())
+        });
     }
 }

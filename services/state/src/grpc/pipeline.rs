@@ -16,6 +16,7 @@ use tower::Service;
 
 use super::audit::{Audit, Observer};
 use super::authentication::Authenticate;
+use super::metrics::MethodMetrics;
 use super::rpc::Rpc;
 use crate::access::{Access, Admitted, Authorization, Authorized};
 use crate::registry::{Error, Fence, Registry};
@@ -67,6 +68,7 @@ pub(super) struct Pipeline<S> {
     pub(super) inner: S,
     pub(super) gate: Arc<Gate>,
     pub(super) rpc: &'static Rpc,
+    pub(super) metrics: Arc<MethodMetrics>,
 }
 
 impl<S> Service<Request<axum::body::Body>> for Pipeline<S>
@@ -89,10 +91,10 @@ where
         // The service that was ready is the one to call.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let (gate, rpc) = (self.gate.clone(), self.rpc);
+        let (gate, rpc, metrics) = (self.gate.clone(), self.rpc, self.metrics.clone());
         Box::pin(async move {
             let peer = request.extensions().get::<Arc<Peer>>().cloned().unwrap_or_else(unknown_peer);
-            let mut audit = Audit::begin(rpc, peer.clone(), gate.observer.clone());
+            let mut audit = Audit::begin(rpc, peer.clone(), metrics, gate.observer.clone());
             let mut answer = match gate.admit(rpc, &peer, request.headers()).await {
                 Err(status) => status.into_http(),
                 Ok(admitted) => {

@@ -150,7 +150,6 @@ impl Registry {
     }
 
     /// The open watches in figures. Takes their lock for a moment.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by the metrics of the process"))]
     pub(crate) fn watch_figures(&self) -> WatchFigures {
         self.watches.figures(self.cache.revision())
     }

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::{
-    Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError, Txn,
-    WatchError,
+    Backend, Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError,
+    Txn, WatchError,
 };
 
 /// Time between two looks at a store that nobody asks anything.
@@ -64,6 +64,11 @@ impl Forward {
         if before / self.step != before.wrapping_add(bytes) / self.step {
             self.enough.notify_one();
         }
+    }
+
+    /// The highest revision that the store has answered; 0 before the first answer.
+    pub(crate) fn highest(&self) -> Revision {
+        Revision(self.highest.load(SeqCst))
     }
 
     /// The store itself, which answers whatever it holds.
@@ -135,6 +140,10 @@ impl Forward {
 
 #[async_trait]
 impl Store for Forward {
+    fn backend(&self) -> Backend {
+        self.inner.backend()
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.call(self.inner.revision(), |revision| Some(*revision)).await
     }

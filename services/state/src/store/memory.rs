@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::lease_ends::Leases;
 use super::{
-    Batch, Bid, Change, ChangeKind, Conflict, Entry, Key, Listing, Op, Page, Revision, Standing, Store,
-    StoreError, Txn, WatchError,
+    Backend, Batch, Bid, Change, ChangeKind, Conflict, Entry, Key, Listing, Op, Page, Revision, Standing,
+    Store, StoreError, Txn, WatchError,
 };
 
 /// A store that lives as long as the process.
@@ -74,6 +74,10 @@ impl Default for MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn backend(&self) -> Backend {
+        Backend::named("memory")
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         Ok(self.shared.history().revision)
     }

@@ -7,6 +7,7 @@ mod keyspace;
 mod lease;
 mod lease_ends;
 mod lineage;
+mod measured;
 mod memory;
 mod sqlite;
 mod txn;
@@ -21,6 +22,8 @@ pub(crate) use forward::Forward;
 pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 pub use lease::{Bid, MIN_TTL, Standing};
 pub use lineage::Lineage;
+pub use measured::Backend;
+pub(crate) use measured::Measured;
 pub use memory::MemoryStore;
 pub(crate) use sqlite::snapshot as sqlite_snapshot;
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
@@ -32,6 +35,11 @@ pub use txn::{Conflict, Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
 /// Every call ends within the backend's deadline.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// What the backend shows of itself in metrics. A store around another one passes it on.
+    fn backend(&self) -> Backend {
+        Backend::named("other")
+    }
+
     /// The revision of the newest commit that had ended when this was called, or of a newer one (linearizable).
     async fn revision(&self) -> Result<Revision, StoreError>;
 

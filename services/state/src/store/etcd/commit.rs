@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, KvClient, Txn as EtcdTxn, TxnOp};
 use futures::future::join_all;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::super::measured::batch_sizes;
 use super::super::{Guard, Op, StoreError, Txn};
 use super::answer::{Outcome, Refusal, Root, unavailable};
 use super::batch::{may_share, next_batch};
@@ -37,10 +39,15 @@ struct Waiting {
 impl Commits {
     /// Must be called on the runtime that the commits are made on.
     pub(super) fn new(kv: KvClient, root: Root, deadline: Duration) -> Self {
-        let writer = Writer { kv, root, deadline };
+        let writer = Writer { kv, root, deadline, sizes: batch_sizes() };
         let (queue, arriving) = mpsc::channel(QUEUE);
         let sender = tokio::spawn(send_batches(writer.clone(), arriving));
         Self { queue, writer, _sender: AbortOnDropHandle::new(sender) }
+    }
+
+    /// Commits in each transaction.
+    pub(super) fn sizes(&self) -> Histogram {
+        self.writer.sizes.clone()
     }
 
     /// Commits a transaction that was checked. A caller that goes away leaves the others of its batch alone.
@@ -113,6 +120,8 @@ struct Writer {
     kv: KvClient,
     root: Root,
     deadline: Duration,
+    /// Commits in each transaction that was sent.
+    sizes: Histogram,
 }
 
 impl Writer {
@@ -136,6 +145,7 @@ impl Writer {
 
     /// Commits one transaction.
     async fn alone(&self, txn: &Txn) -> Outcome {
+        self.sizes.observe(1.0);
         match within(self.deadline, self.kv.clone().txn(self.request(txn))).await {
             Ok(answer) => self.root.outcome(txn, answer.0),
             // Only the answer to a refused transaction, with what its keys hold, can be that large.
@@ -152,6 +162,7 @@ impl Writer {
         if let [txn] = txns {
             return Ok(vec![self.alone(txn).await]);
         }
+        self.sizes.observe(f64::from(u32::try_from(txns.len()).unwrap_or(u32::MAX)));
         let children: Vec<TxnOp> = txns.iter().map(|txn| TxnOp::txn(self.request(txn))).collect();
         match within(self.deadline, self.kv.clone().txn(EtcdTxn::new().and_then(children))).await {
             Ok(answer) => self.root.outcomes(txns, answer.0),

@@ -20,8 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 
 use super::{
-    Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError, Txn,
-    WatchError,
+    Backend, Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError,
+    Txn, WatchError,
 };
 pub use access::{EtcdAccess, Secret};
 use answer::{Refusal, Root, header_revision, refusal, unavailable};
@@ -199,6 +199,10 @@ impl EtcdStore {
 
 #[async_trait]
 impl Store for EtcdStore {
+    fn backend(&self) -> Backend {
+        Backend { name: "etcd", batches: Some(self.commits.sizes()) }
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         let options = GetOptions::new().with_count_only();
         let key = self.root.outer(&PROBE);

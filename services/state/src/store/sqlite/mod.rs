@@ -20,15 +20,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::lease_ends::Leases;
+use super::measured::batch_sizes;
 use super::{
-    Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError, Txn,
-    WatchError,
+    Backend, Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError,
+    Txn, WatchError,
 };
 use failure::unavailable;
 use file::Lock;
@@ -87,6 +89,8 @@ struct Shared {
     /// Identifies the history of the file.
     history: u64,
     deadline: Duration,
+    /// Commits in each transaction.
+    sizes: Histogram,
     _expiry: AbortOnDropHandle<()>,
 }
 
@@ -100,7 +104,7 @@ impl SqliteStore {
         let (writer, history) = opening.await.unwrap_or_else(|error| {
             Err(OpenError::Sqlite { reason: format!("{}: {error}", file.display()) })
         })?;
-        let recent = Arc::clone(&writer.recent);
+        let (recent, sizes) = (Arc::clone(&writer.recent), writer.sizes.clone());
         let readers = Readers::new(&writer.file, deadline);
         let next_end = writer.next_end.subscribe();
         let (sender, arriving) = mpsc::channel(QUEUE);
@@ -116,6 +120,7 @@ impl SqliteStore {
             readers,
             history,
             deadline,
+            sizes,
             _expiry: AbortOnDropHandle::new(expiry),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -149,6 +154,10 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn backend(&self) -> Backend {
+        Backend { name: "sqlite", batches: Some(self.shared.sizes.clone()) }
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         // Nobody else writes to the file.
         match self.shared.writer.is_closed() {
@@ -233,7 +242,8 @@ impl Writer {
         let (recent, next_end) = (Arc::new(Recent::new(extent, options.watch_memory)), leases.next_end());
         let next_end = tokio::sync::watch::Sender::new(next_end);
         lock.record(extent.revision);
-        let mut writer = Self { file: path, connection, leases, extent, recent, next_end, lock };
+        let sizes = batch_sizes();
+        let mut writer = Self { file: path, connection, leases, extent, recent, sizes, next_end, lock };
         if options.forget_leases {
             let ended = writer.transaction(|turn| turn.end_all_leases());
             ended.map_err(|error| file::failed(&error, &writer.file))?;

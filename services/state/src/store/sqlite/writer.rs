@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,6 +39,8 @@ pub(super) struct Writer {
     pub(super) leases: Leases,
     pub(super) extent: Extent,
     pub(super) recent: Arc<Recent>,
+    /// Commits in each transaction.
+    pub(super) sizes: Histogram,
     /// When the next lease ends.
     pub(super) next_end: watch::Sender<Option<Instant>>,
     /// Released after the connection is closed, as the fields are dropped in this order.
@@ -93,6 +96,10 @@ impl Writer {
         batch.retain(|(_, answer)| !answer.is_closed());
         if batch.is_empty() {
             return;
+        }
+        let commits = batch.iter().filter(|(call, _)| matches!(call, Call::Commit(_))).count();
+        if commits > 0 {
+            self.sizes.observe(f64::from(u32::try_from(commits).unwrap_or(u32::MAX)));
         }
         let make = |turn: &mut Turn<'_>| batch.iter().map(|(call, _)| turn.make(call)).collect();
         let made: rusqlite::Result<Vec<Answer>> = self.transaction(make);
