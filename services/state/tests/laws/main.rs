@@ -14,6 +14,7 @@ mod deletion;
 mod filters;
 mod history;
 mod leadership;
+mod metrics;
 mod placement;
 mod rendering;
 mod repeated;

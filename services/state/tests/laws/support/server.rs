@@ -8,6 +8,7 @@ use krake_proto::Kind;
 use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec, Role, RoleRule, RoleSpec, Verb};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, ClusterSpec, Manifest};
 use krake_proto::krake::meta::v1::{Document, Metadata, document::Content};
+use krake_runtime::metrics::Metrics;
 use krake_runtime::serve::ServeOptions;
 use krake_runtime::shutdown::Shutdown;
 use krake_state::store::Store;
@@ -23,6 +24,7 @@ use super::PATIENCE;
 pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) url: String,
+    pub(crate) metrics: Metrics,
     shutdown: Shutdown,
     serving: JoinHandle<anyhow::Result<()>>,
 }
@@ -46,17 +48,18 @@ impl Server {
     async fn start_with(clock: Clock, store: Arc<dyn Store>, callers: impl Into<Callers>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = Shutdown::new();
+        let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
         let serving = tokio::spawn(krake_state::serve_at(
             clock,
             listener,
             store,
             callers.into(),
-            ServeOptions::default(),
+            ServeOptions { metrics: metrics.clone(), ..ServeOptions::default() },
             || {},
             shutdown.clone(),
         ));
-        Server { client: Client::new(&ConnectOptions::new(&url)).unwrap(), url, shutdown, serving }
+        let client = Client::new(&ConnectOptions::new(&url)).unwrap();
+        Server { client, url, metrics, shutdown, serving }
     }
 
     /// Waits until the service ends by itself, with an error, and tells it.
