@@ -90,6 +90,7 @@ impl Admin {
             drain: DRAIN,
             ..ConnectionLimits::default()
         };
+        tracing::info!(address = %listener.local_addr()?, "metrics and probes");
         let options = HttpOptions { limits, ..HttpOptions::default() };
         serve_http(listener, self.router(), options, shutdown).await
     }

@@ -8,6 +8,8 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use krake_client::{Client, ConnectOptions, ListOptions};
 use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec};
 use krake_proto::krake::meta::v1::Metadata;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -18,6 +20,8 @@ struct Service {
     child: Child,
     client: Client,
     epoch: String,
+    /// Address of the admin listener.
+    admin: String,
     log: BufReader<ChildStderr>,
 }
 
@@ -35,22 +39,25 @@ impl Service {
         let mut command = executable(&args, file);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut seen = String::new();
-        let line = loop {
+        let (mut seen, mut serving, mut admin) = (String::new(), None, None);
+        while serving.is_none() || admin.is_none() {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended: {seen}");
-            if line.contains(" serving address=") {
-                break line;
-            }
             seen += &line;
-        };
-        let word = |name: &str| {
+            if line.contains(" serving address=") {
+                serving = Some(line);
+            } else if line.contains(" metrics and probes address=") {
+                admin = Some(line);
+            }
+        }
+        let word = |line: &Option<String>, name: &str| {
+            let line = line.as_deref().unwrap();
             let word = line.split(' ').find_map(|word| word.trim_end().strip_prefix(name));
             word.unwrap().to_owned()
         };
-        let url = format!("http://{}", word("address="));
+        let url = format!("http://{}", word(&serving, "address="));
         let client = Client::new(&ConnectOptions::new(&url)).unwrap();
-        Self { child, client, epoch: word("epoch="), log }
+        Self { child, client, epoch: word(&serving, "epoch="), admin: word(&admin, "address="), log }
     }
 
     fn kill(&mut self) {
@@ -203,4 +210,24 @@ async fn a_service_ends_in_order() {
     let rest: Vec<String> = service.log.by_ref().lines().map(Result::unwrap).collect();
     assert!(status.success(), "{rest:?}");
     assert!(!file.with_extension("db-wal").exists(), "the file is whole by itself");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_shows_what_it_was_asked() {
+    let (_folder, file) = place();
+    let service = Service::start(&file);
+    service.client.api::<Metric>().create(&metric("m")).await.unwrap();
+    let mut stream = TcpStream::connect(&service.admin).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", service.admin);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    for shown in [
+        "krake_build_info{service=\"krake-state\"",
+        "krake_rpc_duration_seconds_count{method=\"krake.core.v1.MetricService/CreateMetric\",code=\"OK\"} 1",
+        "krake_store_operation_duration_seconds_count{backend=\"sqlite\",operation=\"commit\",outcome=\"ok\"}",
+        "krake_connections{listener=\"grpc\"} 1",
+    ] {
+        assert!(answer.contains(shown), "{shown} is missing in {answer}");
+    }
 }
