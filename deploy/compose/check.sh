@@ -97,7 +97,9 @@ rok() { compose exec -T state rok "$@"; }
 application() {
   curl -fsS "http://$(compose port gateway 8080)/kubernetes/namespaces/system:admin/applications/echo-demo"
 }
-up() { curl -fsS "http://$(compose port prometheus 9090)/api/v1/query?query=up"; }
+prometheus() {
+  curl -fsS -G --data-urlencode "query=$1" "http://$(compose port prometheus 9090)/api/v1/query"
+}
 
 rok kube app create -f - -L 'location in (DE, FR)' echo-demo --wait <../../examples/echo-demo.yaml >/dev/null
 wait_for 60 "echo-demo runs" running
@@ -106,4 +108,5 @@ wait_for 120 "the wind turned: echo-demo left $first and runs" moved_from "$firs
 rok kube app delete echo-demo --wait >/dev/null
 wait_for 60 "echo-demo is gone" gone
 wait_for 60 "Prometheus reads all five services" scraped 5
+wait_for 60 "Prometheus has counted calls of the API, and of the REST API" counted
 say "the main job ran through the compose stack ($variant)"

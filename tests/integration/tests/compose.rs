@@ -13,7 +13,7 @@ fn holds(condition: &str, answer: Option<&str>) -> bool {
         said() { [ -z "${FAILS+set}" ] && printf '%s' "$ANSWER"; }
         rok() { said; }
         application() { said; }
-        up() { said; }
+        prometheus() { said; }
         eval "$2"
     "#;
     let mut command = Command::new("bash");
@@ -33,7 +33,8 @@ fn application(state: &str, cluster: &str) -> String {
     format!("{{\"status\": {{\"state\": \"{state}\", \"running_on\": {{\"name\": \"{cluster}\"}}}}}}")
 }
 
-fn up(values: &[&str]) -> String {
+/// What Prometheus answers when a query finds series of these values.
+fn series(values: &[&str]) -> String {
     let series: Vec<_> = values.iter().map(|value| format!("{{\"value\": [1, \"{value}\"]}}")).collect();
     format!("{{\"data\": {{\"result\": [{}]}}}}", series.join(","))
 }
@@ -53,15 +54,21 @@ fn each_condition_is_met_by_what_it_waits_for_alone() {
         ("moved_from de", running, false),
         ("moved_from fr", pending, false),
         ("moved_from fr", "{\"status\": {\"state\": \"RUNNING\", \"running_on\": null}}".to_owned(), false),
-        ("scraped 2", up(&["1", "1"]), true),
-        ("scraped 2", up(&["1", "0"]), false),
-        ("scraped 2", up(&["1"]), false),
-        ("scraped 2", up(&[]), false),
+        ("scraped 2", series(&["1", "1"]), true),
+        ("scraped 2", series(&["1", "0"]), false),
+        ("scraped 2", series(&["1"]), false),
+        ("scraped 2", series(&[]), false),
+        ("counted", series(&["7"]), true),
+        ("counted", series(&["0"]), false),
+        ("counted", series(&["NaN"]), false),
+        // A metric that there is not.
+        ("counted", series(&[]), false),
+        ("counted", series(&["7", "7"]), false),
     ];
     for (condition, answer, expected) in &cases {
         assert_eq!(holds(condition, Some(answer)), *expected, "{condition}: {answer}");
     }
-    for condition in ["gone", "running", "moved_from fr", "scraped 2"] {
+    for condition in ["gone", "running", "moved_from fr", "scraped 2", "counted"] {
         assert!(!holds(condition, Some("")), "{condition}: no answer");
         assert!(!holds(condition, Some("nonsense")), "{condition}: nonsense");
         assert!(!holds(condition, None), "{condition}: the command fails");
