@@ -48,7 +48,8 @@ fn seconds_and_nanos(shape: &Shape, parts: &[&[u8]]) -> Result<(i64, i32), Malfo
 /// The document's own text where it has one: numbers stay as they are.
 fn document_text(shape: &Shape, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let found = scan_all(shape, parts)?;
-    if let [Found { raw: Raw::Bytes(text), field }] = found.as_slice()
+    // The form that was written last counts.
+    if let Some(Found { raw: Raw::Bytes(text), field }) = found.last()
         && shape.fields[*field].descriptor.number() == 1
     {
         let text = utf8(text)?;

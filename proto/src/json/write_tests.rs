@@ -34,6 +34,22 @@ proptest! {
 }
 
 #[test]
+fn of_a_document_in_several_forms_the_last_is_shown() {
+    use crate::wire::delimited;
+    let document = POOL.get_message_by_name("krake.meta.v1.Document").unwrap();
+    let shown = |parts: &[&[u8]]| {
+        let mut text = Vec::new();
+        write(&document, &parts.concat(), Options::default(), &mut text).unwrap();
+        serde_json::from_slice::<Json>(&text).unwrap()
+    };
+    let (text, odd, object) = (delimited(1, b"[1.0]"), delimited(1, b"no JSON"), delimited(2, &[]));
+    assert_eq!(shown(&[&odd, &text]), json!([1.0]));
+    assert_eq!(shown(&[&text, &odd]), json!("no JSON"), "as if it stood alone");
+    assert_eq!(shown(&[&odd, &object]), json!({}));
+    assert_eq!(shown(&[&object, &text]), json!([1.0]));
+}
+
+#[test]
 fn parts_of_a_message_are_merged_as_every_protobuf_library_does() {
     let name = Metric { metadata: Some(Metadata { name: "m".into(), ..Default::default() }), spec: None };
     let version =
