@@ -49,6 +49,21 @@ fn group(descriptor: &MessageDescriptor, number: u32) -> Vec<u32> {
     }
 }
 
+/// The occurrences of a field, without those that a later member of its oneof replaces.
+fn effective(message: &[u8], descriptor: &MessageDescriptor, number: u32) -> Result<Vec<u8>, Malformed> {
+    let group = group(descriptor, number);
+    let mut found = Vec::new();
+    for field in wire::fields(message) {
+        let field = field?;
+        if field.number == number {
+            found.extend_from_slice(field.raw);
+        } else if group.contains(&field.number) {
+            found.clear();
+        }
+    }
+    Ok(found)
+}
+
 /// `target` with the field at `path` taken from `source`; a field that `source` lacks is cleared.
 pub(crate) fn copy(
     target: &[u8],
@@ -68,15 +83,18 @@ pub(crate) fn copy(
     let field = descriptor.get_field_by_name(name).ok_or_else(|| unknown(name))?;
     let number = field.number();
     if deeper.is_empty() {
-        let with = wire::occurrences(source, number)?;
-        let cleared = if with.is_empty() { vec![number] } else { group(descriptor, number) };
+        let with = effective(source, descriptor, number)?;
+        let is_written = !with.is_empty() || !effective(target, descriptor, number)?.is_empty();
+        // With the member in force goes what it replaced, or that would be in force again.
+        let cleared = if is_written { group(descriptor, number) } else { vec![number] };
         return Ok(wire::overwrite(target, &cleared, &with)?);
     }
     let message = child(descriptor, number).ok_or_else(|| {
         let text = format!("{name:?} is written as a whole; name it without {:?}", deeper.join("."));
         MaskError::Path(Violation::new("update_mask", text))
     })?;
-    let (before, after) = (wire::singular(target, number)?, wire::singular(source, number)?);
+    let content = |message| wire::singular(&effective(message, descriptor, number)?, number);
+    let (before, after) = (content(target)?, content(source)?);
     let nowhere = before.is_none() && after.is_none();
     let inner = copy(&before.unwrap_or_default(), &after.unwrap_or_default(), &message, deeper)?;
     if nowhere {
@@ -116,7 +134,12 @@ pub(crate) fn merge(
         let field = field?;
         if !replaced.contains(&field.number) {
             merged.extend_from_slice(field.raw);
-        } else if let Some(content) = field.content() {
+            continue;
+        }
+        for other in group(descriptor, field.number).into_iter().filter(|other| *other != field.number) {
+            before.remove(&other);
+        }
+        if let Some(content) = field.content() {
             before.entry(field.number).or_default().extend_from_slice(content);
         }
     }
@@ -205,6 +228,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_member_of_a_oneof_replaced_is_not_there() {
+        let descriptor = POOL.get_message_by_name(&MetricsProviderSpec::full_name()).unwrap();
+        let kafka = |url: &str| {
+            let kafka = KafkaProvider { url: url.into(), table: url.into(), ..Default::default() };
+            MetricsProviderSpec { r#type: Some(Type::Kafka(kafka)) }.encode_to_vec()
+        };
+        let fixed =
+            MetricsProviderSpec { r#type: Some(Type::Static(StaticProvider::default())) }.encode_to_vec();
+        let decoded = |bytes: Vec<u8>| MetricsProviderSpec::decode(bytes.as_slice()).unwrap();
+        // Kafka, then static in its place, then Kafka again with an empty message.
+        let again = [kafka("old"), fixed.clone(), kafka("")].concat();
+        assert_eq!(decoded(merge(&again, &again, &descriptor).unwrap()), decoded(again.clone()));
+        let written = copy(&again, &kafka("new"), &descriptor, &["kafka", "url"]).unwrap();
+        let Some(Type::Kafka(written)) = decoded(written).r#type else { panic!("not Kafka") };
+        assert_eq!((written.url.as_str(), written.table.as_str()), ("new", ""));
+        // Cleared, and taken from a source that has it no longer: nothing comes back.
+        let replaced = [kafka("old"), fixed].concat();
+        assert_eq!(decoded(copy(&replaced, &[], &descriptor, &["static"]).unwrap()).r#type, None);
+        assert_eq!(decoded(copy(&[], &replaced, &descriptor, &["kafka"]).unwrap()).r#type, None);
+    }
+
+    #[test]
     fn any_number_of_unknown_fields_is_merged_in_one_pass() {
         let unknown = |number| wire::delimited(number, &[]);
         let source: Vec<u8> = (1_000..60_000).flat_map(unknown).collect();
@@ -224,7 +269,7 @@ mod tests {
         {
             let written = MetricsProviderSpec::decode(bytes.as_slice()).unwrap();
             assert_eq!(written.r#type, Some(fixed.clone()));
-            assert!(wire::occurrences(&bytes, 2).unwrap().is_empty());
+            assert!(krake_proto::wire::occurrences(&bytes, 2).unwrap().is_empty());
         }
     }
 }

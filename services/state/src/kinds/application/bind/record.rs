@@ -149,7 +149,7 @@ mod tests {
         let stored = encoded_bindings(std::slice::from_ref(&known), &request).unwrap();
         let stored = wire::elements(&stored, field::BINDINGS).unwrap();
         assert_eq!(Binding::decode(stored[0].clone()).unwrap(), known);
-        assert_eq!(wire::occurrences(&stored[0], 4000).unwrap(), newer);
+        assert_eq!(krake_proto::wire::occurrences(&stored[0], 4000).unwrap(), newer);
     }
 
     #[test]
