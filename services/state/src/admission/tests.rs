@@ -90,7 +90,7 @@ fn fields_of_a_newer_peer_survive() {
     bytes.extend(&unknown);
     let descriptor = POOL.get_message_by_name("krake.kubernetes.v1.ApplicationSpec").unwrap();
     let admitted = super::spec(Application::KIND, &descriptor, "ns", &bytes).unwrap();
-    assert_eq!(crate::object::wire::occurrences(&admitted, 3000).unwrap(), unknown);
+    assert_eq!(krake_proto::wire::occurrences(&admitted, 3000).unwrap(), unknown);
 }
 
 #[rstest]
@@ -222,6 +222,12 @@ fn a_kubeconfig_with_two_contexts_is_refused_by_field() {
 
 #[rstest]
 #[case("/users/0/user", json!({"exec": {"command": "sh"}}), "spec.kubeconfig.users[0].user.exec: ")]
+#[case("/users/0/user", json!({"token": 7}), "spec.kubeconfig.users[0].user.token: ")]
+#[case("/users/0/user", json!({"as-groups": ["g", 1]}), "spec.kubeconfig.users[0].user.as-groups: ")]
+#[case("/clusters/0/cluster", json!({"proxy-url": "http://p"}), "spec.kubeconfig.clusters[0].cluster.proxy-url: ")]
+#[case("/clusters/0/cluster", json!({"insecure-skip-tls-verify": "true"}), "spec.kubeconfig.clusters[0].cluster.insecure-skip-tls-verify: is neither")]
+#[case("/contexts/0/context", json!({"namespace": 1}), "spec.kubeconfig.contexts[0].context.namespace: ")]
+#[case("/current-context", json!(1), "spec.kubeconfig.current-context: is not a string")]
 #[case("/users/0/user", json!({"client-key": "/etc/key"}), "spec.kubeconfig.users[0].user.client-key: ")]
 #[case("/clusters/0/cluster/server", json!("h:6443"), "spec.kubeconfig.clusters[0].cluster.server: ")]
 #[case("/contexts/0/context/user", json!("other"), "spec.kubeconfig.contexts[0].context.user: ")]

@@ -8,8 +8,8 @@ use crate::admission::Findings;
 
 const FIELD: &str = "spec.kubeconfig";
 
-/// Settings that would make the adapter read its own files or run programs on its own machine.
-const FOREIGN: [(&str, &str); 7] = [
+/// Settings that the adapter refuses: it reads no files, runs no programs and uses no proxies for a stored kubeconfig.
+const FOREIGN: [(&str, &str); 8] = [
     ("certificate-authority", "inline it as certificate-authority-data"),
     ("client-certificate", "inline it as client-certificate-data"),
     ("client-key", "inline it as client-key-data"),
@@ -17,15 +17,86 @@ const FOREIGN: [(&str, &str); 7] = [
     ("token-file", "inline it as token"),
     ("exec", "use a token or a client certificate"),
     ("auth-provider", "use a token or a client certificate"),
+    ("proxy-url", "proxies are not supported; the API server must be reachable directly"),
 ];
 
 /// Settings in base64.
 const ENCODED: [&str; 3] = ["certificate-authority-data", "client-certificate-data", "client-key-data"];
 
+/// What a setting holds.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Text,
+    Switch,
+    Texts,
+    TextsByName,
+    Extensions,
+}
+
+impl Form {
+    fn is_of(self, value: &Json) -> bool {
+        match self {
+            Form::Text => value.is_string(),
+            Form::Switch => value.is_boolean(),
+            Form::Texts => value.as_array().is_some_and(|items| items.iter().all(Json::is_string)),
+            Form::TextsByName => {
+                value.as_object().is_some_and(|lists| lists.values().all(|list| Form::Texts.is_of(list)))
+            }
+            Form::Extensions => value.as_array().is_some_and(|items| {
+                items.iter().all(|item| item["name"].is_string() && item.get("extension").is_some())
+            }),
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Form::Text => "is not a string; write it in quotes",
+            Form::Switch => "is neither true nor false",
+            Form::Texts => "is not a list of strings",
+            Form::TextsByName => "is not a map of lists of strings",
+            Form::Extensions => "is not a list of extensions, each with name and extension",
+        }
+    }
+}
+
+/// Forms of the settings that the adapter reads, beside those that are refused or checked more closely.
+const CONFIG: [(&str, Form); 4] = [
+    ("apiVersion", Form::Text),
+    ("kind", Form::Text),
+    ("current-context", Form::Text),
+    ("extensions", Form::Extensions),
+];
+const PREFERENCES: [(&str, Form); 2] = [("colors", Form::Switch), ("extensions", Form::Extensions)];
+const CLUSTER: [(&str, Form); 4] = [
+    ("insecure-skip-tls-verify", Form::Switch),
+    ("disable-compression", Form::Switch),
+    ("tls-server-name", Form::Text),
+    ("extensions", Form::Extensions),
+];
+const CONTEXT: [(&str, Form); 2] = [("namespace", Form::Text), ("extensions", Form::Extensions)];
+const USER: [(&str, Form); 8] = [
+    ("token", Form::Text),
+    ("username", Form::Text),
+    ("password", Form::Text),
+    ("as", Form::Text),
+    ("as-uid", Form::Text),
+    ("as-groups", Form::Texts),
+    ("as-user-extra", Form::TextsByName),
+    ("extensions", Form::Extensions),
+];
+
 pub(super) fn validate(config: &Json, findings: &mut Findings) {
     if !config.is_object() {
         findings.add(FIELD, "is not an object");
         return;
+    }
+    formed("", config, &CONFIG, findings);
+    match config.get("preferences") {
+        None | Some(Json::Null) => {}
+        Some(preferences) if preferences.is_object() => {
+            formed(".preferences", preferences, &PREFERENCES, findings);
+        }
+        Some(_) => findings.add(format!("{FIELD}.preferences"), "is not an object"),
     }
     let cluster = single(config, "clusters", "cluster", findings);
     let user = single(config, "users", "user", findings);
@@ -34,12 +105,15 @@ pub(super) fn validate(config: &Json, findings: &mut Findings) {
         server(cluster, findings);
         foreign("clusters[0].cluster", cluster, findings);
         encoded("clusters[0].cluster", cluster, findings);
+        formed(".clusters[0].cluster", cluster, &CLUSTER, findings);
     }
     if let Some((_, user)) = &user {
         foreign("users[0].user", user, findings);
         encoded("users[0].user", user, findings);
+        formed(".users[0].user", user, &USER, findings);
     }
     let Some((context_name, context)) = context else { return };
+    formed(".contexts[0].context", context, &CONTEXT, findings);
     for (field, found) in [("cluster", &cluster), ("user", &user)] {
         if let Some((name, _)) = found
             && context.get(field).and_then(Json::as_str) != Some(name.as_str())
@@ -111,6 +185,15 @@ fn foreign(place: &str, settings: &Json, findings: &mut Findings) {
                 format!("{FIELD}.{place}.{name}"),
                 format!("is not allowed in a stored kubeconfig: {advice}"),
             );
+        }
+    }
+}
+
+/// Refuses what the adapter could not read, without a word of what it holds.
+fn formed(place: &str, settings: &Json, forms: &[(&str, Form)], findings: &mut Findings) {
+    for (name, form) in forms {
+        if settings.get(name).is_some_and(|value| !value.is_null() && !form.is_of(value)) {
+            findings.add(format!("{FIELD}{place}.{name}"), form.description());
         }
     }
 }
