@@ -10,6 +10,8 @@ mod config;
 mod duration;
 mod failure;
 mod follow;
+#[doc(hidden)]
+pub mod fuzz;
 mod kinds;
 mod kubeconfig;
 mod manifest;

@@ -15,6 +15,8 @@ mod cors;
 mod fake_state;
 mod fixed;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod list;
 mod matcher;

@@ -54,7 +54,7 @@ pub(crate) async fn create(target: &Target, body: Parsed) -> Result<Bytes, Probl
 }
 
 /// The name and the encoded form of an object that is to be created in `namespace`.
-fn new_object(
+pub(crate) fn new_object(
     descriptor: &MessageDescriptor,
     namespace: Option<String>,
     body: Value,
@@ -124,7 +124,7 @@ pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Parsed) -
 
 /// The encoded form of the body of an update, and which fields it writes. Lists that a client shortened are completed
 /// from the stored object; then its revision is the precondition, unless the caller named one.
-fn changes(
+pub(crate) fn changes(
     descriptor: &MessageDescriptor,
     body: Arc<Value>,
     stored: Option<Bytes>,
@@ -217,14 +217,14 @@ fn get_request(target: &Target) -> GetRequest {
     }
 }
 
-fn object(body: Value) -> Result<Map<String, Value>, Problem> {
+pub(crate) fn object(body: Value) -> Result<Map<String, Value>, Problem> {
     match body {
         Value::Object(body) => Ok(body),
         _ => Err(Problem::invalid(vec![Violation::new("", "Invalid input type.")])),
     }
 }
 
-fn read(descriptor: &MessageDescriptor, body: &Value) -> Result<DynamicMessage, Problem> {
+pub(crate) fn read(descriptor: &MessageDescriptor, body: &Value) -> Result<DynamicMessage, Problem> {
     json::read_parsed(descriptor, body, Unknown::Ignore).map_err(Problem::invalid)
 }
 

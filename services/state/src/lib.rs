@@ -7,6 +7,8 @@ mod cache;
 pub mod config;
 mod derive;
 mod figures;
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod housekeeping;
 mod installation;

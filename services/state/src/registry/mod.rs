@@ -8,6 +8,7 @@ mod delete;
 mod error;
 mod filter;
 mod finalizers;
+pub(crate) mod fuzz;
 mod page;
 mod patience;
 mod read;

@@ -11,6 +11,7 @@
 //! Commas mean "and". Unlike the constraints of applications, which a missing label never satisfies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use krake_proto::constraint::ConstraintError;
 use krake_proto::name::{NameError, label_key, label_value};
@@ -81,6 +82,24 @@ impl Selector {
     /// Whether it matches everything.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// The canonical form, which reads back to an equal selector.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined =
+            |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        for (index, Requirement { key, test }) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            match test {
+                Test::Exists => f.write_str(key)?,
+                Test::Absent => write!(f, "!{key}")?,
+                Test::In(values) => write!(f, "{key} in ({})", joined(values))?,
+                Test::NotIn(values) => write!(f, "{key} notin ({})", joined(values))?,
+            }
+        }
+        Ok(())
     }
 }
 
