@@ -12,7 +12,7 @@ TIMED := tests/setup/timed.sh
 SEEDS ?= 1000
 ROUNDS ?= 5
 
-.PHONY: help demo test simulate chaos run compose-check bench fmt lint tools kubernetes
+.PHONY: help demo test simulate fuzz chaos run compose-check bench fmt lint tools kubernetes
 .PHONY: test-steps fmt-check proto-check deny clippy build
 
 help: ## list the goals
@@ -26,6 +26,9 @@ test: ## check and test everything over real components, and install what that n
 
 simulate: ## run SEEDS=1000 seeds of the simulation; `make test` runs 50
 	KRAKE_SIM_SEEDS=$(SEEDS) $(TIMED) "$(SEEDS) seeds" cargo test $(CARGO_FLAGS) --test simulation -- --nocapture
+
+fuzz: ## run each fuzz target for KRAKE_FUZZ_SECONDS=600; `make test` runs 2,000 inputs of each
+	@$(TIMED) "fuzz targets" tests/fuzz/fuzz.sh
 
 chaos: tools kubernetes ## kill, pause and freeze every part, ROUNDS=5 times; some minutes each
 	cargo build $(CARGO_FLAGS) --bins

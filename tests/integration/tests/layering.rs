@@ -39,7 +39,7 @@ fn layer(name: &str) -> Layer {
         "krake-client" => Layer::Client,
         "krake-runtime" => Layer::Runtime,
         "rok" => Layer::CommandLine,
-        "krake" | "krake-integration" | "krake-simulation" | "krake-bench" => Layer::Whole,
+        "krake" | "krake-fuzz" | "krake-integration" | "krake-simulation" | "krake-bench" => Layer::Whole,
         _ => Layer::Service,
     }
 }
@@ -99,10 +99,18 @@ fn workspace_keeps_the_order() {
 
 #[test]
 fn each_kind_of_violation_is_found() {
-    let members: Vec<String> =
-        ["krake-proto", "krake-client", "krake-runtime", "krake-state", "krake-gc", "rok", "krake"]
-            .map(str::to_owned)
-            .to_vec();
+    let members: Vec<String> = [
+        "krake-proto",
+        "krake-client",
+        "krake-runtime",
+        "krake-state",
+        "krake-gc",
+        "rok",
+        "krake",
+        "krake-fuzz",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let verdicts = BTreeMap::from([
         (("krake-client", "krake-proto"), true),
         (("krake-proto", "krake-client"), false),
@@ -118,6 +126,8 @@ fn each_kind_of_violation_is_found() {
         (("krake-gc", "rok"), false),
         (("krake-gc", "krake"), false),
         (("krake", "krake-state"), true),
+        (("krake-fuzz", "krake-state"), true),
+        (("krake-state", "krake-fuzz"), false),
         (("krake-state", "etcd-client"), true),
         (("krake-gc", "etcd-client"), false),
         (("krake", "rusqlite"), false),
