@@ -109,7 +109,8 @@ pub fn case(random: &mut StdRng) -> Vec<u8> {
     let route = pick(random, &ROUTES);
     let mut path = route.template.clone();
     for name in ["namespace", "name"] {
-        path = path.replace(&format!("{{{name}}}"), *pick(random, &["a", "ns", "m%2F1", "%C3%A4"]));
+        let value: &str = pick::<&str>(random, &["a", "ns", "m%2F1", "%C3%A4"]);
+        path = path.replace(&format!("{{{name}}}"), value);
     }
     let query = *pick(
         random,

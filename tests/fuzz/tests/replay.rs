@@ -1,18 +1,20 @@
 //! Runs every fuzz target on its corpus and on generated inputs: some thousand in tests, and for `KRAKE_FUZZ_SECONDS`
 //! each in `make fuzz`. Inputs follow from their number, so that a failure is found again.
 #![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
+#![allow(clippy::print_stdout, reason = "executions and findings are what `make fuzz` prints")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use krake_fuzz::{MAX_INPUT, TARGETS, Target, mutate};
 use peak_alloc::PeakAlloc;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;

@@ -40,7 +40,8 @@ pub fn page_token(request: &ListRequest, user: &str, revision: i64, last: &[u8])
 ///
 /// # Errors
 /// When the token is not one of this list and user.
-pub fn read_page_token(request: &ListRequest, user: &str) -> Result<Option<(i64, Vec<u8>)>, ()> {
-    let token = PageToken::read(&request.page_token, &page::filter(request), user).map_err(|_| ())?;
+pub fn read_page_token(request: &ListRequest, user: &str) -> Result<Option<(i64, Vec<u8>)>, String> {
+    let token = PageToken::read(&request.page_token, &page::filter(request), user)
+        .map_err(|error| error.to_string())?;
     Ok(token.map(|token| (token.revision.0, token.after.as_bytes().to_vec())))
 }
