@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
 
 mod behaviour;
+mod bounds;
 mod deletion;
 mod hostile;
 mod input;
 mod openapi;
+mod restart;
 mod roles;
+mod unshowable;
 mod upstream;
 mod watch;
 mod world;

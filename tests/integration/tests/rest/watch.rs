@@ -10,14 +10,14 @@ use crate::world::World;
 const METRICS: &str = "/core/namespaces/demo/metrics";
 
 /// A stream of lines.
-struct Lines {
+pub(crate) struct Lines {
     response: Response,
     buffer: String,
 }
 
 impl Lines {
     /// Opens a watch; the headers come when it is established.
-    async fn open(world: &World, path: &str, headers: &[(&'static str, &str)]) -> Self {
+    pub(crate) async fn open(world: &World, path: &str, headers: &[(&'static str, &str)]) -> Self {
         // Without the client's deadline for whole requests.
         let mut request = world.http.get(world.url(path)).timeout(std::time::Duration::from_secs(3600));
         for (name, value) in headers {
@@ -34,7 +34,7 @@ impl Lines {
     }
 
     /// The next line, without its end.
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         loop {
             if let Some((line, rest)) = self.buffer.split_once('\n') {
                 let line = line.to_owned();
@@ -48,13 +48,23 @@ impl Lines {
     }
 
     /// The next line that is no heartbeat, as JSON.
-    async fn event(&mut self) -> Value {
+    pub(crate) async fn event(&mut self) -> Value {
         loop {
             let line = self.line().await;
             if !line.is_empty() {
                 return serde_json::from_str(&line).unwrap();
             }
         }
+    }
+
+    /// The problem in the next line, which must be of the type ERROR and the last one.
+    pub(crate) async fn error(mut self) -> Value {
+        let mut last = self.event().await;
+        assert_eq!(last["type"], "ERROR", "{last}");
+        assert_eq!(self.buffer, "", "nothing follows");
+        let end = tokio::time::timeout(HANG_GUARD, self.response.chunk()).await.expect("the end comes");
+        assert!(end.expect("the answer is whole").is_none(), "nothing follows");
+        last["object"].take()
     }
 
     /// The next Server-Sent Event with data: its members.
@@ -72,7 +82,7 @@ impl Lines {
     }
 }
 
-fn told(event: &Value) -> (&str, &str) {
+pub(crate) fn told(event: &Value) -> (&str, &str) {
     (event["type"].as_str().unwrap(), event["object"]["metadata"]["name"].as_str().unwrap())
 }
 

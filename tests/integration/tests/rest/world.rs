@@ -23,6 +23,9 @@ pub(crate) struct World {
     pub(crate) gateway: String,
     pub(crate) grpc: Client,
     pub(crate) http: reqwest::Client,
+    /// URL of the gateway's admin listener.
+    admin: String,
+    /// The state service, the gateway, and the garbage collector if there is one.
     processes: Vec<Krake>,
 }
 
@@ -52,11 +55,11 @@ impl World {
             if collect {
                 processes.push(service("krake-gc", &url, gc, &[]).await?);
             }
-            Ok((url, listen, processes))
+            Ok((url, listen, format!("http://127.0.0.1:{admin}"), processes))
         };
-        let (url, gateway, processes) = ports::retry_on_clash(start).await.unwrap();
+        let (url, gateway, admin, processes) = ports::retry_on_clash(start).await.unwrap();
         let grpc = Client::new(&ConnectOptions::new(url)).unwrap();
-        World { gateway, grpc, http: http::client().unwrap(), processes }
+        World { gateway, grpc, http: http::client().unwrap(), admin, processes }
     }
 
     /// The URL of a path, which begins with a slash.
@@ -118,6 +121,22 @@ impl World {
     pub(crate) async fn stored(&self) -> usize {
         let answer = self.grpc.objects().list_objects(ListObjectsRequest::default()).await.unwrap();
         answer.into_inner().objects.len()
+    }
+
+    /// The process of the state service.
+    pub(crate) fn state(&mut self) -> &mut Krake {
+        &mut self.processes[0]
+    }
+
+    /// The process of the gateway.
+    pub(crate) fn gateway(&mut self) -> &mut Krake {
+        &mut self.processes[1]
+    }
+
+    /// The status of a path of the gateway's admin listener.
+    pub(crate) async fn admin(&self, path: &str) -> u16 {
+        let response = self.http.get(format!("{}{path}", self.admin)).timeout(HANG_GUARD).send().await;
+        response.unwrap().status().as_u16()
     }
 
     /// All processes still run, none has panicked, and the gateway serves.
