@@ -23,16 +23,19 @@ const PLACEHOLDER: &str = "QQQQ";
 /// A field of a group, which no message has.
 const GROUP: [u8; 4] = [0xa3, 0x06, 0xa4, 0x06];
 
-fn encoded(name: &str, provider: &str) -> Vec<u8> {
-    let metadata = Metadata {
+fn metadata(name: &str) -> Metadata {
+    Metadata {
         name: name.into(),
         namespace: "demo".into(),
         uid: format!("uid-of-{name}"),
         ..Default::default()
-    };
+    }
+}
+
+fn encoded(name: &str, provider: &str) -> Vec<u8> {
     let provider = Some(MetricSource { name: provider.into(), metric: "m".into() });
     let spec = MetricSpec { min: Some(0.0), max: Some(1.0), provider, ..Default::default() };
-    Metric { metadata: Some(metadata), spec: Some(spec) }.encode_to_vec()
+    Metric { metadata: Some(metadata(name)), spec: Some(spec) }.encode_to_vec()
 }
 
 fn not_utf8(mut message: Vec<u8>) -> Vec<u8> {
@@ -59,6 +62,11 @@ async fn what_cannot_be_shown_hides_nothing_and_can_be_removed() {
     let Some(binaries) = require(&[Component::Etcd]) else { return };
     let etcd = Etcd::start(&binaries).await.unwrap();
     put(&etcd, "broken", &not_utf8(encoded("broken", PLACEHOLDER))).await;
+    // Not readable for the state service either.
+    let labelled = Metadata { labels: [("tier".into(), PLACEHOLDER.into())].into(), ..metadata("label") };
+    let labelled = Metric { metadata: Some(labelled), spec: None }.encode_to_vec();
+    put(&etcd, "label", &not_utf8(labelled)).await;
+    etcd.put("/krake/core/metrics/demo/foreign", b"nonsense").await.unwrap();
     put(&etcd, "group", &[encoded("group", "p"), GROUP.to_vec()].concat()).await;
     put(&etcd, "whole", &encoded("whole", "p")).await;
     let mut world = World::on(&["--etcd-endpoints", etcd.endpoint()], false).await;
