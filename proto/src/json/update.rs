@@ -1,4 +1,4 @@
-//! What a body means that somebody has read, changed and sent back: which fields it writes, and what it leaves alone.
+//! Read-modify-write over JSON: which fields the body of an update writes, and which keep their stored values.
 
 use serde_json::{Map, Value};
 
@@ -6,22 +6,22 @@ use super::flat;
 use super::shape::{Field, Form, Shape, shape};
 use prost_reflect::{Kind, MessageDescriptor};
 
-/// The paths of the fields that `body` holds, as an update mask: what it does not hold keeps its value, `null` clears.
+/// Returns the paths of the fields in `body`, as an update mask: fields that are missing keep their values, `null` clears.
 ///
-/// Messages are taken apart; lists, maps, documents and tagged unions are written as a whole. Output-only fields are
-/// left out.
+/// Messages give a path for each of their fields; lists, maps, documents and tagged unions one path for the whole.
+/// Output-only fields give none.
 ///
 /// # Panics
 /// If the message is not part of the API.
 pub fn mask(descriptor: &MessageDescriptor, body: &Value) -> Vec<String> {
     let mut paths = Vec::new();
     if let Value::Object(body) = body {
-        collect(shape(descriptor), body, "", &mut paths);
+        collect_paths(shape(descriptor), body, "", &mut paths);
     }
     paths
 }
 
-/// Removes the output-only fields from `body`: whatever they hold, they are ignored.
+/// Removes output-only fields from `body`, whatever their values.
 ///
 /// # Panics
 /// If the message is not part of the API.
@@ -29,14 +29,14 @@ pub fn strip_output(descriptor: &MessageDescriptor, body: &mut Value) {
     let Value::Object(body) = body else { return };
     body.retain(|name, value| {
         let Some((_, field)) = flat::field(shape(descriptor), name) else { return true };
-        if let (false, Some(inner)) = (field.output_only, plain(field)) {
+        if let (false, Some(inner)) = (field.output_only, single_message(field)) {
             strip_output(inner, value);
         }
         !field.output_only
     });
 }
 
-/// Whether an element of a list leaves out fields that elements of this list have: [`complete`] can then fill them.
+/// Returns whether an element of a list lacks fields of its message: [`complete`] may then fill them.
 ///
 /// # Panics
 /// If the message is not part of the API.
@@ -47,19 +47,18 @@ pub fn is_incomplete(descriptor: &MessageDescriptor, body: &Value) -> bool {
         let Some((_, field)) = flat::field(shape, name).filter(|(_, field)| !field.output_only) else {
             return false;
         };
-        match (plain(field), elements(field), value) {
+        match (single_message(field), element_shape(field), value) {
             (Some(inner), _, value) => is_incomplete(inner, value),
             (_, Some(shape), Value::Array(items)) => {
-                items.iter().filter_map(Value::as_object).any(|item| lacks(shape, item))
+                items.iter().filter_map(Value::as_object).any(|item| lacks_fields(shape, item))
             }
             _ => false,
         }
     })
 }
 
-/// Fills what elements of lists leave out from `stored`, the JSON form of the stored message: an element that agrees
-/// with a stored one in all that it holds is that one. A client that drops fields which it does not know thus changes
-/// nothing in them.
+/// Fills missing fields of list elements from `stored`, the JSON form of the stored message. An element matches a stored
+/// one if all its known fields are equal. So a client that drops fields which it does not know leaves them unchanged.
 ///
 /// # Panics
 /// If the message is not part of the API.
@@ -69,62 +68,68 @@ pub fn complete(descriptor: &MessageDescriptor, body: &mut Value, stored: &Value
     for (name, value) in body {
         let Some((_, field)) = flat::field(shape, name) else { continue };
         let stored = stored.get(name).unwrap_or(&Value::Null);
-        if let Some(inner) = plain(field) {
+        if let Some(inner) = single_message(field) {
             complete(inner, value, stored);
         } else if let (Some(shape), Value::Array(items), Value::Array(stored)) =
-            (elements(field), value, stored)
+            (element_shape(field), value, stored)
         {
-            for item in items.iter_mut().filter_map(Value::as_object_mut).filter(|item| lacks(shape, item)) {
-                let same =
-                    stored.iter().filter_map(Value::as_object).find(|stored| agrees(shape, item, stored));
-                for (name, value) in same.into_iter().flatten() {
-                    if !item.contains_key(name) {
-                        item.insert(name.clone(), value.clone());
-                    }
-                }
-            }
+            complete_elements(shape, items, stored);
         }
     }
 }
 
-fn collect(shape: &Shape, body: &Map<String, Value>, prefix: &str, paths: &mut Vec<String>) {
+fn complete_elements(shape: &Shape, items: &mut [Value], stored: &[Value]) {
+    let incomplete = |item: &&mut Map<String, Value>| lacks_fields(shape, item);
+    for item in items.iter_mut().filter_map(Value::as_object_mut).filter(incomplete) {
+        let mut stored = stored.iter().filter_map(Value::as_object);
+        let same = stored.find(|stored| matches_stored(shape, item, stored));
+        for (name, value) in same.into_iter().flatten() {
+            item.entry(name).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+/// Appends the paths of the fields in `body`, each after `prefix`.
+fn collect_paths(shape: &Shape, body: &Map<String, Value>, prefix: &str, paths: &mut Vec<String>) {
     for (name, value) in body {
         let Some((within, field)) = flat::field(shape, name) else { continue };
         if field.output_only {
             continue;
         }
         let path = format!("{prefix}{within}{name}");
-        match (plain(field), value) {
+        match (single_message(field), value) {
             (Some(inner), Value::Object(value)) => {
-                collect(self::shape(inner), value, &format!("{path}."), paths);
+                collect_paths(self::shape(inner), value, &format!("{path}."), paths);
             }
             _ => paths.push(path),
         }
     }
 }
 
-/// The message of a field that is one message, shown by its fields.
-fn plain(field: &Field) -> Option<&MessageDescriptor> {
-    message(field).filter(|_| !field.is_list)
+/// Returns the message of a field that holds one message, if its JSON form is an object of its fields.
+fn single_message(field: &Field) -> Option<&MessageDescriptor> {
+    object_message(field).filter(|_| !field.is_list)
 }
 
-/// The shape of the elements of a list of such messages.
-fn elements(field: &Field) -> Option<&'static Shape> {
-    message(field).filter(|_| field.is_list).and(field.message())
+/// Returns the shape of the elements of a list of such messages.
+fn element_shape(field: &Field) -> Option<&'static Shape> {
+    object_message(field).filter(|_| field.is_list).and(field.message())
 }
 
-fn message(field: &Field) -> Option<&MessageDescriptor> {
+/// Returns the message of a field or of its elements, if its JSON form is an object of its fields.
+fn object_message(field: &Field) -> Option<&MessageDescriptor> {
     let Kind::Message(descriptor) = &field.kind else { return None };
     let shape = shape(descriptor);
     let by_fields = shape.form == Form::Fields && shape.shown_as.is_none() && shape.union.is_none();
     (by_fields && !field.is_map).then_some(descriptor)
 }
 
-fn lacks(shape: &Shape, item: &Map<String, Value>) -> bool {
+fn lacks_fields(shape: &Shape, item: &Map<String, Value>) -> bool {
     shape.fields.iter().any(|field| !item.contains_key(field.descriptor.name()))
 }
 
-fn agrees(shape: &Shape, item: &Map<String, Value>, stored: &Map<String, Value>) -> bool {
+/// Returns whether all known fields of `item` have the same values in `stored`.
+fn matches_stored(shape: &Shape, item: &Map<String, Value>, stored: &Map<String, Value>) -> bool {
     let known = item.iter().filter(|(name, _)| shape.field(name).is_some());
     known.into_iter().all(|(name, value)| stored.get(name) == Some(value))
 }

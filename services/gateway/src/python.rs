@@ -1,61 +1,70 @@
-//! Violations as upstream writes them: the text of a nested Python dict, by field.
+//! Formats violations as upstream does: as the text of a Python dict, nested by field.
 
 use std::fmt::Write;
 
 use krake_proto::error::Violation;
 
-/// The place of what is wrong with a message as a whole.
-const WHOLE: &str = "_schema";
+/// Key of the violations of a message as a whole, from marshmallow.
+const WHOLE_MESSAGE: &str = "_schema";
 
-/// A place's violations and the places below it, in the order of the violations.
+/// Violations of one field and of the fields below it, in the order in which they were reported.
 #[derive(Default)]
 struct Node {
     texts: Vec<String>,
     below: Vec<(Key, Node)>,
 }
 
+impl Node {
+    /// Returns the node of `key`, which is added if it is missing. Linear: problems have few violations.
+    fn child(&mut self, key: Key) -> &mut Node {
+        let known = self.below.iter().position(|(other, _)| *other == key);
+        let place = known.unwrap_or(self.below.len());
+        if known.is_none() {
+            self.below.push((key, Node::default()));
+        }
+        &mut self.below[place].1
+    }
+}
+
+/// One step of a field's path.
 #[derive(PartialEq, Eq)]
 enum Key {
+    /// Field of a message, or key of a map.
     Name(String),
+    /// Decimal digits: position in a list.
     Index(String),
 }
 
-/// The violations as one text, for example `{'spec': {'constraints': ['Missing data for required field.']}}`.
+/// Returns the violations as one text, for example `{'spec': {'constraints': ['Missing data for required field.']}}`.
 pub(crate) fn nested(violations: &[Violation]) -> String {
     let mut root = Node::default();
     for violation in violations {
-        let mut node = &mut root;
-        for key in keys(&violation.field) {
-            let place = node.below.iter().position(|(known, _)| *known == key);
-            let place = place.unwrap_or_else(|| {
-                node.below.push((key, Node::default()));
-                node.below.len() - 1
-            });
-            node = &mut node.below[place].1;
-        }
+        let path = parse_path(&violation.field);
+        let node = path.into_iter().fold(&mut root, Node::child);
         node.texts.push(violation.description.clone());
     }
     let mut text = String::new();
-    show(&root, true, &mut text);
+    write_node(&root, true, &mut text);
     text
 }
 
-/// `None` for an empty text, else the text in quotes.
+/// Returns `None` for an empty text, else the text as a Python string literal.
 pub(crate) fn optional(text: &str) -> String {
     if text.is_empty() { "None".to_owned() } else { quoted(text) }
 }
 
-fn show(node: &Node, is_root: bool, out: &mut String) {
+/// Appends a dict, or a list if no field below `node` has violations.
+fn write_node(node: &Node, is_root: bool, out: &mut String) {
     if node.below.is_empty() && !is_root {
-        list(&node.texts, out);
+        write_list(&node.texts, out);
         return;
     }
     out.push('{');
     let mut separator = "";
     if !node.texts.is_empty() {
-        out.push_str(&quoted(WHOLE));
+        out.push_str(&quoted(WHOLE_MESSAGE));
         out.push_str(": ");
-        list(&node.texts, out);
+        write_list(&node.texts, out);
         separator = ", ";
     }
     for (key, below) in &node.below {
@@ -66,19 +75,19 @@ fn show(node: &Node, is_root: bool, out: &mut String) {
             Key::Index(index) => out.push_str(index),
         }
         out.push_str(": ");
-        show(below, false, out);
+        write_node(below, false, out);
     }
     out.push('}');
 }
 
-fn list(texts: &[String], out: &mut String) {
+fn write_list(texts: &[String], out: &mut String) {
     let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
     out.push('[');
     out.push_str(&texts.join(", "));
     out.push(']');
 }
 
-/// A Python string literal.
+/// Returns a Python string literal with the quotes that `repr` would choose.
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
@@ -101,13 +110,13 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// The parts of a path such as `spec.labels[0].name` or `metadata.labels["a.b/c"]`.
-fn keys(path: &str) -> Vec<Key> {
+/// Splits a path such as `spec.labels[0].name` or `metadata.labels["a.b/c"]` into its steps. Never fails: odd paths give odd steps.
+fn parse_path(path: &str) -> Vec<Key> {
     let mut keys = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
         if let Some(bracket) = rest.strip_prefix('[') {
-            let (key, after) = bracketed(bracket);
+            let (key, after) = parse_bracketed(bracket);
             keys.push(key);
             rest = after;
         } else {
@@ -122,8 +131,8 @@ fn keys(path: &str) -> Vec<Key> {
     keys
 }
 
-/// What stands in brackets, and what comes after them.
-fn bracketed(text: &str) -> (Key, &str) {
+/// Parses the step after an opening bracket; also returns the rest of the path after the closing one.
+fn parse_bracketed(text: &str) -> (Key, &str) {
     let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();
     if let (true, Some(Ok(name))) = (text.starts_with('"'), strings.next()) {
         let after = &text[strings.byte_offset()..];
