@@ -15,7 +15,12 @@ use serde_json::Value;
 use crate::{message, pick, shown};
 
 /// Specs that are admitted, by kind.
-const SPECS: [(&str, &str); 7] = [
+const SPECS: [(&str, &str); 9] = [
+    (
+        "Role",
+        r#"{"rules": [{"api": "kubernetes", "resources": ["applications"], "namespaces": ["n"], "verbs": ["get", "list"]}]}"#,
+    ),
+    ("RoleBinding", r#"{"users": ["alice"], "roles": ["r"]}"#),
     (
         "Application",
         r#"{"manifest": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}]}"#,
