@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::object::key;
+use crate::object::keyring::Keyring;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
 
 pub(crate) use stored::{Stored, readable};
@@ -86,6 +87,7 @@ pub(crate) struct Cache {
     revision: watch::Sender<Revision>,
     followers: Followers,
     counters: Counters,
+    keyring: Keyring,
     /// How much is kept for watchers that resume.
     limits: Limits,
 }
@@ -109,8 +111,14 @@ impl Cache {
             revision: watch::channel(Revision::default()).0,
             followers: Followers::default(),
             counters: Counters::default(),
+            keyring: Keyring::default(),
             limits,
         }
+    }
+
+    /// The keys by which the stored values are encrypted.
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The resource at `key`.
@@ -187,14 +195,14 @@ impl Cache {
         let mut page = Page::first(PAGE);
         let revision = loop {
             let listing = store.list(&key::ROOT, page).await?;
-            objects.extend(listing.entries.iter().filter_map(readable));
+            objects.extend(listing.entries.iter().filter_map(|entry| readable(&self.keyring, entry)));
             match listing.next_page(PAGE) {
                 Some(next) => page = next,
                 None => break listing.revision,
             }
         };
         let recall::Past { batches: history, oldest } =
-            recall::recall(store, revision, &self.limits, &objects).await;
+            recall::recall(store, &self.keyring, revision, &self.limits, &objects).await;
         tracing::info!(objects = objects.len(), %revision, %oldest, "cache filled");
         let history_bytes = history.iter().map(|batch| batch.bytes()).sum();
         let mut ages = Ages::default();
@@ -228,7 +236,7 @@ impl Cache {
         let mut changes = Vec::with_capacity(batch.changes.len());
         for change in batch.changes {
             let after = match &change.kind {
-                ChangeKind::Put(entry) => match Stored::read(entry) {
+                ChangeKind::Put(entry) => match Stored::read(&self.keyring, entry) {
                     Ok(stored) => stored.map(Arc::new),
                     Err(error) => {
                         // Written by a newer version, perhaps. It must not look erased, so the last state stays.

@@ -7,8 +7,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::cache::{Cache, Stored};
 use crate::derive;
 use crate::kinds::{self, KindRules, Rewritten, Upgrade};
+use crate::object::key;
 use crate::object::wire::Malformed;
-use crate::object::{key, value};
 use crate::store::{Guard, Key, Store, Txn};
 
 /// Objects that are rewritten at the same time: the store joins such commits, so a large installation starts sooner.
@@ -75,7 +75,7 @@ async fn rewrite_one(
         };
         let txn = Txn::new()
             .guard(Guard::At(key.clone(), stored.revision))
-            .put(key.clone(), value::encode(stored.kind.message, &rewritten.sections.encode()));
+            .put(key.clone(), cache.keyring().seal(&key, stored.kind.message, &rewritten.sections.encode()));
         match store.commit(txn).await? {
             Ok(_) => {
                 if let Some(change) = rewritten.report {
@@ -85,7 +85,8 @@ async fn rewrite_one(
             }
             // Another replica, or a user of one, wrote it meanwhile: look at it again.
             Err(conflict) => {
-                let current = conflict.current.and_then(|entry| crate::cache::readable(&entry));
+                let current =
+                    conflict.current.and_then(|entry| crate::cache::readable(cache.keyring(), &entry));
                 pending = current.map(|(_, stored)| stored);
             }
         }

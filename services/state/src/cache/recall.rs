@@ -1,6 +1,7 @@
 //! The changes before a start of the cache, read back from the store, so that watchers resume over a restart.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use futures::StreamExt;
 
 use super::{Batch, Change, Limits, Stored, readable};
 use crate::object::key;
+use crate::object::keyring::Keyring;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Revision, Store, Txn, WatchError};
 
 /// How long the start may wait for the past. Without it watchers start over, which costs no more than work.
@@ -27,6 +29,7 @@ pub(super) struct Past {
 /// them: older ones are not worth the wait at start. `objects` are the resources at `now`.
 pub(super) async fn recall(
     store: &dyn Store,
+    keyring: &Keyring,
     now: Revision,
     limits: &Limits,
     objects: &BTreeMap<Key, Arc<Stored>>,
@@ -36,9 +39,9 @@ pub(super) async fn recall(
     let read = async {
         // The watch must come to something after `now`, or it could not tell that nothing before it is missing.
         store.commit(Txn::new().put(key::TICK, Bytes::new())).await.ok()?.ok()?;
-        match replay(store, after, now, limits, objects).await {
+        match replay(store, keyring, after..now, limits, objects).await {
             Err(WatchError::Compacted { oldest }) if oldest < now => {
-                replay(store, oldest, now, limits, objects).await.ok()
+                replay(store, keyring, oldest..now, limits, objects).await.ok()
             }
             replayed => replayed.ok(),
         }
@@ -52,16 +55,17 @@ pub(super) async fn recall(
     }
 }
 
-/// The changes after `after` up to `now`; fewer if they are large.
+/// The changes after the start of `span` up to its end; fewer if they are large.
 async fn replay(
     store: &dyn Store,
-    after: Revision,
-    now: Revision,
+    keyring: &Keyring,
+    span: Range<Revision>,
     limits: &Limits,
     objects: &BTreeMap<Key, Arc<Stored>>,
 ) -> Result<Past, WatchError> {
+    let Range { start: after, end: now } = span;
     let mut past = Past { oldest: after, ..Default::default() };
-    let mut states = States { objects, known: BTreeMap::new() };
+    let mut states = States { keyring, objects, known: BTreeMap::new() };
     let mut bytes = 0;
     let mut changes = store.watch(&key::ROOT, after);
     while let Some(batch) = changes.next().await {
@@ -86,6 +90,7 @@ async fn replay(
 
 /// What is known of the resources at the revision that the replay has reached.
 struct States<'a> {
+    keyring: &'a Keyring,
     /// At its end.
     objects: &'a BTreeMap<Key, Arc<Stored>>,
     /// Now; only those that changed. The last readable state of each, as the cache itself keeps it.
@@ -98,13 +103,17 @@ impl States<'_> {
         for change in batch.changes {
             let before = match self.known.remove(&change.key) {
                 Some(known) => known,
-                None => change.previous.as_ref().and_then(readable).map(|(_, stored)| stored),
+                None => change
+                    .previous
+                    .as_ref()
+                    .and_then(|entry| readable(self.keyring, entry))
+                    .map(|(_, stored)| stored),
             };
             let after = match &change.kind {
                 ChangeKind::Delete => None,
                 ChangeKind::Put(entry) => match self.shared(&change.key, entry.modified) {
                     Some(same) => Some(same),
-                    None => match readable(entry) {
+                    None => match readable(self.keyring, entry) {
                         Some((_, stored)) => Some(stored),
                         // Not a resource, or one that cannot be read, which must not look erased.
                         None => {

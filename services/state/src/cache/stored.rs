@@ -7,8 +7,9 @@ use krake_proto::Kind;
 use krake_proto::krake::meta::v1::Metadata;
 
 use crate::kinds::rules;
+use crate::object::key;
+use crate::object::keyring::Keyring;
 use crate::object::sections::Sections;
-use crate::object::{key, value};
 use crate::store::{Entry, Key, Revision};
 
 /// A resource as it was stored at a revision.
@@ -46,11 +47,12 @@ impl Stored {
     }
 
     /// Reads a store entry; `None` if the key is not a resource's.
-    pub(crate) fn read(entry: &Entry) -> Result<Option<Self>, Unreadable> {
+    pub(crate) fn read(keyring: &Keyring, entry: &Entry) -> Result<Option<Self>, Unreadable> {
         let Some(parts) = key::parse(&entry.key) else { return Ok(None) };
         let unreadable = |reason: String| Unreadable { key: entry.key.to_string(), reason };
-        let message =
-            value::decode(parts.kind.message, &entry.value).map_err(|e| unreadable(e.to_string()))?;
+        let message = keyring
+            .open(&entry.key, parts.kind.message, &entry.value)
+            .map_err(|e| unreadable(e.to_string()))?;
         let sections = Sections::parse(&message).map_err(|e| unreadable(e.to_string()))?;
         let metadata = sections.decode_metadata().map_err(|e| unreadable(e.to_string()))?;
         Ok(Some(Stored::new(parts.kind, sections, metadata, entry.modified)))
@@ -73,8 +75,8 @@ impl Stored {
 }
 
 /// A resource entry; anything that cannot be read is logged and left out.
-pub(crate) fn readable(entry: &Entry) -> Option<(Key, Arc<Stored>)> {
-    match Stored::read(entry) {
+pub(crate) fn readable(keyring: &Keyring, entry: &Entry) -> Option<(Key, Arc<Stored>)> {
+    match Stored::read(keyring, entry) {
         Ok(stored) => stored.map(|stored| (entry.key.clone(), Arc::new(stored))),
         Err(error) => {
             tracing::error!(%error, "a stored value is left out");

@@ -2,6 +2,7 @@
 
 pub(crate) mod conditions;
 pub(crate) mod key;
+pub(crate) mod keyring;
 pub(crate) mod mask;
 pub(crate) mod metadata;
 pub(crate) mod projection;

@@ -75,7 +75,7 @@ impl Registry {
         }
         match self.insert(call, kind, &key, sections).await? {
             Ok(stored) => Ok(Arc::new(stored).encode()),
-            Err(conflict) => match conflict.current.map(|entry| Stored::read(&entry)) {
+            Err(conflict) => match conflict.current.map(|entry| Stored::read(self.cache.keyring(), &entry)) {
                 Some(Ok(Some(present))) if origin.made(&present, now) => Ok(present.encode()),
                 _ => Err(Error::AlreadyExists { what: what(kind, &namespace, &name) }),
             },

@@ -82,7 +82,8 @@ impl Registry {
     /// The object as the store has it now.
     async fn fetch(&self, key: &Key) -> Result<Option<Arc<Stored>>, Error> {
         let Some(entry) = self.store.get(key).await? else { return Ok(None) };
-        let stored = Stored::read(&entry).map_err(|error| Error::Internal(error.to_string()))?;
+        let stored =
+            Stored::read(self.cache.keyring(), &entry).map_err(|error| Error::Internal(error.to_string()))?;
         Ok(stored.map(Arc::new))
     }
 }

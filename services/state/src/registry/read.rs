@@ -37,10 +37,16 @@ impl Registry {
     ) -> Result<Bytes, Error> {
         let key = checked_key(kind, &request.namespace, &request.name)?;
         self.refresh(request.consistency).await?;
-        let stored = self.cache.get(&key);
-        let stored =
-            stored.ok_or_else(|| Error::NotFound { what: what(kind, &request.namespace, &request.name) })?;
-        Ok(stored.encode())
+        if let Some(stored) = self.cache.get(&key) {
+            return Ok(stored.encode());
+        }
+        // The cache leaves out what it cannot read, which must not look erased.
+        if request.consistency != i32::from(Consistency::Cached)
+            && let Some(stored) = self.fetch(&key).await?
+        {
+            return Ok(stored.encode());
+        }
+        Err(Error::NotFound { what: what(kind, &request.namespace, &request.name) })
     }
 
     /// Serves `List<Kind>s`.
@@ -177,7 +183,9 @@ impl Registry {
             if let Some(last) = listing.entries.last() {
                 after = last.key.clone();
             }
-            let cut = page.take(listing.entries.iter().filter_map(readable).collect())?;
+            let cut = page.take(
+                listing.entries.iter().filter_map(|entry| readable(self.cache.keyring(), entry)).collect(),
+            )?;
             if cut.is_some() {
                 return Ok(cut);
             }

@@ -6,8 +6,9 @@ use krake_proto::Kind;
 
 use super::{Call, Error, Registry, checked_key, decodable, what};
 use crate::cache::Stored;
+use crate::object::key;
+use crate::object::keyring::Keyring;
 use crate::object::sections::Sections;
-use crate::object::{key, value};
 use crate::store::{Conflict, Entry, Guard, Key, Revision, Txn};
 
 /// How often a write is decided again because somebody else was faster.
@@ -74,7 +75,11 @@ impl Registry {
                 Ok(after) => return Ok(Arc::new(after)),
                 Err(conflict) if is_fence(call, &conflict) => return Err(fenced(call)),
                 Err(conflict) if conflict.key == key => {
-                    current = conflict.current.as_ref().map(read).transpose()?;
+                    current = conflict
+                        .current
+                        .as_ref()
+                        .map(|entry| read(self.cache.keyring(), entry))
+                        .transpose()?;
                     fresh = true;
                 }
                 // Another key that the decision looked at in the cache has changed: wait until the cache shows it.
@@ -104,7 +109,8 @@ impl Registry {
         let (sections, erased) = match write.outcome {
             Outcome::Put(sections) => {
                 decodable::status(before.kind, &sections)?;
-                txn = txn.put(key.clone(), value::encode(before.kind.message, &sections.encode()));
+                let value = self.cache.keyring().seal(key, before.kind.message, &sections.encode());
+                txn = txn.put(key.clone(), value);
                 (sections, false)
             }
             Outcome::Erase(sections) => {
@@ -139,7 +145,7 @@ impl Registry {
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
         let mut txn = Txn::new()
             .guard(Guard::Absent(key.clone()))
-            .put(key.clone(), value::encode(kind.message, &sections.encode()));
+            .put(key.clone(), self.cache.keyring().seal(key, kind.message, &sections.encode()));
         txn.guards.splice(0..0, fence(call));
         let outcome = self.store.commit(txn).await?;
         if let Err(conflict) = &outcome
@@ -184,8 +190,8 @@ pub(super) fn check_version(stored: &Stored, resource_version: i64) -> Result<()
     })
 }
 
-fn read(entry: &Entry) -> Result<Arc<Stored>, Error> {
-    match Stored::read(entry) {
+fn read(keyring: &Keyring, entry: &Entry) -> Result<Arc<Stored>, Error> {
+    match Stored::read(keyring, entry) {
         Ok(Some(stored)) => Ok(Arc::new(stored)),
         Ok(None) => Err(Error::Internal(format!("{} is not a resource's key", entry.key))),
         Err(error) => Err(Error::Internal(error.to_string())),

@@ -26,7 +26,8 @@ enum Place {
     After(usize),
 }
 
-/// A store that holds one operation up for ever once it is armed. Only what calls do counts: watches and pages pass.
+/// A store that holds one operation up for ever once it is armed. Only operations on objects count, which are what calls
+/// do: the service's own work, at its own times, is on keys below `/krake/_`.
 struct Gate {
     store: Arc<dyn Store>,
     /// Operations until the gate closes; 0 = open.
@@ -53,7 +54,15 @@ impl Gate {
         self.left.store(0, SeqCst);
     }
 
-    async fn pass<T>(&self, operation: impl Future<Output = T>) -> T {
+    async fn pass<'a, T>(
+        &self,
+        keys: impl IntoIterator<Item = &'a Key>,
+        operation: impl Future<Output = T>,
+    ) -> T {
+        let is_object = |key: &Key| key.as_str().is_some_and(|key| !key.starts_with("/krake/_"));
+        if !keys.into_iter().any(is_object) {
+            return operation.await;
+        }
         let left = self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
         if left != Ok(1) {
             return operation.await;
@@ -73,7 +82,7 @@ impl Store for Gate {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.pass(self.store.get(key)).await
+        self.pass([key], self.store.get(key)).await
     }
 
     async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
@@ -81,7 +90,8 @@ impl Store for Gate {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
-        self.pass(self.store.commit(txn)).await
+        let keys: Vec<Key> = txn.ops.iter().map(|op| op.key().clone()).collect();
+        self.pass(&keys, self.store.commit(txn)).await
     }
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {

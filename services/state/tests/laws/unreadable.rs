@@ -34,6 +34,8 @@ async fn a_value_of_a_newer_version_does_not_look_erased_and_is_not_overwritten(
     });
     seen.await.unwrap();
 
+    let read = api.get("demo", "m").await.map(|_| ());
+    assert!(read.is_ok(), "the last state that could be read is shown: {read:?}");
     let mut label = Metric { metadata: named("demo", "m"), ..Default::default() };
     label.metadata.as_mut().unwrap().labels.insert("tier".into(), "edge".into());
     let error = api.update(&label, Mask::fields(["metadata.labels"])).await.unwrap_err();
@@ -51,6 +53,8 @@ async fn a_list_leaves_it_out_on_every_page() {
     }
     let server = Server::start(store).await;
     let api = server.client.api::<Metric>();
+    let error = api.get("demo", "m1").await.unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::Internal), "it is there, so it is not \"not found\"");
     for index in [0, 3, 4] {
         api.create(&metric("demo", &format!("m{index}"), 1.0)).await.unwrap();
     }

@@ -20,7 +20,7 @@ use crate::derive;
 use crate::kinds::OwnCondition;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
-use crate::object::{key, value, wire};
+use crate::object::{key, wire};
 use crate::registry::{Call, Error, Outcome, Registry, Write, check_size, merge_conditions, what};
 use crate::store::{Guard, Txn};
 
@@ -158,7 +158,8 @@ impl Registry {
             finalizers.push(CLUSTER_COPIES.to_owned());
             let metadata = Edit::new(&target.sections.metadata).finalizers(finalizers)?.finish();
             let sections = Sections { metadata, ..target.sections.clone() };
-            txn = txn.put(key, value::encode(kind.message, &sections.encode()));
+            let value = self.cache().keyring().seal(&key, kind.message, &sections.encode());
+            txn = txn.put(key, value);
         }
         Ok(txn)
     }

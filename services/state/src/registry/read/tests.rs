@@ -131,7 +131,7 @@ async fn a_first_page_of_several_pieces_shows_one_revision() {
         let (mut expected, mut step) = (Vec::new(), Page { at: Some(at), after: None, limit: 500 });
         loop {
             let listing = world.store.list(&key::all(Metric::KIND), step.clone()).await.unwrap();
-            let stored = listing.entries.iter().filter_map(readable);
+            let stored = listing.entries.iter().filter_map(|entry| readable(&Default::default(), entry));
             let stored = stored.filter(|(_, stored)| stored.metadata.labels.contains_key("tag"));
             expected.extend(stored.map(|(_, stored)| (stored.metadata.name.clone(), stored.revision.0)));
             match listing.entries.last() {
