@@ -135,9 +135,24 @@ impl Client {
         uid: &str,
         finalizer: &str,
     ) -> Result<Object, Error> {
+        self.remove_finalizer_at(key, uid, 0, finalizer).await
+    }
+
+    /// [`Client::remove_finalizer`] if the object has this version; 0 = whatever it has. For callers whose decision
+    /// rests on what the object said: that a deletion does not include dependents, for example.
+    ///
+    /// # Errors
+    /// As [`Client::remove_finalizer`], and [`Error::is_conflict`] if the version differs.
+    pub async fn remove_finalizer_at(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        resource_version: i64,
+        finalizer: &str,
+    ) -> Result<Object, Error> {
         let ObjectKey { api, kind, namespace, name } = key.clone();
         let (uid, finalizer) = (uid.to_owned(), finalizer.to_owned());
-        let request = RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer };
+        let request = RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer, resource_version };
         Ok(self.objects().remove_finalizer(request).await?.into_inner())
     }
 }

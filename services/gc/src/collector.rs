@@ -57,7 +57,10 @@ impl Collector {
     }
 
     async fn release(&self, target: Target) -> anyhow::Result<()> {
-        let answer = self.client.remove_finalizer(&target.key, &target.uid, CASCADE_DELETION).await;
+        let answer = self
+            .client
+            .remove_finalizer_at(&target.key, &target.uid, target.resource_version, CASCADE_DELETION)
+            .await;
         let object = unless_gone(answer).context("cannot remove the finalizer cascade_deletion")?;
         if object.is_some() {
             tracing::info!("released: nothing depends on it");

@@ -34,11 +34,13 @@ pub(crate) enum Plan {
 pub(crate) struct Target {
     pub(crate) key: ObjectKey,
     pub(crate) uid: String,
+    /// The version that was decided on: a deletion may be made to include more at any time.
+    pub(crate) resource_version: i64,
 }
 
 impl Target {
     fn new(key: &ObjectKey, member: &Member) -> Self {
-        Target { key: key.clone(), uid: member.uid.clone() }
+        Target { key: key.clone(), uid: member.uid.clone(), resource_version: member.resource_version }
     }
 }
 

@@ -73,7 +73,7 @@ fn plan(graph: &Graph, name: &str) -> String {
         Plan::Nothing => "nothing".into(),
         Plan::Wait(_) => "wait".into(),
         Plan::Release(target) => {
-            assert_eq!(target, Target { key: key(name), uid: format!("uid-{name}") });
+            assert_eq!(target, Target { key: key(name), uid: format!("uid-{name}"), resource_version: 1 });
             "release".into()
         }
         Plan::Delete(targets) => format!("delete {}", names(&targets)),

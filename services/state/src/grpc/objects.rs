@@ -122,10 +122,13 @@ impl ObjectService for Objects {
         request: Request<RemoveFinalizerRequest>,
     ) -> Result<Response<Object>, Status> {
         let admission = Admission::of(request.extensions())?;
-        let RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer } = request.into_inner();
+        let RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer, resource_version } =
+            request.into_inner();
         let (call, kind) = object_of(&admission, &api, &kind, &namespace, &name)?;
-        let stored =
-            self.registry.remove_finalizer(&call, kind, (&namespace, &name, &uid), &finalizer).await?;
+        let stored = self
+            .registry
+            .remove_finalizer(&call, kind, (&namespace, &name, &uid), resource_version, &finalizer)
+            .await?;
         Ok(Response::new(object(&stored)))
     }
 

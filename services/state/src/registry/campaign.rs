@@ -132,8 +132,10 @@ impl Record {
     /// Whether the caller who shows this ticket has won the place. A record without a hash was won at a replica of the
     /// version before: its holder has no ticket and needs none until its term ends.
     pub(super) fn is_proved_by(&self, ticket: &str, user: &str) -> bool {
-        self.ticket_hash.is_empty()
-            || (self.user == user
+        let has_no_ticket = self.ticket_hash.is_empty() && !self.holder.is_empty();
+        has_no_ticket
+            || (!self.ticket_hash.is_empty()
+                && self.user == user
                 && Ticket::parse(ticket).is_some_and(|ticket| ticket.hash() == self.ticket_hash))
     }
 }

@@ -10,7 +10,7 @@ use krake_proto::envelope::DeleteRequest;
 use krake_proto::finalizer::CASCADE_DELETION;
 use krake_proto::krake::meta::v1;
 
-use super::transact::Outcome;
+use super::transact::{Outcome, check_version};
 use super::{Call, Error, Registry, finalizers, what};
 use crate::cache::Stored;
 use crate::derive;
@@ -82,8 +82,8 @@ impl Registry {
                 return Ok(Outcome::Keep.into());
             }
             let mut finalizers = finalizers::needed(stored)?;
-            // Also when a cascade is added to a deletion that is past its dependents.
-            if begins || intent.cascade != recorded.cascade {
+            // Also when something is added to a deletion that is past its dependents: the garbage collector acts on it.
+            if begins || (intent.cascade, intent.force) != (recorded.cascade, recorded.force) {
                 finalizers.retain(|finalizer| finalizer != CASCADE_DELETION);
                 finalizers.push(CASCADE_DELETION.to_owned());
             }
@@ -106,13 +106,14 @@ impl Registry {
         call: &Call,
         kind: &'static Kind,
         (namespace, name, uid): (&str, &str, &str),
+        resource_version: i64,
         finalizer: &str,
     ) -> Result<Arc<Stored>, Error> {
         let managed = rules(kind).and_then(|rules| rules.managed(finalizer));
         if let Some(Need::Others(relation)) = managed.map(|managed| &managed.needed) {
             self.check_gone(kind, namespace, name, finalizer, relation).await?;
         }
-        self.transact(call, kind, namespace, name, 0, |stored| {
+        self.transact(call, kind, namespace, name, resource_version, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_none() {
                 return Err(not_deleted(finalizer));
@@ -181,6 +182,8 @@ impl Registry {
         let Some(used) = self.cache.get(&key).filter(|used| used.metadata.deleted.is_none()) else {
             return Ok(());
         };
+        check_uid(&used, &deletion.uid)?;
+        check_version(&used, deletion.resource_version)?;
         let mut users = Vec::new();
         for relation in relations {
             users.extend(self.related(&used, relation)?);

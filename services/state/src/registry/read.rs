@@ -142,6 +142,10 @@ impl Registry {
                 if let Some(last) = page.cut() {
                     return Ok(Ok((now, Some(last))));
                 }
+                // The changes may have filled it: the next page begins where this one stopped looking.
+                if page.is_full() {
+                    return Ok(Ok((now, Some(passed.clone()))));
+                }
             }
             let piece = self.cache.piece(page.filter.spans(), passed.as_ref(), place, page.room());
             if let Some(piece) = piece {

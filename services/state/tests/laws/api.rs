@@ -182,6 +182,7 @@ async fn finalizers_hold_a_deleted_object_until_the_last_is_gone(store: Arc<dyn 
         name: "m".into(),
         uid: uid.into(),
         finalizer: finalizer.into(),
+        ..Default::default()
     };
     let mut objects = server.client.objects();
     let other = objects.remove_finalizer(remove("mine", "another")).await.unwrap_err();

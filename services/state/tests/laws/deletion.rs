@@ -123,6 +123,42 @@ async fn a_forced_cascade_erases_the_object_when_its_dependents_are_gone() {
 }
 
 #[tokio::test]
+async fn force_can_be_added_to_a_cascade_that_is_past_its_dependents() {
+    let World { server, one, uid, .. } = world().await;
+    let client = &server.client;
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    let options = |cascade, force| DeleteOptions { cascade, force, ..Default::default() };
+    let applications = client.api::<Application>();
+    applications.delete("demo", "a", &options(true, false)).await.unwrap();
+    client.remove_finalizer(&key::<Application>("a"), "", CASCADE_DELETION).await.unwrap();
+    let forced = applications.delete("demo", "a", &options(false, true)).await.unwrap().metadata.unwrap();
+    assert_eq!(
+        forced.finalizers,
+        [KUBERNETES_RESOURCES, CASCADE_DELETION],
+        "it is the garbage collector's turn"
+    );
+    client.remove_finalizer(&key::<Application>("a"), "", CASCADE_DELETION).await.unwrap();
+    assert!(applications.get("demo", "a").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn a_finalizer_is_removed_only_from_the_version_that_was_decided_on() {
+    let server = Server::start(memory()).await;
+    let client = &server.client;
+    let clusters = client.api::<Cluster>();
+    clusters.create(&cluster("c")).await.unwrap();
+    let seen = clusters.delete("demo", "c", &DeleteOptions::default()).await.unwrap().metadata.unwrap();
+    let cascade = DeleteOptions { cascade: true, ..Default::default() };
+    let changed = clusters.delete("demo", "c", &cascade).await.unwrap().metadata.unwrap();
+    let remove = async |version| {
+        client.remove_finalizer_at(&key::<Cluster>("c"), &seen.uid, version, CASCADE_DELETION).await
+    };
+    assert!(remove(seen.resource_version).await.unwrap_err().is_conflict(), "the deletion includes more now");
+    remove(changed.resource_version).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_deletion_is_for_the_object_that_the_caller_means() {
     let server = Server::start(memory()).await;
     let api = server.client.api::<Application>();

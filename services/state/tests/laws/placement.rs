@@ -208,6 +208,7 @@ async fn the_last_copy_lets_a_deleted_application_go() {
         name: "a".into(),
         uid: uid.clone(),
         finalizer: CASCADE_DELETION.into(),
+        ..Default::default()
     };
     client.objects().remove_finalizer(remove).await.unwrap();
     let removing = report(client, &uid, &one, Phase::Removing, version(&deleted, &one)).await.unwrap();
@@ -229,6 +230,7 @@ async fn a_deleted_cluster_takes_no_copies_and_waits_for_the_last() {
         name: "one".into(),
         uid: String::new(),
         finalizer: CLUSTER_COPIES.into(),
+        ..Default::default()
     };
     let held = client.objects().remove_finalizer(remove()).await;
     assert_eq!(why(held), Some(ErrorReason::FinalizersInUse));
