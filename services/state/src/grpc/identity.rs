@@ -13,7 +13,7 @@ pub(super) struct Identity;
 impl IdentityService for Identity {
     async fn get_caller(&self, request: Request<GetCallerRequest>) -> Result<Response<Caller>, Status> {
         let (call, _) = authorize(request)?.into_parts();
-        // There are no roles yet that could be bound to anybody.
+        // Roles are stored, but nothing evaluates them yet.
         Ok(Response::new(Caller { user: call.user, roles: Vec::new() }))
     }
 }
