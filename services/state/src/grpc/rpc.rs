@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use krake_proto::POOL;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use krake_proto::wire::{self, Malformed};
 use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor};
 
 use crate::access::{Access, Verb};
@@ -104,7 +104,7 @@ impl Fields {
 
     /// Namespace and name. A field of the request wins over the object's; both must be equal, which is checked where the
     /// request is served. Of several occurrences the last one counts, as for every protobuf parser.
-    fn read(&self, request: &[u8]) -> Result<(String, String), prost::DecodeError> {
+    fn read(&self, request: &[u8]) -> Result<(String, String), Malformed> {
         let (mut namespace, mut name) = ("", "");
         let (mut own_namespace, mut own_name) = ("", "");
         each(request, |number, content| {
@@ -140,23 +140,16 @@ fn text(content: &[u8]) -> &str {
     std::str::from_utf8(content).unwrap_or_default()
 }
 
-/// Visits the length-delimited fields of an encoded message in order, without memory of its own.
+/// Visits the length-delimited fields of an encoded message in order.
 fn each<'a>(
     message: &'a [u8],
-    mut visit: impl FnMut(u32, &'a [u8]) -> Result<(), prost::DecodeError>,
-) -> Result<(), prost::DecodeError> {
-    let mut rest = message;
-    while !rest.is_empty() {
-        let (number, wire_type) = decode_key(&mut rest)?;
-        if wire_type != WireType::LengthDelimited {
-            skip_field(wire_type, number, &mut rest, DecodeContext::default())?;
-            continue;
+    mut visit: impl FnMut(u32, &'a [u8]) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    for field in wire::fields(message) {
+        let field = field?;
+        if let Some(content) = field.content() {
+            visit(field.number, content)?;
         }
-        let length = usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX);
-        // As a message without an end is refused where it is decoded, it need not be here.
-        let Some((content, after)) = rest.split_at_checked(length) else { return Ok(()) };
-        visit(number, content)?;
-        rest = after;
     }
     Ok(())
 }
