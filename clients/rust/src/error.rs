@@ -44,10 +44,12 @@ impl Error {
                 ErrorReason::StoreUnavailable
                 | ErrorReason::ShuttingDown
                 | ErrorReason::WatcherTooSlow
-                | ErrorReason::PermissionsChanged,
+                | ErrorReason::PermissionsChanged
+                | ErrorReason::DeadlineExceeded
+                | ErrorReason::TooManyCalls,
             ) => true,
             Some(_) => false,
-            // Not from Krake: the connection, a proxy or a deadline.
+            // Not from Krake: the connection, a proxy or the client's own deadline.
             None => matches!(
                 status.code(),
                 Code::Unavailable
@@ -118,6 +120,9 @@ mod tests {
     #[case(Code::Unavailable, ErrorReason::StoreUnavailable, true)]
     #[case(Code::Unavailable, ErrorReason::ShuttingDown, true)]
     #[case(Code::Aborted, ErrorReason::WatcherTooSlow, true)]
+    #[case(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, true)]
+    #[case(Code::ResourceExhausted, ErrorReason::TooManyCalls, true)]
+    #[case(Code::ResourceExhausted, ErrorReason::TooLarge, false)]
     #[case(Code::Aborted, ErrorReason::Conflict, false)]
     #[case(Code::NotFound, ErrorReason::NotFound, false)]
     #[case(Code::Internal, ErrorReason::Internal, false)]

@@ -157,6 +157,9 @@ impl Problem {
             | ErrorReason::ShuttingDown
             | ErrorReason::WatcherTooSlow
             | ErrorReason::PermissionsChanged => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            ErrorReason::DeadlineExceeded | ErrorReason::TooManyCalls => {
+                Self::new(of_code(status.code()), text)
+            }
             ErrorReason::Internal | ErrorReason::Unspecified => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
             }

@@ -5,10 +5,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
-use tokio::time::{Sleep, sleep};
-use tonic::Status;
+use krake_proto::error::{self, ErrorReason};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
+
+/// When a call is answered with DEADLINE_EXCEEDED and dropped, unless its answer has begun. Every request of a gRPC listener
+/// has it as an extension.
+#[derive(Clone, Copy, Debug)]
+pub struct CallDeadline(Instant);
+
+impl CallDeadline {
+    /// Whether it has passed.
+    pub fn has_passed(&self) -> bool {
+        Instant::now() >= self.0
+    }
+}
 
 /// Answers calls whose answer has not begun in time with DEADLINE_EXCEEDED. A stream may then last.
 #[derive(Clone, Debug)]
@@ -36,9 +49,11 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<R>) -> Self::Future {
+    fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let limit = caller_limit(request.headers()).map_or(self.limit, |asked| asked.min(self.limit));
-        Limited { answer: self.inner.call(request), limit: Box::pin(sleep(limit)) }
+        let deadline = Instant::now() + limit;
+        request.extensions_mut().insert(CallDeadline(deadline));
+        Limited { answer: self.inner.call(request), limit: Box::pin(sleep_until(deadline)) }
     }
 }
 
@@ -60,12 +75,13 @@ where
             return Poll::Ready(answer);
         }
         self.limit.as_mut().poll(context).map(|()| {
-            Ok(Status::deadline_exceeded("the call took longer than its deadline allows").into_http())
+            let text = "the call took longer than its deadline; a write may have taken effect";
+            Ok(error::status(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, text).into_http())
         })
     }
 }
 
-/// The value of `grpc-timeout`: up to eight digits and a unit. What is not one is as good as none.
+/// The value of `grpc-timeout`: up to eight digits and a unit. Anything else counts as none.
 fn caller_limit(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -88,7 +104,7 @@ fn caller_limit(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use std::convert::Infallible;
 
-    use tonic::Code;
+    use tonic::Status;
     use tower::ServiceExt;
 
     use super::*;
@@ -111,6 +127,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_dropped_knows_whether_its_deadline_has_passed() {
+        let (seen, mut found) = tokio::sync::mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: Request<()>| {
+            seen.send(*request.extensions().get::<CallDeadline>().unwrap()).unwrap();
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let mut call =
+            tokio::spawn(Deadline::new(service, Duration::from_secs(60)).oneshot(Request::new(())));
+        let deadline = found.recv().await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(59), &mut call).await.is_err());
+        assert!(!deadline.has_passed());
+        call.await.unwrap().unwrap();
+        assert!(deadline.has_passed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_shorter_of_both_limits_counts() {
         let never =
             tower::service_fn(|_: Request<()>| std::future::pending::<Result<Response<Body>, Infallible>>());
@@ -122,6 +154,7 @@ mod tests {
             let begin = tokio::time::Instant::now();
             let answer = Deadline::new(never, Duration::from_secs(60)).oneshot(request).await.unwrap();
             let status = Status::from_header_map(answer.headers()).unwrap();
+            assert_eq!(error::reason(&status), Some(ErrorReason::DeadlineExceeded));
             assert_eq!((status.code(), begin.elapsed().as_secs()), (Code::DeadlineExceeded, seconds));
         }
     }

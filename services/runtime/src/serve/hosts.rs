@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use futures::future::{Either, Ready, ready};
 use http::uri::{Authority, Uri};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use krake_proto::error::{self, ErrorReason};
 use tower::Service;
 
 /// Host names that are served beside loopback names and IP addresses: lower case, without port.
@@ -254,7 +255,7 @@ pub(crate) fn problem_with(status: StatusCode, text: &'static str) -> Response<a
 
 /// The answer of gRPC listeners: a status that clients show.
 pub(crate) fn permission_denied(refusal: Refusal) -> Response<tonic::body::Body> {
-    tonic::Status::permission_denied(refusal.text()).into_http()
+    error::status(tonic::Code::PermissionDenied, ErrorReason::Forbidden, refusal.text()).into_http()
 }
 
 #[cfg(test)]
@@ -270,6 +271,14 @@ mod tests {
     fn rules(allowed: &[&str]) -> HostRules {
         let names: Vec<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
         HostRules { allowed: AllowedHosts::parse(&names).unwrap(), ..HostRules::default() }
+    }
+
+    #[test]
+    fn refusals_of_grpc_listeners_have_a_reason() {
+        for refusal in [Refusal::Host, Refusal::Origin] {
+            let status = tonic::Status::from_header_map(permission_denied(refusal).headers()).unwrap();
+            assert_eq!(error::reason(&status), Some(ErrorReason::Forbidden));
+        }
     }
 
     #[test]

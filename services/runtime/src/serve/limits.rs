@@ -7,6 +7,9 @@ use serde::Deserialize;
 use super::hosts::{AllowedHosts, HostRules};
 use crate::config::{ConfigError, pick};
 
+/// Maximum of a limit that is configured: more than one process can have open, and less than a semaphore can count.
+const MAX_LIMIT: usize = 10_000_000;
+
 /// Limits on the connections of one listener, for gRPC and REST alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -16,7 +19,8 @@ pub struct ConnectionLimits {
     /// once. Default 1024, a quarter of all: one peer cannot take every place. A gateway or a proxy needs few.
     pub max_connections_per_peer: usize,
     /// Calls open at the same time from one address, over all its connections, watches among them; further ones are
-    /// refused before they are authenticated. Default 16,384: what four connections may have open.
+    /// refused before they are authenticated. A gateway or a proxy is one peer, whose calls are those of all its users.
+    /// Default 16,384: what four connections may have open.
     pub max_calls_per_peer: usize,
     /// Time for the TLS handshake, and then for the peer to show which protocol it speaks. Default 10 s: enough for a
     /// handshake over a satellite link with lost packets.
@@ -57,8 +61,8 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Who may connect to a listener, and how often. In the file: section `listener` with `max_connections`,
-/// `max_connections_per_peer` and `allowed_hosts`.
+/// Limits and host names of a listener. In the file: section `listener` with `max_connections`,
+/// `max_connections_per_peer`, `max_calls_per_peer` and `allowed_hosts`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Connections")]
@@ -69,6 +73,10 @@ pub struct ListenerArgs {
     /// Connections open at the same time from one address; further ones are closed at once. [default: 1024]
     #[arg(long, env = "KRAKE_MAX_CONNECTIONS_PER_PEER", value_name = "NUMBER")]
     pub max_connections_per_peer: Option<usize>,
+    /// Calls open at the same time from one address, watches among them; further ones are refused. A gateway or a proxy
+    /// counts as one address for all its users: where it serves many watches, raise this at the API. [default: 16384]
+    #[arg(long, env = "KRAKE_MAX_CALLS_PER_PEER", value_name = "NUMBER")]
+    pub max_calls_per_peer: Option<usize>,
     /// Host name, without port, that requests may name beside loopback names and IP addresses; may be given several
     /// times. On a loopback address other names are always refused, so that no web page can reach the API by a name of
     /// its own (DNS rebinding). On other addresses every name is served until this is set.
@@ -80,7 +88,7 @@ impl ListenerArgs {
     /// The limits and host rules in force; everything that has no flag is default.
     ///
     /// # Errors
-    /// When a limit is zero, or an allowed host is not a host name.
+    /// When a limit is not between 1 and 10,000,000, or an allowed host is not a host name.
     pub fn resolve(self, file: ListenerArgs) -> Result<(ConnectionLimits, HostRules), ConfigError> {
         let defaults = ConnectionLimits::default();
         let limits = ConnectionLimits {
@@ -90,10 +98,16 @@ impl ListenerArgs {
                 file.max_connections_per_peer,
                 defaults.max_connections_per_peer,
             ),
+            max_calls_per_peer: pick(
+                self.max_calls_per_peer,
+                file.max_calls_per_peer,
+                defaults.max_calls_per_peer,
+            ),
             ..defaults
         };
-        positive("--max-connections", limits.max_connections)?;
-        positive("--max-connections-per-peer", limits.max_connections_per_peer)?;
+        check("--max-connections", limits.max_connections)?;
+        check("--max-connections-per-peer", limits.max_connections_per_peer)?;
+        check("--max-calls-per-peer", limits.max_calls_per_peer)?;
         let allowed = AllowedHosts::parse(&self.allowed_hosts.or(file.allowed_hosts).unwrap_or_default());
         let allowed = allowed.map_err(|name| ConfigError::Invalid {
             option: "--allowed-host",
@@ -103,12 +117,11 @@ impl ListenerArgs {
     }
 }
 
-fn positive(option: &'static str, number: usize) -> Result<(), ConfigError> {
-    // More than the semaphore can count is as good as no limit.
-    if (1..=tokio::sync::Semaphore::MAX_PERMITS).contains(&number) {
+fn check(option: &'static str, number: usize) -> Result<(), ConfigError> {
+    if (1..=MAX_LIMIT).contains(&number) {
         return Ok(());
     }
-    Err(ConfigError::Invalid { option, message: "must be 1 or more".to_owned() })
+    Err(ConfigError::Invalid { option, message: format!("must be between 1 and {MAX_LIMIT}") })
 }
 
 #[cfg(test)]
@@ -117,21 +130,26 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_make_sense() {
-        let file = ListenerArgs { max_connections: Some(7), ..Default::default() };
+        let file =
+            ListenerArgs { max_connections: Some(7), max_calls_per_peer: Some(9), ..Default::default() };
         let flags = ListenerArgs { allowed_hosts: Some(vec!["Krake.example".into()]), ..Default::default() };
         let (limits, rules) = flags.resolve(file).unwrap();
         assert_eq!((limits.max_connections, limits.max_connections_per_peer), (7, 1024));
+        assert_eq!(limits.max_calls_per_peer, 9);
         assert!(!rules.allowed.is_empty());
         let none = || ListenerArgs::default();
         for wrong in [
             ListenerArgs { max_connections: Some(0), ..none() },
             ListenerArgs { max_connections: Some(usize::MAX), ..none() },
             ListenerArgs { max_connections_per_peer: Some(0), ..none() },
+            ListenerArgs { max_calls_per_peer: Some(0), ..none() },
+            ListenerArgs { max_calls_per_peer: Some(usize::MAX), ..none() },
             ListenerArgs { allowed_hosts: Some(vec!["http://a".into()]), ..none() },
             ListenerArgs { allowed_hosts: Some(vec!["a:80".into()]), ..none() },
             ListenerArgs { allowed_hosts: Some(vec![String::new()]), ..none() },
         ] {
-            assert!(wrong.clone().resolve(none()).is_err(), "{wrong:?}");
+            let refused = wrong.clone().resolve(none()).unwrap_err().to_string();
+            assert!(!refused.contains(&usize::MAX.to_string()), "{wrong:?}: {refused}");
         }
     }
 }

@@ -24,14 +24,16 @@ use std::time::Duration;
 
 use ::http::Request;
 pub use certificate::CertificateNames;
+pub use deadline::CallDeadline;
 pub use hosts::{AllowedHosts, HostRules, TrustedOrigins};
 use hyper::body::Incoming;
 pub use incoming::Listener;
+use krake_proto::error::{self, ErrorReason};
 pub use limits::{ConnectionLimits, ListenerArgs};
 pub use peer::{Peer, PeerCounts, PeerPlace, peer_network};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tonic::Status;
+use tonic::Code;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -187,7 +189,8 @@ pub async fn serve(
         tls: options.tls,
         limits: options.limits,
         refuse: || {
-            Status::resource_exhausted("too many calls of this address are open; end some first").into_http()
+            let text = "too many calls of this address are open (--max-calls-per-peer); end some first";
+            error::status(Code::ResourceExhausted, ErrorReason::TooManyCalls, text).into_http()
         },
         metrics: ConnectionMetrics::register(&options.metrics, "grpc"),
     };

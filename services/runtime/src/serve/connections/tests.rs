@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
+use krake_proto::error::{self, ErrorReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -226,7 +227,9 @@ async fn calls_beyond_a_peers_limit_are_refused_whatever_the_connection() {
     }
     let (channel_here, _) = channel(&network, HERE);
     let refused = HealthClient::new(channel_here.clone()).check(HealthCheckRequest::default()).await;
-    assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(error::reason(&refused), Some(ErrorReason::TooManyCalls));
     assert_eq!(measured(&metrics, "calls_refused_total"), 1);
     assert!(is_served(&channel(&network, THERE).0).await, "others are not concerned");
     open.pop();
