@@ -76,7 +76,7 @@ struct Settings {
     rest_listen: Option<SocketAddr>,
     #[command(flatten)]
     admin: AdminArgs<7701>,
-    /// Serve callers that nobody vouches for. [default: true, unless an API listens on more than this machine's own
+    /// Accept callers without credentials. [default: true, unless an API listens on more than this machine's own
     /// loopback addresses]
     #[arg(long, env = "KRAKE_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     allow_anonymous: Option<bool>,

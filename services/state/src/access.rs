@@ -1,6 +1,6 @@
-//! Who calls, what the call needs, and the proof that it was allowed.
+//! The caller, what its call needs, and the proof that it was allowed.
 //!
-//! The registry acts only for a [`Call`], and [`Admitted::authorize`] alone can make one: a handler that forgets to
+//! The registry acts only for a [`Call`], and [`Authenticated::authorize`] alone can make one: a handler that forgets to
 //! authorize its request does not compile.
 
 use std::borrow::Cow;
@@ -8,19 +8,20 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use clap::ValueEnum;
+use krake_proto::Kind;
 use krake_proto::error::{self, ErrorReason};
 use serde::Deserialize;
 use tonic::{Code, Status};
 
-use crate::registry::Fence;
+use crate::elections::Fence;
 
-/// Name of callers that nobody vouches for, as upstream's.
+/// Name of callers without credentials, as upstream's.
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
 
 /// How a caller was authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthenticationMethod {
-    /// Not at all.
+    /// Not at all: the caller has no credentials.
     Anonymous,
     /// By configuration: every caller is this user.
     Static,
@@ -98,6 +99,18 @@ pub struct Access {
     pub name: String,
 }
 
+impl Access {
+    /// The same on objects of `kind`, in place of the group and plural that an RPC for all kinds has. Its sub-resource
+    /// stays: `objects/finalizers` becomes `applications/finalizers`.
+    pub(crate) fn on(self, kind: &'static Kind) -> Self {
+        let resource = match self.resource.split_once('/') {
+            Some((_, part)) => Cow::from(format!("{}/{part}", kind.plural)),
+            None => kind.plural.into(),
+        };
+        Access { api: kind.api.into(), resource, ..self }
+    }
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.verb, self.api, self.resource)?;
@@ -111,14 +124,14 @@ impl fmt::Display for Access {
     }
 }
 
-/// Who may do what. Names as upstream's.
+/// What authenticated callers may do. Names as upstream's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authorization {
     /// Every authenticated caller may do everything.
     #[default]
     AlwaysAllow,
-    /// Nobody may do anything: for tests, and to close an API.
+    /// No caller may do anything: for tests, and to close an API.
     AlwaysDeny,
 }
 
@@ -131,16 +144,17 @@ impl Authorization {
     }
 }
 
-/// For whom the registry acts. Only [`Admitted::authorize`] makes one.
+/// The caller for whom the registry acts. Only [`Authenticated::authorize`] makes one.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     /// Name of the user; `system:anonymous` for anonymous callers.
     pub(crate) user: String,
     /// W3C traceparent of the request; empty if it has none.
     pub(crate) trace_parent: String,
-    /// As which leader the caller writes; a write fails unless it still leads. `None`: as none.
+    /// The term of leadership in which the caller writes; the write fails once it is over. `None`: it does not write as a
+    /// leader.
     pub(crate) fence: Option<Fence>,
-    /// Not visible elsewhere, so that nobody else can make a call.
+    /// Not visible elsewhere, so that no other module can make a call.
     _authorized: (),
 }
 
@@ -160,7 +174,13 @@ pub(crate) struct Authorized<T> {
 }
 
 impl<T> Authorized<T> {
-    /// For whom to act, and what was asked.
+    /// The same, for a write that belongs to this term of leadership.
+    pub(crate) fn fenced(mut self, fence: Option<Fence>) -> Self {
+        self.call.fence = fence;
+        self
+    }
+
+    /// The caller to act for, and the request.
     pub(crate) fn into_parts(self) -> (Call, T) {
         (self.call, self.request)
     }
@@ -168,18 +188,17 @@ impl<T> Authorized<T> {
 
 /// An authenticated request, before it is known which object it names.
 #[derive(Debug)]
-pub(crate) struct Admitted {
+pub(crate) struct Authenticated {
     pub(crate) caller: Arc<Caller>,
     pub(crate) trace_parent: String,
-    pub(crate) fence: Option<Fence>,
     pub(crate) authorization: Authorization,
     /// Whether every authenticated caller may make it, whatever the policy.
     pub(crate) open_to_all: bool,
-    /// What was asked for; set by [`Admitted::authorize`].
+    /// What the request needs; set by [`Authenticated::authorize`].
     pub(crate) asked: OnceLock<Access>,
 }
 
-impl Admitted {
+impl Authenticated {
     /// Lets the request pass if the caller may do what it needs.
     ///
     /// # Errors
@@ -195,7 +214,7 @@ impl Admitted {
         let call = Call {
             user: self.caller.user.clone(),
             trace_parent: self.trace_parent.clone(),
-            fence: self.fence.clone(),
+            fence: None,
             _authorized: (),
         };
         Ok(Authorized { call, request })
@@ -206,10 +225,10 @@ impl Admitted {
 mod tests {
     use super::*;
 
-    fn admitted(authorization: Authorization, open_to_all: bool) -> Admitted {
+    fn admitted(authorization: Authorization, open_to_all: bool) -> Authenticated {
         let caller = Caller { user: "alice".into(), groups: vec![], method: AuthenticationMethod::Static };
         let (caller, asked) = (Arc::new(caller), OnceLock::new());
-        Admitted { caller, trace_parent: String::new(), fence: None, authorization, open_to_all, asked }
+        Authenticated { caller, trace_parent: String::new(), authorization, open_to_all, asked }
     }
 
     fn access() -> Access {

@@ -98,15 +98,15 @@ struct Place {
     telemetry: TelemetryArgs,
 }
 
-/// Who may call. In the file: section `authentication`.
+/// How callers are authenticated. In the file: section `authentication`.
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthenticationArgs {
-    /// Serve callers that nobody vouches for, as system:anonymous. Without this and without --static-user every call
-    /// is refused.
+    /// Accept callers without credentials, as the user system:anonymous. Without this and without --static-user every
+    /// call is refused.
     #[arg(long, env = "KRAKE_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     allow_anonymous: Option<bool>,
-    /// Take every caller for this user: for one person's own machine.
+    /// Authenticate every caller as this user, whatever its credentials: for a single user's own machine.
     #[arg(long, env = "KRAKE_STATIC_USER", value_name = "NAME")]
     static_user: Option<String>,
 }
@@ -133,9 +133,9 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where resources are kept.
     pub store: StoreConfig,
-    /// Who may call.
+    /// How callers are authenticated.
     pub authentication: Authentication,
-    /// What they may do.
+    /// What authenticated callers may do.
     pub authorization: Authorization,
     /// Certificates, limits and host names of the API's listener.
     pub serve: ServeOptions,

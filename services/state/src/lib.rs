@@ -6,6 +6,8 @@ pub mod backup;
 mod cache;
 pub mod config;
 mod derive;
+mod elections;
+mod error;
 mod figures;
 #[doc(hidden)]
 pub mod fuzz;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::elections::Elections;
 use crate::figures;
 use crate::grpc::{self, Callers};
 use crate::housekeeping::{self, Clock};
@@ -115,10 +116,11 @@ pub async fn serve_at(
         let (store, installation) = (store.clone(), installation.clone());
         async move { installation.replaced(store.as_ref()).await }
     };
+    let elections = Arc::new(Elections::new(store.clone()));
     let registry = Arc::new(Registry::new(store, cache, clock));
     figures::show(&options.metrics, &registry, &forward);
     let (callers, token) = (callers.into(), shutdown.token());
-    let routes = grpc::routes(registry, installation.clone(), callers, &options.metrics, token)?;
+    let routes = grpc::routes(registry, elections, installation.clone(), callers, &options.metrics, token)?;
     let services = Services::new(routes, &[krake_proto::DESCRIPTORS])?;
     tracing::info!(
         address = %listener.local_addr()?,

@@ -1,4 +1,4 @@
-//! Who calls, by what the request and its connection show.
+//! Authentication: the caller of a request, by its credentials and its connection.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use tonic::{Code, Status};
 
 use crate::access::{ANONYMOUS, AuthenticationMethod, Caller};
 
-/// Tells callers apart. Asked once per request, before anything else is done for it.
+/// Authenticates callers, once per request and before anything else is done for it.
 #[tonic::async_trait]
 pub trait Authenticate: std::fmt::Debug + Send + Sync {
     /// The caller of a request with these headers, over a connection of this peer.
     ///
     /// # Errors
-    /// UNAUTHENTICATED if nobody is known by what the request shows; UNAVAILABLE if that cannot be found out now.
+    /// UNAUTHENTICATED if the credentials are missing or unknown; UNAVAILABLE if they cannot be checked now.
     async fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Caller>, Status>;
 }
 
 /// Authentication by configuration alone, whatever a request shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Authentication {
-    /// Every request comes from this user: for a single user's own machine.
+    /// Every request is authenticated as this user: for a single user's own machine.
     pub static_user: Option<String>,
-    /// Requests that nobody vouches for are served, as `system:anonymous`.
+    /// Requests without credentials are authenticated as `system:anonymous`.
     pub allow_anonymous: bool,
 }
 
 impl Authentication {
-    /// Whether callers are served who show nothing.
+    /// Whether callers without credentials are served.
     pub fn takes_anybody(&self) -> bool {
         self.static_user.is_some() || self.allow_anonymous
     }
@@ -58,7 +58,7 @@ impl Configured {
 impl Authenticate for Configured {
     async fn authenticate(&self, _peer: &Peer, _headers: &HeaderMap) -> Result<Arc<Caller>, Status> {
         self.0.clone().ok_or_else(|| {
-            let text = "nobody is known by these credentials, and anonymous callers are not allowed";
+            let text = "Unknown credentials; anonymous access is disabled.";
             error::status(Code::Unauthenticated, ErrorReason::Unauthenticated, text)
         })
     }

@@ -17,7 +17,6 @@ use krake_proto::envelope::{
     CreateRequest, DeleteRequest, GetRequest, ListRequest, UpdateRequest, UpdateStatusRequest, WatchRequest,
 };
 use krake_proto::error::{self, ErrorReason, Violation};
-use krake_proto::krake::meta::v1::View;
 use prost::Message as _;
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use tokio_util::sync::CancellationToken;
@@ -25,11 +24,11 @@ use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Code, Status};
 
-use super::pipeline::Admission;
+use super::pipeline::Authorizer;
 use super::{MAX_REQUEST, encoding::Encoding};
 use crate::access::Authorized;
 use crate::kinds::{Verb, rules};
-use crate::registry::{Error, Registry};
+use crate::registry::{Error, Filter, Registry, Start, view};
 
 /// The methods of a kind's service.
 #[derive(Clone, Copy)]
@@ -72,8 +71,8 @@ struct Service {
     registry: Arc<Registry>,
     epoch: Arc<str>,
     encoding: Arc<Encoding>,
-    /// The RPCs of the service, by name.
-    rpcs: HashMap<String, Rpc>,
+    /// What serves the RPCs of the service, by their names.
+    handlers: HashMap<String, Handler>,
     shutdown: CancellationToken,
 }
 
@@ -88,22 +87,22 @@ impl KindService {
         let encoding = Arc::new(Encoding::new(epoch.clone(), descriptor));
         let service = POOL.get_service_by_name(kind.service);
         let methods: Vec<_> = service.iter().flat_map(|service| service.methods()).collect();
-        let rpc = |rpc: &MethodDescriptor| {
+        let handler = |rpc: &MethodDescriptor| {
             let method = Method::find(kind, rpc.name())?;
-            Some((rpc.name().to_owned(), Rpc { method, request: rpc.input() }))
+            Some((rpc.name().to_owned(), Handler { method, request: rpc.input() }))
         };
-        let rpcs = methods.iter().filter_map(rpc).collect();
-        KindService(Arc::new(Service { kind, registry, epoch, encoding, rpcs, shutdown }))
+        let handlers = methods.iter().filter_map(handler).collect();
+        KindService(Arc::new(Service { kind, registry, epoch, encoding, handlers, shutdown }))
     }
 }
 
 impl Service {
-    async fn unary(&self, rpc: &Rpc, authorized: Authorized<Bytes>) -> Result<Bytes, Error> {
+    async fn unary(&self, handler: &Handler, authorized: Authorized<Bytes>) -> Result<Bytes, Error> {
         let (registry, kind) = (&self.registry, self.kind);
         let (call, request) = authorized.into_parts();
         let call = &call;
-        rpc.check(&request)?;
-        match rpc.method {
+        handler.check(&request)?;
+        match handler.method {
             Method::Create => registry.create(call, kind, CreateRequest::decode(request)?).await,
             Method::Get => registry.get(call, kind, GetRequest::decode(request)?).await,
             Method::List => {
@@ -123,31 +122,29 @@ impl Service {
 
     async fn watch(
         &self,
-        rpc: &Rpc,
+        handler: &Handler,
         authorized: Authorized<Bytes>,
     ) -> Result<BoxStream<'static, Result<Bytes, Status>>, Error> {
         let (call, request) = authorized.into_parts();
-        rpc.check(&request)?;
+        handler.check(&request)?;
         let request = WatchRequest::decode(request)?;
-        let (filter, start) = self.registry.watch_request(self.kind, &request)?;
-        if !request.epoch.is_empty() && *request.epoch != *self.epoch {
-            return Err(Error::OtherEpoch);
-        }
-        let view = View::try_from(request.view).unwrap_or_default();
+        let filter = Filter::watch(self.kind, &request)?;
+        let start = Start::read(request.start, &request.epoch, &self.epoch)?;
+        let view = view(request.view)?;
         let encoding = self.encoding.clone();
         let messages = self.registry.watch(&call, filter, start, self.shutdown.clone()).await?;
         Ok(messages.map(move |message| Ok(encoding.message(message?, view)?)).boxed())
     }
 }
 
-/// An RPC of a kind.
+/// What serves an RPC of a kind.
 #[derive(Clone)]
-struct Rpc {
+struct Handler {
     method: Method,
     request: MessageDescriptor,
 }
 
-impl Rpc {
+impl Handler {
     /// Refuses a request that cannot be decoded in memory of about its size, or whose objects could not be shown.
     fn check(&self, request: &[u8]) -> Result<(), Violation> {
         krake_proto::wire::check::check(&self.request, request)
@@ -157,7 +154,7 @@ impl Rpc {
 /// A unary RPC.
 struct Unary {
     service: Arc<Service>,
-    rpc: Rpc,
+    handler: Handler,
 }
 
 impl UnaryService<Bytes> for Unary {
@@ -165,10 +162,10 @@ impl UnaryService<Bytes> for Unary {
     type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (service, rpc) = (self.service.clone(), self.rpc.clone());
+        let (service, handler) = (self.service.clone(), self.handler.clone());
         Box::pin(async move {
-            let authorized = authorize(request)?;
-            Ok(tonic::Response::new(service.unary(&rpc, authorized).await?))
+            let authorized = authorized(request).await?;
+            Ok(tonic::Response::new(service.unary(&handler, authorized).await?))
         })
     }
 }
@@ -176,12 +173,12 @@ impl UnaryService<Bytes> for Unary {
 /// The watch.
 struct Watch {
     service: Arc<Service>,
-    rpc: Rpc,
+    handler: Handler,
 }
 
-fn authorize(request: tonic::Request<Bytes>) -> Result<Authorized<Bytes>, Status> {
-    let admission = Admission::of(request.extensions())?;
-    admission.encoded(request.into_inner())
+async fn authorized(request: tonic::Request<Bytes>) -> Result<Authorized<Bytes>, Status> {
+    let authorizer = Authorizer::of(request.extensions())?;
+    authorizer.encoded(request.into_inner()).await
 }
 
 impl ServerStreamingService<Bytes> for Watch {
@@ -190,8 +187,11 @@ impl ServerStreamingService<Bytes> for Watch {
     type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (service, rpc) = (self.service.clone(), self.rpc.clone());
-        Box::pin(async move { Ok(tonic::Response::new(service.watch(&rpc, authorize(request)?).await?)) })
+        let (service, handler) = (self.service.clone(), self.handler.clone());
+        Box::pin(async move {
+            let authorized = authorized(request).await?;
+            Ok(tonic::Response::new(service.watch(&handler, authorized).await?))
+        })
     }
 }
 
@@ -208,14 +208,14 @@ impl tower::Service<Request<axum::body::Body>> for KindService {
         let service = self.0.clone();
         Box::pin(async move {
             let name = request.uri().path().rsplit('/').next().unwrap_or_default();
-            let Some(rpc) = service.rpcs.get(name).cloned() else {
+            let Some(handler) = service.handlers.get(name).cloned() else {
                 let text = format!("{} has no method {name:?}", service.kind.service);
                 return Ok(error::status(Code::Unimplemented, ErrorReason::NotBuilt, text).into_http());
             };
             let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_REQUEST);
-            Ok(match rpc.method {
-                Method::Watch => grpc.server_streaming(Watch { service, rpc }, request).await,
-                _ => grpc.unary(Unary { service, rpc }, request).await,
+            Ok(match handler.method {
+                Method::Watch => grpc.server_streaming(Watch { service, handler }, request).await,
+                _ => grpc.unary(Unary { service, handler }, request).await,
             })
         })
     }

@@ -1,35 +1,39 @@
-//! `LeadershipService`: one task per campaign turns signs of life and vacancies into bids.
+//! `LeadershipService`: one task per campaign turns heartbeats and vacancies into bids.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
+use krake_proto::error::{self, ErrorReason, Violation};
 use krake_proto::krake::core::v1::leadership_service_server::LeadershipService;
 use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::pipeline::Admission;
-use crate::registry::{Candidate, Error, Registry, Vacancy};
+use super::pipeline::Authorizer;
+use super::{MAX_SMALL_REQUEST, transport};
+use crate::elections::{Candidate, Elections, Vacancy};
+use crate::error::Error;
 
-/// The most campaigns that one replica serves at a time; each may hold a watch on the store.
+/// Maximum number of campaigns that one replica serves at a time, since each may hold a watch on the store. A controller
+/// has one.
 const MAX_CAMPAIGNS: usize = 256;
-/// How long the first request may be in coming.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Time for the first request of a campaign. A controller sends it with the call.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The service.
 pub(super) struct Leadership {
-    registry: Arc<Registry>,
+    elections: Arc<Elections>,
     shutdown: CancellationToken,
     campaigns: Arc<Semaphore>,
 }
 
 impl Leadership {
-    pub(super) fn new(registry: Arc<Registry>, shutdown: CancellationToken) -> Self {
-        Leadership { registry, shutdown, campaigns: Arc::new(Semaphore::new(MAX_CAMPAIGNS)) }
+    pub(super) fn new(elections: Arc<Elections>, shutdown: CancellationToken) -> Self {
+        Leadership { elections, shutdown, campaigns: Arc::new(Semaphore::new(MAX_CAMPAIGNS)) }
     }
 }
 
@@ -37,21 +41,32 @@ impl Leadership {
 impl LeadershipService for Leadership {
     type CampaignStream = BoxStream<'static, Result<CampaignResponse, Status>>;
 
+    /// Begins the stream once the first request was authorized: until then the campaign holds nothing, and a refusal is
+    /// the outcome of the call.
     async fn campaign(
         &self,
         request: Request<Streaming<CampaignRequest>>,
     ) -> Result<Response<Self::CampaignStream>, Status> {
-        let admission = Admission::of(request.extensions())?;
+        let authorizer = Authorizer::of(request.extensions())?;
+        let mut requests = request.into_inner();
+        let first = next(&mut requests, Instant::now() + FIRST_REQUEST_TIMEOUT).await?;
+        let first = first.ok_or_else(|| {
+            error::invalid(&[Violation::new(
+                "",
+                "the stream ended before its first request, which names the election",
+            )])
+        })?;
+        let election = first.election.clone();
+        let (call, first) = authorizer.named("", &election, first).await?.into_parts();
+        let candidate = Candidate::read(&call.user, &first)?;
         let permit = self.campaigns.clone().try_acquire_owned().map_err(|_| {
             let text = format!("this replica serves {MAX_CAMPAIGNS} campaigns already; try another one");
-            Status::resource_exhausted(text)
+            error::status(Code::ResourceExhausted, ErrorReason::TooManyCalls, text)
         })?;
         let (answers, receiver) = mpsc::channel(1);
-        let (registry, shutdown) = (self.registry.clone(), self.shutdown.clone());
-        let requests = request.into_inner();
-        let task = AbortOnDropHandle::new(tokio::spawn(serve(
-            registry, admission, requests, answers, shutdown, permit,
-        )));
+        let (elections, shutdown) = (self.elections.clone(), self.shutdown.clone());
+        let campaign = Campaign { elections, candidate, requests, answers };
+        let task = AbortOnDropHandle::new(tokio::spawn(campaign.run(first, shutdown, permit)));
         // The task ends with the stream, and the stream when the task has ended.
         let stream = futures::stream::unfold((receiver, task), |(mut receiver, task)| async {
             let answer = receiver.recv().await?;
@@ -61,55 +76,57 @@ impl LeadershipService for Leadership {
     }
 }
 
-async fn serve(
-    registry: Arc<Registry>,
-    admission: Admission,
+/// A campaign that was let in.
+struct Campaign {
+    elections: Arc<Elections>,
+    candidate: Candidate,
     requests: Streaming<CampaignRequest>,
     answers: mpsc::Sender<Result<CampaignResponse, Status>>,
-    shutdown: CancellationToken,
-    _permit: OwnedSemaphorePermit,
-) {
-    let end = tokio::select! {
-        end = campaign(&registry, &admission, requests, &answers) => end,
-        () = shutdown.cancelled() => Err(Error::ShuttingDown.into()),
-    };
-    if let Err(status) = end {
-        // Nobody may be left to hear it.
-        let _ = answers.send(Err(status)).await;
-    }
 }
 
-/// Serves one campaign to its end.
-async fn campaign(
-    registry: &Registry,
-    admission: &Admission,
-    mut requests: Streaming<CampaignRequest>,
-    answers: &mpsc::Sender<Result<CampaignResponse, Status>>,
-) -> Result<(), Status> {
-    let Some(first) = next(&mut requests, Instant::now() + FIRST_REQUEST).await? else { return Ok(()) };
-    let (call, first) = admission.named("", &first.election.clone(), first)?.into_parts();
-    let candidate = Candidate::read(&call, &first)?;
-    let (mut request, mut vacancy) = (Some(first), None);
-    let (mut sequence, mut patience) = (0, Instant::now());
-    loop {
-        if let Some(CampaignRequest { resign: true, .. }) = request {
-            return Ok(registry.resign(candidate).await?);
+impl Campaign {
+    async fn run(
+        mut self,
+        first: CampaignRequest,
+        shutdown: CancellationToken,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let end = tokio::select! {
+            end = self.hold(first) => end,
+            () = shutdown.cancelled() => Err(Error::ShuttingDown.into()),
+        };
+        if let Err(status) = end {
+            // The caller may be gone.
+            let _ = self.answers.send(Err(status)).await;
         }
-        if let Some(request) = request.take() {
-            (sequence, patience) = (request.sequence, Instant::now() + candidate.ttl());
-        }
-        let standing = registry.campaign(&candidate).await?;
-        if answers.send_timeout(Ok(candidate.answer(&standing, sequence)), candidate.ttl()).await.is_err() {
-            return Ok(());
-        }
-        vacancy = registry.vacancy(&candidate, &standing, vacancy);
-        tokio::select! {
-            next = next(&mut requests, patience) => match next? {
-                // It may have broken off: only an explicit resignation frees the place.
-                None => return Ok(()),
-                next => request = next,
-            },
-            () = vacated(vacancy.as_mut()) => vacancy = None,
+    }
+
+    /// Bids until the campaign ends.
+    async fn hold(&mut self, first: CampaignRequest) -> Result<(), Status> {
+        let (elections, candidate) = (&self.elections, &self.candidate);
+        let (mut request, mut vacancy) = (Some(first), None);
+        let (mut sequence, mut patience) = (0, Instant::now());
+        loop {
+            if let Some(CampaignRequest { resign: true, .. }) = request {
+                return Ok(elections.resign(candidate.clone()).await?);
+            }
+            if let Some(request) = request.take() {
+                (sequence, patience) = (request.sequence, Instant::now() + candidate.ttl());
+            }
+            let standing = elections.campaign(candidate).await?;
+            let answer = candidate.answer(&standing, sequence);
+            if self.answers.send_timeout(Ok(answer), candidate.ttl()).await.is_err() {
+                return Ok(());
+            }
+            vacancy = elections.vacancy(candidate, &standing, vacancy);
+            tokio::select! {
+                next = next(&mut self.requests, patience) => match next? {
+                    // It may have broken off: only an explicit resignation frees the place.
+                    None => return Ok(()),
+                    next => request = next,
+                },
+                () = vacated(vacancy.as_mut()) => vacancy = None,
+            }
         }
     }
 }
@@ -119,8 +136,15 @@ async fn next(
     requests: &mut Streaming<CampaignRequest>,
     patience: Instant,
 ) -> Result<Option<CampaignRequest>, Status> {
-    let late = |_| Err(Status::deadline_exceeded("no sign of life in time: campaign again"));
-    timeout_at(patience, requests.message()).await.unwrap_or_else(late)
+    match timeout_at(patience, requests.message()).await {
+        Ok(received) => {
+            received.map_err(|status| transport::explained(&status, MAX_SMALL_REQUEST).unwrap_or(status))
+        }
+        Err(_) => {
+            let text = "no request came in time; campaign again";
+            Err(error::status(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, text))
+        }
+    }
 }
 
 async fn vacated(vacancy: Option<&mut Vacancy>) {

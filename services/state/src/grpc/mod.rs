@@ -1,7 +1,7 @@
 //! The gRPC edge: bytes in, bytes out, errors as status. No rules live here.
 //!
-//! A call passes `pipeline.rs` (authentication, audit), then its handler authorizes it by what it names (`rpc.rs`), and
-//! the registry serves it.
+//! A call passes `pipeline.rs` (authentication, audit), then its handler authorizes it by what it names (`rpc.rs`), its
+//! preconditions are checked (`preconditions.rs`), and the registry or the elections serve it.
 
 mod audit;
 mod authentication;
@@ -12,8 +12,10 @@ mod leadership;
 mod metrics;
 mod objects;
 mod pipeline;
+mod preconditions;
 mod rpc;
 mod status;
+mod transport;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,40 +24,42 @@ use std::time::Duration;
 use anyhow::Context;
 use http::{HeaderValue, Request, Response};
 use krake_proto::KINDS;
+use krake_proto::error::{self, ErrorReason};
 use krake_proto::krake::core::v1::identity_service_server::IdentityServiceServer;
 use krake_proto::krake::core::v1::leadership_service_server::LeadershipServiceServer;
 use krake_proto::krake::meta::v1::object_service_server::ObjectServiceServer;
 use krake_runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 
 pub use audit::{Finished, Observer};
 pub use authentication::{Authenticate, Authentication};
 
 use crate::access::Authorization;
+use crate::elections::Elections;
 use crate::installation::Installation;
 use crate::registry::Registry;
 use metrics::RpcMetrics;
 use pipeline::{Gate, Pipeline};
 use rpc::RPCS;
 
-/// The largest request that is read, in bytes; requests beyond it are refused by the transport.
+/// Maximum size of a request, in bytes: several times the largest object. Larger ones are refused before they are read.
 pub(crate) const MAX_REQUEST: usize = 4 * 1024 * 1024;
-/// The same for services whose requests hold no objects. A thousand uids, the largest that makes sense, take 38 KB. Small,
-/// because an element of a list takes many times its encoding in memory.
+/// Maximum size of a request that holds no object, in bytes. A thousand uids, the largest that makes sense, take 38 KB.
+/// Small, because an element of a list takes many times its encoding in memory.
 const MAX_SMALL_REQUEST: usize = 64 * 1024;
 
-/// Who may call what.
+/// Which callers are served, and what they may do.
 #[derive(Clone)]
 pub struct Callers {
-    /// Tells callers apart.
+    /// Finds out who calls.
     pub authentication: Arc<dyn Authenticate>,
-    /// What each may do.
+    /// What each caller may do.
     pub authorization: Authorization,
-    /// Is told of each call.
+    /// Called at the end of each call.
     pub observer: Option<Observer>,
 }
 
@@ -73,6 +77,7 @@ impl From<Authentication> for Callers {
 /// When the store's epoch is not what state writes.
 pub(crate) fn routes(
     registry: Arc<Registry>,
+    elections: Arc<Elections>,
     installation: Installation,
     callers: Callers,
     metrics: &Metrics,
@@ -83,23 +88,23 @@ pub(crate) fn routes(
         authentication: callers.authentication,
         authorization: callers.authorization,
         observer: callers.observer,
-        registry: registry.clone(),
+        elections: elections.clone(),
         epoch: HeaderValue::from_str(&epoch).context("the store's epoch is not a UUID")?,
     });
     let objects = objects::Objects { registry: registry.clone(), installation, shutdown: shutdown.clone() };
     let objects = ObjectServiceServer::new(objects).max_decoding_message_size(MAX_SMALL_REQUEST);
-    let leadership = leadership::Leadership::new(registry.clone(), shutdown.clone());
+    let leadership = leadership::Leadership::new(elections, shutdown.clone());
     let leadership = LeadershipServiceServer::new(leadership).max_decoding_message_size(MAX_SMALL_REQUEST);
     let identity =
         IdentityServiceServer::new(identity::Identity).max_decoding_message_size(MAX_SMALL_REQUEST);
     let metrics = RpcMetrics::register(metrics);
     let mut api = Api { routes: Routes::default(), gate, metrics };
-    api.add(name_of(&objects), objects);
-    api.add(name_of(&leadership), leadership);
-    api.add(name_of(&identity), identity);
+    api.add(name_of(&objects), objects, MAX_SMALL_REQUEST);
+    api.add(name_of(&leadership), leadership, MAX_SMALL_REQUEST);
+    api.add(name_of(&identity), identity, MAX_SMALL_REQUEST);
     for kind in KINDS {
         let service = dispatch::KindService::new(kind, registry.clone(), epoch.clone(), shutdown.clone());
-        api.add(kind.service, service);
+        api.add(kind.service, service, MAX_REQUEST);
     }
     api.refuse_others();
     Ok(api.routes)
@@ -117,8 +122,8 @@ struct Api {
 }
 
 impl Api {
-    /// Serves a service's RPCs, each at its exact path.
-    fn add<S>(&mut self, name: &str, service: S)
+    /// Serves the RPCs of a service, each at its exact path. The service reads requests of at most `max_request` bytes.
+    fn add<S>(&mut self, name: &str, service: S, max_request: usize)
     where
         S: tower::Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
             + Clone
@@ -129,7 +134,8 @@ impl Api {
     {
         for rpc in RPCS.values().filter(|rpc| rpc.service == name) {
             let metrics = self.metrics.method(&rpc.path);
-            let pipeline = Pipeline { inner: service.clone(), gate: self.gate.clone(), rpc, metrics };
+            let (inner, gate) = (service.clone(), self.gate.clone());
+            let pipeline = Pipeline { inner, gate, rpc, metrics, max_request };
             let router = std::mem::take(self.routes.axum_router_mut());
             *self.routes.axum_router_mut() = router.route_service(&rpc.path, pipeline);
         }
@@ -141,7 +147,9 @@ impl Api {
         let router = std::mem::take(self.routes.axum_router_mut());
         *self.routes.axum_router_mut() = router.fallback(move || {
             other.finished(Code::Unimplemented, Duration::ZERO);
-            std::future::ready(Status::unimplemented("the API has no such method").into_http::<Body>())
+            let text = "the API has no such method";
+            let status = error::status(Code::Unimplemented, ErrorReason::NotBuilt, text);
+            std::future::ready(status.into_http::<Body>())
         });
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use krake_proto::Kind;
+use krake_proto::envelope::WatchStart;
 use krake_proto::krake::meta::v1::object_service_server::ObjectService;
 use krake_proto::krake::meta::v1::watch_objects_request::Start as WireStart;
 use krake_proto::krake::meta::v1::{
@@ -15,13 +16,12 @@ use krake_proto::krake::meta::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::pipeline::{Admission, authorize};
+use super::pipeline::Authorizer;
 use crate::cache::Stored;
 use crate::installation::Installation;
 use crate::registry::{Call, Deletion, Error, Filter, Message, Registry, Start, kinds};
-use crate::store::Revision;
 
-/// The most uids of one question.
+/// Maximum number of uids in one CheckTombstones; each is a read of the store.
 const MAX_UIDS: usize = 1_000;
 
 /// The service.
@@ -36,19 +36,19 @@ fn object(stored: &Stored) -> Object {
     Object { api: stored.kind.api.into(), kind: stored.kind.kind.into(), metadata: Some(metadata) }
 }
 
-/// The kind that a request names, once its caller may have what it needs on an object of it.
-fn object_of(
-    admission: &Admission,
+/// The kind that a request names, once its caller is authorized for an object of it.
+async fn object_of(
+    authorizer: &Authorizer,
     api: &str,
     kind: &str,
     namespace: &str,
     name: &str,
 ) -> Result<(Call, &'static Kind), Status> {
     match krake_proto::kind(api, kind) {
-        Some(known) => Ok(admission.of_kind(known, namespace, name, known)?.into_parts()),
-        // Who may do nothing is not told which kinds there are.
+        Some(known) => Ok(authorizer.of_kind(known, namespace, name, known).await?.into_parts()),
+        // A caller who may do nothing does not learn which kinds there are.
         None => {
-            admission.named(namespace, name, ())?;
+            authorizer.named(namespace, name, ()).await?;
             Err(Error::invalid("kind", format!("there is no kind {kind:?} in API group {api:?}")).into())
         }
     }
@@ -75,7 +75,7 @@ impl ObjectService for Objects {
         &self,
         request: Request<ListObjectsRequest>,
     ) -> Result<Response<ListObjectsResponse>, Status> {
-        let (call, request) = authorize(request)?.into_parts();
+        let (call, request) = Authorizer::decoded(request).await?.into_parts();
         let (found, revision, next_page_token) = self.registry.list_objects(&call, &request).await?;
         Ok(Response::new(ListObjectsResponse {
             objects: found.iter().map(|stored| object(stored)).collect(),
@@ -89,17 +89,13 @@ impl ObjectService for Objects {
         &self,
         request: Request<WatchObjectsRequest>,
     ) -> Result<Response<Self::WatchObjectsStream>, Status> {
-        let (call, request) = authorize(request)?.into_parts();
-        let start = match request.start {
-            Some(WireStart::InitialState(true)) => Start::InitialState,
-            Some(WireStart::Now(true)) => Start::Now,
-            Some(WireStart::After(revision)) if revision >= 0 => Start::After(Revision(revision)),
-            Some(WireStart::After(_)) => return Err(Error::invalid("after", "must not be negative").into()),
-            _ => return Err(Error::invalid("start", "set one of initial_state, now and after").into()),
-        };
-        if !request.epoch.is_empty() && *request.epoch != *self.installation.epoch {
-            return Err(Error::OtherEpoch.into());
-        }
+        let (call, request) = Authorizer::decoded(request).await?.into_parts();
+        let start = request.start.map(|start| match start {
+            WireStart::InitialState(wanted) => WatchStart::InitialState(wanted),
+            WireStart::Now(wanted) => WatchStart::Now(wanted),
+            WireStart::After(revision) => WatchStart::After(revision),
+        });
+        let start = Start::read(start, &request.epoch, &self.installation.epoch)?;
         let filter = Filter::kinds(kinds(&request.kinds)?);
         let messages = self.registry.watch(&call, filter, start, self.shutdown.clone()).await?;
         let epoch = self.installation.epoch.clone();
@@ -109,9 +105,9 @@ impl ObjectService for Objects {
     }
 
     async fn delete_object(&self, request: Request<DeleteObjectRequest>) -> Result<Response<Object>, Status> {
-        let admission = Admission::of(request.extensions())?;
+        let authorizer = Authorizer::of(request.extensions())?;
         let DeleteObjectRequest { api, kind, namespace, name, uid, force } = request.into_inner();
-        let (call, kind) = object_of(&admission, &api, &kind, &namespace, &name)?;
+        let (call, kind) = object_of(&authorizer, &api, &kind, &namespace, &name).await?;
         let deletion = Deletion { namespace, name, uid, force, ..Default::default() };
         let stored = self.registry.mark_deleted(&call, kind, deletion).await?;
         Ok(Response::new(object(&stored)))
@@ -121,10 +117,10 @@ impl ObjectService for Objects {
         &self,
         request: Request<RemoveFinalizerRequest>,
     ) -> Result<Response<Object>, Status> {
-        let admission = Admission::of(request.extensions())?;
+        let authorizer = Authorizer::of(request.extensions())?;
         let RemoveFinalizerRequest { api, kind, namespace, name, uid, finalizer, resource_version } =
             request.into_inner();
-        let (call, kind) = object_of(&admission, &api, &kind, &namespace, &name)?;
+        let (call, kind) = object_of(&authorizer, &api, &kind, &namespace, &name).await?;
         let stored = self
             .registry
             .remove_finalizer(&call, kind, (&namespace, &name, &uid), resource_version, &finalizer)
@@ -136,9 +132,9 @@ impl ObjectService for Objects {
         &self,
         request: Request<ReportDeletionRequest>,
     ) -> Result<Response<Object>, Status> {
-        let admission = Admission::of(request.extensions())?;
+        let authorizer = Authorizer::of(request.extensions())?;
         let ReportDeletionRequest { api, kind, namespace, name, uid, waits_for } = request.into_inner();
-        let (call, kind) = object_of(&admission, &api, &kind, &namespace, &name)?;
+        let (call, kind) = object_of(&authorizer, &api, &kind, &namespace, &name).await?;
         let stored =
             self.registry.report_deletion(&call, kind, (&namespace, &name, &uid), &waits_for).await?;
         Ok(Response::new(object(&stored)))
@@ -148,7 +144,7 @@ impl ObjectService for Objects {
         &self,
         request: Request<GetInstallationRequest>,
     ) -> Result<Response<v1::Installation>, Status> {
-        authorize(request)?;
+        Authorizer::decoded(request).await?;
         let Installation { installation, epoch, .. } = &self.installation;
         let answer = v1::Installation { installation: installation.to_string(), epoch: epoch.to_string() };
         Ok(Response::new(answer))
@@ -158,12 +154,12 @@ impl ObjectService for Objects {
         &self,
         request: Request<CheckTombstonesRequest>,
     ) -> Result<Response<CheckTombstonesResponse>, Status> {
-        let (_, CheckTombstonesRequest { uids }) = authorize(request)?.into_parts();
+        let (call, CheckTombstonesRequest { uids }) = Authorizer::decoded(request).await?.into_parts();
         if uids.len() > MAX_UIDS {
             let text = format!("has {} entries; at most {MAX_UIDS} are allowed", uids.len());
             return Err(Error::invalid("uids", text).into());
         }
-        let erased = self.registry.erased(uids).await?;
+        let erased = self.registry.erased(&call, uids).await?;
         Ok(Response::new(CheckTombstonesResponse { erased }))
     }
 }

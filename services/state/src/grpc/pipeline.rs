@@ -1,5 +1,5 @@
-//! What every call passes before it is dispatched: authentication, and the preconditions that it brings along; around
-//! both, the audit. A handler authorizes what is left by [`authorize`], once it knows which object is named.
+//! What every call passes before it is dispatched: authentication, and around it the audit. A handler authorizes its
+//! request by [`Authorizer`], once it knows which object is named; the preconditions of a write are checked after that.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response};
-use krake_proto::error::{self, ErrorReason, Violation};
-use krake_runtime::serve::Peer;
+use krake_proto::error::{self, ErrorReason};
+use krake_runtime::serve::{CallDeadline, Peer};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
@@ -17,44 +17,34 @@ use tower::Service;
 use super::audit::{Audit, Observer};
 use super::authentication::Authenticate;
 use super::metrics::MethodMetrics;
+use super::preconditions::{EPOCH, Preconditions};
 use super::rpc::Rpc;
-use crate::access::{Access, Admitted, Authorization, Authorized};
-use crate::registry::{Error, Fence, Registry};
-
-/// Metadata that says as which leader a controller writes.
-const FENCE: &str = "krake-fence";
-/// Metadata that proves it: the ticket that the campaign answered.
-const TICKET: &str = "krake-ticket";
-/// Metadata of the history that a precondition was read in; state names it in every answer.
-const EPOCH: &str = "krake-epoch";
+use super::transport;
+use crate::access::{Access, Authenticated, Authorization, Authorized};
+use crate::elections::Elections;
 
 /// What all calls share.
 pub(super) struct Gate {
     pub(super) authentication: Arc<dyn Authenticate>,
     pub(super) authorization: Authorization,
     pub(super) observer: Option<Observer>,
-    pub(super) registry: Arc<Registry>,
+    pub(super) elections: Arc<Elections>,
     pub(super) epoch: HeaderValue,
 }
 
 impl Gate {
-    /// Lets a request in, or says why not.
-    async fn admit(&self, rpc: &Rpc, peer: &Peer, headers: &HeaderMap) -> Result<Admitted, Status> {
+    /// Finds out who calls.
+    async fn authenticate(
+        &self,
+        rpc: &Rpc,
+        peer: &Peer,
+        headers: &HeaderMap,
+    ) -> Result<Authenticated, Status> {
         let caller = self.authentication.authenticate(peer, headers).await?;
-        let mut fence = None;
-        if rpc.verb.writes() {
-            check_epoch(headers, &self.epoch)?;
-            fence = read_fence(headers)?;
-        }
-        if let Some(fence) = &fence {
-            let ticket = headers.get(TICKET).and_then(|ticket| ticket.to_str().ok()).unwrap_or_default();
-            self.registry.check_ticket(fence, ticket, &caller.user).await?;
-        }
         let trace_parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-        Ok(Admitted {
+        Ok(Authenticated {
             caller,
             trace_parent: trace_parent.filter(|text| is_trace_parent(text)).unwrap_or_default().to_owned(),
-            fence,
             authorization: self.authorization,
             open_to_all: rpc.open_to_all,
             asked: OnceLock::new(),
@@ -69,6 +59,8 @@ pub(super) struct Pipeline<S> {
     pub(super) gate: Arc<Gate>,
     pub(super) rpc: &'static Rpc,
     pub(super) metrics: Arc<MethodMetrics>,
+    /// Size of the largest request that the service reads, in bytes.
+    pub(super) max_request: usize,
 }
 
 impl<S> Service<Request<axum::body::Body>> for Pipeline<S>
@@ -92,23 +84,35 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let (gate, rpc, metrics) = (self.gate.clone(), self.rpc, self.metrics.clone());
+        let max_request = self.max_request;
         Box::pin(async move {
             let peer = request.extensions().get::<Arc<Peer>>().cloned().unwrap_or_else(unknown_peer);
-            let mut audit = Audit::begin(rpc, peer.clone(), metrics, gate.observer.clone());
-            let mut answer = match gate.admit(rpc, &peer, request.headers()).await {
+            let deadline = request.extensions().get::<CallDeadline>().copied();
+            let mut audit = Audit::begin(rpc, peer.clone(), deadline, metrics, gate.observer.clone());
+            let mut answer = match gate.authenticate(rpc, &peer, request.headers()).await {
                 Err(status) => status.into_http(),
-                Ok(admitted) => {
-                    let admitted = Arc::new(admitted);
-                    audit.admitted(admitted.clone());
-                    request.extensions_mut().insert(Admission { rpc, admitted });
+                Ok(caller) => {
+                    let caller = Arc::new(caller);
+                    audit.authenticated(caller.clone());
+                    let preconditions = if rpc.verb.writes() {
+                        Preconditions::of(request.headers())
+                    } else {
+                        Preconditions::default()
+                    };
+                    let authorizer = Authorizer { rpc, gate: gate.clone(), caller, preconditions };
+                    request.extensions_mut().insert(authorizer);
                     inner.call(request).await?
                 }
             };
             // A refusal has no body, so its status is in the headers; a stream that has begun goes on.
-            let code = answer
-                .headers()
-                .get("grpc-status")
-                .map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+            let mut code = Code::Ok;
+            if let Some(status) = Status::from_header_map(answer.headers()) {
+                code = status.code();
+                if let Some(status) = transport::explained(&status, max_request) {
+                    code = status.code();
+                    answer = status.into_http();
+                }
+            }
             audit.end(code);
             if code == Code::Ok {
                 answer.headers_mut().insert(EPOCH, gate.epoch.clone());
@@ -123,14 +127,16 @@ fn unknown_peer() -> Arc<Peer> {
     Arc::new(Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), certificate: None })
 }
 
-/// What a handler finds with its request.
+/// What a handler finds with its request: the one way to have it authorized.
 #[derive(Clone)]
-pub(super) struct Admission {
+pub(super) struct Authorizer {
     rpc: &'static Rpc,
-    pub(super) admitted: Arc<Admitted>,
+    gate: Arc<Gate>,
+    caller: Arc<Authenticated>,
+    preconditions: Preconditions,
 }
 
-impl Admission {
+impl Authorizer {
     /// That of a request with these extensions.
     pub(super) fn of(extensions: &Extensions) -> Result<Self, Status> {
         let missing =
@@ -139,51 +145,44 @@ impl Admission {
     }
 
     /// Authorizes an encoded request.
-    pub(super) fn encoded<T: AsRef<[u8]>>(&self, request: T) -> Result<Authorized<T>, Status> {
-        self.admitted.authorize(self.rpc.access(request.as_ref()), request)
+    pub(super) async fn encoded<T: AsRef<[u8]>>(&self, request: T) -> Result<Authorized<T>, Status> {
+        self.authorize(self.rpc.access(request.as_ref()), request).await
     }
 
     /// Authorizes a request that names this object; both empty where it names none.
-    pub(super) fn named<T>(&self, namespace: &str, name: &str, request: T) -> Result<Authorized<T>, Status> {
-        self.admitted.authorize(self.rpc.access_to(namespace.to_owned(), name.to_owned()), request)
+    pub(super) async fn named<T>(
+        &self,
+        namespace: &str,
+        name: &str,
+        request: T,
+    ) -> Result<Authorized<T>, Status> {
+        self.authorize(self.rpc.access_to(namespace.to_owned(), name.to_owned()), request).await
     }
 
     /// Authorizes a request about an object of a kind that the RPC does not name.
-    pub(super) fn of_kind<T>(
+    pub(super) async fn of_kind<T>(
         &self,
         kind: &'static krake_proto::Kind,
         namespace: &str,
         name: &str,
         request: T,
     ) -> Result<Authorized<T>, Status> {
-        let access = self.rpc.access_to(namespace.to_owned(), name.to_owned());
-        let access = Access { api: kind.api.into(), resource: kind.plural.into(), ..access };
-        self.admitted.authorize(access, request)
+        let access = self.rpc.access_to(namespace.to_owned(), name.to_owned()).on(kind);
+        self.authorize(access, request).await
     }
-}
 
-/// Authorizes a decoded request that names no object.
-pub(super) fn authorize<T>(request: tonic::Request<T>) -> Result<Authorized<T>, Status> {
-    let admission = Admission::of(request.extensions())?;
-    admission.named("", "", request.into_inner())
-}
-
-/// Refuses a write whose preconditions were read in another history: versions of both may be equal by chance.
-fn check_epoch(headers: &HeaderMap, epoch: &HeaderValue) -> Result<(), Status> {
-    if headers.get(EPOCH).is_none_or(|read_in| read_in == epoch) {
-        return Ok(());
+    /// Authorizes a decoded request that names no object.
+    pub(super) async fn decoded<T>(request: tonic::Request<T>) -> Result<Authorized<T>, Status> {
+        let authorizer = Self::of(request.extensions())?;
+        authorizer.named("", "", request.into_inner()).await
     }
-    let message = "krake-epoch: the store was restored since the object was read; read it again".to_owned();
-    Err(Error::Conflict { message, resource_version: 0 }.into())
-}
 
-fn read_fence(headers: &HeaderMap) -> Result<Option<Fence>, Status> {
-    let Some(value) = headers.get(FENCE) else { return Ok(None) };
-    let fence = value.to_str().ok().and_then(Fence::parse);
-    fence.map(Some).ok_or_else(|| {
-        let text = "is not `<election>=<revision>`, with what the campaign answered";
-        error::invalid(&[Violation::new(FENCE, text)])
-    })
+    async fn authorize<T>(&self, access: Access, request: T) -> Result<Authorized<T>, Status> {
+        let authorized = self.caller.authorize(access, request)?;
+        let (user, gate) = (&self.caller.caller.user, &self.gate);
+        let fence = self.preconditions.check(user, &gate.epoch, &gate.elections).await?;
+        Ok(authorized.fenced(fence))
+    }
 }
 
 /// Whether `text` is a W3C traceparent, whose hexadecimal digits are lower case and whose ids are not zero; anything
@@ -210,27 +209,5 @@ mod tests {
         for wrong in ["junk", &parent.to_uppercase(), &parent.replacen("00", "ff", 1), &nobody] {
             assert!(!is_trace_parent(wrong), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_fence_that_cannot_be_read_lets_nothing_pass() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(read_fence(&headers).unwrap(), None);
-        headers.insert(FENCE, "scheduler=7".parse().unwrap());
-        assert_eq!(read_fence(&headers).unwrap(), Fence::parse("scheduler=7"));
-        headers.insert(FENCE, "scheduler".parse().unwrap());
-        let refused = read_fence(&headers).unwrap_err();
-        assert_eq!(error::violations(&refused)[0].field, FENCE);
-    }
-
-    #[test]
-    fn a_precondition_of_another_history_is_a_conflict() {
-        let epoch = HeaderValue::from_static("one");
-        let mut headers = HeaderMap::new();
-        check_epoch(&headers, &epoch).unwrap();
-        headers.insert(EPOCH, epoch.clone());
-        check_epoch(&headers, &epoch).unwrap();
-        let refused = check_epoch(&headers, &HeaderValue::from_static("two")).unwrap_err();
-        assert_eq!(error::reason(&refused), Some(ErrorReason::Conflict));
     }
 }

@@ -57,3 +57,43 @@ impl From<Error> for Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_test = path.file_name().unwrap().to_string_lossy().contains("tests");
+            match path.is_dir() {
+                true if !is_test => sources(&path, found),
+                false if !is_test && path.extension().is_some_and(|extension| extension == "rs") => {
+                    found.push(path);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A status of tonic's constructors has no reason.
+    #[test]
+    fn every_status_is_made_with_a_reason() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = Vec::new();
+        for folder in ["src", "../runtime/src/serve"] {
+            sources(&root.join(folder), &mut files);
+        }
+        assert!(files.len() > 50, "{}", files.len());
+        for file in files {
+            let source = std::fs::read_to_string(&file).unwrap();
+            let code = source.split("#[cfg(test)]").next().unwrap();
+            for made in code.split("Status::").skip(1) {
+                let name: String = made.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let is_constructor = made[name.len()..].starts_with('(');
+                let reads = ["", "from_header_map"].contains(&name.as_str());
+                assert!(reads || !is_constructor, "{}: Status::{name} has no reason", file.display());
+            }
+        }
+    }
+}

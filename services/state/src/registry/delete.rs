@@ -229,7 +229,7 @@ impl Registry {
     }
 
     /// Which of `uids` belong to objects that were erased here.
-    pub(crate) async fn erased(&self, uids: Vec<String>) -> Result<Vec<String>, Error> {
+    pub(crate) async fn erased(&self, _call: &Call, uids: Vec<String>) -> Result<Vec<String>, Error> {
         // What is no UUID was never the uid of an object.
         let uids = uids.into_iter().filter(|uid| uuid::Uuid::try_parse(uid).is_ok());
         let asked = uids.map(|uid| async move {

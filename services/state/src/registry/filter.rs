@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use krake_proto::envelope::WatchRequest;
 use krake_proto::krake::meta::v1::EventType;
 use krake_proto::{KINDS, Kind};
 
@@ -49,13 +50,18 @@ impl Filter {
         Filter::of_kind(kind, span, selector)
     }
 
+    /// What a typed watch shows.
+    pub(crate) fn watch(kind: &'static Kind, request: &WatchRequest) -> Result<Self, Error> {
+        let WatchRequest { namespace, name, label_selector, cluster, .. } = request;
+        let filter = match name.as_str() {
+            "" => Filter::request(kind, namespace, label_selector)?,
+            name => Filter::object(kind, namespace, name, label_selector)?,
+        };
+        filter.on_cluster(cluster)
+    }
+
     /// One object of a kind, whether it exists or not.
-    pub(super) fn object(
-        kind: &'static Kind,
-        namespace: &str,
-        name: &str,
-        selector: &str,
-    ) -> Result<Self, Error> {
+    fn object(kind: &'static Kind, namespace: &str, name: &str, selector: &str) -> Result<Self, Error> {
         if namespace == "-" {
             let text = "is \"-\", which stands for all namespaces; with a name, give its namespace";
             return Err(Error::invalid("namespace", text));
@@ -71,7 +77,7 @@ impl Filter {
     }
 
     /// Of those, the ones on the cluster with this uid, by the rules of their kind.
-    pub(super) fn on_cluster(self, uid: &str) -> Result<Self, Error> {
+    fn on_cluster(self, uid: &str) -> Result<Self, Error> {
         let on_clusters = self.kind.and_then(rules).is_some_and(|rules| rules.is_on_clusters);
         if !uid.is_empty() && !on_clusters {
             return Err(Error::invalid("cluster", "objects of this kind are not on clusters; leave it out"));

@@ -1,11 +1,9 @@
 //! The registry: what each method does to the stored objects, for all kinds alike.
 
-mod campaign;
 mod conditions;
 mod create;
 mod decodable;
 mod delete;
-mod error;
 mod filter;
 mod finalizers;
 pub(crate) mod fuzz;
@@ -15,7 +13,6 @@ mod read;
 mod rounds;
 mod selector;
 mod status;
-mod terms;
 mod transact;
 mod update;
 mod watch;
@@ -23,14 +20,13 @@ mod watch;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use krake_proto::krake::meta::v1::View;
 use krake_proto::{Kind, POOL};
 use prost_reflect::MessageDescriptor;
 
-pub(crate) use campaign::{Candidate, Fence, Vacancy};
 pub(crate) use conditions::merge_conditions;
 pub(crate) use create::check_size;
 pub(crate) use delete::Deletion;
-pub(crate) use error::Error;
 pub(crate) use filter::Filter;
 pub(crate) use read::kinds;
 pub(crate) use transact::{Outcome, Write};
@@ -41,6 +37,7 @@ use rounds::Rounds;
 
 pub(crate) use crate::access::Call;
 use crate::cache::{Cache, Stored};
+pub(crate) use crate::error::Error;
 use crate::object::key;
 use crate::store::{Conflict, Key, Revision, Store, StoreError};
 
@@ -58,15 +55,13 @@ pub(crate) struct Registry {
     /// Reads that wait for a write of our own.
     ticks: Rounds<Result<Result<Revision, Conflict>, StoreError>>,
     patience: Patience,
-    /// Who leads, for the writes of leaders.
-    terms: terms::Terms,
 }
 
 impl Registry {
     /// A registry over `store`. `cache` must be fed from the same store.
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock) -> Self {
-        let (revisions, ticks, patience, terms) = Default::default();
-        Registry { store, cache, clock, watches: Arc::default(), revisions, ticks, patience, terms }
+        let (revisions, ticks, patience) = Default::default();
+        Registry { store, cache, clock, watches: Arc::default(), revisions, ticks, patience }
     }
 
     /// The watch cache.
@@ -96,6 +91,12 @@ pub(crate) fn what(kind: &Kind, namespace: &str, name: &str) -> String {
     } else {
         format!("{shown} {name:?} in namespace {namespace:?}")
     }
+}
+
+/// The view that a request asks for. A view of a newer version is refused: what it hides is not known here.
+pub(crate) fn view(number: i32) -> Result<View, Error> {
+    let unknown = |_| Error::invalid("view", format!("is {number}; allowed are 0, 1 (BASIC) and 2 (FULL)"));
+    View::try_from(number).map_err(unknown)
 }
 
 /// The message of `kind`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use krake_proto::envelope::{GetRequest, ListRequest, ListResponse};
-use krake_proto::krake::meta::v1::{Consistency, ListObjectsRequest, View};
+use krake_proto::krake::meta::v1::{Consistency, ListObjectsRequest};
 use krake_proto::{KINDS, Kind};
 use tokio::time::Instant;
 
@@ -57,7 +57,7 @@ impl Registry {
         request: ListRequest,
     ) -> Result<ListResponse, Error> {
         let filter = Filter::request(kind, &request.namespace, &request.label_selector)?;
-        let view = View::try_from(request.view).unwrap_or_default();
+        let view = super::view(request.view)?;
         let descriptor = descriptor(kind);
         let item = |stored: &Arc<Stored>| {
             let item = projection::project(stored.encode(), &descriptor, view)?;

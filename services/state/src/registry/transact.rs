@@ -6,13 +6,15 @@ use krake_proto::Kind;
 
 use super::{Call, Error, Registry, checked_key, decodable, what};
 use crate::cache::Stored;
+use crate::elections::Fence;
 use crate::object::key;
 use crate::object::keyring::Keyring;
 use crate::object::sections::Sections;
 use crate::store::{Conflict, Entry, Guard, Key, Revision, Txn};
 
-/// How often a write is decided again because somebody else was faster.
-const ATTEMPTS: usize = 100;
+/// Maximum number of times that one write is decided. Each but the last means that another write came first, so only an
+/// object that is written without a pause gets there.
+const MAX_WRITE_DECISIONS: usize = 100;
 
 /// What a write does to an object.
 pub(crate) enum Outcome {
@@ -52,7 +54,7 @@ impl Registry {
         let key = checked_key(kind, namespace, name)?;
         let mut current = self.cache.get(&key);
         let mut fresh = false;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_WRITE_DECISIONS {
             let verdict = match &current {
                 None => Err(Error::NotFound { what: what(kind, namespace, name) }),
                 Some(stored) => check_version(stored, resource_version)
@@ -71,27 +73,28 @@ impl Registry {
             if matches!(write.outcome, Outcome::Keep) {
                 return Ok(before);
             }
-            match self.commit(call, &key, &before, write).await? {
+            let conflict = match self.commit(call, &key, &before, write).await? {
                 Ok(after) => return Ok(Arc::new(after)),
-                Err(conflict) if is_fence(call, &conflict) => return Err(fenced(call)),
-                Err(conflict) if conflict.key == key => {
-                    current = conflict
-                        .current
-                        .as_ref()
-                        .map(|entry| read(self.cache.keyring(), entry))
-                        .transpose()?;
-                    fresh = true;
-                }
-                // Another key that the decision looked at in the cache has changed: wait until the cache shows it.
-                Err(_) => {
-                    self.refresh(0).await?;
-                    current = self.fetch(&key).await?;
-                    fresh = true;
-                }
+                Err(conflict) => conflict,
+            };
+            if let Some(over) = fenced(call, &conflict) {
+                return Err(over);
             }
+            current = if conflict.key == key {
+                let entry = conflict.current.as_ref();
+                entry.map(|entry| read(self.cache.keyring(), entry)).transpose()?
+            } else {
+                // Another key that the decision read from the cache has changed: wait until the cache shows it.
+                self.refresh(0).await?;
+                self.fetch(&key).await?
+            };
+            fresh = true;
         }
         Err(Error::Conflict {
-            message: format!("{} is written by too many at once; try again", what(kind, namespace, name)),
+            message: format!(
+                "{} was changed by other writes {MAX_WRITE_DECISIONS} times in a row; try again",
+                what(kind, namespace, name)
+            ),
             resource_version: 0,
         })
     }
@@ -105,7 +108,7 @@ impl Registry {
     ) -> Result<Result<Stored, Conflict>, Error> {
         let mut txn = write.also.guard(Guard::At(key.clone(), before.revision));
         // First, so that a conflict names it before all others.
-        txn.guards.splice(0..0, fence(call));
+        txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
         let (sections, erased) = match write.outcome {
             Outcome::Put(sections) => {
                 decodable::status(before.kind, &sections)?;
@@ -146,32 +149,18 @@ impl Registry {
         let mut txn = Txn::new()
             .guard(Guard::Absent(key.clone()))
             .put(key.clone(), self.cache.keyring().seal(key, kind.message, &sections.encode()));
-        txn.guards.splice(0..0, fence(call));
+        txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
         let outcome = self.store.commit(txn).await?;
-        if let Err(conflict) = &outcome
-            && is_fence(call, conflict)
-        {
-            return Err(fenced(call));
+        if let Some(over) = outcome.as_ref().err().and_then(|conflict| fenced(call, conflict)) {
+            return Err(over);
         }
         Ok(outcome.map(|revision: Revision| Stored::new(kind, sections, metadata, revision)))
     }
 }
 
-/// What must hold for a leader to write.
-fn fence(call: &Call) -> Option<Guard> {
-    call.fence.as_ref().map(|fence| Guard::CreatedAt(fence.election.key(), fence.revision))
-}
-
-fn is_fence(call: &Call, conflict: &Conflict) -> bool {
-    call.fence.as_ref().is_some_and(|fence| conflict.key == fence.election.key())
-}
-
-fn fenced(call: &Call) -> Error {
-    let fence = call.fence.as_ref();
-    Error::Fenced {
-        election: fence.map(|fence| fence.election.to_string()).unwrap_or_default(),
-        fence: fence.map(|fence| fence.revision.0).unwrap_or_default(),
-    }
+/// The error if a conflict means that the caller's term of leadership is over.
+fn fenced(call: &Call, conflict: &Conflict) -> Option<Error> {
+    call.fence.as_ref().filter(|fence| fence.is_on(&conflict.key)).map(Fence::over)
 }
 
 /// Refuses a write that was decided on another version; 0 stands for any.

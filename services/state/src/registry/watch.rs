@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::future::BoxFuture;
-use krake_proto::Kind;
-use krake_proto::envelope::{WatchRequest, WatchStart};
+use krake_proto::envelope::WatchStart;
 use krake_proto::krake::meta::v1::EventType;
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep};
@@ -25,13 +24,13 @@ pub(crate) use figures::WatchFigures;
 pub(super) use figures::Watches;
 use progress::{Progress, Step};
 
-/// A silent watch says where it is this often; clients take much longer silence for a broken connection.
-const BOOKMARK: Duration = Duration::from_secs(25);
-/// How long a watch that brings its own place may wait for the store before it begins. It learns later what the store
-/// held when it was opened.
-const OPENING: Duration = Duration::from_secs(2);
-/// Pause before a store that failed is asked again how far it is.
-const RETRY: Duration = Duration::from_millis(500);
+/// Interval of bookmarks on a watch without changes; clients take much longer silence for a broken connection.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(25);
+/// Maximum wait for the store before a resumed watch begins. What the store held when the watch was opened, it learns
+/// later.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before the revision of a store that failed is read again.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +41,21 @@ pub(crate) enum Start {
     Now,
     /// With the first change after a revision.
     After(Revision),
+}
+
+impl Start {
+    /// Reads where a request begins. `asked_epoch` is the history that it resumes in, empty if it names none; `epoch` is
+    /// the present one.
+    pub(crate) fn read(start: Option<WatchStart>, asked_epoch: &str, epoch: &str) -> Result<Self, Error> {
+        let start = match start {
+            Some(WatchStart::InitialState(true)) => Start::InitialState,
+            Some(WatchStart::Now(true)) => Start::Now,
+            Some(WatchStart::After(revision)) if revision >= 0 => Start::After(Revision(revision)),
+            Some(WatchStart::After(_)) => return Err(Error::invalid("after", "must not be negative")),
+            _ => return Err(Error::invalid("start", "set one of initial_state, now and after")),
+        };
+        if asked_epoch.is_empty() || asked_epoch == epoch { Ok(start) } else { Err(Error::OtherEpoch) }
+    }
 }
 
 /// One message of a watch.
@@ -65,28 +79,6 @@ impl Message {
 }
 
 impl Registry {
-    /// Where and with what filter a typed watch begins.
-    pub(crate) fn watch_request(
-        &self,
-        kind: &'static Kind,
-        request: &WatchRequest,
-    ) -> Result<(Filter, Start), Error> {
-        let WatchRequest { namespace, name, label_selector, cluster, .. } = request;
-        let filter = match name.as_str() {
-            "" => Filter::request(kind, namespace, label_selector)?,
-            name => Filter::object(kind, namespace, name, label_selector)?,
-        };
-        let filter = filter.on_cluster(cluster)?;
-        let start = match request.start {
-            Some(WatchStart::InitialState(true)) => Start::InitialState,
-            Some(WatchStart::Now(true)) => Start::Now,
-            Some(WatchStart::After(revision)) if revision >= 0 => Start::After(Revision(revision)),
-            Some(WatchStart::After(_)) => return Err(Error::invalid("after", "must not be negative")),
-            _ => return Err(Error::invalid("start", "set one of initial_state, now and after")),
-        };
-        Ok((filter, start))
-    }
-
     /// The messages of a watch. Nothing is delivered twice or left out; the stream ends with the first error. Nothing
     /// is read before it is asked for; a watch that waits holds no events, or the rest of one revision.
     ///
@@ -103,7 +95,7 @@ impl Registry {
         let mut opening = Box::pin(self.clone().caught_up());
         let in_time = match start {
             Start::InitialState => self.refresh(0).await.map(|()| true)?,
-            Start::Now | Start::After(_) => tokio::time::timeout(OPENING, &mut opening).await.is_ok(),
+            Start::Now | Start::After(_) => tokio::time::timeout(OPENING_TIMEOUT, &mut opening).await.is_ok(),
         };
         let now = self.cache.revision();
         let (progress, owed) = match start {
@@ -118,7 +110,8 @@ impl Registry {
                     return Err(if in_time {
                         StoreError::Future { asked: revision }.into()
                     } else {
-                        StoreError::Unavailable { reason: "it does not tell how far it is".to_owned() }.into()
+                        StoreError::Unavailable { reason: "it does not report its revision".to_owned() }
+                            .into()
                     });
                 }
                 (Progress::after(filter, revision), in_time.then_some(now))
@@ -134,8 +127,8 @@ impl Registry {
             progress,
             owed,
             opening: (!in_time).then_some(opening),
-            bookmark: Instant::now() + BOOKMARK,
-            alarm: Box::pin(tokio::time::sleep(BOOKMARK)),
+            bookmark: Instant::now() + BOOKMARK_INTERVAL,
+            alarm: Box::pin(tokio::time::sleep(BOOKMARK_INTERVAL)),
             counted,
             ending: Box::pin(shutdown.clone().cancelled_owned()),
             shutdown,
@@ -158,7 +151,7 @@ impl Registry {
     async fn caught_up(self: Arc<Self>) {
         while let Err(error) = self.refresh(0).await {
             tracing::debug!(%error, "a watch waits for the store");
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(STORE_RETRY_DELAY).await;
         }
     }
 }
@@ -187,7 +180,7 @@ impl Watcher {
         let message = self.due().await?;
         self.counted.at(self.progress.place());
         self.counted.pending(message.bytes());
-        self.bookmark = Instant::now() + BOOKMARK;
+        self.bookmark = Instant::now() + BOOKMARK_INTERVAL;
         if !message.partial && self.owed.is_some_and(|owed| owed <= message.revision) {
             self.owed = None;
         }

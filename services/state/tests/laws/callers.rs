@@ -1,16 +1,18 @@
-//! Laws of callers: only RPCs of the contract are served, only to who may call them, and each is told of.
+//! Laws of callers: only RPCs of the contract are served, only to callers who may call them, and each is reported.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use krake_client::{Client, ConnectOptions, DeleteOptions, Mask};
+use krake_client::{Client, ConnectOptions, DeleteOptions, Fence, Mask, Ticket};
 use krake_proto::POOL;
 use krake_proto::codec::RawCodec;
 use krake_proto::error::{self, ErrorReason};
-use krake_proto::krake::core::v1::{Metric, MetricSpec};
+use krake_proto::krake::core::v1::{CampaignRequest, Metric, MetricSpec};
 use krake_proto::krake::meta::v1::GetInstallationRequest;
+use krake_runtime::serve::ServeOptions;
 use krake_state::{Authentication, Authorization, Callers};
 use tonic::client::Grpc;
 use tonic::transport::Endpoint;
@@ -85,27 +87,80 @@ async fn every_rpc_asks_who_calls_and_whether_they_may() {
     ));
 }
 
-#[tokio::test]
-async fn every_call_is_told_with_its_outcome_once() {
-    let told: Arc<Mutex<Vec<(String, Code)>>> = Arc::default();
+/// What was reported of a call: its method, the user and the code.
+type Told = (String, Option<String>, Code);
+
+/// Callers of `authentication`, and what is reported of their calls.
+fn observed(authentication: Authentication) -> (Callers, Arc<Mutex<Vec<Told>>>) {
+    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
     let heard = told.clone();
     let observer = Arc::new(move |finished: krake_state::Finished<'_>| {
-        heard.lock().unwrap().push((finished.path.to_owned(), finished.code));
+        let (_, method) = finished.path.rsplit_once('/').unwrap();
+        let call = (method.to_owned(), finished.user.map(str::to_owned), finished.code);
+        heard.lock().unwrap().push(call);
     });
-    let server = Server::start_for(memory(), Callers { observer: Some(observer), ..anybody() }).await;
+    (Callers { observer: Some(observer), ..authentication.into() }, told)
+}
+
+fn alice() -> Authentication {
+    Authentication { static_user: Some("alice".to_owned()), allow_anonymous: false }
+}
+
+fn told(method: &str, user: &str, code: Code) -> Told {
+    (method.to_owned(), Some(user.to_owned()), code)
+}
+
+#[tokio::test]
+async fn every_call_is_told_with_its_outcome_once() {
+    let (callers, heard) = observed(alice());
+    let server = Server::start_for(memory(), callers).await;
     let metrics = server.client.api::<Metric>();
     metrics.create(&metric("", "heat", 1.0)).await.unwrap();
     metrics.create(&metric("", "heat", 1.0)).await.unwrap_err();
     metrics.get("", "cold").await.unwrap_err();
-    let path = |rpc: &str| format!("/krake.core.v1.MetricService/{rpc}");
     assert_eq!(
-        *told.lock().unwrap(),
+        *heard.lock().unwrap(),
         [
-            (path("CreateMetric"), Code::Ok),
-            (path("CreateMetric"), Code::AlreadyExists),
-            (path("GetMetric"), Code::NotFound)
+            told("CreateMetric", "alice", Code::Ok),
+            told("CreateMetric", "alice", Code::AlreadyExists),
+            told("GetMetric", "alice", Code::NotFound)
         ]
     );
+}
+
+#[tokio::test]
+async fn refusals_are_told_with_their_caller_as_soon_as_it_is_known() {
+    let (strangers, heard) = observed(Authentication::default());
+    let server = Server::start_for(memory(), strangers).await;
+    server.client.api::<Metric>().get("", "heat").await.unwrap_err();
+    assert_eq!(*heard.lock().unwrap(), [("GetMetric".to_owned(), None, Code::Unauthenticated)]);
+
+    let (callers, heard) = observed(alice());
+    let server = Server::start_for(memory(), callers).await;
+    let fence = Fence::new("test/0");
+    fence.raise(7, Ticket::default());
+    server.client.fenced(fence).api::<Metric>().create(&metric("", "heat", 1.0)).await.unwrap_err();
+    assert_eq!(*heard.lock().unwrap(), [told("CreateMetric", "alice", Code::Aborted)]);
+
+    let (callers, heard) = observed(alice());
+    let denied = Callers { authorization: Authorization::AlwaysDeny, ..callers };
+    let server = Server::start_for(memory(), denied).await;
+    let first = CampaignRequest { election: "test/0".into(), ..Default::default() };
+    let refused = server.client.leadership().campaign(futures::stream::iter([first])).await;
+    assert_eq!(refused.err().map(|status| status.code()), Some(Code::PermissionDenied));
+    assert_eq!(*heard.lock().unwrap(), [told("Campaign", "alice", Code::PermissionDenied)]);
+}
+
+#[tokio::test]
+async fn a_call_that_its_deadline_ends_is_told_as_such() {
+    let (callers, heard) = observed(alice());
+    let options = ServeOptions { request_timeout: Duration::from_millis(50), ..Default::default() };
+    let server = Server::start_by(Arc::new(SystemTime::now), memory(), callers, options).await;
+    // A campaign waits for its first request, which never comes.
+    let campaign = server.client.leadership().campaign(futures::stream::pending()).await;
+    let ended = campaign.err().unwrap();
+    assert_eq!(error::reason(&ended), Some(ErrorReason::DeadlineExceeded), "{ended}");
+    assert_eq!(*heard.lock().unwrap(), [told("Campaign", "alice", Code::DeadlineExceeded)]);
 }
 
 /// A client whose connections lead to the server that is set.

@@ -7,8 +7,8 @@ use krake_client::{Client, DeleteOptions, Error, Fence, Mask, Ticket};
 use krake_proto::error::{self, ErrorReason};
 use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse};
 use krake_proto::krake::core::v1::{Metric, MetricSpec};
-use krake_state::Authentication;
 use krake_state::store::{Bid, Key, Store};
+use krake_state::{Authentication, Authorization, Callers};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -51,10 +51,14 @@ fn ticket(won: &CampaignResponse) -> Ticket {
 
 impl Campaign {
     async fn start(client: &Client, first: CampaignRequest) -> Self {
+        Self::open(client, first).await.unwrap()
+    }
+
+    async fn open(client: &Client, first: CampaignRequest) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(8);
         requests.send(first).await.unwrap();
-        let answers = client.leadership().campaign(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-        Campaign { requests, answers, sequence: 1 }
+        let answers = client.leadership().campaign(ReceiverStream::new(receiver)).await?.into_inner();
+        Ok(Campaign { requests, answers, sequence: 1 })
     }
 
     async fn answer(&mut self) -> CampaignResponse {
@@ -248,7 +252,7 @@ async fn campaigns_that_make_no_sense_are_refused_field_by_field() {
         (CampaignRequest { holder: String::new(), ttl: None, ..request("a", LONG) }, &["holder", "ttl"]),
         (request("a", 61), &["ttl"]),
     ] {
-        let status = Campaign::start(&one.client, wrong).await.end().await.unwrap();
+        let Err(status) = Campaign::open(&one.client, wrong).await else { panic!("it must not begin") };
         let named: Vec<_> = error::violations(&status).into_iter().map(|wrong| wrong.field).collect();
         assert_eq!(named, fields);
     }
@@ -289,4 +293,45 @@ async fn only_the_leader_writes() {
     metrics.delete("", "heat", &DeleteOptions::default()).await.unwrap();
     // Users write without.
     one.client.api::<Metric>().create(&metric("", "cold", 1.0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_campaign_without_a_first_request_takes_no_place_from_others() {
+    let [one, _] = replicas().await;
+    let mut silent = Vec::new();
+    // More than one replica serves.
+    for _ in 0..300 {
+        let (requests, receiver) = mpsc::channel::<CampaignRequest>(1);
+        let mut leadership = one.client.leadership();
+        let call = tokio::spawn(async move { leadership.campaign(ReceiverStream::new(receiver)).await });
+        silent.push((requests, call));
+    }
+    assert!(Campaign::start(&one.client, request("a", LONG)).await.answer().await.fence > 0);
+    let (requests, call) = silent.pop().unwrap();
+    drop(requests);
+    let Err(ended) = timeout(PATIENCE, call).await.unwrap().unwrap() else { panic!("nothing was asked for") };
+    assert_eq!(error::reason(&ended), Some(ErrorReason::InvalidField));
+    silent.iter().for_each(|(_, call)| call.abort());
+}
+
+#[tokio::test]
+async fn a_caller_who_may_not_write_learns_nothing_about_tickets() {
+    let store: Arc<dyn Store> = memory();
+    let allowed = Server::start(store.clone()).await;
+    let denied = Callers {
+        authorization: Authorization::AlwaysDeny,
+        ..Authentication { allow_anonymous: true, static_user: None }.into()
+    };
+    let denied = Server::start_for(store, denied).await;
+    let mut leader = Campaign::start(&allowed.client, request("a", LONG)).await;
+    let won = leader.answer().await;
+    let write = async |revision: i64, shown: Ticket| {
+        let fence = Fence::new("test/0");
+        fence.raise(revision, shown);
+        denied.client.fenced(fence).api::<Metric>().create(&metric("", "heat", 1.0)).await.unwrap_err()
+    };
+    let right = write(won.fence, ticket(&won)).await.to_string();
+    assert!(right.contains("may not create"), "{right}");
+    assert_eq!(write(won.fence, Ticket::from("A".repeat(43).as_str())).await.to_string(), right);
+    assert_eq!(write(won.fence + 1, ticket(&won)).await.to_string(), right);
 }

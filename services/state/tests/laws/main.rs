@@ -11,6 +11,7 @@ mod callers;
 mod cancellation;
 mod copies;
 mod deletion;
+mod errors;
 mod filters;
 mod history;
 mod leadership;

@@ -84,7 +84,7 @@ impl World {
         let registry = Arc::new(Registry::new(store.clone(), cache, Arc::new(SystemTime::now)));
         let world = World { store, registry, _feed: feed };
         let first = world.put("busy", "first").await;
-        assert!(world.registry.cache.reach(first, BOOKMARK).await);
+        assert!(world.registry.cache.reach(first, BOOKMARK_INTERVAL).await);
         world
     }
 
@@ -125,14 +125,14 @@ async fn changes_that_a_watch_hides_do_not_put_off_its_bookmarks() {
     let store = world.store.clone();
     busy.spawn(async move {
         loop {
-            tokio::time::sleep(BOOKMARK / 3).await;
+            tokio::time::sleep(BOOKMARK_INTERVAL / 3).await;
             put(&store, "busy", "m").await;
         }
     });
     let mut place = Revision::default();
     for _ in 0..3 {
         let (bookmark, took) = next(&mut watch).await;
-        assert!(took <= BOOKMARK + Duration::from_secs(1), "{took:?}");
+        assert!(took <= BOOKMARK_INTERVAL + Duration::from_secs(1), "{took:?}");
         assert!(bookmark.events.is_empty() && bookmark.revision > place, "it moves on");
         place = bookmark.revision;
     }
@@ -149,9 +149,9 @@ async fn who_resumes_learns_at_once_that_nothing_was_missed() {
     assert_eq!((change.revision, change.events.len()), (shown, 1));
     let (bookmark, took) = next(&mut watch).await;
     assert!(bookmark.revision >= hidden && bookmark.events.is_empty() && !bookmark.partial);
-    assert!(took < BOOKMARK / 2, "{took:?}");
+    assert!(took < BOOKMARK_INTERVAL / 2, "{took:?}");
     let (_, took) = next(&mut watch).await;
-    assert!(took >= BOOKMARK, "and nothing is owed any more");
+    assert!(took >= BOOKMARK_INTERVAL, "and nothing is owed any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +162,7 @@ async fn a_last_change_that_is_new_enough_needs_no_bookmark() {
     let mut watch = world.watch(Start::After(begin)).await;
     assert_eq!(next(&mut watch).await.0.revision, shown);
     let (bookmark, took) = next(&mut watch).await;
-    assert!(took >= BOOKMARK && bookmark.events.is_empty(), "{took:?}");
+    assert!(took >= BOOKMARK_INTERVAL && bookmark.events.is_empty(), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +171,7 @@ async fn who_asks_for_what_comes_now_learns_where_that_is() {
     let hidden = world.put("busy", "m").await;
     let mut watch = world.watch(Start::Now).await;
     let (bookmark, took) = next(&mut watch).await;
-    assert!(bookmark.revision >= hidden && took < BOOKMARK / 2, "{took:?}");
+    assert!(bookmark.revision >= hidden && took < BOOKMARK_INTERVAL / 2, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +179,7 @@ async fn a_watch_resumes_while_the_store_is_silent_and_catches_up_later() {
     let world = World::start().await;
     let begin = world.put("quiet", "seen").await;
     let shown = world.put("quiet", "m").await;
-    assert!(world.registry.cache.reach(shown, BOOKMARK).await);
+    assert!(world.registry.cache.reach(shown, BOOKMARK_INTERVAL).await);
     world.store.silent.store(true, SeqCst);
     let mut watch = world.watch(Start::After(begin)).await;
     assert_eq!(next(&mut watch).await.0.revision, shown, "what is known is told");
@@ -191,14 +191,14 @@ async fn a_watch_resumes_while_the_store_is_silent_and_catches_up_later() {
     world.store.silent.store(false, SeqCst);
     let (bookmark, took) = next(&mut watch).await;
     assert!(bookmark.events.is_empty() && bookmark.revision >= last);
-    assert!(took < BOOKMARK / 2, "{took:?}");
+    assert!(took < BOOKMARK_INTERVAL / 2, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_place_is_refused_in_time_while_the_store_is_silent() {
     let world = World::start().await;
     let now = world.put("quiet", "m").await;
-    assert!(world.registry.cache.reach(now, BOOKMARK).await);
+    assert!(world.registry.cache.reach(now, BOOKMARK_INTERVAL).await);
     world.store.silent.store(true, SeqCst);
     let metric = krake_proto::kind("core", "Metric").unwrap();
     let filter = Filter::request(metric, "quiet", "").unwrap();
@@ -262,7 +262,7 @@ async fn watches_that_nobody_reads_hold_a_message_each_and_are_counted() {
     assert_eq!((figures.watches, figures.lag), (100, 0));
     assert!(figures.pending_bytes <= 100 * (64 * 1024 + 1024), "{figures:?}");
     let last = world.put("busy", "late").await;
-    assert!(world.registry.cache.reach(last, BOOKMARK).await);
+    assert!(world.registry.cache.reach(last, BOOKMARK_INTERVAL).await);
     assert_eq!(world.registry.watch_figures().lag, 1);
     loop {
         let (message, _) = next(&mut watches[99]).await;

@@ -46,6 +46,16 @@ impl Server {
     }
 
     async fn start_with(clock: Clock, store: Arc<dyn Store>, callers: impl Into<Callers>) -> Self {
+        Self::start_by(clock, store, callers, ServeOptions::default()).await
+    }
+
+    /// Serves `store` to whom `callers` lets in, as `options` say.
+    pub(crate) async fn start_by(
+        clock: Clock,
+        store: Arc<dyn Store>,
+        callers: impl Into<Callers>,
+        options: ServeOptions,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
@@ -54,7 +64,7 @@ impl Server {
             listener,
             store,
             callers.into(),
-            ServeOptions { metrics: metrics.clone(), ..ServeOptions::default() },
+            ServeOptions { metrics: metrics.clone(), ..options },
             || {},
             shutdown.clone(),
         ));
