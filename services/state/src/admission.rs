@@ -18,8 +18,12 @@ use crate::kinds::rules;
 
 /// The largest encoded spec, in bytes.
 pub(crate) const MAX_SPEC: usize = 256 * 1024;
-/// The largest stored object, in bytes.
+/// Maximum size of an object that a caller writes, in bytes.
 pub(crate) const MAX_OBJECT: usize = 1024 * 1024;
+/// Maximum that the state service itself adds to an object, in bytes: finalizers, the record of a deletion with its
+/// reason (at most 4 KB), owner references. So an object of the maximum size can still take copies and be deleted. Both
+/// together are below the limit of a transaction, 1.5 MiB.
+pub(crate) const MAX_ADDITIONS: usize = 64 * 1024;
 
 /// The violations found so far.
 #[derive(Debug, Default)]

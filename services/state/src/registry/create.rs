@@ -65,7 +65,7 @@ impl Registry {
             .finish();
         let mut sections = Sections { metadata, spec: Some(spec.into()), status: None, rest: submitted.rest };
         sections.status = derive::status(kind, &sections)?;
-        check_size(&sections)?;
+        check_size(kind, &sections)?;
         if request.validate_only {
             if self.fetch(&key).await?.is_some() {
                 return Err(Error::AlreadyExists { what: what(kind, &namespace, &name) });
@@ -145,14 +145,24 @@ pub(super) fn admit(kind: &Kind, namespace: &str, spec: &[u8]) -> Result<Vec<u8>
     }
 }
 
-/// Refuses objects that are too large to be stored.
-pub(crate) fn check_size(sections: &Sections) -> Result<(), Error> {
+/// Refuses what callers would make too large, and so leaves room for [`admission::MAX_ADDITIONS`].
+pub(crate) fn check_size(kind: &Kind, sections: &Sections) -> Result<(), Error> {
+    check_size_within(admission::MAX_OBJECT, kind, sections)
+}
+
+/// Refuses what is too large even with all that the state service may add.
+pub(super) fn check_stored_size(kind: &Kind, sections: &Sections) -> Result<(), Error> {
+    check_size_within(admission::MAX_OBJECT + admission::MAX_ADDITIONS, kind, sections)
+}
+
+fn check_size_within(limit: usize, kind: &Kind, sections: &Sections) -> Result<(), Error> {
     let size = sections.encoded_len();
-    if size > admission::MAX_OBJECT {
-        let text = format!("the object would be {size} bytes; at most {} are allowed", admission::MAX_OBJECT);
-        return Err(Error::invalid("", text));
+    if size <= limit {
+        return Ok(());
     }
-    Ok(())
+    let metadata = sections.decode_metadata()?;
+    let object = what(kind, &metadata.namespace, &metadata.name);
+    Err(Error::invalid("", format!("{object} would have {size} bytes; at most {limit} are allowed")))
 }
 
 /// A new uid: UUIDv7 of the registry's time.

@@ -63,7 +63,7 @@ impl Registry {
                 }
                 let edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
                 sections.metadata = edit.finish();
-                check_size(&sections)?;
+                check_size(kind, &sections)?;
                 Ok(Outcome::Put(sections).into())
             })
             .await?;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use krake_proto::Kind;
 
+use super::create::check_stored_size;
 use super::{Call, Error, Registry, checked_key, decodable, what};
 use crate::cache::Stored;
 use crate::elections::Fence;
@@ -111,8 +113,7 @@ impl Registry {
         txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
         let (sections, erased) = match write.outcome {
             Outcome::Put(sections) => {
-                decodable::status(before.kind, &sections)?;
-                let value = self.cache.keyring().seal(key, before.kind.message, &sections.encode());
+                let value = self.sealed(before.kind, key, &sections)?;
                 txn = txn.put(key.clone(), value);
                 (sections, false)
             }
@@ -130,6 +131,16 @@ impl Registry {
         }))
     }
 
+    /// The value to store for an object. Every put of an object passes here, so none is too large or unreadable.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an object that is too large, or whose status its readers could not decode.
+    pub(crate) fn sealed(&self, kind: &'static Kind, key: &Key, sections: &Sections) -> Result<Bytes, Error> {
+        check_stored_size(kind, sections)?;
+        decodable::status(kind, sections)?;
+        Ok(self.cache.keyring().seal(key, kind.message, &sections.encode()))
+    }
+
     /// Content of a tombstone: seconds since 1970, as text.
     fn tombstone(&self) -> String {
         let since = (self.clock)().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -144,11 +155,9 @@ impl Registry {
         key: &Key,
         sections: Sections,
     ) -> Result<Result<Stored, Conflict>, Error> {
-        decodable::status(kind, &sections)?;
+        let value = self.sealed(kind, key, &sections)?;
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
-        let mut txn = Txn::new()
-            .guard(Guard::Absent(key.clone()))
-            .put(key.clone(), self.cache.keyring().seal(key, kind.message, &sections.encode()));
+        let mut txn = Txn::new().guard(Guard::Absent(key.clone())).put(key.clone(), value);
         txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
         let outcome = self.store.commit(txn).await?;
         if let Some(over) = outcome.as_ref().err().and_then(|conflict| fenced(call, conflict)) {

@@ -99,7 +99,7 @@ impl Registry {
         }
         sections.metadata = edit.finish();
         sections.status = derive::status(kind, &sections)?;
-        check_size(&sections)?;
+        check_size(kind, &sections)?;
         if stored.metadata.deleted.is_some() && decoded.finalizers.is_empty() {
             return Ok(Outcome::Erase(sections).into());
         }

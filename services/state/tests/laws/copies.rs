@@ -1,10 +1,14 @@
 //! Laws of copies that come, go and come again, and of clusters that go while they are bound.
 
 use crate::placement::{World, bind, forget, reference, report, version, why, world};
-use crate::support::server::cluster;
+use crate::support::memory;
+use crate::support::server::{Server, application, cluster, stored};
 use krake_client::DeleteOptions;
+use krake_proto::Resource;
 use krake_proto::error::ErrorReason;
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
+use krake_state::store::Txn;
+use prost::Message;
 
 #[tokio::test]
 async fn the_version_of_a_forgotten_copy_never_comes_back() {
@@ -30,6 +34,35 @@ async fn the_version_of_a_forgotten_copy_never_comes_back() {
     let late = report(client, &uid, &one, Phase::Running, highest).await;
     assert_eq!(why(late), Some(ErrorReason::Conflict), "a report about a copy that is gone");
     assert_eq!(why(forget(client, &uid, &one, highest).await), Some(ErrorReason::Conflict));
+}
+
+#[tokio::test]
+async fn a_copy_on_a_cluster_that_fills_its_size_is_recorded_or_refused_by_the_clusters_name() {
+    // The maximum for callers, and that with what the state service may add.
+    const MAX_OBJECT: usize = 1024 * 1024;
+    for (size, fits) in [(MAX_OBJECT - 1024, true), (MAX_OBJECT + 64 * 1024, false)] {
+        let store = memory();
+        let server = Server::start(store.clone()).await;
+        let client = &server.client;
+        let uid = client.api().create(&application("a")).await.unwrap().metadata.unwrap().uid;
+        let one = client.api().create(&cluster("one")).await.unwrap();
+        bind(client, &[&one], 1, &[]).await.unwrap();
+        let mut large = one.clone();
+        large.metadata.as_mut().unwrap().resource_version = 0;
+        large.status.get_or_insert_default().kubernetes_version = "x".repeat(size);
+        let value = stored(Cluster::KIND, &large.encode_to_vec());
+        store.commit(Txn::new().put("/krake/kubernetes/clusters/demo/one", value)).await.unwrap().unwrap();
+        match report(client, &uid, &one, Phase::Intended, 0).await {
+            Ok(_) => assert!(fits),
+            Err(refused) => {
+                assert!(!fits && refused.message().contains("Cluster \"one\""), "{refused}");
+                assert!(refused.message().contains("are allowed"), "{refused}");
+                continue;
+            }
+        }
+        // Its deletion needs room too.
+        client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+    }
 }
 
 /// What happened to a cluster with a running copy before the report that the copy goes.

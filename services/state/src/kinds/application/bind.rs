@@ -93,7 +93,7 @@ impl Registry {
         let mut sections =
             Sections { metadata: metadata.finish(), status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
-        check_size(&sections)?;
+        check_size(stored.kind, &sections)?;
         Ok(Outcome::Put(sections))
     }
 }

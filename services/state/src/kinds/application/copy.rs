@@ -116,7 +116,7 @@ impl Registry {
             stored.metadata.deleted.is_some() && Metadata::decode(metadata.as_ref())?.finalizers.is_empty();
         let mut sections = Sections { metadata, status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
-        check_size(&sections)?;
+        check_size(stored.kind, &sections)?;
         Ok(Write { outcome: if erase { Outcome::Erase(sections) } else { Outcome::Put(sections) }, also })
     }
 
@@ -158,7 +158,7 @@ impl Registry {
             finalizers.push(CLUSTER_COPIES.to_owned());
             let metadata = Edit::new(&target.sections.metadata).finalizers(finalizers)?.finish();
             let sections = Sections { metadata, ..target.sections.clone() };
-            let value = self.cache().keyring().seal(&key, kind.message, &sections.encode());
+            let value = self.sealed(kind, &key, &sections)?;
             txn = txn.put(key, value);
         }
         Ok(txn)
