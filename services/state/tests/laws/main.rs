@@ -14,6 +14,7 @@ mod deletion;
 mod errors;
 mod filters;
 mod history;
+mod lagging;
 mod leadership;
 mod metrics;
 mod placement;

@@ -23,7 +23,7 @@ use crate::registry::{Call, Error, Outcome, Registry, Write, check_size, checked
 use crate::store::Txn;
 
 use record::Change;
-use target::{check_leaving, targets};
+use target::{leave, targets};
 
 impl Registry {
     /// Serves `BindApplication`. `encoded` is the request as it came.
@@ -46,9 +46,9 @@ impl Registry {
             .transact(call, Application::KIND, &namespace, &name, 0, |stored| {
                 let targets = targets(self.cache(), &request)?;
                 let clusters: Vec<_> = targets.iter().map(|target| target.reference.clone()).collect();
-                let outcome = self.decide_binding(call, stored, (&request, &encoded), &clusters)?;
-                let also = targets.into_iter().fold(Txn::new(), |txn, target| txn.guard(target.guard));
-                Ok(Write { outcome, also })
+                let mut write = self.decide_binding(call, stored, (&request, &encoded), &clusters)?;
+                write.also.guards.extend(targets.into_iter().map(|target| target.guard));
+                Ok(write)
             })
             .await?;
         Ok(after.encode())
@@ -60,7 +60,7 @@ impl Registry {
         stored: &Stored,
         (request, encoded_request): (&BindApplicationRequest, &[u8]),
         clusters: &[ResourceRef],
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Write, Error> {
         let old = stored.sections.status.clone().unwrap_or_default();
         let before = ApplicationStatus::decode(old.clone())?;
         let bound = uids(before.bindings.iter().filter_map(|binding| binding.cluster.as_ref()));
@@ -73,8 +73,9 @@ impl Registry {
             rebound: bindings != before.bindings,
             decided: request.decision.is_some() && request.decision != before.decision,
         };
+        let mut also = Txn::new();
         if change.moved {
-            check_leaving(self.cache(), &before, clusters.is_empty())?;
+            also.guards = leave(self.cache(), &before, clusters)?;
         }
         let generation = stored.metadata.generation;
         let settled = (clusters.is_empty() || is_scheduled(&before))
@@ -82,7 +83,7 @@ impl Registry {
             && !change.rebound
             && !change.decided;
         if settled {
-            return Ok(Outcome::Keep);
+            return Ok(Outcome::Keep.into());
         }
         let new =
             record::status(&old, &before, (request, encoded_request), &bindings, change, (generation, now))?;
@@ -94,7 +95,7 @@ impl Registry {
             Sections { metadata: metadata.finish(), status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
         check_size(stored.kind, &sections)?;
-        Ok(Outcome::Put(sections))
+        Ok(Write { outcome: Outcome::Put(sections), also })
     }
 }
 

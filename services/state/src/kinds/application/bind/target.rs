@@ -70,13 +70,24 @@ fn bindable(
     Ok(cluster)
 }
 
-/// Refuses to unbind an application from a cluster that stays; of those that go it also refuses the ones whose
-/// deletion takes their applications along.
-pub(super) fn check_leaving(cache: &Cache, status: &ApplicationStatus, released: bool) -> Result<(), Error> {
-    for cluster in status.bindings.iter().filter_map(|binding| binding.cluster.as_ref()) {
+/// Checks the clusters that an application leaves for `targets`. Refuses to unbind it from a cluster that stays, and to
+/// move it away from one whose deletion takes its applications along. The guards fail the commit if one of these
+/// clusters has changed since `cache` showed it: its deletion may have begun.
+pub(super) fn leave(
+    cache: &Cache,
+    status: &ApplicationStatus,
+    targets: &[ResourceRef],
+) -> Result<Vec<Guard>, Error> {
+    let is_left = |cluster: &&ResourceRef| targets.iter().all(|target| target.uid != cluster.uid);
+    let mut guards = Vec::new();
+    for cluster in status.bindings.iter().filter_map(|binding| binding.cluster.as_ref()).filter(is_left) {
         let key = key::resource(Cluster::KIND, &cluster.namespace, &cluster.name);
-        let stored = cache.get(&key).filter(|stored| stored.metadata.uid == cluster.uid);
-        let Some(stored) = stored else { continue };
+        let stored = cache.get(&key);
+        guards.push(match &stored {
+            Some(stored) => Guard::At(key, stored.revision),
+            None => Guard::Absent(key),
+        });
+        let Some(stored) = stored.filter(|stored| stored.metadata.uid == cluster.uid) else { continue };
         let cascades = stored.metadata.deletion.as_ref().is_some_and(|deletion| deletion.cascade);
         if cascades {
             return Err(Error::BeingDeleted(format!(
@@ -84,10 +95,10 @@ pub(super) fn check_leaving(cache: &Cache, status: &ApplicationStatus, released:
                 what(stored.kind, &cluster.namespace, &cluster.name)
             )));
         }
-        if released && stored.metadata.deleted.is_none() {
+        if targets.is_empty() && stored.metadata.deleted.is_none() {
             let text = format!("{} is not being deleted; bind another cluster instead", cluster.name);
             return Err(Error::invalid("bindings", text));
         }
     }
-    Ok(())
+    Ok(guards)
 }
