@@ -2,8 +2,12 @@
 
 use krake_client::{Client, Mask};
 use krake_proto::Resource;
-use krake_proto::krake::kubernetes::v1::{Application, ApplicationState, Cluster, ClusterState};
-use krake_proto::krake::meta::v1::{Condition, ConditionStatus, OnDelete, OwnerReference, ReasonCode};
+use krake_proto::krake::kubernetes::v1::{
+    Application, ApplicationState, ApplicationStatus, Binding, Cluster, ClusterState, PlacementRecord,
+};
+use krake_proto::krake::meta::v1::{
+    Condition, ConditionStatus, OnDelete, OwnerReference, ReasonCode, ResourceRef,
+};
 use krake_state::store::{Store, Txn};
 
 use crate::support::memory;
@@ -29,6 +33,22 @@ fn owner(cluster: &str, uid: &str, on_delete: OnDelete) -> OwnerReference {
     }
 }
 
+/// The status of an application that is bound to the last of these clusters and was placed on the others before.
+fn placements(clusters: &[OwnerReference]) -> ApplicationStatus {
+    let reference = |owner: &OwnerReference| ResourceRef {
+        api: owner.api.clone(),
+        kind: owner.kind.clone(),
+        namespace: owner.namespace.clone(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+    };
+    let past =
+        clusters.iter().map(|cluster| PlacementRecord { to: Some(reference(cluster)), ..Default::default() });
+    let bound =
+        clusters.last().map(|cluster| Binding { cluster: Some(reference(cluster)), ..Default::default() });
+    ApplicationStatus { bindings: bound.into_iter().collect(), history: past.collect(), ..Default::default() }
+}
+
 async fn owners(client: &Client, name: &str) -> Vec<OnDelete> {
     let application = client.api::<Application>().get("demo", name).await.unwrap();
     application.metadata.unwrap().owners.iter().map(OwnerReference::on_delete).collect()
@@ -43,14 +63,19 @@ async fn references_that_a_cut_off_cascade_armed_release_again_unless_the_cluste
         cluster.metadata_mut().finalizers = vec!["cascade_deletion".into()];
     })
     .await;
-    let owned = |name: &'static str, owners: Vec<OwnerReference>| {
+    let placed = |name: &'static str, owners: Vec<OwnerReference>, status: ApplicationStatus| {
         let store = store.clone();
         async move {
             put(store.as_ref(), application(name), name, |object: &mut Application| {
                 object.metadata_mut().owners = owners;
+                object.status = Some(status);
             })
             .await;
         }
+    };
+    let owned = |name: &'static str, owners: Vec<OwnerReference>| {
+        let status = placements(&owners);
+        placed(name, owners, status)
     };
     owned(
         "armed",
@@ -60,6 +85,8 @@ async fn references_that_a_cut_off_cascade_armed_release_again_unless_the_cluste
     owned("asked", vec![owner("goes", "uid-goes", OnDelete::Delete)]).await;
     owned("successor", vec![owner("goes", "uid-predecessor", OnDelete::Delete)]).await;
     owned("by_name", vec![owner("stays", "", OnDelete::Delete)]).await;
+    let foreign = vec![owner("stays", "uid-stays", OnDelete::Delete)];
+    placed("foreign", foreign, placements(&[owner("other", "uid-other", OnDelete::Release)])).await;
 
     let server = Server::start(store.clone()).await;
     assert_eq!(owners(&server.client, "armed").await, [OnDelete::Release, OnDelete::Release]);
@@ -69,6 +96,11 @@ async fn references_that_a_cut_off_cascade_armed_release_again_unless_the_cluste
         owners(&server.client, "by_name").await,
         [OnDelete::Delete],
         "no binding writes such a reference"
+    );
+    assert_eq!(
+        owners(&server.client, "foreign").await,
+        [OnDelete::Delete],
+        "it was never placed there: the reference is a user's own"
     );
     drop(server);
 
