@@ -4,9 +4,9 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use krake_proto::Kind;
 use krake_proto::krake::meta::v1::{
-    DeleteObjectRequest, KindRef, ListObjectsRequest, ListObjectsResponse, Metadata, Object, OwnerReference,
-    RemoveFinalizerRequest, ReportDeletionRequest, ResourceRef, WatchObjectsRequest, WatchObjectsResponse,
-    watch_objects_request,
+    DeleteObjectRequest, Deletion, KindRef, ListObjectsRequest, ListObjectsResponse, Metadata, Object,
+    OwnerReference, RemoveFinalizerRequest, ReportDeletionRequest, ResourceRef, WatchObjectsRequest,
+    WatchObjectsResponse, watch_objects_request,
 };
 
 use crate::api::Listing;
@@ -95,14 +95,20 @@ impl Client {
         }
     }
 
-    /// Deletes an object of any kind, if it has this uid; empty = whatever has the name. With `force` it is erased at
-    /// once, whatever its finalizers say. Returns it as it is then.
+    /// Deletes an object of any kind, if it has this uid; empty = whatever has the name. `includes` is what the deletion
+    /// includes; its `waits_for` is not sent. Returns the object as it is then.
     ///
     /// # Errors
     /// [`Error::is_not_found`], [`Error::is_conflict`] if the uid differs, and whatever any call may fail with.
-    pub async fn delete_object(&self, key: &ObjectKey, uid: &str, force: bool) -> Result<Object, Error> {
+    pub async fn delete_object(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        includes: &Deletion,
+    ) -> Result<Object, Error> {
         let ObjectKey { api, kind, namespace, name } = key.clone();
-        let request = DeleteObjectRequest { api, kind, namespace, name, uid: uid.to_owned(), force };
+        let (uid, cascade, force) = (uid.to_owned(), includes.cascade, includes.force);
+        let request = DeleteObjectRequest { api, kind, namespace, name, uid, cascade, force };
         Ok(self.objects().delete_object(request).await?.into_inner())
     }
 

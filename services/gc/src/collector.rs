@@ -6,10 +6,10 @@ use anyhow::Context;
 use futures::StreamExt;
 use krake_client::{Client, Error, Mirror, ObjectKey};
 use krake_proto::finalizer::CASCADE_DELETION;
-use krake_proto::krake::meta::v1::Object;
+use krake_proto::krake::meta::v1::{Deletion, Object};
 use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
 
-use crate::decide::{Plan, Target, decide};
+use crate::decide::{Includes, Plan, Target, decide};
 use crate::graph::{Graph, SharedGraph};
 use crate::member::Member;
 
@@ -36,24 +36,34 @@ impl Collector {
         Collector { client, graph, mirror, queue }
     }
 
-    async fn delete(&self, targets: Vec<Target>, force: bool) -> anyhow::Result<()> {
+    async fn delete(
+        &self,
+        owner: &ObjectKey,
+        targets: Vec<Target>,
+        includes: Includes,
+    ) -> anyhow::Result<()> {
         let deletions = targets.into_iter().map(|target| async move {
-            let result = self.delete_one(&target, force).await;
+            let result = self.delete_one(&target, includes).await;
             result.with_context(|| format!("cannot delete the dependent {}", target.key))
         });
         // All are tried before one failure counts.
         let results: Vec<_> =
             futures::stream::iter(deletions).buffer_unordered(CONCURRENT_DELETES).collect().await;
-        let versions = results.into_iter().collect::<anyhow::Result<Vec<i64>>>()?;
-        self.seen(versions.into_iter().max()).await
+        let written = results.into_iter().collect::<anyhow::Result<Vec<Written>>>()?;
+        self.seen(owner, &written).await
     }
 
-    /// Deletes one object and returns its version then; 0 if it was gone.
-    async fn delete_one(&self, target: &Target, force: bool) -> Result<i64, Error> {
-        let answer = self.client.delete_object(&target.key, &target.uid, force).await;
-        let Some(object) = unless_gone(answer)? else { return Ok(0) };
-        tracing::info!(dependent = %target.key, force, "deleted, because its owner is being deleted");
-        Ok(version(&object))
+    async fn delete_one(&self, target: &Target, includes: Includes) -> Result<Written, Error> {
+        let Includes { cascade, force } = includes;
+        let deletion = Deletion { cascade, force, ..Deletion::default() };
+        let written = written(self.client.delete_object(&target.key, &target.uid, &deletion).await)?;
+        if let Written::At(_) = written {
+            tracing::info!(
+                dependent = %target.key, cascade, force,
+                "deleted, because its owner is being deleted"
+            );
+        }
+        Ok(written)
     }
 
     async fn release(&self, target: Target) -> anyhow::Result<()> {
@@ -61,11 +71,11 @@ impl Collector {
             .client
             .remove_finalizer_at(&target.key, &target.uid, target.resource_version, CASCADE_DELETION)
             .await;
-        let object = unless_gone(answer).context("cannot remove the finalizer cascade_deletion")?;
-        if object.is_some() {
+        let written = written(answer).context("cannot remove the finalizer cascade_deletion")?;
+        if let Written::At(_) = written {
             tracing::info!("released: nothing depends on it");
         }
-        self.seen(object.as_ref().map(version)).await
+        self.seen(&target.key, &[written]).await
     }
 
     /// Leaves the object to its dependents. A wait that takes long is recorded on the object, for people to see: not at
@@ -79,15 +89,24 @@ impl Collector {
         if object.deletion.waits_for != reason {
             tracing::info!(reason, "the deletion waits for dependents");
             let answer = self.client.report_deletion(key, &object.uid, reason).await;
-            let reported = unless_gone(answer).context("cannot record what the deletion waits for")?;
-            self.seen(reported.as_ref().map(version)).await?;
+            let written = written(answer).context("cannot record what the deletion waits for")?;
+            self.seen(key, &[written]).await?;
         }
         Ok(Next::Done)
     }
 
-    /// Waits until the mirror shows our own write, so that nothing is done twice.
-    async fn seen(&self, resource_version: Option<i64>) -> anyhow::Result<()> {
-        Ok(self.mirror.wait_for(resource_version.unwrap_or_default()).await?)
+    /// Waits until the mirror shows our own writes, so that nothing is done twice. Queues `key` again if an object was
+    /// not as the decision on `key` saw it.
+    async fn seen(&self, key: &ObjectKey, written: &[Written]) -> anyhow::Result<()> {
+        let versions = written.iter().map(|written| match written {
+            Written::At(version) | Written::Changed(version) => *version,
+            Written::Gone => 0,
+        });
+        self.mirror.wait_for(versions.max().unwrap_or_default()).await?;
+        if written.iter().any(|written| matches!(written, Written::Changed(_))) {
+            self.queue.add(key.clone(), Priority::Change);
+        }
+        Ok(())
     }
 }
 
@@ -100,11 +119,30 @@ fn version(object: &Object) -> i64 {
     object.metadata.as_ref().map_or(0, |metadata| metadata.resource_version)
 }
 
-/// The object as written; none if it, or the one of this uid, is gone: that is what was wanted.
-fn unless_gone(answer: Result<Object, Error>) -> Result<Option<Object>, Error> {
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// The object is at this revision now.
+    At(i64),
+    /// There is no such object any more, which is what was wanted.
+    Gone,
+    /// A precondition failed: the object of this name, which may be another one, is at this revision.
+    Changed(i64),
+}
+
+/// What an answer means.
+///
+/// # Errors
+/// For all other failures. A conflict that names no revision is one of them: nothing that the mirror will show has
+/// changed, so only a retry helps.
+fn written(answer: Result<Object, Error>) -> Result<Written, Error> {
     match answer {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(None),
+        Ok(object) => Ok(Written::At(version(&object))),
+        Err(error) if error.is_not_found() => Ok(Written::Gone),
+        Err(error) if error.is_conflict() => match error.current_resource_version() {
+            Some(version) if version > 0 => Ok(Written::Changed(version)),
+            _ => Err(error),
+        },
         Err(error) => Err(error),
     }
 }
@@ -127,8 +165,7 @@ impl Reconciler for Collector {
             // Also when it changed meanwhile: that change has queued it again.
             Plan::Nothing => {}
             Plan::Wait(reason) => return self.wait(key, &reason).await,
-            Plan::Delete(targets) => self.delete(targets, false).await?,
-            Plan::Erase(targets) => self.delete(targets, true).await?,
+            Plan::Delete(targets, includes) => self.delete(key, targets, includes).await?,
             Plan::Release(target) => self.release(target).await?,
             Plan::LeaveTo(first) => self.queue.add(first, Priority::Change),
         }

@@ -10,16 +10,17 @@ use crate::member::{Member, Stage};
 
 /// Maximum number of dependents that a reason names.
 const NAMED: usize = 3;
+/// Maximum length of a reason, in characters: the contract's limit of `Deletion.waits_for`. State cuts what is longer,
+/// and a reason that differs from the recorded one is sent again.
+const MAX_REASON: usize = 1_000;
 
 /// What to do about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// It is not its dependents' turn, or not ours.
     Nothing,
-    /// Delete these dependents; what follows will wake us.
-    Delete(Vec<Target>),
-    /// Erase these dependents, whatever they wait for: the deletion is forced.
-    Erase(Vec<Target>),
+    /// Delete these dependents, or add to their deletions what the owner's includes; what follows will wake us.
+    Delete(Vec<Target>, Includes),
     /// All dependents are on their way: the disappearance of the last one will wake us. The text says what they wait
     /// for.
     Wait(String),
@@ -27,6 +28,26 @@ pub(crate) enum Plan {
     Release(Target),
     /// It is part of a ring of objects that wait for each other; this one is to go first.
     LeaveTo(ObjectKey),
+}
+
+/// What the deletion of a dependent includes: as much as its owner's, so that a cascade reaches all levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Includes {
+    pub(crate) cascade: bool,
+    pub(crate) force: bool,
+}
+
+impl Includes {
+    fn of(object: &Member) -> Self {
+        Includes { cascade: object.deletion.cascade, force: object.deletion.force }
+    }
+
+    /// Whether the deletion of this dependent has begun and includes as much.
+    fn hold_for(self, dependent: &Member) -> bool {
+        dependent.stage != Stage::Alive
+            && (dependent.deletion.cascade || !self.cascade)
+            && (dependent.deletion.force || !self.force)
+    }
 }
 
 /// One object, and no successor of the same name.
@@ -50,13 +71,11 @@ pub(crate) fn decide(graph: &Graph, key: &ObjectKey) -> Plan {
         return Plan::Nothing;
     };
     let dependents: Vec<_> = graph.dependents(key, object).collect();
-    if object.deletion.force && !dependents.is_empty() {
-        return Plan::Erase(dependents.iter().map(|(key, member)| Target::new(key, member)).collect());
-    }
-    let alive = dependents.iter().filter(|(_, member)| member.stage == Stage::Alive);
-    let alive: Vec<Target> = alive.map(|(key, member)| Target::new(key, member)).collect();
-    if !alive.is_empty() {
-        return Plan::Delete(alive);
+    let includes = Includes::of(object);
+    let left = dependents.iter().filter(|(_, member)| !includes.hold_for(member));
+    let left: Vec<Target> = left.map(|(key, member)| Target::new(key, member)).collect();
+    if !left.is_empty() {
+        return Plan::Delete(left, includes);
     }
     if dependents.is_empty() {
         return Plan::Release(Target::new(key, object));
@@ -82,7 +101,10 @@ fn reason(dependents: &[(&ObjectKey, &Member)]) -> String {
     if dependents.len() > NAMED {
         text.push_str(&format!("; and {} more", dependents.len() - NAMED));
     }
-    text
+    match text.char_indices().nth(MAX_REASON) {
+        None => text,
+        Some(_) => text.chars().take(MAX_REASON - 1).chain(['…']).collect(),
+    }
 }
 
 /// Of the objects that wait for `key` and for which `key` waits: the first by key that waits for nothing else. The

@@ -76,8 +76,15 @@ fn plan(graph: &Graph, name: &str) -> String {
             assert_eq!(target, Target { key: key(name), uid: format!("uid-{name}"), resource_version: 1 });
             "release".into()
         }
-        Plan::Delete(targets) => format!("delete {}", names(&targets)),
-        Plan::Erase(targets) => format!("erase {}", names(&targets)),
+        Plan::Delete(targets, Includes { cascade, force }) => {
+            let how = match (cascade, force) {
+                (false, false) => "delete",
+                (true, false) => "cascade",
+                (true, true) => "force",
+                (false, true) => unreachable!("state erases such an object at once"),
+            };
+            format!("{how} {}", names(&targets))
+        }
         Plan::LeaveTo(first) => format!("leave to {}", first.name),
     }
 }
@@ -93,12 +100,14 @@ fn plan(graph: &Graph, name: &str) -> String {
 #[case::dependent_of_a_predecessor("a! b<a:uid-other", "a", "release")]
 #[case::dependent_by_uid("a! b<a:uid-a", "a", "delete b")]
 #[case::released("a! b<a^:uid-a", "a", "release")]
-#[case::cascade_takes_what_would_be_released("a!+ b<a^:uid-a c<a", "a", "delete b c")]
+#[case::cascade_takes_what_would_be_released("a!+ b<a^:uid-a c<a", "a", "cascade b c")]
+#[case::cascade_is_added_to_deletions_that_include_less("a!+ b!<a c~<a^:uid-a d!+<a", "a", "cascade b c")]
 #[case::cascade_takes_nothing_of_a_predecessor("a!+ b<a^:uid-other", "a", "release")]
 #[case::cascade_takes_nothing_by_name_alone("a!+ b<a^", "a", "release")]
-#[case::cascade_waits("a!+ b~<a^:uid-a", "a", "wait")]
+#[case::cascade_waits("a!+ b~+<a^:uid-a", "a", "wait")]
 #[case::the_cascade_of_another_owner_is_of_no_matter("a! z!+ b<a^:uid-a<z^:uid-z", "a", "release")]
-#[case::forced_cascade_does_not_wait("a!* b~<a^:uid-a c!<a d<a", "a", "erase b c d")]
+#[case::forced_cascade_waits_for_no_one_elses_work("a!* b~<a^:uid-a c!+<a d<a", "a", "force b c d")]
+#[case::forced_cascade_waits_for_the_next_level("a!* b!*<a^:uid-a c!*<b", "a", "wait")]
 #[case::forced_cascade_ends("a!*", "a", "release")]
 #[case::one_of_two_owners_suffices("a! b<a<z z", "a", "delete b")]
 #[case::missing_owner("b!<a", "b", "release")]
@@ -143,6 +152,16 @@ fn a_wait_says_what_for() {
     put(&mut graph, "b", Some(b));
     let Plan::Wait(reason) = decide(&graph, &key("a")) else { panic!("it waits") };
     assert!(reason.contains("acme.example/backup") && reason.ends_with("and 2 more"), "{reason}");
+}
+
+#[test]
+fn a_reason_fits_into_the_contracts_limit() {
+    let mut graph = graph("a! b~<a");
+    let long = Member { finalizer: "ä".repeat(3_000), ..graph.get(&key("b")).unwrap().as_ref().clone() };
+    put(&mut graph, "b", Some(long));
+    let Plan::Wait(reason) = decide(&graph, &key("a")) else { panic!("it waits") };
+    assert_eq!(reason.chars().count(), 1_000);
+    assert!(reason.ends_with("ä…"), "{reason}");
 }
 
 #[test]
@@ -202,9 +221,8 @@ proptest! {
             queue.remove(&name);
             let woken = match decide(&graph, &key(&name)) {
                 Plan::Nothing | Plan::Wait(_) => Vec::new(),
-                Plan::Erase(_) => unreachable!("the deletion is not forced"),
                 Plan::LeaveTo(first) => vec![first.name],
-                Plan::Delete(targets) => targets.iter().flat_map(|target| {
+                Plan::Delete(targets, _) => targets.iter().flat_map(|target| {
                     let index = target.key.name.parse().unwrap();
                     put(&mut graph, &target.key.name, Some(member(index, Stage::Waiting)))
                 }).collect(),

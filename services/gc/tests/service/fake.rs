@@ -26,6 +26,8 @@ struct Store {
     /// Every change so far; the message at index i has revision i + 1.
     history: Vec<WatchObjectsResponse>,
     erased: Vec<String>,
+    /// Writes that are still to be refused.
+    refused: usize,
 }
 
 impl Store {
@@ -44,6 +46,17 @@ impl Store {
         object
     }
 
+    /// Refuses a write if writes are to be refused: with a conflict that tells no version.
+    fn check_refused(&mut self) -> Result<(), Status> {
+        match self.refused.checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                self.refused = left;
+                Err(status(Code::Aborted, ErrorReason::Conflict, "written by too many at once"))
+            }
+        }
+    }
+
     fn find(&self, name: &str, uid: &str) -> Result<(Object, Metadata), Status> {
         let missing = || status(Code::NotFound, ErrorReason::NotFound, "no such object");
         let object = self.objects.get(name).cloned().ok_or_else(missing)?;
@@ -54,20 +67,29 @@ impl Store {
         Ok((object, metadata))
     }
 
-    fn delete(&mut self, name: &str, uid: &str) -> Result<Object, Status> {
+    fn delete(&mut self, name: &str, uid: &str, cascade: bool, force: bool) -> Result<Object, Status> {
         let (object, mut metadata) = self.find(name, uid)?;
-        if metadata.deleted.is_some() {
+        let recorded = metadata.deletion.clone().unwrap_or_default();
+        let (cascade, force) = (recorded.cascade || cascade, recorded.force || force);
+        let includes = Deletion { cascade, force, ..recorded.clone() };
+        if metadata.deleted.is_some() && includes == recorded {
             return Ok(object);
         }
         metadata.deleted = Some(prost_types::Timestamp::default());
+        metadata.deletion = Some(includes);
+        metadata.finalizers.retain(|entry| entry != CASCADE);
         metadata.finalizers.push(CASCADE.into());
-        Ok(self.write(EventType::Modified, Object { metadata: Some(metadata), ..object }))
+        let r#type = if force && !cascade { EventType::Deleted } else { EventType::Modified };
+        Ok(self.write(r#type, Object { metadata: Some(metadata), ..object }))
     }
 
     fn release(&mut self, name: &str, uid: &str, finalizer: &str) -> Result<Object, Status> {
         let (object, mut metadata) = self.find(name, uid)?;
         metadata.finalizers.retain(|entry| entry != finalizer);
-        let r#type = if metadata.finalizers.is_empty() { EventType::Deleted } else { EventType::Modified };
+        let forced =
+            finalizer == CASCADE && metadata.deletion.as_ref().is_some_and(|deletion| deletion.force);
+        let last = metadata.finalizers.is_empty() || forced;
+        let r#type = if last { EventType::Deleted } else { EventType::Modified };
         Ok(self.write(r#type, Object { metadata: Some(metadata), ..object }))
     }
 }
@@ -108,6 +130,7 @@ impl Fake {
             api: "core".into(),
             kind: "Metric".into(),
             name: (*name).into(),
+            uid: format!("uid-{name}"),
             on_delete: (*on_delete).into(),
             ..Default::default()
         };
@@ -123,7 +146,16 @@ impl Fake {
     }
 
     pub(crate) fn delete(&self, name: &str) {
-        self.change(|store| store.delete(name, "")).unwrap();
+        self.change(|store| store.delete(name, "", false, false)).unwrap();
+    }
+
+    pub(crate) fn delete_with_all_that_belongs_to_it(&self, name: &str, force: bool) {
+        self.change(|store| store.delete(name, "", true, force)).unwrap();
+    }
+
+    /// Lets so many of the next writes fail, as those do that others come in between of all the time.
+    pub(crate) fn refuse_writes(&self, count: usize) {
+        self.store.lock().unwrap().refused = count;
     }
 
     pub(crate) fn release(&self, name: &str, finalizer: &str) {
@@ -188,8 +220,12 @@ impl ObjectService for Fake {
     }
 
     async fn delete_object(&self, request: Request<DeleteObjectRequest>) -> Result<Response<Object>, Status> {
-        let DeleteObjectRequest { name, uid, .. } = request.into_inner();
-        self.change(|store| store.delete(&name, &uid)).map(Response::new)
+        let DeleteObjectRequest { name, uid, cascade, force, .. } = request.into_inner();
+        let delete = |store: &mut Store| {
+            store.check_refused()?;
+            store.delete(&name, &uid, cascade, force)
+        };
+        self.change(delete).map(Response::new)
     }
 
     async fn remove_finalizer(
@@ -200,7 +236,11 @@ impl ObjectService for Fake {
         if finalizer != CASCADE {
             return Err(Status::internal(format!("{finalizer} is not the garbage collector's")));
         }
-        self.change(|store| store.release(&name, &uid, &finalizer)).map(Response::new)
+        let release = |store: &mut Store| {
+            store.check_refused()?;
+            store.release(&name, &uid, &finalizer)
+        };
+        self.change(release).map(Response::new)
     }
 
     async fn list_objects(

@@ -87,3 +87,37 @@ async fn deletions_asked_for_while_nobody_collected_are_caught_up_with() {
     with_gc(&server, server.until(<[String]>::is_empty)).await;
     assert_eq!(server.erased(), ["dependent", "owner"]);
 }
+
+#[tokio::test]
+async fn a_cascade_reaches_all_levels_and_force_goes_with_it() {
+    for force in [false, true] {
+        let server = Fake::start().await;
+        server.create("cloud", &[], &[]);
+        server.create("cluster", &[("cloud", OnDelete::Release)], &[]);
+        // Without force it would hold the others up until its owner has done its work.
+        let held: &[&str] = if force { &["kubernetes_resources_deletion"] } else { &[] };
+        server.create("application", &[("cluster", OnDelete::Release)], held);
+        server.create("below", &[("application", OnDelete::Delete)], held);
+        server.create("bystander", &[], held);
+        let story = async {
+            server.delete_with_all_that_belongs_to_it("cloud", force);
+            server.until(|names| names == ["bystander"]).await;
+        };
+        with_gc(&server, story).await;
+        assert_eq!(server.erased(), ["below", "application", "cluster", "cloud"], "force: {force}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_write_after_which_nothing_has_changed_is_tried_again() {
+    let server = Fake::start().await;
+    server.create("owner", &[], &[]);
+    server.create("dependent", &[("owner", OnDelete::Delete)], &[]);
+    server.refuse_writes(1);
+    let story = async {
+        server.delete("owner");
+        server.until(<[String]>::is_empty).await;
+    };
+    with_gc(&server, story).await;
+    assert_eq!(server.erased(), ["dependent", "owner"]);
+}

@@ -106,9 +106,9 @@ impl ObjectService for Objects {
 
     async fn delete_object(&self, request: Request<DeleteObjectRequest>) -> Result<Response<Object>, Status> {
         let authorizer = Authorizer::of(request.extensions())?;
-        let DeleteObjectRequest { api, kind, namespace, name, uid, force } = request.into_inner();
+        let DeleteObjectRequest { api, kind, namespace, name, uid, cascade, force } = request.into_inner();
         let (call, kind) = object_of(&authorizer, &api, &kind, &namespace, &name).await?;
-        let deletion = Deletion { namespace, name, uid, force, ..Default::default() };
+        let deletion = Deletion { namespace, name, uid, cascade, force, ..Default::default() };
         let stored = self.registry.mark_deleted(&call, kind, deletion).await?;
         Ok(Response::new(object(&stored)))
     }
