@@ -99,10 +99,11 @@ pub(crate) struct Delete<W: ValueEnum + Send + Sync + 'static> {
 /// Deletion of an object.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalDelete<W: ValueEnum + Send + Sync + 'static> {
-    /// Delete what belongs to it too, even where that would only be released
+    /// Delete what belongs to it too, on all levels, even what would only be released: for a cluster, its applications
     #[arg(long)]
     pub(crate) cascade: bool,
-    /// Erase it at once, even if something of it stays behind; what does is told
+    /// Erase it at once, without cleaning up: its objects may still be on clusters. Krake removes those of an application
+    /// later, where it is safe; those of a cluster stay. "kube cluster get" lists what Krake leaves alone as orphans
     #[arg(long)]
     pub(crate) force: bool,
     /// Wait until it is in this state [without STATE: deleted]

@@ -80,14 +80,9 @@ pub(super) async fn delete<K: Columns + Progress>(
     let kind = K::KIND.shown(&namespace);
     let slash = if namespace.is_empty() { "" } else { "/" };
     let name = format!("{kind} {namespace}{slash}{}", args.name);
-    // Without finalizers nothing holds it.
-    let held = object.metadata().is_some_and(|metadata| !metadata.finalizers.is_empty());
-    if args.force {
-        for line in object.left_behind() {
-            notice(&format!("left behind: {line}"));
-        }
-    }
-    if args.force || !held {
+    let erased = is_erased(object.metadata());
+    if erased {
+        object.left_behind().iter().for_each(|line| notice(line));
         notice(&format!("{name} is deleted"));
         return Ok(String::new());
     }
@@ -98,4 +93,36 @@ pub(super) async fn delete<K: Columns + Progress>(
         notice(&format!("{name} is deleted"));
     }
     Ok(String::new())
+}
+
+/// Whether a deletion erased the object at once: nothing held it, or the deletion is forced. A forced cascade erases
+/// what belongs to the object first.
+fn is_erased(metadata: Option<&Metadata>) -> bool {
+    metadata.is_none_or(|metadata| {
+        let deletion = metadata.deletion.clone().unwrap_or_default();
+        metadata.finalizers.is_empty() || (deletion.force && !deletion.cascade)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krake_proto::krake::meta::v1::Deletion;
+
+    #[test]
+    fn a_forced_cascade_erases_nothing_at_once() {
+        for (finalizers, cascade, force, expected) in [
+            (&["f"][..], false, false, false),
+            (&[], false, false, true),
+            (&["f"], false, true, true),
+            (&["f"], true, true, false),
+        ] {
+            let metadata = Metadata {
+                finalizers: finalizers.iter().map(|name| (*name).to_owned()).collect(),
+                deletion: Some(Deletion { cascade, force, ..Deletion::default() }),
+                ..Metadata::default()
+            };
+            assert_eq!(is_erased(Some(&metadata)), expected, "{metadata:?}");
+        }
+    }
 }

@@ -77,7 +77,8 @@ impl Columns for Application {
             let cluster = copy.cluster.as_ref().map_or("?", |cluster| cluster.name.as_str()).to_owned();
             copy.inventory.iter().map(move |object| {
                 let namespace = if object.namespace.is_empty() { "" } else { "/" };
-                format!("{} {}{namespace}{} on {cluster}", object.kind, object.namespace, object.name)
+                let object = format!("{} {}{namespace}{}", object.kind, object.namespace, object.name);
+                format!("still on {cluster}, to be removed by Krake: {object}")
             })
         });
         objects.collect()

@@ -59,9 +59,7 @@ impl Columns for Cluster {
     fn left_behind(&self) -> Vec<String> {
         let finalizers = self.metadata.iter().flat_map(|metadata| &metadata.finalizers);
         let held = finalizers.into_iter().any(|finalizer| finalizer == CLUSTER_COPIES);
-        held.then(|| "all that applications have there; they still record it as copies".to_owned())
-            .into_iter()
-            .collect()
+        held.then(|| "the objects of applications stay on the cluster".to_owned()).into_iter().collect()
     }
 }
 

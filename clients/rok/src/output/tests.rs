@@ -52,7 +52,7 @@ fn application() -> Application {
 #[test]
 fn an_application_tells_where_it_runs_and_why() {
     insta::assert_snapshot!(object(&application(), Format::Table).unwrap());
-    assert_eq!(application().left_behind(), ["Service x/echo on a"]);
+    assert_eq!(application().left_behind(), ["still on a, to be removed by Krake: Service x/echo"]);
 }
 
 #[test]

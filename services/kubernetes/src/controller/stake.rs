@@ -8,6 +8,7 @@ use krake_proto::krake::meta::v1::{CheckTombstonesRequest, GetInstallationReques
 use super::project::Application;
 use crate::object::ClusterUid;
 use crate::object::orphan::Stake;
+use crate::plan::Phase;
 
 /// uids per question about tombstones.
 const AT_ONCE: usize = 500;
@@ -21,6 +22,12 @@ pub(super) fn stake(application: &Application, cluster: &ClusterUid) -> Stake {
         recorded: recorded.map(inventory),
         bound: application.bindings.iter().any(|bound| bound.uid == cluster.as_str()),
         elsewhere: application.clusters().iter().any(|uid| uid != cluster),
+        runs_elsewhere: application.bindings.iter().map(|bound| ClusterUid::from(bound.uid.as_str())).any(
+            |uid| {
+                let copy = application.copy(&uid);
+                uid != *cluster && copy.is_some_and(|copy| copy.phase == Phase::Running)
+            },
+        ),
     }
 }
 

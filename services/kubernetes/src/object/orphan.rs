@@ -84,6 +84,8 @@ pub struct Stake {
     pub bound: bool,
     /// It has copies on other clusters, or is bound to them.
     pub elsewhere: bool,
+    /// It runs on another cluster that it is bound to.
+    pub runs_elsewhere: bool,
 }
 
 /// What the registration that an object was applied for is now.
@@ -128,12 +130,13 @@ pub fn judge(object: &Marked, owner: &Owner, registration: Registration, epoch: 
         // It is about to be taken over.
         Owner::Exists(Stake { bound: true, .. }) => return Fate::Keep,
         Owner::Exists(stake) => match registration {
-            Registration::This | Registration::Erased => true,
-            // Another registration of this cluster looks after it, or nobody knows.
+            // Until the application runs elsewhere, this may be all that is left of it: the cluster may have been
+            // registered again, and not be bound yet.
+            Registration::This | Registration::Erased => stake.runs_elsewhere,
+            // The object is in the care of another registration of this cluster.
             Registration::Other if stake.elsewhere => return Fate::Keep,
-            Registration::Other => false,
-            // It could be the copy of another registration.
-            Registration::Unnamed => !stake.elsewhere,
+            // Or it could be.
+            Registration::Other | Registration::Unnamed => false,
         },
     };
     if gone && object.epoch.as_deref() == Some(epoch) && !object.terminating {
@@ -170,7 +173,13 @@ mod tests {
 
     fn exists(recorded: Option<&str>, bound: bool, elsewhere: bool) -> Owner {
         let key = |name: &str| ObjectKey { name: name.into(), ..object("now").key };
-        Owner::Exists(Stake { recorded: recorded.map(|name| vec![key(name)]), bound, elsewhere })
+        let recorded = recorded.map(|name| vec![key(name)]);
+        Owner::Exists(Stake { recorded, bound, elsewhere, runs_elsewhere: elsewhere })
+    }
+
+    /// An application that is to run elsewhere and does not run there yet.
+    fn not_there_yet() -> Owner {
+        Owner::Exists(Stake { elsewhere: true, ..Stake::default() })
     }
 
     #[rstest]
@@ -183,12 +192,14 @@ mod tests {
     #[case::beside_the_copy(exists(Some("other"), true, false), Registration::This, Fate::Report)]
     #[case::about_to_be_deployed(exists(None, true, false), Registration::This, Fate::Keep)]
     #[case::moved_away(exists(None, false, true), Registration::This, Fate::Sweep)]
-    #[case::placed_nowhere(exists(None, false, false), Registration::This, Fate::Sweep)]
+    #[case::placed_nowhere(exists(None, false, false), Registration::This, Fate::Report)]
+    #[case::not_there_yet(not_there_yet(), Registration::This, Fate::Report)]
+    #[case::left_on_a_cluster_registered_again(not_there_yet(), Registration::Erased, Fate::Report)]
     #[case::of_a_former_registration(exists(None, false, true), Registration::Erased, Fate::Sweep)]
     #[case::of_another_registration(exists(None, false, true), Registration::Other, Fate::Keep)]
     #[case::of_an_unknown_registration(exists(None, false, false), Registration::Other, Fate::Report)]
     #[case::perhaps_of_another_registration(exists(None, false, true), Registration::Unnamed, Fate::Report)]
-    #[case::of_no_other_registration(exists(None, false, false), Registration::Unnamed, Fate::Sweep)]
+    #[case::of_no_other_registration(exists(None, false, false), Registration::Unnamed, Fate::Report)]
     fn of_the_present_epoch(#[case] owner: Owner, #[case] registration: Registration, #[case] fate: Fate) {
         assert_eq!(judge(&object("now"), &owner, registration, "now"), fate);
     }

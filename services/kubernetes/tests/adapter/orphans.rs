@@ -170,3 +170,24 @@ async fn a_cluster_registered_anew_is_cleared_of_what_stayed_behind() {
     assert_eq!(world.server("two").names("configmaps"), ["a"]);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_left_of_an_application_stays_until_it_runs_somewhere() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let before = world.server("one").get("configmaps", "demo", "a").unwrap();
+    // By force, and registered again before the application has another cluster.
+    world.krake.change(|store| store.erase::<Cluster>("one"));
+    world.until_phases("app", &[]).await;
+    world.krake.change(|store| {
+        store.register("again", "one");
+    });
+    until_told(&world.krake, "again", &["a uid-app e1"]).await;
+    world.krake.change(|store| store.bind("app", &["again"]));
+    world.until_phases("app", &[("again", Phase::Running)]).await;
+    until_told(&world.krake, "again", &[]).await;
+    let after = world.server("one").get("configmaps", "demo", "a").unwrap();
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "it was never deleted");
+    world.stop().await;
+}
