@@ -8,7 +8,8 @@ use krake_proto::krake::kubernetes::v1::{
 use krake_proto::krake::meta::v1::{
     Condition, ConditionStatus, OnDelete, OwnerReference, ReasonCode, ResourceRef,
 };
-use krake_state::store::{Store, Txn};
+use krake_state::store::{MAX_TXN_BYTES, Store, Txn};
+use prost::Message;
 
 use crate::support::memory;
 use crate::support::server::{Server, application, cluster, stored};
@@ -265,4 +266,39 @@ async fn what_a_replica_of_the_older_version_writes_later_is_understood_and_repl
     assert_eq!(types, ["Reachable", "NodesHealthy", "MetricsAvailable"]);
     let after = clusters.update_status(&say("NodesHealthy", ConditionStatus::True), mask()).await.unwrap();
     assert_eq!(after.status.unwrap().state(), ClusterState::Online);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_had_to_skip_an_object_is_tried_again_at_the_next_start() {
+    let (store, done) = (memory(), "/krake/_upgrades/cluster-condition-names");
+    // One cannot be read, one cannot be rewritten, and what the third would become does not fit into a transaction.
+    let broken = "/krake/kubernetes/clusters/demo/broken";
+    store.commit(Txn::new().put(broken, "not ours")).await.unwrap().unwrap();
+    put_with_status(store.as_ref(), cluster("malformed"), "malformed", &field(12, b"\x0a\xff")).await;
+    let large = |padding: usize| [unhealthy(), field(2000, &vec![7; padding])].concat();
+    let mut object = cluster("large");
+    object.metadata_mut().uid = "uid-large".into();
+    let encoded = |status: &[u8]| stored(Cluster::KIND, &[object.encode_to_vec(), field(3, status)].concat());
+    let key = "/krake/kubernetes/clusters/demo/large";
+    let put = |padding| Txn::new().put(key, encoded(&large(padding)));
+    let room = (0..200).map(|spare| MAX_TXN_BYTES - 2_000 + spare * 10);
+    let padding = room.take_while(|padding| put(*padding).size() <= MAX_TXN_BYTES).last().unwrap();
+    store.commit(put(padding)).await.unwrap().unwrap();
+    put_with_status(store.as_ref(), cluster("c"), "c", &unhealthy()).await;
+
+    let server = Server::start(store.clone()).await;
+    let shown = server.client.api::<Cluster>().get("demo", "c").await.unwrap().status.unwrap();
+    assert_eq!(shown.conditions[0].r#type, "Reachable", "the others are rewritten, and served");
+    assert_eq!(store.get(&done.into()).await.unwrap(), None);
+    drop(server);
+
+    store.commit(Txn::new().delete(broken)).await.unwrap().unwrap();
+    put_with_status(store.as_ref(), cluster("malformed"), "malformed", &unhealthy()).await;
+    store.commit(put(10)).await.unwrap().unwrap();
+    let server = Server::start(store.clone()).await;
+    for name in ["malformed", "large"] {
+        let shown = server.client.api::<Cluster>().get("demo", name).await.unwrap().status.unwrap();
+        assert_eq!(shown.conditions[0].r#type, "Reachable", "{name}");
+    }
+    assert!(store.get(&done.into()).await.unwrap().is_some());
 }
