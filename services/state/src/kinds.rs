@@ -53,12 +53,12 @@ pub(crate) struct KindRules {
     /// Rewrites of what older versions stored; each runs once, at start.
     pub(crate) upgrades: &'static [Upgrade],
     /// RPCs of the kind's service beside the standard methods.
-    pub(crate) verbs: &'static [Verb],
+    pub(crate) custom_methods: &'static [CustomMethod],
 }
 
 /// An RPC that only one kind has.
 #[derive(Clone, Copy)]
-pub(crate) struct Verb {
+pub(crate) struct CustomMethod {
     /// Name of the RPC, for example `BindApplication`.
     pub(crate) name: &'static str,
     /// Serves one encoded request.
@@ -140,13 +140,13 @@ impl KindRules {
             admit_status: |_, _| {},
             users: &[],
             upgrades: &[],
-            verbs: &[],
+            custom_methods: &[],
         }
     }
 
-    /// The verb of this name.
-    pub(crate) fn verb(&self, name: &str) -> Option<&'static Verb> {
-        self.verbs.iter().find(|verb| verb.name == name)
+    /// The custom method of this name.
+    pub(crate) fn custom_method(&self, name: &str) -> Option<&'static CustomMethod> {
+        self.custom_methods.iter().find(|method| method.name == name)
     }
 
     /// The managed finalizer of this name.

@@ -4,11 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use krake_proto::Kind;
-use krake_proto::krake::meta::v1::Metadata;
+use krake_proto::krake::meta::v1::{Metadata, View};
+use prost_reflect::MessageDescriptor;
 
 use crate::kinds::rules;
 use crate::object::key;
 use crate::object::keyring::Keyring;
+use crate::object::projection;
 use crate::object::sections::Sections;
 use crate::store::{Entry, Key, Revision};
 
@@ -61,6 +63,25 @@ impl Stored {
     /// The resource as clients see it.
     pub(crate) fn encode(&self) -> Bytes {
         self.sections.encode_at(self.revision.0)
+    }
+
+    /// The resource, whose message is `descriptor`, as `view` shows it. `None`, with a line in the log, if its bytes cannot be
+    /// read as deep as the view looks: lists and watches leave it out, as they do what cannot be read at all.
+    pub(crate) fn view(&self, descriptor: &MessageDescriptor, view: View) -> Option<Bytes> {
+        match projection::project(self.encode(), descriptor, view) {
+            Ok(shown) => Some(shown),
+            Err(error) => {
+                let Metadata { namespace, name, .. } = &self.metadata;
+                tracing::error!(kind = self.kind.kind, namespace, name, %error, "an object is left out of a view");
+                None
+            }
+        }
+    }
+
+    /// Its metadata alone, as clients see it.
+    pub(crate) fn encode_metadata(&self) -> Bytes {
+        let metadata = Sections { metadata: self.sections.metadata.clone(), ..Default::default() };
+        metadata.encode_at(self.revision.0)
     }
 
     /// The uids of the clusters that the object is on, by its kind's rules. Computed at the first call, since most

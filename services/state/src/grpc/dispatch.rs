@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 use super::pipeline::Authorizer;
 use super::{MAX_REQUEST, encoding::Encoding};
 use crate::access::Authorized;
-use crate::kinds::{Verb, rules};
+use crate::kinds::{CustomMethod, rules};
 use crate::registry::{Error, Filter, Registry, Start, view};
 
 /// The methods of a kind's service.
@@ -40,7 +40,7 @@ enum Method {
     Update,
     UpdateStatus,
     Delete,
-    Custom(&'static Verb),
+    Custom(&'static CustomMethod),
 }
 
 impl Method {
@@ -50,7 +50,7 @@ impl Method {
             (rest(verb, kind.kind) == Some(suffix)).then_some(method)
         };
         let plural = |method: Method, verb: &str| (rest(verb, kind.plural_rpc) == Some("")).then_some(method);
-        let custom = || rules(kind)?.verb(name).map(Method::Custom);
+        let custom = || rules(kind)?.custom_method(name).map(Method::Custom);
         singular(Method::Create, "Create", "")
             .or_else(|| singular(Method::Get, "Get", ""))
             .or_else(|| plural(Method::List, "List"))
@@ -115,7 +115,7 @@ impl Service {
                 registry.update_status(call, kind, UpdateStatusRequest::decode(request)?).await
             }
             Method::Delete => registry.delete(call, kind, DeleteRequest::decode(request)?).await,
-            Method::Custom(verb) => (verb.serve)(registry, call, request).await,
+            Method::Custom(method) => (method.serve)(registry, call, request).await,
             Method::Watch => Err(Error::Internal("a watch is not a unary call".to_owned())),
         }
     }
@@ -133,7 +133,7 @@ impl Service {
         let view = view(request.view)?;
         let encoding = self.encoding.clone();
         let messages = self.registry.watch(&call, filter, start, self.shutdown.clone()).await?;
-        Ok(messages.map(move |message| Ok(encoding.message(message?, view)?)).boxed())
+        Ok(messages.map(move |message| Ok(encoding.message(message?, view))).boxed())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Messages of watches as they are sent. Whoever watches the same gets the same bytes, made once.
+//! Messages of watches as they are sent. Watches of the same objects share the bytes, which are made once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +10,12 @@ use prost::Message as _;
 use prost_reflect::MessageDescriptor;
 
 use crate::cache::Stored;
-use crate::object::projection;
-use crate::registry::{Error, Message};
+use crate::registry::Message;
 use crate::store::Revision;
 
-/// How many messages are kept. Watchers that follow want the newest one, in one of two views, and each of those that
-/// lag behind wants another.
-const KEPT: usize = 8;
+/// Maximum number of messages that are kept. Watchers that follow want the newest one, in one of two views, and each of
+/// those that lag behind wants another.
+const MAX_KEPT_MESSAGES: usize = 8;
 
 /// Encodes the messages of one kind.
 pub(super) struct Encoding {
@@ -58,33 +57,30 @@ impl Encoding {
         Encoding { epoch, descriptor, recent: Mutex::default() }
     }
 
-    /// The encoded message as `view` shows it.
-    pub(super) fn message(&self, message: Message, view: View) -> Result<Bytes, Error> {
+    /// The encoded message as `view` shows it. An object that the view cannot show is left out.
+    pub(super) fn message(&self, message: Message, view: View) -> Bytes {
         let Some(content) = Content::of(&message, view) else { return self.encode(message, view) };
         let known = |(kept, bytes): &(Content, Bytes)| kept.is(&content).then(|| bytes.clone());
         if let Some(bytes) = self.recent().iter().find_map(known) {
-            return Ok(bytes);
+            return bytes;
         }
-        let bytes = self.encode(message, view)?;
+        let bytes = self.encode(message, view);
         let mut recent = self.recent();
-        recent.truncate(KEPT - 1);
+        recent.truncate(MAX_KEPT_MESSAGES - 1);
         recent.push_front((content, bytes.clone()));
-        Ok(bytes)
+        bytes
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, VecDeque<(Content, Bytes)>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn encode(&self, message: Message, view: View) -> Result<Bytes, Error> {
-        let mut events = Vec::with_capacity(message.events.len());
-        for (r#type, object) in message.events {
-            let object = match &self.descriptor {
-                Some(descriptor) => projection::project(object.encode(), descriptor, view)?,
-                None => object.encode(),
-            };
-            events.push(Event { r#type: r#type.into(), object });
-        }
+    fn encode(&self, message: Message, view: View) -> Bytes {
+        let event = |(r#type, object): (EventType, Arc<Stored>)| {
+            let object = self.shown(r#type, &object, view)?;
+            Some(Event { r#type: r#type.into(), object })
+        };
+        let events = message.events.into_iter().filter_map(event).collect();
         let response = WatchResponse {
             events,
             resource_version: message.revision.0,
@@ -92,7 +88,19 @@ impl Encoding {
             synced: message.synced,
             partial: message.partial,
         };
-        Ok(response.encode_to_vec().into())
+        response.encode_to_vec().into()
+    }
+
+    /// An object as `view` shows it; `None` if it cannot be shown.
+    fn shown(&self, r#type: EventType, object: &Stored, view: View) -> Option<Bytes> {
+        let Some(descriptor) = &self.descriptor else { return Some(object.encode()) };
+        match r#type {
+            // The receiver may know an earlier state, and what it must forget it finds by the metadata.
+            EventType::Deleted | EventType::LeftFilter => {
+                Some(object.view(descriptor, view).unwrap_or_else(|| object.encode_metadata()))
+            }
+            _ => object.view(descriptor, view),
+        }
     }
 }
 
@@ -135,22 +143,22 @@ mod tests {
                             [(3, false, false), (4, false, false), (3, true, false), (3, false, true)]
                         {
                             let make = || Message { partial, synced, ..message(r#type, object, revision) };
-                            let alone = encoding().message(make(), view).unwrap();
-                            assert_eq!(shared.message(make(), view).unwrap(), alone);
+                            let alone = encoding().message(make(), view);
+                            assert_eq!(shared.message(make(), view), alone);
                         }
                     }
                 }
             }
         }
-        assert!(shared.recent().len() <= KEPT);
+        assert!(shared.recent().len() <= MAX_KEPT_MESSAGES);
     }
 
     #[test]
     fn watchers_of_the_same_share_the_bytes() {
         let encoding = Encoding::new("e".into(), None);
         let object = stored("a", 3);
-        let first = encoding.message(message(EventType::Added, &object, 3), View::Full).unwrap();
-        let second = encoding.message(message(EventType::Added, &object, 3), View::Full).unwrap();
+        let first = encoding.message(message(EventType::Added, &object, 3), View::Full);
+        let second = encoding.message(message(EventType::Added, &object, 3), View::Full);
         assert_eq!(first.as_ptr(), second.as_ptr());
     }
 }

@@ -16,7 +16,7 @@ use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
 use krake_proto::numbers::kubernetes::v1::{application_status as field, binding, copy as copy_field};
 use prost::{DecodeError, Message};
 
-use super::{KindRules, ManagedFinalizer, Need, OwnCondition, Verb, typed};
+use super::{CustomMethod, KindRules, ManagedFinalizer, Need, OwnCondition, typed};
 use crate::object::wire::{self, Malformed};
 
 pub(super) use admit::{backoff, custom_resource};
@@ -48,12 +48,12 @@ pub(super) static RULES: KindRules = KindRules {
     managed_finalizers: &[ManagedFinalizer { name: KUBERNETES_RESOURCES, needed: Need::Status(has_copies) }],
     conditions: &[OwnCondition { r#type: types::SCHEDULED, writer: "krake-scheduler" }],
     upgrades: &[disarm::UPGRADE, conditions::UPGRADE],
-    verbs: &[
-        Verb {
+    custom_methods: &[
+        CustomMethod {
             name: "BindApplication",
             serve: |registry, call, request| Box::pin(registry.bind(call, request)),
         },
-        Verb {
+        CustomMethod {
             name: "ReportCopy",
             serve: |registry, call, request| Box::pin(registry.report_copy(call, request)),
         },

@@ -30,11 +30,11 @@ fn derived_and_reserved_fields_are_those_of_the_status() {
 }
 
 #[test]
-fn every_verb_is_an_rpc_of_the_kind() {
+fn every_custom_method_is_an_rpc_of_the_kind() {
     for rules in all() {
         let service = krake_proto::POOL.get_service_by_name(rules.kind.service).unwrap();
-        for verb in rules.verbs {
-            assert!(service.methods().any(|method| method.name() == verb.name), "{}", verb.name);
+        for custom in rules.custom_methods {
+            assert!(service.methods().any(|method| method.name() == custom.name), "{}", custom.name);
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::page::{self, PageToken};
 use super::{Call, Error, Filter, Registry, checked_key, descriptor, what};
 use crate::cache::{Behind, Stored, readable};
-use crate::object::{key, projection};
+use crate::object::key;
 use crate::store::{Key, Page, Revision, StoreError, Txn};
 use collected::Collected;
 
@@ -60,8 +60,8 @@ impl Registry {
         let view = super::view(request.view)?;
         let descriptor = descriptor(kind);
         let item = |stored: &Arc<Stored>| {
-            let item = projection::project(stored.encode(), &descriptor, view)?;
-            let bytes = item.len();
+            let item = stored.view(&descriptor, view);
+            let bytes = item.as_ref().map_or(0, Bytes::len);
             Ok((item, bytes))
         };
         let made_for = page::filter(&request);
@@ -70,7 +70,7 @@ impl Registry {
         let (revision, rest) = self.fill(&mut page, request.consistency, token).await?;
         let next = rest.map(|last| PageToken::new(made_for, &call.user, revision, &last).write());
         Ok(ListResponse {
-            items: page.into_items(),
+            items: page.into_items().into_iter().flatten().collect(),
             resource_version: revision.0,
             next_page_token: next.unwrap_or_default(),
             ..Default::default()

@@ -1,12 +1,16 @@
 //! Laws of values that this version cannot read: they hurt nobody else, and never look erased.
 
-use crate::support::server::{Server, metric, named};
+use crate::support::server::{Server, cluster, metric, named, stored};
 use crate::support::{PATIENCE, memory};
 use futures::StreamExt;
 use krake_client::{ListOptions, Mask, WatchEvent, WatchOptions};
+use krake_proto::Resource;
 use krake_proto::error::ErrorReason;
 use krake_proto::krake::core::v1::Metric;
+use krake_proto::krake::kubernetes::v1::Cluster;
+use krake_proto::krake::meta::v1::View;
 use krake_state::store::Txn;
+use prost::Message;
 
 fn name(metric: &Metric) -> &str {
     &metric.metadata.as_ref().unwrap().name
@@ -62,5 +66,56 @@ async fn a_list_leaves_it_out_on_every_page() {
         let listed = api.list("demo", &ListOptions { page_size, ..Default::default() }).await.unwrap();
         let names: Vec<&str> = listed.items.iter().map(name).collect();
         assert_eq!(names, ["m0", "m3", "m4"], "pages of {page_size}");
+    }
+}
+
+/// A cluster whose spec is no message, as it is stored.
+fn broken(name: &str) -> Vec<u8> {
+    let bare = Cluster { metadata: named("demo", name), ..Default::default() };
+    stored(Cluster::KIND, &[bare.encode_to_vec().as_slice(), &[0x12, 1, 0xff]].concat())
+}
+
+fn named_cluster(cluster: &Cluster) -> &str {
+    &cluster.metadata.as_ref().unwrap().name
+}
+
+#[tokio::test]
+async fn an_object_that_a_view_cannot_show_does_not_hide_the_others() {
+    let store = memory();
+    let key = |name: &str| format!("/krake/kubernetes/clusters/demo/{name}");
+    store.commit(Txn::new().put(key("broken"), broken("broken"))).await.unwrap().unwrap();
+    let server = Server::start(store.clone()).await;
+    let api = server.client.api::<Cluster>();
+    api.create(&cluster("good")).await.unwrap();
+    let basic = ListOptions { view: View::Basic, ..Default::default() };
+    let listed = api.list("demo", &basic).await.unwrap();
+    assert_eq!(listed.items.iter().map(named_cluster).collect::<Vec<_>>(), ["good"]);
+
+    let mut watch = api.watch(WatchOptions { view: View::Basic, ..WatchOptions::namespace("demo") });
+    let mut next = async || tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(next().await, WatchEvent::Restarted));
+    assert!(matches!(next().await, WatchEvent::Applied { object, .. } if named_cluster(&object) == "good"));
+    assert!(matches!(next().await, WatchEvent::Synced { .. }));
+    store.commit(Txn::new().put(key("good"), broken("good"))).await.unwrap().unwrap();
+    api.create(&cluster("later")).await.unwrap();
+    loop {
+        match next().await {
+            WatchEvent::Applied { object, .. } if named_cluster(&object) == "later" => break,
+            WatchEvent::Applied { object, .. } => panic!("{} cannot be shown", named_cluster(&object)),
+            WatchEvent::Deleted(object) => panic!("{} is not erased", named_cluster(&object)),
+            _ => {}
+        }
+    }
+    // The receiver must forget what it knew of it.
+    store.commit(Txn::new().delete(key("good"))).await.unwrap().unwrap();
+    loop {
+        match next().await {
+            WatchEvent::Deleted(object) => {
+                assert_eq!((named_cluster(&object), &object.spec), ("good", &None));
+                break;
+            }
+            WatchEvent::Applied { .. } => panic!("nothing was written"),
+            _ => {}
+        }
     }
 }
