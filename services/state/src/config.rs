@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::access::Authorization;
 use crate::grpc::Authentication;
-pub use store::{Backend, StoreArgs, StoreConfig};
+pub use store::{StoreArgs, StoreConfig, StoreKind};
 
 /// The Krake API server: keeps all resources and serves them over gRPC.
 ///

@@ -10,10 +10,11 @@ use uuid::Uuid;
 use crate::object::key;
 use crate::store::{ChangeKind, Entry, Guard, Key, Lineage, Revision, Store, StoreError, Txn};
 
-/// Pause before a store that does not answer is asked again.
-const RETRY: Duration = Duration::from_secs(1);
-/// Attempts to record a new epoch before the process ends without it. The next start then finds out by the lineage.
-const RENEWAL_ATTEMPTS: usize = 5;
+/// Pause before a call to a store that did not answer is repeated.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Maximum attempts to record a new epoch, a second apart, before the process ends without it. The next start then
+/// notices by the lineage.
+const MAX_RENEWAL_ATTEMPTS: usize = 5;
 
 /// Who this Krake is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +43,13 @@ impl Installation {
     /// Gives a store that went back a new epoch, unless it has another one already: clients know revisions that the
     /// store lost, and must not resume from them.
     pub(crate) async fn renew_epoch(&self, store: &dyn Store) {
-        for _ in 0..RENEWAL_ATTEMPTS {
+        for _ in 0..MAX_RENEWAL_ATTEMPTS {
             match self.try_renew_epoch(store).await {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot record a new epoch; trying again");
-                    sleep(RETRY).await;
+                    sleep(STORE_RETRY_DELAY).await;
                 }
             }
         }
@@ -79,7 +80,7 @@ impl Installation {
                     }
                 }
                 // Others tell that the store does not answer.
-                Err(_) => sleep(RETRY).await,
+                Err(_) => sleep(STORE_RETRY_DELAY).await,
             }
         }
     }

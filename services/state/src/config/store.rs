@@ -18,7 +18,7 @@ const PASSWORD: &str = "KRAKE_ETCD_PASSWORD";
 pub struct StoreArgs {
     /// Where resources are kept. [default: etcd]
     #[arg(long, env = "KRAKE_STORE", value_enum)]
-    pub(super) store: Option<Backend>,
+    pub(super) store: Option<StoreKind>,
     /// Addresses of the etcd members, separated by commas; https:// for TLS. [default: http://127.0.0.1:2379]
     #[arg(long, env = "KRAKE_ETCD_ENDPOINTS", value_delimiter = ',', value_name = "URL")]
     etcd_endpoints: Option<Vec<String>>,
@@ -50,7 +50,7 @@ pub struct StoreArgs {
 /// A kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Backend {
+pub enum StoreKind {
     /// An etcd, version 3.4 or later.
     Etcd,
     /// One SQLite file on a local disk, for one krake-state alone.
@@ -88,12 +88,12 @@ impl StoreArgs {
 
     /// The same with the password that the environment holds.
     fn resolve_with(self, file: StoreArgs, password: Option<String>) -> Result<StoreConfig, ConfigError> {
-        Ok(match pick(self.store, file.store, Backend::Etcd) {
-            Backend::Memory => StoreConfig::Memory,
-            Backend::Sqlite => StoreConfig::Sqlite {
+        Ok(match pick(self.store, file.store, StoreKind::Etcd) {
+            StoreKind::Memory => StoreConfig::Memory,
+            StoreKind::Sqlite => StoreConfig::Sqlite {
                 file: pick(self.sqlite_file, file.sqlite_file, PathBuf::from("krake-data/krake.db")),
             },
-            Backend::Etcd => {
+            StoreKind::Etcd => {
                 let default = vec!["http://127.0.0.1:2379".to_owned()];
                 let access = Access {
                     user: self.etcd_user.or(file.etcd_user),

@@ -13,6 +13,25 @@ use super::wire::{self, Malformed};
 /// The fields that callers may write with Create and Update, by name.
 pub(crate) const WRITABLE: [&str; 5] = ["labels", "annotations", "finalizers", "owners", "inherit_labels"];
 
+/// Number of the digest of the Create that made an object. The contract reserves it, because it is stored and never
+/// shown: a reader could guess secrets in the spec by comparing digests.
+const REQUEST_DIGEST: u32 = 17;
+
+/// The digest of the Create that made the object; empty if its request had no id.
+pub(crate) fn request_digest(section: &[u8]) -> &[u8] {
+    let digests = wire::fields(section).flatten().filter(|field| field.number == REQUEST_DIGEST);
+    digests.last().and_then(|field| field.content()).unwrap_or_default()
+}
+
+/// A stored metadata section as callers see it. A section that was stored can be read, so nothing of it is cut off.
+pub(crate) fn shown(section: &Bytes) -> Bytes {
+    if wire::fields(section).flatten().all(|field| field.number != REQUEST_DIGEST) {
+        return section.clone();
+    }
+    let kept = wire::fields(section).flatten().filter(|field| field.number != REQUEST_DIGEST);
+    kept.flat_map(|field| field.raw.iter().copied()).collect()
+}
+
 /// An encoded metadata section being edited.
 #[derive(Debug, Clone)]
 pub(crate) struct Edit(Vec<u8>);
@@ -35,7 +54,7 @@ impl Edit {
             field::TRACE_PARENT,
             field::DELETION,
             field::REQUEST_ID,
-            field::REQUEST_DIGEST,
+            REQUEST_DIGEST,
         ];
         self.set(&numbers, &Metadata::default())
     }
@@ -68,10 +87,12 @@ impl Edit {
         self.set(&[field::DELETION], &Metadata { deletion: Some(deletion), ..Default::default() })
     }
 
-    /// The Create that makes the object.
-    pub(crate) fn request(self, request_id: String, request_digest: String) -> Result<Self, Malformed> {
-        let value = Metadata { request_id, request_digest, ..Default::default() };
-        self.set(&[field::REQUEST_ID, field::REQUEST_DIGEST], &value)
+    /// The Create that makes the object: its id, and the digest by which a repetition is recognised.
+    pub(crate) fn request(self, request_id: String, digest: &str) -> Result<Self, Malformed> {
+        let edited = self.set(&[field::REQUEST_ID], &Metadata { request_id, ..Default::default() })?;
+        let digest =
+            if digest.is_empty() { Vec::new() } else { wire::delimited(REQUEST_DIGEST, digest.as_bytes()) };
+        Ok(Edit(wire::overwrite(&edited.0, &[REQUEST_DIGEST], &digest)?))
     }
 
     /// The count of spec changes.
@@ -125,6 +146,20 @@ mod tests {
         for name in WRITABLE {
             assert!(descriptor.get_field_by_name(name).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn the_digest_of_a_create_is_stored_and_never_shown() {
+        let descriptor = POOL.get_message_by_name("krake.meta.v1.Metadata").unwrap();
+        assert!(descriptor.reserved_ranges().any(|range| range.contains(&REQUEST_DIGEST)));
+        let before = Metadata { name: "n".into(), ..Default::default() };
+        let stored = Edit::new(&before.encode_to_vec()).request("id".into(), "abc").unwrap().finish();
+        assert_eq!(request_digest(&stored), b"abc");
+        let seen = shown(&stored);
+        assert_eq!(request_digest(&seen), b"");
+        assert_eq!(Metadata::decode(seen).unwrap(), Metadata { request_id: "id".into(), ..before });
+        let sent_by_a_caller = Edit::new(&stored).clear_output().unwrap().finish();
+        assert_eq!(request_digest(&sent_by_a_caller), b"");
     }
 
     #[test]

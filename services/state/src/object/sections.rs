@@ -5,6 +5,7 @@ use krake_proto::krake::meta::v1::Metadata;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
+use super::metadata;
 use super::wire::{self, Malformed};
 
 /// Field number of `metadata` in every kind.
@@ -57,10 +58,11 @@ impl Sections {
     }
 
     /// The whole message as clients see it: with the revision as a second occurrence of `metadata`, which every
-    /// protobuf implementation merges into the first.
+    /// protobuf implementation merges into the first, and without what is only stored.
     pub(crate) fn encode_at(&self, resource_version: i64) -> Bytes {
         let version = Metadata { resource_version, ..Default::default() };
-        self.encode_with(&wire::delimited(METADATA, &version.encode_to_vec()))
+        let shown = Sections { metadata: metadata::shown(&self.metadata), ..self.clone() };
+        shown.encode_with(&wire::delimited(METADATA, &version.encode_to_vec()))
     }
 
     /// The decoded metadata.

@@ -15,7 +15,7 @@ use crate::admission;
 use crate::cache::Stored;
 use crate::derive;
 use crate::object::key;
-use crate::object::metadata::Edit;
+use crate::object::metadata::{Edit, request_digest};
 use crate::object::sections::Sections;
 use crate::store::Revision;
 
@@ -60,7 +60,7 @@ impl Registry {
             .clear_output()?
             .identity(&namespace, &name)?
             .born(uid(now), now)?
-            .request(origin.request_id.clone(), origin.digest.clone())?
+            .request(origin.request_id.clone(), &origin.digest)?
             .trace_parent(&call.trace_parent)?
             .finish();
         let mut sections = Sections { metadata, spec: Some(spec.into()), status: None, rest: submitted.rest };
@@ -112,7 +112,7 @@ impl Origin {
         let age = created.map(|created| now.duration_since(created).unwrap_or_default());
         !self.request_id.is_empty()
             && present.metadata.request_id == self.request_id
-            && present.metadata.request_digest == self.digest
+            && request_digest(&present.sections.metadata) == self.digest.as_bytes()
             && age.is_some_and(|age| age <= REPEATABLE)
     }
 }

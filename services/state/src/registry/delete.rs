@@ -10,7 +10,7 @@ use krake_proto::envelope::DeleteRequest;
 use krake_proto::finalizer::CASCADE_DELETION;
 use krake_proto::krake::meta::v1;
 
-use super::transact::{Outcome, check_version};
+use super::transact::{Effect, check_uid, check_version};
 use super::{Call, Error, Registry, finalizers, what};
 use crate::cache::Stored;
 use crate::derive;
@@ -19,12 +19,15 @@ use crate::object::key;
 use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
 
-/// Maximum concurrent look-ups of tombstones.
+/// Maximum concurrent look-ups of tombstones of one call, so that a thousand uids do not fill the queue to the store.
 const TOMBSTONE_CONCURRENCY: usize = 32;
-/// Maximum number of other objects that an error names.
-const NAMED: usize = 5;
-/// Maximum length of what a deletion waits for, in characters.
-const MAX_WAIT: usize = 1_000;
+/// Maximum number of other objects that an error names: a message of a status has 512 bytes.
+const MAX_NAMED_OBJECTS: usize = 5;
+/// Maximum length of what a deletion waits for, in characters, by the contract.
+const MAX_WAITS_FOR_CHARS: usize = 1_000;
+/// Objects of which a relation is looked up without a pause, each by decoding its spec or status; then other calls have
+/// their turn.
+const RELATED_PER_TURN: usize = 100;
 
 /// Which object a deletion is for, and what it includes.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +82,7 @@ impl Registry {
             let begins = stored.metadata.deleted.is_none();
             let erase = intent.force && !intent.cascade;
             if !begins && intent == recorded && !erase {
-                return Ok(Outcome::Keep.into());
+                return Ok(Effect::Keep.into());
             }
             let mut finalizers = finalizers::needed(stored)?;
             // Also when something is added to a deletion that is past its dependents: the garbage collector acts on it.
@@ -95,7 +98,7 @@ impl Registry {
                 edit = edit.deleted((self.clock)())?;
             }
             let sections = self.with_metadata(stored, edit)?;
-            Ok(if erase { Outcome::Erase(sections) } else { Outcome::Put(sections) }.into())
+            Ok(if erase { Effect::Erase(sections) } else { Effect::Put(sections) }.into())
         })
         .await
     }
@@ -125,18 +128,16 @@ impl Registry {
                 return Err(Error::FinalizersInUse(text));
             }
             let Some(left) = finalizers::without(stored, finalizer)? else {
-                return Ok(Outcome::Keep.into());
+                return Ok(Effect::Keep.into());
             };
             // Dependents are gone, and no other work was to be waited for.
             let forced = finalizer == CASCADE_DELETION
                 && stored.metadata.deletion.as_ref().is_some_and(|deletion| deletion.force);
             let last = left.is_empty() || forced;
-            let edit = Edit::new(&stored.sections.metadata)
-                .finalizers(left)?
-                .modified((self.clock)())?
-                .trace_parent(&call.trace_parent)?;
+            let edit =
+                Edit::new(&stored.sections.metadata).finalizers(left)?.trace_parent(&call.trace_parent)?;
             let sections = self.with_metadata(stored, edit)?;
-            Ok(if last { Outcome::Erase(sections) } else { Outcome::Put(sections) }.into())
+            Ok(if last { Effect::Erase(sections) } else { Effect::Put(sections) }.into())
         })
         .await
     }
@@ -152,7 +153,7 @@ impl Registry {
         if uid.is_empty() {
             return Err(Error::invalid("uid", "is missing"));
         }
-        let waits_for: String = waits_for.chars().take(MAX_WAIT).collect();
+        let waits_for: String = waits_for.chars().take(MAX_WAITS_FOR_CHARS).collect();
         self.transact(call, kind, namespace, name, 0, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_none() {
@@ -161,11 +162,11 @@ impl Registry {
             }
             let recorded = stored.metadata.deletion.clone().unwrap_or_default();
             if recorded.waits_for == waits_for {
-                return Ok(Outcome::Keep.into());
+                return Ok(Effect::Keep.into());
             }
             let reported = v1::Deletion { waits_for: waits_for.clone(), ..recorded };
             let edit = Edit::new(&stored.sections.metadata).deletion(reported)?;
-            Ok(Outcome::Put(self.with_metadata(stored, edit)?).into())
+            Ok(Effect::Put(self.with_metadata(stored, edit)?).into())
         })
         .await
     }
@@ -186,7 +187,7 @@ impl Registry {
         check_version(&used, deletion.resource_version)?;
         let mut users = Vec::new();
         for relation in relations {
-            users.extend(self.related(&used, relation)?);
+            users.extend(self.related(&used, relation).await?);
         }
         if users.is_empty() {
             return Ok(());
@@ -210,16 +211,19 @@ impl Registry {
         if object.metadata.deleted.is_none() {
             return Err(not_deleted(finalizer));
         }
-        match self.related(&object, relation)? {
+        match self.related(&object, relation).await? {
             others if others.is_empty() => Ok(()),
             others => Err(Error::FinalizersInUse(named(&others))),
         }
     }
 
     /// The objects that stand in `relation` to `object`, with what they have of it.
-    fn related(&self, object: &Stored, relation: &Relation) -> Result<Vec<String>, Error> {
+    async fn related(&self, object: &Stored, relation: &Relation) -> Result<Vec<String>, Error> {
         let mut related = Vec::new();
-        for (_, other) in self.cache.below(key::all(relation.of)) {
+        for (number, (_, other)) in self.cache.below(key::all(relation.of)).enumerate() {
+            if number % RELATED_PER_TURN == RELATED_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
             if (relation.holds)(&other, object)? {
                 let shown = what(other.kind, &other.metadata.namespace, &other.metadata.name);
                 related.push(format!("{shown} {}", relation.has));
@@ -251,9 +255,9 @@ impl Registry {
 
 /// The first few of `objects`, and how many more there are.
 fn named(objects: &[String]) -> String {
-    let mut text = objects.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-    if objects.len() > NAMED {
-        text.push_str(&format!("; and {} more", objects.len() - NAMED));
+    let mut text = objects.iter().take(MAX_NAMED_OBJECTS).cloned().collect::<Vec<_>>().join("; ");
+    if objects.len() > MAX_NAMED_OBJECTS {
+        text.push_str(&format!("; and {} more", objects.len() - MAX_NAMED_OBJECTS));
     }
     text
 }
@@ -262,13 +266,41 @@ fn not_deleted(finalizer: &str) -> Error {
     Error::FinalizersInUse(format!("{finalizer:?} can only be removed while a deletion is in progress"))
 }
 
-/// Refuses to touch a successor of the object that the caller means.
-fn check_uid(stored: &Stored, uid: &str) -> Result<(), Error> {
-    if uid.is_empty() || stored.metadata.uid == uid {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use futures::FutureExt;
+    use krake_proto::KINDS;
+
+    use super::*;
+    use crate::cache::Cache;
+    use crate::object::value;
+    use crate::store::{MemoryStore, Revision, Store, Txn};
+
+    #[tokio::test]
+    async fn a_walk_over_all_objects_of_a_kind_lets_others_have_their_turn() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let kind =
+            KINDS.iter().find(|kind| rules(kind).is_some_and(|rules| !rules.users.is_empty())).unwrap();
+        let relation = &rules(kind).unwrap().users[0];
+        let value = |kind: &Kind| value::encode(kind.message, &Sections::default().encode());
+        let used = key::resource(kind, "", "used");
+        store.commit(Txn::new().put(used.clone(), value(kind))).await.unwrap().unwrap();
+        for number in 0..RELATED_PER_TURN {
+            let key = key::resource(relation.of, "", &number.to_string());
+            store.commit(Txn::new().put(key, value(relation.of))).await.unwrap().unwrap();
+        }
+        let cache = Arc::new(Cache::default());
+        let feeding = tokio::spawn({
+            let (cache, store) = (cache.clone(), store.clone());
+            async move { cache.feed(store).await }
+        });
+        assert!(cache.reach(Revision(1), Duration::from_secs(60)).await);
+        let registry = Registry::new(store, cache.clone(), Arc::new(SystemTime::now));
+        let used = cache.get(&used).unwrap();
+        assert!(registry.related(&used, relation).now_or_never().is_none());
+        assert_eq!(registry.related(&used, relation).await.unwrap(), Vec::<String>::new());
+        feeding.abort();
     }
-    Err(Error::Conflict {
-        message: format!("metadata.uid: is {:?}, the request is for {uid:?}", stored.metadata.uid),
-        resource_version: stored.revision.0,
-    })
 }

@@ -1,4 +1,5 @@
-//! Finalizers: a stack of those that callers set, and entries that the state service manages, which stand anywhere.
+//! Finalizers: a stack of those that callers and the garbage collector set, and entries that the state service manages,
+//! which stand anywhere. `Update` and `RemoveFinalizer` pop by the same rule: only what has no entry of the stack above it.
 
 use krake_proto::finalizer::CASCADE_DELETION;
 
@@ -12,8 +13,8 @@ fn is_managed(stored: &Stored, finalizer: &str) -> bool {
     rules(stored.kind).is_some_and(|rules| rules.managed(finalizer).is_some())
 }
 
-/// Whether an update leaves this finalizer as it is. The garbage collector removes its own by another RPC: else a body
-/// that was read before the deletion would skip its work.
+/// Whether an update leaves this finalizer as it is. The garbage collector removes its own by another RPC: otherwise a
+/// body that was read before the deletion would skip its work.
 fn is_out_of_reach(stored: &Stored, finalizer: &str) -> bool {
     finalizer == CASCADE_DELETION || is_managed(stored, finalizer)
 }
@@ -36,7 +37,10 @@ pub(super) fn updated(stored: &Stored, wanted: &[String]) -> Result<Vec<String>,
             let pushed = wanted[common..].iter().map(|finalizer| (*finalizer).clone());
             return Ok(stored.metadata.finalizers.iter().cloned().chain(pushed).collect());
         }
-        (Some(_), None) if is_deleted => return Ok(popped(stored, present.len() - common)),
+        (Some(lowest), None) if is_deleted => match cascade_above(stored, common) {
+            None => return Ok(popped(stored, present.len() - common)),
+            Some(cascade) => is_below(lowest, cascade),
+        },
         (None, Some(added)) => format!("{added:?} cannot be added while a deletion is in progress"),
         (Some(missing), None) => {
             format!("{missing:?} can only be removed while a deletion is in progress")
@@ -49,6 +53,19 @@ pub(super) fn updated(stored: &Stored, wanted: &[String]) -> Result<Vec<String>,
         }
     };
     Err(Error::FinalizersInUse(format!("metadata.finalizers: {text}")))
+}
+
+/// The garbage collector's entry, if it stands above the entry in reach of this number: nothing below it is popped while
+/// the object still has dependents.
+fn cascade_above(stored: &Stored, number: usize) -> Option<&String> {
+    let mut entries = stored.metadata.finalizers.iter();
+    let in_reach = entries.by_ref().filter(|finalizer| !is_out_of_reach(stored, finalizer));
+    in_reach.take(number + 1).last();
+    entries.find(|finalizer| *finalizer == CASCADE_DELETION)
+}
+
+fn is_below(finalizer: &str, above: &str) -> String {
+    format!("{finalizer:?} can only be removed after {above:?}, which was set later")
 }
 
 /// The stack without the last `count` entries that are in reach.
@@ -73,9 +90,7 @@ pub(super) fn without(stored: &Stored, finalizer: &str) -> Result<Option<Vec<Str
     let Some(place) = finalizers.iter().rposition(|entry| entry == finalizer) else { return Ok(None) };
     let above = finalizers[place + 1..].iter().find(|entry| !is_managed(stored, entry));
     if let Some(above) = above.filter(|_| !is_managed(stored, finalizer)) {
-        return Err(Error::FinalizersInUse(format!(
-            "{finalizer:?} can only be removed after {above:?}, which was set later"
-        )));
+        return Err(Error::FinalizersInUse(is_below(finalizer, above)));
     }
     finalizers.remove(place);
     Ok(Some(finalizers))

@@ -10,7 +10,7 @@ use prost_reflect::MessageDescriptor;
 
 use super::conditions::merge_conditions;
 use super::create::{check_size, one};
-use super::transact::Outcome;
+use super::transact::{Effect, check_uid};
 use super::update::{paths, same};
 use super::{Call, Error, Registry, section_descriptor};
 use crate::admission::Findings;
@@ -41,12 +41,7 @@ impl Registry {
         admit(kind, &new)?;
         let after = self
             .transact(call, kind, &namespace, &name, metadata.resource_version, |stored| {
-                if !metadata.uid.is_empty() && metadata.uid != stored.metadata.uid {
-                    return Err(Error::Conflict {
-                        message: format!("metadata.uid: is {:?} now", stored.metadata.uid),
-                        resource_version: stored.revision.0,
-                    });
-                }
+                check_uid(stored, &metadata.uid)?;
                 let old = stored.sections.status.as_deref().unwrap_or_default();
                 let mut status = old.to_vec();
                 for field in &fields {
@@ -59,12 +54,12 @@ impl Registry {
                 let mut sections = Sections { status: Some(status.into()), ..stored.sections.clone() };
                 sections.status = derive::status(kind, &sections)?;
                 if same(&descriptor, old, sections.status.as_deref().unwrap_or_default()) {
-                    return Ok(Outcome::Keep.into());
+                    return Ok(Effect::Keep.into());
                 }
                 let edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
                 sections.metadata = edit.finish();
                 check_size(kind, &sections)?;
-                Ok(Outcome::Put(sections).into())
+                Ok(Effect::Put(sections).into())
             })
             .await?;
         Ok(after.encode())

@@ -1,4 +1,4 @@
-//! The one write loop: decide on the present object, commit if it still is the present one, else decide again.
+//! The one write loop: decide on the present object, commit if it is still the present one, or decide again.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::store::{Conflict, Entry, Guard, Key, Revision, Txn};
 const MAX_WRITE_DECISIONS: usize = 100;
 
 /// What a write does to an object.
-pub(crate) enum Outcome {
+pub(crate) enum Effect {
     /// Stores these sections.
     Put(Sections),
     /// Removes the object; these sections were its last state.
@@ -28,21 +28,21 @@ pub(crate) enum Outcome {
     Keep,
 }
 
-/// A decided write: the outcome, and guards and operations on other keys that belong to it.
+/// A decided write: its effect on the object, and guards and operations on other keys that belong to it.
 pub(crate) struct Write {
-    pub(crate) outcome: Outcome,
+    pub(crate) effect: Effect,
     pub(crate) also: Txn,
 }
 
-impl From<Outcome> for Write {
-    fn from(outcome: Outcome) -> Self {
-        Write { outcome, also: Txn::new() }
+impl From<Effect> for Write {
+    fn from(effect: Effect) -> Self {
+        Write { effect, also: Txn::new() }
     }
 }
 
 impl Registry {
-    /// Changes an existing object. `decide` sees the present state and may be asked several times; what it says about
-    /// a cached state is final only if it leads to a commit, so a stale cache can neither refuse nor skip a write.
+    /// Changes an existing object. `decide` sees the present state and may be called several times; what it decides on a
+    /// cached state is final only if it leads to a commit, so a stale cache can neither refuse nor skip a write.
     /// `resource_version` is the caller's precondition; 0 = none.
     pub(crate) async fn transact(
         &self,
@@ -64,7 +64,7 @@ impl Registry {
                     .map(|write| (stored.clone(), write)),
             };
             let (before, write) = match verdict {
-                Ok((before, write)) if fresh || !matches!(write.outcome, Outcome::Keep) => (before, write),
+                Ok((before, write)) if fresh || !matches!(write.effect, Effect::Keep) => (before, write),
                 Err(error) if fresh => return Err(error),
                 _ => {
                     current = self.fetch(&key).await?;
@@ -72,7 +72,7 @@ impl Registry {
                     continue;
                 }
             };
-            if matches!(write.outcome, Outcome::Keep) {
+            if matches!(write.effect, Effect::Keep) {
                 return Ok(before);
             }
             let conflict = match self.commit(call, &key, &before, write).await? {
@@ -111,18 +111,18 @@ impl Registry {
         let mut txn = write.also.guard(Guard::At(key.clone(), before.revision));
         // First, so that a conflict names it before all others.
         txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
-        let (sections, erased) = match write.outcome {
-            Outcome::Put(sections) => {
+        let (sections, erased) = match write.effect {
+            Effect::Put(sections) => {
                 let value = self.sealed(before.kind, key, &sections)?;
                 txn = txn.put(key.clone(), value);
                 (sections, false)
             }
-            Outcome::Erase(sections) => {
-                // The record that makes "gone" tell apart from "not there".
+            Effect::Erase(sections) => {
+                // The record that tells "gone" from "never there".
                 txn = txn.delete(key.clone()).put(key::tombstone(&before.metadata.uid), self.tombstone());
                 (sections, true)
             }
-            Outcome::Keep => (before.sections.clone(), false),
+            Effect::Keep => (before.sections.clone(), false),
         };
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
         Ok(self.store.commit(txn).await?.map(|revision| {
@@ -159,11 +159,11 @@ impl Registry {
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
         let mut txn = Txn::new().guard(Guard::Absent(key.clone())).put(key.clone(), value);
         txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
-        let outcome = self.store.commit(txn).await?;
-        if let Some(over) = outcome.as_ref().err().and_then(|conflict| fenced(call, conflict)) {
+        let committed = self.store.commit(txn).await?;
+        if let Some(over) = committed.as_ref().err().and_then(|conflict| fenced(call, conflict)) {
             return Err(over);
         }
-        Ok(outcome.map(|revision: Revision| Stored::new(kind, sections, metadata, revision)))
+        Ok(committed.map(|revision: Revision| Stored::new(kind, sections, metadata, revision)))
     }
 }
 
@@ -174,15 +174,35 @@ fn fenced(call: &Call, conflict: &Conflict) -> Option<Error> {
 
 /// Refuses a write that was decided on another version; 0 stands for any.
 pub(super) fn check_version(stored: &Stored, resource_version: i64) -> Result<(), Error> {
+    if resource_version < 0 {
+        return Err(Error::invalid(
+            "metadata.resource_version",
+            "must not be negative; 0 stands for any version",
+        ));
+    }
     if resource_version == 0 || stored.revision.0 == resource_version {
         return Ok(());
     }
     let object = what(stored.kind, &stored.metadata.namespace, &stored.metadata.name);
     Err(Error::Conflict {
         message: format!(
-            "metadata.resource_version: {object} is at {}, the request was made for {resource_version}; \
+            "metadata.resource_version: {object} has version {}, the request is for {resource_version}; \
              read it again",
             stored.revision
+        ),
+        resource_version: stored.revision.0,
+    })
+}
+
+/// Refuses a write that is for another object than the one that has the name now; empty stands for any.
+pub(super) fn check_uid(stored: &Stored, uid: &str) -> Result<(), Error> {
+    if uid.is_empty() || stored.metadata.uid == uid {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        message: format!(
+            "metadata.uid: is {:?}, the request is for {uid:?}; the name was reused",
+            stored.metadata.uid
         ),
         resource_version: stored.revision.0,
     })

@@ -11,7 +11,7 @@ use prost_types::FieldMask;
 
 use super::create::{admit, check_size, one};
 use super::finalizers;
-use super::transact::{Outcome, Write, check_version};
+use super::transact::{Effect, Write, check_uid, check_version};
 use super::{Call, Error, Registry, section_descriptor, what};
 use crate::admission;
 use crate::cache::Stored;
@@ -20,7 +20,7 @@ use crate::object::mask;
 use crate::object::metadata::{Edit, WRITABLE};
 use crate::object::sections::Sections;
 
-/// The most paths of a mask.
+/// Maximum number of paths of a mask: several times the fields of any kind.
 const MAX_PATHS: usize = 100;
 
 impl Registry {
@@ -40,8 +40,9 @@ impl Registry {
         admission::spec_size(submitted.spec.as_deref().unwrap_or_default()).map_err(Error::Invalid)?;
         let version = metadata.resource_version;
         let decide = |stored: &Stored| {
+            check_uid(stored, &metadata.uid)?;
             let write = self.decide_update(call, stored, &submitted, paths.as_deref())?;
-            if request.reject_unchanged && matches!(write.outcome, Outcome::Keep) {
+            if request.reject_unchanged && matches!(write.effect, Effect::Keep) {
                 return Err(Error::NothingToUpdate);
             }
             Ok(write)
@@ -51,11 +52,9 @@ impl Registry {
             let stored = self.fetch(&key).await?;
             let stored = stored.ok_or_else(|| Error::NotFound { what: what(kind, &namespace, &name) })?;
             check_version(&stored, version)?;
-            return match decide(&stored)?.outcome {
-                Outcome::Put(sections) | Outcome::Erase(sections) => {
-                    Ok(sections.encode_at(stored.revision.0))
-                }
-                Outcome::Keep => Ok(stored.encode()),
+            return match decide(&stored)?.effect {
+                Effect::Put(sections) | Effect::Erase(sections) => Ok(sections.encode_at(stored.revision.0)),
+                Effect::Keep => Ok(stored.encode()),
             };
         }
         Ok(self.transact(call, kind, &namespace, &name, version, decide).await?.encode())
@@ -89,7 +88,7 @@ impl Registry {
             return Err(Error::Invalid(violations));
         }
         if spec.is_none() && same_metadata {
-            return Ok(Outcome::Keep.into());
+            return Ok(Effect::Keep.into());
         }
         let mut edit = Edit::new(&metadata).modified((self.clock)())?.trace_parent(&call.trace_parent)?;
         let mut sections = stored.sections.clone();
@@ -101,9 +100,9 @@ impl Registry {
         sections.status = derive::status(kind, &sections)?;
         check_size(kind, &sections)?;
         if stored.metadata.deleted.is_some() && decoded.finalizers.is_empty() {
-            return Ok(Outcome::Erase(sections).into());
+            return Ok(Effect::Erase(sections).into());
         }
-        Ok(Outcome::Put(sections).into())
+        Ok(Effect::Put(sections).into())
     }
 }
 

@@ -4,9 +4,12 @@ use crate::support::memory;
 use crate::support::server::{Server, application, cluster, document, metric, named};
 use krake_client::{Api, Error, ListOptions, Mask};
 use krake_proto::Resource;
-use krake_proto::error::ErrorReason;
+use krake_proto::error::{self, ErrorReason};
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
-use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, Manifest};
+use krake_proto::krake::kubernetes::v1::{
+    Application, ApplicationSpec, Cluster, ListClustersRequest, Manifest, WatchClustersRequest,
+    watch_clusters_request,
+};
 use serde_json::json;
 
 /// Creates `object`, which must be refused because of `field` with `text`, and must not be there afterwards.
@@ -135,4 +138,16 @@ async fn what_is_stored_stays_as_it_was() {
         assert_eq!(error.violations()[0].field, "spec.backoff");
     }
     assert_eq!(api.get("demo", "a").await.unwrap(), created);
+}
+
+#[tokio::test]
+async fn a_view_that_is_not_known_is_refused_and_not_taken_for_everything() {
+    let server = Server::start(memory()).await;
+    let list = ListClustersRequest { namespace: "demo".into(), view: 7, ..Default::default() };
+    let refused = server.client.clusters().list_clusters(list).await.unwrap_err();
+    assert_eq!(error::violations(&refused)[0].field, "view", "{refused}");
+    let start = Some(watch_clusters_request::Start::InitialState(true));
+    let watch = WatchClustersRequest { namespace: "demo".into(), view: 7, start, ..Default::default() };
+    let refused = server.client.clusters().watch_clusters(watch).await.unwrap_err();
+    assert_eq!(error::violations(&refused)[0].field, "view", "{refused}");
 }

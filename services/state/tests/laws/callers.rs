@@ -11,7 +11,9 @@ use krake_proto::POOL;
 use krake_proto::codec::RawCodec;
 use krake_proto::error::{self, ErrorReason};
 use krake_proto::krake::core::v1::{CampaignRequest, Metric, MetricSpec};
-use krake_proto::krake::meta::v1::GetInstallationRequest;
+use krake_proto::krake::meta::v1::{
+    DeleteObjectRequest, GetInstallationRequest, RemoveFinalizerRequest, ReportDeletionRequest,
+};
 use krake_runtime::serve::ServeOptions;
 use krake_state::{Authentication, Authorization, Callers};
 use tonic::client::Grpc;
@@ -221,4 +223,33 @@ async fn answers_name_the_epoch_and_refusals_do_not() {
     let refused = server.client.metrics().get_metric(get).await.unwrap_err();
     assert_eq!(error::reason(&refused), Some(ErrorReason::NotFound));
     assert!(refused.metadata().get("krake-epoch").is_none());
+}
+
+#[tokio::test]
+async fn access_to_finalizers_and_to_a_deletion_is_not_access_to_the_object() {
+    let denied = Callers { authorization: Authorization::AlwaysDeny, ..anybody() };
+    let server = Server::start_for(memory(), denied).await;
+    let (api, kind, name) = ("kubernetes".to_owned(), "Cluster".to_owned(), "c".to_owned());
+    let request = DeleteObjectRequest {
+        api: api.clone(),
+        kind: kind.clone(),
+        name: name.clone(),
+        ..Default::default()
+    };
+    let whole = server.client.objects().delete_object(request).await.unwrap_err();
+    assert!(whole.message().contains(r#"may not delete kubernetes/clusters "c""#), "{whole}");
+    let request = RemoveFinalizerRequest {
+        api: api.clone(),
+        kind: kind.clone(),
+        name: name.clone(),
+        ..Default::default()
+    };
+    let finalizers = server.client.objects().remove_finalizer(request).await.unwrap_err();
+    assert!(
+        finalizers.message().contains(r#"may not update kubernetes/clusters/finalizers "c""#),
+        "{finalizers}"
+    );
+    let request = ReportDeletionRequest { api, kind, name, ..Default::default() };
+    let deletion = server.client.objects().report_deletion(request).await.unwrap_err();
+    assert!(deletion.message().contains(r#"may not update kubernetes/clusters/deletion "c""#), "{deletion}");
 }

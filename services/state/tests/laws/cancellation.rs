@@ -9,13 +9,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use krake_client::{Client, DeleteOptions, Mask};
+use krake_proto::condition::types;
 use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
-use krake_proto::krake::meta::v1::RemoveFinalizerRequest;
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, RemoveFinalizerRequest};
 use krake_state::store::*;
 use tokio::sync::Notify;
 
-use crate::placement::{bind, report};
+use crate::placement::{bind, report, version};
 use crate::support::server::{Server, application, cluster};
 use crate::support::{PATIENCE, have_etcd, memory, shared_etcd, sqlite};
 
@@ -232,6 +233,50 @@ fn cases() -> Vec<Case> {
             },
         },
         Case {
+            name: "later report of a copy",
+            scene: placed,
+            call: |client| {
+                Box::pin(async move {
+                    let (one, _) = clusters(&client).await;
+                    let application = client.api::<Application>().get("demo", "a").await.unwrap();
+                    let (uid, version) = (uid(&client).await, version(&application, &one));
+                    report(&client, &uid, &one, Phase::Running, version).await.ok();
+                })
+            },
+        },
+        Case {
+            name: "status",
+            scene: placed,
+            call: |client| {
+                Box::pin(async move {
+                    let (mut one, _) = clusters(&client).await;
+                    one.metadata.as_mut().unwrap().resource_version = 0;
+                    let condition = Condition {
+                        r#type: types::REACHABLE.into(),
+                        status: ConditionStatus::True.into(),
+                        ..Default::default()
+                    };
+                    one.status.get_or_insert_default().conditions = vec![condition];
+                    client.api().update_status(&one, Mask::fields(["status.conditions"])).await.ok();
+                })
+            },
+        },
+        Case {
+            name: "repeated delete",
+            scene: |client| {
+                Box::pin(async move {
+                    placed(client).await;
+                    client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+                })
+            },
+            call: |client| {
+                Box::pin(async move {
+                    let options = DeleteOptions { cascade: true, ..Default::default() };
+                    client.api::<Cluster>().delete("demo", "one", &options).await.ok();
+                })
+            },
+        },
+        Case {
             name: "last finalizer",
             scene: drained,
             call: |client| Box::pin(async move { remove(client, CLUSTER_COPIES).await }),
@@ -268,6 +313,12 @@ async fn shown(client: &Client) -> Vec<String> {
         let bindings: Vec<_> = status.bindings.iter().map(|binding| name(&binding.cluster)).collect();
         let copies: Vec<_> = status.copies.iter().map(|copy| (name(&copy.cluster), copy.phase())).collect();
         shown.push(format!("bound {bindings:?} copies {copies:?} history {}", status.history.len()));
+    }
+    if let Ok(cluster) = client.api::<Cluster>().get("demo", "one").await {
+        let status = cluster.status.unwrap_or_default();
+        let conditions = status.conditions.iter().map(|condition| (&condition.r#type, condition.status()));
+        let conditions: Vec<_> = conditions.collect();
+        shown.push(format!("cluster {:?} conditions {conditions:?}", status.state()));
     }
     shown
 }

@@ -228,8 +228,9 @@ async fn finalizers_are_a_stack() {
     }
     let early = server.client.remove_finalizer(&key::<Application>("a"), "", "b").await.unwrap_err();
     assert_eq!(early.reason(), Some(ErrorReason::FinalizersInUse), "others stand above it");
-    assert_eq!(set(&["a"]).await.unwrap(), ["a", CASCADE_DELETION], "several at once, from the end");
+    assert_eq!(set(&["a"]).await, refused, "the garbage collector's entry stands above them");
     server.client.remove_finalizer(&key::<Application>("a"), "", CASCADE_DELETION).await.unwrap();
+    assert_eq!(set(&["a"]).await.unwrap(), ["a"], "several at once, from the end");
     set(&[]).await.unwrap();
     assert!(api.get("demo", "a").await.unwrap_err().is_not_found());
 }
@@ -266,4 +267,50 @@ async fn what_is_no_uid_was_never_erased() {
     let uids = vec![String::new(), "../_epoch".into(), "x".repeat(60_000)];
     let answer = server.client.objects().check_tombstones(CheckTombstonesRequest { uids }).await.unwrap();
     assert!(answer.into_inner().erased.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_popped_from_below_the_cascade_whatever_the_rpc() {
+    let server = Server::start(memory()).await;
+    let client = &server.client;
+    let clusters = client.api::<Cluster>();
+    let mut held = cluster("c");
+    held.metadata.as_mut().unwrap().finalizers = vec!["first".into(), "second".into()];
+    clusters.create(&held).await.unwrap();
+    let marked = clusters.delete("demo", "c", &DeleteOptions::default()).await.unwrap();
+    let with = |finalizers: &[&str]| {
+        let mut bare = Cluster { metadata: named("demo", "c"), ..Default::default() };
+        bare.metadata.as_mut().unwrap().finalizers = finalizers.iter().map(ToString::to_string).collect();
+        bare
+    };
+    let mask = || Mask::fields(["metadata.finalizers"]);
+    let key = key::<Cluster>("c");
+    for early in [
+        clusters.update(&with(&["first"]), mask()).await.unwrap_err(),
+        clusters.update(&with(&[]), mask()).await.unwrap_err(),
+        client.remove_finalizer(&key, "", "second").await.unwrap_err(),
+    ] {
+        assert_eq!(early.reason(), Some(ErrorReason::FinalizersInUse));
+        assert!(early.to_string().contains("after \"cascade_deletion\""), "{early}");
+    }
+    assert_eq!(clusters.get("demo", "c").await.unwrap(), marked);
+
+    client.remove_finalizer(&key, "", CASCADE_DELETION).await.unwrap();
+    let popped = clusters.update(&with(&["first"]), mask()).await.unwrap();
+    assert_eq!(popped.metadata.unwrap().finalizers, ["first"]);
+    client.remove_finalizer(&key, "", "first").await.unwrap();
+    assert!(clusters.get("demo", "c").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn a_deletion_and_its_finalizers_leave_the_time_of_the_last_modification() {
+    let server = Server::start(memory()).await;
+    let clusters = server.client.api::<Cluster>();
+    let mut held = cluster("c");
+    held.metadata.as_mut().unwrap().finalizers = vec!["mine".into()];
+    let modified = |cluster: Cluster| cluster.metadata.unwrap().modified;
+    let created = modified(clusters.create(&held).await.unwrap());
+    assert_eq!(modified(clusters.delete("demo", "c", &DeleteOptions::default()).await.unwrap()), created);
+    server.client.remove_finalizer(&key::<Cluster>("c"), "", CASCADE_DELETION).await.unwrap();
+    assert_eq!(modified(clusters.get("demo", "c").await.unwrap()), created);
 }

@@ -2,7 +2,7 @@
 
 use crate::support::memory;
 use crate::support::server::{Server, application, cluster, metric, named, stored};
-use krake_client::Mask;
+use krake_client::{DeleteOptions, Mask};
 use krake_proto::Resource;
 use krake_proto::error::{ErrorReason, reason};
 use krake_proto::krake::core::v1::{CreateMetricRequest, Metric, UpdateMetricRequest};
@@ -150,4 +150,36 @@ async fn reasons_of_metrics_have_a_code_that_upstream_knows() {
         assert_eq!(error.violations()[0].field, "status.metrics_reasons[\"heat\"].code", "{code}");
     }
     say(ReasonCode::UnknownMetric.into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_never_overwrites_another_object_of_the_same_name() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Metric>();
+    let mut former = api.create(&metric("demo", "m", 1.0)).await.unwrap();
+    api.delete("demo", "m", &DeleteOptions { force: true, ..Default::default() }).await.unwrap();
+    let present = api.create(&metric("demo", "m", 2.0)).await.unwrap();
+    // Without a version the last write wins, but not over another object.
+    former.metadata.as_mut().unwrap().resource_version = 0;
+    for mask in [Mask::All, Mask::Populated, Mask::fields(["spec.max"])] {
+        let refused = api.update(&former, mask).await.unwrap_err();
+        assert!(refused.is_conflict() && refused.to_string().contains("metadata.uid"), "{refused}");
+    }
+    let dry = UpdateMetricRequest { metric: Some(former), validate_only: true, ..Default::default() };
+    let refused = server.client.metrics().update_metric(dry).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(ErrorReason::Conflict));
+    assert_eq!(api.get("demo", "m").await.unwrap(), present);
+}
+
+#[tokio::test]
+async fn a_negative_version_is_no_precondition_but_a_mistake() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Metric>();
+    let mut created = api.create(&metric("demo", "m", 1.0)).await.unwrap();
+    created.metadata.as_mut().unwrap().resource_version = -1;
+    let refused = api.update(&created, Mask::All).await.unwrap_err();
+    assert_eq!(refused.violations()[0].field, "metadata.resource_version");
+    let options = DeleteOptions { resource_version: -1, ..Default::default() };
+    let refused = api.delete("demo", "m", &options).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(ErrorReason::InvalidField));
 }

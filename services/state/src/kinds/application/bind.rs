@@ -19,7 +19,7 @@ use crate::cache::Stored;
 use crate::derive;
 use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
-use crate::registry::{Call, Error, Outcome, Registry, Write, check_size, checked_key, what};
+use crate::registry::{Call, Effect, Error, Registry, Write, check_size, checked_key, what};
 use crate::store::Txn;
 
 use record::Change;
@@ -83,7 +83,7 @@ impl Registry {
             && !change.rebound
             && !change.decided;
         if settled {
-            return Ok(Outcome::Keep.into());
+            return Ok(Effect::Keep.into());
         }
         let new =
             record::status(&old, &before, (request, encoded_request), &bindings, change, (generation, now))?;
@@ -95,7 +95,7 @@ impl Registry {
             Sections { metadata: metadata.finish(), status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
         check_size(stored.kind, &sections)?;
-        Ok(Write { outcome: Outcome::Put(sections), also })
+        Ok(Write { effect: Effect::Put(sections), also })
     }
 }
 

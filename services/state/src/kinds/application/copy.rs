@@ -21,7 +21,7 @@ use crate::kinds::OwnCondition;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{key, wire};
-use crate::registry::{Call, Error, Outcome, Registry, Write, check_size, merge_conditions, what};
+use crate::registry::{Call, Effect, Error, Registry, Write, check_size, merge_conditions, what};
 use crate::store::{Guard, Txn};
 
 /// Krake's own condition types of a copy.
@@ -90,7 +90,7 @@ impl Registry {
         let bound = bound.into_iter().find(|bound| bound.uid == cluster.uid);
         let mut also = Txn::new();
         match (place, request.forget) {
-            (None, true) => return Ok(Outcome::Keep.into()),
+            (None, true) => return Ok(Effect::Keep.into()),
             (Some(place), true) => {
                 copies.remove(place);
             }
@@ -117,7 +117,7 @@ impl Registry {
         let mut sections = Sections { metadata, status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
         check_size(stored.kind, &sections)?;
-        Ok(Write { outcome: if erase { Outcome::Erase(sections) } else { Outcome::Put(sections) }, also })
+        Ok(Write { effect: if erase { Effect::Erase(sections) } else { Effect::Put(sections) }, also })
     }
 
     /// A copy that nobody has recorded yet: allowed only as an intent, on the `bound` cluster, while both live. The

@@ -21,10 +21,10 @@ use crate::store::{Key, Revision};
 /// A message is full when its objects have this many encoded bytes. Once a connection takes nothing more, one message
 /// of each of its watches waits in memory.
 pub(super) const MESSAGE_BYTES: usize = 64 * 1024;
-/// How many revisions are looked at in one step.
-const REVISIONS: usize = 32;
-/// How many objects of the initial state are looked at in one step.
-const PIECE: usize = 250;
+/// Revisions that one step looks at, so that a watch whose filter hides all of them lets others have their turn.
+const REVISIONS_PER_STEP: usize = 32;
+/// Objects of the initial state that one step looks at, for the same reason.
+const OBJECTS_PER_STEP: usize = 250;
 
 /// What one step of a watch comes to.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Progress {
         if matches!(self.phase, Phase::Initial { passed: None }) {
             return Ok(self.piece(cache, None));
         }
-        let (batches, now) = cache.since(self.place, REVISIONS)?;
+        let (batches, now) = cache.since(self.place, REVISIONS_PER_STEP)?;
         for batch in &batches {
             if let Some(message) = self.cut(batch, 0) {
                 return Ok(Step::Message(message));
@@ -127,7 +127,7 @@ impl Progress {
     /// The next objects of the initial state, if the cache still shows the revision `at`.
     fn piece(&mut self, cache: &Cache, at: Option<Revision>) -> Step {
         let Phase::Initial { passed } = &mut self.phase else { return Step::UpToDate };
-        let Some(piece) = cache.piece(self.filter.spans(), passed.as_ref(), at, PIECE) else {
+        let Some(piece) = cache.piece(self.filter.spans(), passed.as_ref(), at, OBJECTS_PER_STEP) else {
             return Step::Again;
         };
         self.place = piece.revision;
