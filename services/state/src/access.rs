@@ -27,7 +27,7 @@ pub enum AuthenticationMethod {
     Static,
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Name of the user; `system:anonymous` for anonymous callers.
@@ -206,7 +206,7 @@ impl Authenticated {
     pub(crate) fn authorize<T>(&self, access: Access, request: T) -> Result<Authorized<T>, Status> {
         let allowed = self.open_to_all || self.authorization.allows(&self.caller, &access);
         let text = (!allowed).then(|| format!("{:?} may not {access}", self.caller.user));
-        // A stream may be authorized again; what it asked for first is what the audit names.
+        // Set once: a handler authorizes its request once.
         let _ = self.asked.set(access);
         if let Some(text) = text {
             return Err(error::status(Code::PermissionDenied, ErrorReason::Forbidden, text));

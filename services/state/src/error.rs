@@ -1,4 +1,4 @@
-//! Why a call was refused, by what the caller can do. Turned into gRPC status at the edge only.
+//! The error of a call, classed by what the caller can do. The gRPC edge alone turns it into a status.
 
 use krake_proto::error::{Violation, joined};
 
@@ -6,16 +6,16 @@ use crate::object::mask::MaskError;
 use crate::object::wire::Malformed;
 use crate::store::StoreError;
 
-/// Why a call was refused.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request violates the schema: mend the named fields.
+    /// The request violates the schema: correct the named fields.
     #[error("{}", joined(.0))]
     Invalid(Vec<Violation>),
     /// An immutable field differs from the stored one: leave it as it is.
     #[error("{0}")]
     Immutable(Violation),
-    /// The update changes nothing, and the caller wanted to be told.
+    /// The update changes nothing, and the request has `reject_unchanged`.
     #[error("the update changes nothing")]
     NothingToUpdate,
     /// There is no such object.
@@ -38,17 +38,17 @@ pub enum Error {
         /// The present resource_version; 0 if there is no object.
         resource_version: i64,
     },
-    /// Another holder leads the election of the caller's fence, or nobody does: stop acting.
-    #[error("krake-fence: {election} is not led by the holder of fence {fence} any more: stop acting")]
+    /// The holder of the caller's fence does not lead its election any more: stop acting.
+    #[error("krake-fence: the term {fence} of {election} is over; stop acting")]
     Fenced {
         /// Name of the election.
         election: String,
         /// The caller's fence.
         fence: i64,
     },
-    /// The caller cannot prove to have won the term of its fence: it is another holder's.
+    /// The caller's ticket does not prove that it has won the term of its fence.
     #[error(
-        "krake-ticket: missing, or not the one of this term of {election}; send what the campaign answered"
+        "krake-ticket: missing, or not the ticket of this term of {election}; send the one that Campaign returned"
     )]
     WrongTicket {
         /// Name of the election.
@@ -58,32 +58,32 @@ pub enum Error {
     #[error("{0}")]
     FinalizersInUse(String),
     /// Other objects use the object: delete them first, or use force.
-    #[error("{what} is used: {users}; delete what uses it first, or use force")]
+    #[error("{what} is in use: {users}; delete these first, or use force")]
     InUse {
         /// Kind, name and namespace.
         what: String,
-        /// Who uses it, and for what; the first few and how many more.
+        /// The objects that use it, and for what: the first few, and how many more.
         users: String,
     },
     /// The object is being deleted.
     #[error("{0} is being deleted")]
     BeingDeleted(String),
     /// The revision is not kept any more: start over.
-    #[error("revision {asked} is no longer kept; the oldest is {oldest}: start over with initial_state")]
+    #[error("revision {asked} is no longer kept, the oldest is {oldest}; start over with initial_state")]
     Compacted {
-        /// What the caller asked for.
+        /// The revision that the request names.
         asked: i64,
         /// The oldest one kept.
         oldest: i64,
     },
     /// The revision belongs to another history of the store: start over.
-    #[error("the store was restored since: start over with initial_state")]
+    #[error("the store was restored since this revision; start over with initial_state")]
     OtherEpoch,
     /// The watcher did not keep up: resume from its last revision.
-    #[error("the watch fell more than the kept history behind: resume from the last resource_version")]
+    #[error("the watch fell behind the changes that are kept; resume from its last resource_version")]
     TooSlow,
     /// A page token that was not made for this request.
-    #[error("page_token: not made for this request; start again without it")]
+    #[error("page_token: was not made for this request; start again without it")]
     PageToken,
     /// The process ends: connect again.
     #[error("the service is shutting down")]

@@ -16,7 +16,7 @@ const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// notices by the lineage.
 const MAX_RENEWAL_ATTEMPTS: usize = 5;
 
-/// Who this Krake is.
+/// Identity of an installation and of its store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Installation {
     /// UUID of the installation; survives restores.
@@ -58,7 +58,7 @@ impl Installation {
         );
     }
 
-    /// False if somebody else wrote meanwhile.
+    /// False if another writer came first.
     async fn try_renew_epoch(&self, store: &dyn Store) -> Result<bool, StoreError> {
         let found = store.get(&key::EPOCH).await?;
         let Some(found) = found.filter(|found| found.value == self.epoch.as_bytes()) else { return Ok(true) };
@@ -79,7 +79,7 @@ impl Installation {
                         }
                     }
                 }
-                // Others tell that the store does not answer.
+                // That the store does not answer, its other users log.
                 Err(_) => sleep(STORE_RETRY_DELAY).await,
             }
         }
@@ -120,7 +120,7 @@ async fn record_lineage(store: &dyn Store) -> Result<Option<Option<Lineage>>, St
             let _ = store.commit(new_epoch(&epoch, Some(present)).guard(guard)).await?;
             return Ok(None);
         }
-        // It tells nothing new, or a member that lags behind told it.
+        // It is not newer, or comes from a member that lags behind.
         Some(recorded) if present.at < recorded.at || present.drift <= recorded.drift => {
             return Ok(Some(Some(recorded)));
         }

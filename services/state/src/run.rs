@@ -22,8 +22,8 @@ use crate::registry::Registry;
 use crate::store::{Forward, Measured, Revision, Store};
 use crate::upgrade;
 
-/// Pause before a store that does not answer is asked again.
-const RETRY: Duration = Duration::from_secs(1);
+/// Pause before a call to a store that did not answer is repeated.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs the state service until shutdown is requested.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -100,7 +100,7 @@ pub async fn serve_at(
         async move { cache.feed(store).await }
     });
     let filled = async {
-        while !cache.reach(Revision(1), RETRY).await {
+        while !cache.reach(Revision(1), STORE_RETRY_DELAY).await {
             tracing::info!("waiting for the store");
         }
     };
@@ -150,10 +150,13 @@ async fn upgraded(store: &dyn Store, cache: &Cache, shutdown: &Shutdown) -> bool
     loop {
         match upgrade::run(store, cache).await {
             Ok(()) => return true,
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "trying again"),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "stored objects are not up to date yet; trying again"
+            ),
         }
         tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(STORE_RETRY_DELAY) => {}
             () = shutdown.requested() => return false,
         }
     }
@@ -167,7 +170,7 @@ async fn identity(store: &dyn Store, shutdown: &Shutdown) -> Option<Installation
             Err(error) => tracing::warn!(%error, "waiting for the store"),
         }
         tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(STORE_RETRY_DELAY) => {}
             () = shutdown.requested() => return None,
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Stored {
     clusters: OnceLock<Vec<String>>,
 }
 
-/// A stored value that is not the resource that its key says.
+/// A stored value that is not a resource of the kind that its key names.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {key}: {reason}")]
 pub(crate) struct Unreadable {
@@ -85,7 +85,7 @@ impl Stored {
     }
 
     /// The uids of the clusters that the object is on, by its kind's rules. Computed at the first call, since most
-    /// objects are never asked.
+    /// objects never need it.
     pub(crate) fn clusters(&self) -> &[String] {
         self.clusters.get_or_init(|| {
             let status = self.sections.status.as_deref().unwrap_or_default();

@@ -1,7 +1,6 @@
 //! Metrics of calls: how long they take and how they end, by method and code.
 //!
-//! Methods are those of the contract; whatever else callers ask for is counted together, so callers cannot fill the
-//! registry. A call costs no look-up by its name: each method holds its histograms.
+//! Methods are those of the contract; calls of any other are counted together, so callers cannot fill the registry. A call costs no look-up by its name: each method holds its histograms.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -87,7 +86,7 @@ pub(super) struct MethodMetrics {
 }
 
 impl MethodMetrics {
-    /// A call has ended, or its stream has begun.
+    /// Counts a call that has ended, or whose stream has begun.
     pub(super) fn finished(&self, code: Code, took: Duration) {
         let place = usize::try_from(i32::from(code)).unwrap_or_default();
         let Some(known) = self.codes.get(place) else { return };

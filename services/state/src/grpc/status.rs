@@ -41,7 +41,7 @@ impl From<Error> for Status {
                 error::refused(ErrorReason::InvalidPageToken, &[violation])
             }
             Error::ShuttingDown => plain(Code::Unavailable, ErrorReason::ShuttingDown),
-            // A store that went back ends the process, so the call may be made again as if the store had been away.
+            // A store that went back ends the process, so the call may be repeated as if the store had been unavailable.
             Error::Store(StoreError::Unavailable { .. } | StoreError::WentBack { .. }) => {
                 plain(Code::Unavailable, ErrorReason::StoreUnavailable)
             }

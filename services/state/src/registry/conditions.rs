@@ -1,4 +1,4 @@
-//! Conditions in writes: what a writer may say, and how it is joined with what is stored.
+//! Conditions in writes: what a writer may report, and how it is merged with what is stored.
 
 use std::time::SystemTime;
 
@@ -65,7 +65,7 @@ fn too_many(path: &str, count: usize, allowed: usize) -> Error {
     )
 }
 
-/// What a writer may say about one condition.
+/// Checks what a writer reports in one condition.
 fn check(path: &str, own: &[OwnCondition], condition: &Condition) -> Result<(), Error> {
     let invalid =
         |field: &str, error: ConditionError| Error::invalid(format!("{path}.{field}"), error.to_string());

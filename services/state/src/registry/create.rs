@@ -19,9 +19,9 @@ use crate::object::metadata::{Edit, request_digest};
 use crate::object::sections::Sections;
 use crate::store::Revision;
 
-/// How long a repeated Create is answered with the object that the first one made: longer than clients retry.
+/// Time in which a repeated Create is answered with the object that the first one made: longer than clients retry.
 const REPEATABLE: Duration = Duration::from_secs(10 * 60);
-/// Maximum length of a request id, in bytes.
+/// Maximum length of a request id, in bytes: a UUID and a prefix fit.
 const MAX_REQUEST_ID: usize = 64;
 
 impl Registry {
@@ -83,11 +83,11 @@ impl Registry {
     }
 }
 
-/// Which Create an object comes from, so that its repetition is recognised.
+/// The Create that an object comes from, so that its repetition is recognised.
 struct Origin {
     /// Empty if the request has none, and is never a repetition.
     request_id: String,
-    /// SHA-256 over the caller and everything that was asked for, in hexadecimal.
+    /// SHA-256 over the caller and the request, in hexadecimal. Stored and never shown: it covers secrets of the spec.
     digest: String,
 }
 

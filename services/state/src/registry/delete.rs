@@ -29,7 +29,7 @@ const MAX_WAITS_FOR_CHARS: usize = 1_000;
 /// their turn.
 const RELATED_PER_TURN: usize = 100;
 
-/// Which object a deletion is for, and what it includes.
+/// The object that a deletion is for, and what it includes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Deletion {
     /// Namespace; empty for global objects.
@@ -124,13 +124,13 @@ impl Registry {
             if let Some(Need::Status(needs)) = managed.map(|managed| &managed.needed)
                 && needs(stored.sections.status.as_deref().unwrap_or_default())?
             {
-                let text = format!("{finalizer:?} stays while the status says that it is needed");
+                let text = format!("{finalizer:?} can only be removed once the status no longer needs it");
                 return Err(Error::FinalizersInUse(text));
             }
             let Some(left) = finalizers::without(stored, finalizer)? else {
                 return Ok(Effect::Keep.into());
             };
-            // Dependents are gone, and no other work was to be waited for.
+            // Dependents are gone, and a forced deletion does not wait for other finalizers.
             let forced = finalizer == CASCADE_DELETION
                 && stored.metadata.deletion.as_ref().is_some_and(|deletion| deletion.force);
             let last = left.is_empty() || forced;
@@ -157,7 +157,7 @@ impl Registry {
         self.transact(call, kind, namespace, name, 0, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_none() {
-                let text = "metadata.deletion: there is nothing to report while no deletion is in progress";
+                let text = "metadata.deletion: can only be reported while a deletion is in progress";
                 return Err(Error::FinalizersInUse(text.to_owned()));
             }
             let recorded = stored.metadata.deletion.clone().unwrap_or_default();
@@ -232,7 +232,8 @@ impl Registry {
         Ok(related)
     }
 
-    /// Which of `uids` belong to objects that were erased here.
+    /// Which of `uids` belong to objects that this installation erased. Its caller may list objects: uids say nothing
+    /// else about them.
     pub(crate) async fn erased(&self, _call: &Call, uids: Vec<String>) -> Result<Vec<String>, Error> {
         // What is no UUID was never the uid of an object.
         let uids = uids.into_iter().filter(|uid| uuid::Uuid::try_parse(uid).is_ok());

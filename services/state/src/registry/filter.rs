@@ -101,7 +101,7 @@ impl Filter {
         !self.selector.is_empty() || !self.cluster.is_empty()
     }
 
-    /// What a change means to whoever sees only what is shown; nothing if it was hidden before and after.
+    /// What a change means to a watch with this filter; `None` if the object was hidden before and after.
     pub(super) fn event(&self, change: &Change) -> Option<(EventType, Arc<Stored>)> {
         let shows = |object: &&Arc<Stored>| self.shows(&change.key, object);
         let was_shown = change.before.as_ref().filter(shows);

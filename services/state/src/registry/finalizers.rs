@@ -20,8 +20,8 @@ fn is_out_of_reach(stored: &Stored, finalizer: &str) -> bool {
 }
 
 /// The stack after an update that wants `wanted`: pushed to while the object lives, popped from while it is being
-/// deleted. Entries out of reach stay as they are, whatever the update says of them: callers read them, send them back,
-/// and may have missed the last one.
+/// deleted. Entries out of reach stay as they are, whether the update has them or not: callers read them, send them
+/// back, and may have missed the last one.
 ///
 /// # Errors
 /// [`Error::FinalizersInUse`] for every other change.

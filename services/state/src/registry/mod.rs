@@ -41,7 +41,7 @@ pub(crate) use crate::error::Error;
 use crate::object::key;
 use crate::store::{Conflict, Key, Revision, Store, StoreError};
 
-/// Tells the time; a parameter so that tests and simulations can.
+/// Returns the present time; a parameter so that tests and simulations can set it.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Serves all methods of all kinds over a store and its cache.
@@ -50,7 +50,7 @@ pub(crate) struct Registry {
     cache: Arc<Cache>,
     clock: Clock,
     watches: Arc<watch::Watches>,
-    /// Reads that ask how far the store is.
+    /// Reads of the store's revision.
     revisions: Rounds<Result<Revision, StoreError>>,
     /// Reads that wait for a write of our own.
     ticks: Rounds<Result<Result<Revision, Conflict>, StoreError>>,
@@ -93,7 +93,7 @@ pub(crate) fn what(kind: &Kind, namespace: &str, name: &str) -> String {
     }
 }
 
-/// The view that a request asks for. A view of a newer version is refused: what it hides is not known here.
+/// Reads the view of a request. A view of a newer version is refused: what it would hide is unknown here.
 pub(crate) fn view(number: i32) -> Result<View, Error> {
     let unknown = |_| Error::invalid("view", format!("is {number}; allowed are 0, 1 (BASIC) and 2 (FULL)"));
     View::try_from(number).map_err(unknown)
@@ -112,7 +112,7 @@ fn section_descriptor(kind: &Kind, section: &str) -> Option<MessageDescriptor> {
     }
 }
 
-/// What is wrong with any namespace of a kind whose objects have none.
+/// The violation of a namespace that is given for a kind without namespaces.
 fn no_namespace(kind: &Kind, given: &str) -> String {
     format!("is {given:?}; a {} has no namespace, leave it empty", kind.kind)
 }

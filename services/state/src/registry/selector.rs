@@ -22,7 +22,7 @@ use super::Error;
 const FIELD: &str = "label_selector";
 /// The longest selector in bytes: it is compared with every object, and repeated in page tokens.
 const MAX: usize = 16 * 1024;
-/// The most characters of the text that an error repeats.
+/// Maximum number of characters of the text that an error repeats.
 const FOUND_MAX: usize = 40;
 
 /// Which labels an object must have; the empty one matches everything.

@@ -103,7 +103,7 @@ fn fields(
     Ok(fields)
 }
 
-/// Checks what the kind's rules say about a submitted status.
+/// Checks a submitted status by the rules of its kind.
 fn admit(kind: &Kind, status: &[u8]) -> Result<(), Error> {
     let mut findings = Findings::default();
     if let Some(rules) = rules(kind) {

@@ -185,7 +185,7 @@ fn metadata_descriptor() -> MessageDescriptor {
     POOL.get_message_by_name("krake.meta.v1.Metadata").expect("part of the contract")
 }
 
-/// Whether two encodings mean the same. Bytes alone do not tell: maps have no order.
+/// Whether two encodings mean the same. Their bytes may differ, since maps have no order.
 pub(super) fn same(descriptor: &MessageDescriptor, one: &[u8], other: &[u8]) -> bool {
     if one == other {
         return true;

@@ -80,11 +80,11 @@ impl Message {
 
 impl Registry {
     /// The messages of a watch. Nothing is delivered twice or left out; the stream ends with the first error. Nothing
-    /// is read before it is asked for; a watch that waits holds no events, or the rest of one revision.
+    /// is read before the receiver wants it; a watch that waits holds no events, or the rest of one revision.
     ///
     /// Once a message with the store's revision at the time of this call, or a later one, is due, it comes at once and
-    /// waits for no change: so whoever resumes knows that nothing written before is hidden from him. Where the store
-    /// does not answer, a resumed watch begins all the same, and that message follows when it does.
+    /// waits for no change: so a client that resumes knows that it has seen everything that was written before. Where the
+    /// store does not answer, a resumed watch begins nevertheless, and that message follows when it does.
     pub(crate) async fn watch(
         self: &Arc<Self>,
         _call: &Call,
@@ -217,7 +217,7 @@ impl Watcher {
         }
     }
 
-    /// A message that tells the place of the watch.
+    /// A message with the place of the watch alone.
     fn bookmark_message(&self) -> Message {
         Message { revision: self.progress.place(), ..Default::default() }
     }

@@ -1,6 +1,6 @@
 //! How far a watch has come, and its next message: without time and without waiting.
 //!
-//! A watch that is behind holds its place and no events, so that a thousand watches that nobody reads cost nothing. The
+//! A watch that is behind holds its place and no events, so that a thousand unread watches cost nothing. The
 //! initial state is read from the cache in pieces, each when the one before was taken. Between two pieces come the
 //! changes of the objects that were sent already; what lies ahead will be sent as it is then. So each state of an
 //! object is sent at most once, and at the end the receiver has the state of one revision.
