@@ -146,7 +146,7 @@ impl Authorizer {
 
     /// Authorizes an encoded request.
     pub(super) async fn encoded<T: AsRef<[u8]>>(&self, request: T) -> Result<Authorized<T>, Status> {
-        self.authorize(self.rpc.access(request.as_ref()), request).await
+        self.check(self.rpc.access(request.as_ref()), request).await
     }
 
     /// Authorizes a request that names this object; both empty where it names none.
@@ -156,7 +156,7 @@ impl Authorizer {
         name: &str,
         request: T,
     ) -> Result<Authorized<T>, Status> {
-        self.authorize(self.rpc.access_to(namespace.to_owned(), name.to_owned()), request).await
+        self.check(self.rpc.access_to(namespace.to_owned(), name.to_owned()), request).await
     }
 
     /// Authorizes a request about an object of a kind that the RPC does not name.
@@ -168,7 +168,7 @@ impl Authorizer {
         request: T,
     ) -> Result<Authorized<T>, Status> {
         let access = self.rpc.access_to(namespace.to_owned(), name.to_owned()).on(kind);
-        self.authorize(access, request).await
+        self.check(access, request).await
     }
 
     /// Authorizes a decoded request that names no object.
@@ -177,7 +177,8 @@ impl Authorizer {
         authorizer.named("", "", request.into_inner()).await
     }
 
-    async fn authorize<T>(&self, access: Access, request: T) -> Result<Authorized<T>, Status> {
+    /// Authorizes the request, then checks its preconditions.
+    async fn check<T>(&self, access: Access, request: T) -> Result<Authorized<T>, Status> {
         let authorized = self.caller.authorize(access, request)?;
         let (user, gate) = (&self.caller.caller.user, &self.gate);
         let fence = self.preconditions.check(user, &gate.epoch, &gate.elections).await?;
