@@ -1,9 +1,9 @@
-//! Housekeeping of the store: forgets old history and old tombstones. Any number of replicas may do it.
+//! Housekeeping of the store: compacts its history and removes old tombstones. Any number of replicas may do it.
 //!
-//! The replicas share one key, the mark. Whoever has seen the same mark for an interval replaces it, and whoever
-//! succeeds cleans up for that interval: the history goes up to the revision of the old mark, which was the present
-//! one an interval ago or earlier. No clock is compared with another one's. A replica that has written much replaces the
-//! mark before its time, so that the history is bounded by bytes too.
+//! The replicas share one key, the mark. A replica that has seen the same mark for an interval replaces it, and compacts
+//! the history to the revision of the old mark, which was the present one an interval ago or earlier. No clock is
+//! compared with another one's. A replica that has written many bytes since it saw the mark replaces it early, so that
+//! the history is bounded in bytes too.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,51 +16,57 @@ use crate::store::{
     Conflict, Entry, Forward, Guard, Key, Listing, MAX_TXN_OPS, Page, Revision, Store, StoreError, Txn,
 };
 
-/// Time between two compactions, and so the age of the history that is kept at least.
-const INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// How many of the newest revisions are kept, unless they hold too many bytes.
+/// Time between two compactions, and so the least age up to which history is kept: a first read of everything over a
+/// slow connection takes a minute, and a watch resumes after a restart of its client.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// Newest revisions that are kept even if they are older, unless they are large: on a quiet store, a day's changes.
 const KEPT_REVISIONS: i64 = 1000;
-/// How long it is known that an object was erased.
+/// Age at which a tombstone is removed: an adapter that was away for less time still learns that an object was erased.
 const TOMBSTONE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How many tombstones are looked at, and removed at most, at a time.
-const STEP: usize = MAX_TXN_OPS / 2;
-/// How many such steps an interval has.
-const STEPS: usize = 40;
-/// Pause before a store that does not answer is asked again.
-const RETRY: Duration = Duration::from_secs(10);
+/// Tombstones that are read, and removed at most, in one step: half of what one transaction may hold, since each needs a
+/// guard and a deletion.
+const TOMBSTONES_PER_STEP: usize = MAX_TXN_OPS / 2;
+/// Steps in an interval: removes a million tombstones within a day and a half, and stays a small part of the load.
+const TOMBSTONE_STEPS_PER_INTERVAL: usize = 40;
+/// Pause after the store failed: long beside an election of etcd's leader, short beside the interval.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// Tells the time of day.
+/// Returns the time of day.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Keeps the store clean. Runs until it is dropped.
 pub(crate) async fn run(store: Arc<Forward>, clock: Clock) {
-    let mut keeper = Keeper::new(store.clone(), clock, INTERVAL);
+    let mut keeper = Keeper::new(store.clone(), clock, COMPACTION_INTERVAL);
     let mut reason = Reason::Time;
     loop {
-        let wait = keeper.round(reason).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot clean the store; trying again");
-            RETRY
-        });
-        reason = tokio::select! {
-            () = tokio::time::sleep(wait) => Reason::Time,
-            () = store.enough_written() => Reason::Bytes,
-        };
+        match keeper.round(reason).await {
+            Ok(wait) => {
+                reason = tokio::select! {
+                    () = tokio::time::sleep(wait) => Reason::Time,
+                    () = store.enough_written() => Reason::Bytes,
+                };
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot clean the store; trying again");
+                tokio::time::sleep(STORE_RETRY_DELAY).await;
+            }
+        }
     }
 }
 
 /// Why a replica looks at the mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    /// It may have been there for an interval.
+    /// The mark may have been there for an interval.
     Time,
-    /// So much was written that the history must not wait for that.
+    /// This replica has written many bytes since it saw the mark.
     Bytes,
 }
 
 /// The mark as one replica has seen it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
-    /// The revision that wrote it; `None` if there is none.
+    /// The revision that wrote it; `None` if there is no mark.
     revision: Option<Revision>,
     /// When this replica saw it first.
     since: Instant,
@@ -69,20 +75,23 @@ struct Mark {
 /// What to do now.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
-    /// Nothing for so long.
+    /// Nothing for this long.
     Wait(Duration),
     /// Replace the mark.
     Replace,
 }
 
-/// Decides whether it is time.
-fn decide(mark: Mark, reason: Reason, now: Instant, interval: Duration) -> Decision {
+/// Decides whether to replace the mark. A mark that this replica had not seen before (`is_new`) is never replaced early:
+/// another replica has just written it, and compacting to it would leave the history of these moments alone.
+fn decide(mark: Mark, is_new: bool, reason: Reason, now: Instant, interval: Duration) -> Decision {
+    if mark.revision.is_none() || (reason == Reason::Bytes && !is_new) {
+        return Decision::Replace;
+    }
     let wait = interval.saturating_sub(now.saturating_duration_since(mark.since));
-    let early = reason == Reason::Time && mark.revision.is_some() && !wait.is_zero();
-    if early { Decision::Wait(wait) } else { Decision::Replace }
+    if wait.is_zero() { Decision::Replace } else { Decision::Wait(wait) }
 }
 
-/// How far the history is forgotten when a mark is replaced at the revision `present`; `None` if it is all kept.
+/// The revision to compact to when `mark` is replaced at the revision `present`; `None` to keep everything.
 fn compact_to(mark: Option<Revision>, reason: Reason, present: Revision) -> Option<Revision> {
     let to = match reason {
         Reason::Time => mark?.min(Revision(present.0 - KEPT_REVISIONS)),
@@ -91,7 +100,7 @@ fn compact_to(mark: Option<Revision>, reason: Reason, present: Revision) -> Opti
     (to > Revision(1)).then_some(to)
 }
 
-/// The removal of the tombstones that are too old; `None` if there are none. What cannot be read stays.
+/// The removal of the tombstones that are too old; `None` if there are none. Unreadable ones stay.
 fn removal(tombstones: &[Entry], now: SystemTime) -> Option<Txn> {
     let too_old = |entry: &&Entry| {
         let written = std::str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok());
@@ -106,26 +115,27 @@ fn removal(tombstones: &[Entry], now: SystemTime) -> Option<Txn> {
     (!txn.ops.is_empty()).then_some(txn)
 }
 
-/// One replica's share.
+/// One replica's share of the housekeeping.
 struct Keeper {
-    store: Arc<dyn Store>,
+    store: Arc<Forward>,
     clock: Clock,
     interval: Duration,
     /// `None` before the first look.
     mark: Option<Mark>,
-    /// The last tombstone looked at; `None` at the beginning of a pass.
+    /// The last tombstone read; `None` at the beginning of a pass.
     after: Option<Key>,
 }
 
 impl Keeper {
-    fn new(store: Arc<dyn Store>, clock: Clock, interval: Duration) -> Self {
+    fn new(store: Arc<Forward>, clock: Clock, interval: Duration) -> Self {
         Keeper { store, clock, interval, mark: None, after: None }
     }
 
-    /// Does what is due and tells when to come back.
+    /// Does what is due. Returns the time until the next round.
     async fn round(&mut self, reason: Reason) -> Result<Duration, StoreError> {
-        let mark = self.look().await?;
-        match decide(mark, reason, Instant::now(), self.interval) {
+        let entry = self.store.get(&key::COMPACT).await?;
+        let (mark, is_new) = self.saw(entry.map(|entry| entry.modified));
+        match decide(mark, is_new, reason, Instant::now(), self.interval) {
             Decision::Wait(wait) => return Ok(wait),
             Decision::Replace => {}
         }
@@ -140,7 +150,7 @@ impl Keeper {
                     self.store.compact(to).await?;
                     tracing::debug!(revision = %to, "compacted the store");
                 }
-                // Their number of steps is for an interval.
+                // The number of steps is for an interval.
                 if reason == Reason::Time {
                     self.remove_tombstones().await?;
                 }
@@ -153,25 +163,27 @@ impl Keeper {
         Ok(self.interval)
     }
 
-    async fn look(&mut self) -> Result<Mark, StoreError> {
-        let entry = self.store.get(&key::COMPACT).await?;
-        Ok(self.saw(entry.map(|entry| entry.modified)))
+    /// Notes the revision of the mark. Returns the mark, and whether this replica had not seen it before; the count of
+    /// written bytes begins anew then.
+    fn saw(&mut self, revision: Option<Revision>) -> (Mark, bool) {
+        match self.mark {
+            Some(mark) if mark.revision == revision => (mark, false),
+            _ => {
+                self.store.restart_written();
+                (*self.mark.insert(Mark { revision, since: Instant::now() }), true)
+            }
+        }
     }
 
-    fn saw(&mut self, revision: Option<Revision>) -> Mark {
-        let known = self.mark.filter(|mark| mark.revision == revision);
-        *self.mark.insert(known.unwrap_or_else(|| Mark { revision, since: Instant::now() }))
-    }
-
-    /// Goes on with the pass over the tombstones, or begins the next one; a bounded number of them each time.
+    /// Continues the pass over the tombstones, or begins the next one; a bounded number of them each time.
     async fn remove_tombstones(&mut self) -> Result<(), StoreError> {
-        for _ in 0..STEPS {
-            let page = Page { at: None, after: self.after.take(), limit: STEP };
+        for _ in 0..TOMBSTONE_STEPS_PER_INTERVAL {
+            let page = Page { at: None, after: self.after.take(), limit: TOMBSTONES_PER_STEP };
             let Listing { entries, more, .. } = self.store.list(&key::TOMBSTONES, page).await?;
             if let Some(txn) = removal(&entries, (self.clock)()) {
-                // A conflict means that somebody else touched them: they wait for the next pass.
+                // A conflict means that another replica removed some of them: the rest waits for the next pass.
                 let removed = self.store.commit(txn).await?.is_ok();
-                tracing::debug!(removed, "old tombstones");
+                tracing::debug!(removed, "removed old tombstones");
             }
             if !more {
                 break;
@@ -188,23 +200,23 @@ mod tests {
     use crate::store::{MemoryStore, SqliteOptions, SqliteStore};
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const STEP_BYTES: u64 = 10_000;
 
     #[tokio::test(start_paused = true)]
     async fn a_mark_is_replaced_when_it_was_seen_for_an_interval() {
         let since = Instant::now();
-        let decision =
-            |revision, waited| decide(Mark { revision, since }, Reason::Time, since + waited, 5 * MINUTE);
+        let decision = |revision, waited| {
+            decide(Mark { revision, since }, false, Reason::Time, since + waited, 5 * MINUTE)
+        };
         assert_eq!(decision(None, Duration::ZERO), Decision::Replace, "the first one");
         assert_eq!(decision(Some(Revision(9)), Duration::ZERO), Decision::Wait(5 * MINUTE));
         assert_eq!(decision(Some(Revision(9)), 4 * MINUTE), Decision::Wait(MINUTE));
         assert_eq!(decision(Some(Revision(9)), 5 * MINUTE), Decision::Replace);
         assert_eq!(decision(Some(Revision(9)), 50 * MINUTE), Decision::Replace);
         let young = Mark { revision: Some(Revision(9)), since };
-        assert_eq!(
-            decide(young, Reason::Bytes, since, 5 * MINUTE),
-            Decision::Replace,
-            "too much was written"
-        );
+        let early = |is_new| decide(young, is_new, Reason::Bytes, since, 5 * MINUTE);
+        assert_eq!(early(false), Decision::Replace, "too much was written");
+        assert_eq!(early(true), Decision::Wait(5 * MINUTE), "another replica has just replaced it");
     }
 
     #[test]
@@ -235,6 +247,16 @@ mod tests {
         store.list(&key::ROOT, Page { at: Some(revision), ..Page::first(1) }).await.is_ok()
     }
 
+    /// A replica whose clock has stopped, and which cleans up early after `STEP_BYTES`.
+    fn replica(store: &MemoryStore) -> Keeper {
+        keeper(store, at(0))
+    }
+
+    fn keeper(store: &MemoryStore, clock: Clock) -> Keeper {
+        let store = Forward::with_step(Arc::new(store.clone()), STEP_BYTES);
+        Keeper::new(Arc::new(store), clock, 5 * MINUTE)
+    }
+
     fn at(seconds: u64) -> Clock {
         Arc::new(move || UNIX_EPOCH + Duration::from_secs(seconds))
     }
@@ -242,8 +264,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn replicas_agree_and_keep_the_last_interval() {
         let store = MemoryStore::new();
-        let keeper = || Keeper::new(Arc::new(store.clone()), at(0), 5 * MINUTE);
-        let mut replicas = [keeper(), keeper(), keeper()];
+        let mut replicas = [(); 3].map(|()| replica(&store));
         let mut ends = Vec::new();
         let mut marks = Vec::new();
         for _ in 0..4 {
@@ -265,8 +286,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_replica_that_comes_late_waits_and_one_that_is_left_alone_takes_over() {
         let store = MemoryStore::new();
-        let mut first = Keeper::new(Arc::new(store.clone()), at(0), 5 * MINUTE);
-        let mut second = Keeper::new(Arc::new(store.clone()), at(0), 5 * MINUTE);
+        let (mut first, mut second) = (replica(&store), replica(&store));
         first.round(Reason::Time).await.unwrap();
         let mark = store.get(&key::COMPACT).await.unwrap();
         tokio::time::advance(4 * MINUTE).await;
@@ -279,9 +299,41 @@ mod tests {
         assert_ne!(store.get(&key::COMPACT).await.unwrap(), mark, "the first one is gone");
     }
 
+    /// Whether the replica has written enough to clean up early.
+    async fn enough(replica: &Keeper) -> bool {
+        tokio::time::timeout(Duration::ZERO, replica.store.enough_written()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replicas_that_write_much_at_once_compact_once() {
+        let store = MemoryStore::new();
+        let mut replicas = [(); 3].map(|()| replica(&store));
+        for replica in &mut replicas {
+            replica.round(Reason::Time).await.unwrap();
+        }
+        let mut marks = vec![store.get(&key::COMPACT).await.unwrap().unwrap().modified];
+        for _ in 0..3 {
+            // Requests are spread evenly, so that all replicas have written enough within moments.
+            for replica in &replicas {
+                let much = Txn::new().put("/krake/x", vec![0; STEP_BYTES as usize]);
+                replica.store.commit(much).await.unwrap().unwrap();
+            }
+            for replica in &mut replicas {
+                assert!(enough(replica).await);
+                replica.round(Reason::Bytes).await.unwrap();
+                assert!(!enough(replica).await, "it counts from the mark that it saw");
+            }
+            marks.push(store.get(&key::COMPACT).await.unwrap().unwrap().modified);
+            let [.., before, last] = marks[..] else { panic!("two marks") };
+            assert!(before < last, "the history is compacted early");
+            assert!(reads_at(&store, before).await, "what all of them wrote since the mark before is kept");
+        }
+        assert!(!reads_at(&store, Revision(marks[2].0 - 1)).await, "and what is older is not");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn tombstones_are_removed_when_they_are_old_a_bounded_number_at_a_time() {
-        const COUNT: usize = STEP * STEPS + 100;
+        const COUNT: usize = TOMBSTONES_PER_STEP * TOMBSTONE_STEPS_PER_INTERVAL + 100;
         let store = MemoryStore::new();
         let day = 24 * 60 * 60;
         for uid in 0..COUNT {
@@ -291,10 +343,10 @@ mod tests {
             tombstone(&store, uid, value).await;
         }
         let left = async || store.list(&key::TOMBSTONES, Page::first(COUNT + 9)).await.unwrap().entries.len();
-        let mut early = Keeper::new(Arc::new(store.clone()), at(31 * day), 5 * MINUTE);
+        let mut early = keeper(&store, at(31 * day));
         early.remove_tombstones().await.unwrap();
         assert_eq!(left().await, COUNT + 2, "30 days are not over");
-        let mut keeper = Keeper::new(Arc::new(store.clone()), at(31 * day + 1), 5 * MINUTE);
+        let mut keeper = keeper(&store, at(31 * day + 1));
         keeper.remove_tombstones().await.unwrap();
         assert_eq!(left().await, 102, "a bounded number");
         keeper.remove_tombstones().await.unwrap();
@@ -308,12 +360,12 @@ mod tests {
         let store = MemoryStore::new();
         let forward = Arc::new(Forward::new(Arc::new(store.clone())));
         let running = tokio::spawn(run(forward, at(0)));
-        tokio::time::sleep(INTERVAL / 2).await;
+        tokio::time::sleep(COMPACTION_INTERVAL / 2).await;
         let old = write(&store, 2000).await;
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(COMPACTION_INTERVAL).await;
         let young = write(&store, 2000).await;
         assert!(reads_at(&store, old).await);
-        tokio::time::sleep(INTERVAL * 2).await;
+        tokio::time::sleep(COMPACTION_INTERVAL * 2).await;
         assert!(!reads_at(&store, old).await && reads_at(&store, young).await);
         running.abort();
     }

@@ -137,9 +137,11 @@ pub async fn serve_at(
         lost = forward.went_back(installation.lineage) => {
             installation.renew_epoch(forward.inner()).await;
             bail!(
-                "{lost}. It was restored by other means than `krake-state restore`, or a file was put back. This process \
-                 ends because its cache and its clients know what the store has lost; the store has a new epoch now, so \
-                 that clients read everything anew. Start again, and check what was written since that copy was made"
+                "{lost}. This process ends because its cache and its clients know what the store has lost; the store has \
+                 a new epoch now, so that clients read everything again. What to do: if the configuration leads to \
+                 another store, correct the endpoints, the prefix or the file; if a copy was put back, start this process \
+                 again and repeat what was written since that copy was made. `krake-state restore` puts back-ups in place \
+                 without this"
             )
         }
     }

@@ -24,15 +24,13 @@ pub enum StoreError {
         /// The revision asked for.
         asked: Revision,
     },
-    /// The store was replaced by an older copy of itself: what this process knows of it is no longer so.
-    #[error(
-        "the store went back: revision {known} was seen, and the present revision {found} is of an older copy or of \
-         another store"
-    )]
+    /// The store was replaced by an older copy of itself or by another store: what this process knows of it is no longer
+    /// so.
+    #[error("{}", went_back(*known, *found))]
     WentBack {
         /// The highest revision that was seen.
         known: Revision,
-        /// The revision that the store answered now.
+        /// The revision that the store returned now. It may be higher, if the other store was written to since.
         found: Revision,
     },
     /// The transaction exceeds a limit: make it smaller.
@@ -55,6 +53,19 @@ impl StoreError {
     pub fn retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+}
+
+fn went_back(known: Revision, found: Revision) -> String {
+    if found < known {
+        return format!(
+            "the store went back from revision {known} to {found}: it was replaced by an older copy of itself, or by \
+             another store"
+        );
+    }
+    format!(
+        "the store at revision {found} does not continue the one that was seen at revision {known}: it was replaced by \
+         an older copy of itself that was written to since, or by another store"
+    )
 }
 
 /// Why a watch ended.

@@ -1,4 +1,4 @@
-//! A store that is only believed as long as its revisions rise: one that falls was replaced by an older copy.
+//! A store that is trusted only while its revisions rise: one whose revision falls was replaced by an older copy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
@@ -11,16 +11,18 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::{
-    Backend, Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError,
-    Txn, WatchError,
+    Backend, Batch, Bid, Conflict, Entry, Evidence, Key, Lineage, Listing, Page, Revision, Standing, Store,
+    StoreError, Txn, WatchError,
 };
 
-/// Time between two looks at a store that nobody asks anything.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two checks of a store that gets no calls: a second of reads from a store that went back does little harm,
+/// and a check costs a store nothing.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes of commits after which the history is shortened before its time. Each replica counts its own, and the history is
-/// shortened to where it was the time before: so it has at most twice these bytes for each replica.
-const WRITTEN: u64 = 128 * 1024 * 1024;
+/// Bytes written by one replica after which it compacts the history early: a tenth of etcd's default quota, and far more
+/// than five minutes of ordinary work. A mark is replaced after at most twice these bytes of each replica, and the
+/// history reaches back to the mark before: at most four times these bytes of each replica, twice with one replica.
+const EARLY_COMPACTION_BYTES: u64 = 128 * 1024 * 1024;
 
 /// A store whose answers are compared with all earlier ones. After the first answer that is older than an earlier one,
 /// every call fails with [`StoreError::WentBack`].
@@ -28,20 +30,21 @@ pub(crate) struct Forward {
     inner: Arc<dyn Store>,
     /// The highest revision seen.
     highest: AtomicI64,
-    /// Bytes of all commits, and after how many of them housekeeping is called.
+    /// Bytes committed since housekeeping last saw the compaction mark change.
     written: AtomicU64,
+    /// Bytes after which [`Forward::enough_written`] returns.
     step: u64,
     enough: Notify,
-    /// What was seen of a store that went back.
+    /// The error of a store that went back.
     lost: watch::Sender<Option<StoreError>>,
 }
 
 impl Forward {
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
-        Self::with_step(inner, WRITTEN)
+        Self::with_step(inner, EARLY_COMPACTION_BYTES)
     }
 
-    /// With another number of bytes after which [`Forward::enough_written`] ends.
+    /// With another number of bytes after which [`Forward::enough_written`] returns.
     pub(crate) fn with_step(inner: Arc<dyn Store>, step: u64) -> Self {
         Self {
             inner,
@@ -53,55 +56,59 @@ impl Forward {
         }
     }
 
-    /// Waits until so much was written through this store since the last time that its history should be shortened.
+    /// Waits until so many bytes were committed through this store that its history should be compacted early.
     pub(crate) async fn enough_written(&self) {
-        self.enough.notified().await;
+        while self.written.load(SeqCst) < self.step {
+            self.enough.notified().await;
+        }
+    }
+
+    /// Counts the committed bytes from 0.
+    pub(crate) fn restart_written(&self) {
+        self.written.store(0, SeqCst);
     }
 
     fn count(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let before = self.written.fetch_add(bytes, SeqCst);
-        if before / self.step != before.wrapping_add(bytes) / self.step {
+        if before < self.step && self.step <= before.saturating_add(bytes) {
             self.enough.notify_one();
         }
     }
 
-    /// The highest revision that the store has answered; 0 before the first answer.
+    /// The highest revision that the store has returned; 0 before the first answer.
     pub(crate) fn highest(&self) -> Revision {
         Revision(self.highest.load(SeqCst))
     }
 
-    /// The store itself, which answers whatever it holds.
+    /// The store itself, unchecked.
     pub(crate) fn inner(&self) -> &dyn Store {
         self.inner.as_ref()
     }
 
-    /// Ends with [`StoreError::WentBack`] once the store has lost what was seen of it, or is in another history than
-    /// the one of `known`. Looks regularly, so that it is noticed without calls too.
-    pub(crate) async fn went_back(&self, mut known: Option<Lineage>) -> StoreError {
+    /// Returns [`StoreError::WentBack`] once the store has lost what was seen of it, or is in another history than
+    /// the one of `known`. Checks regularly, so that it is noticed without calls too.
+    pub(crate) async fn went_back(&self, known: Option<Lineage>) -> StoreError {
         let mut lost = self.lost.subscribe();
+        let mut evidence = Evidence::new(known);
         loop {
             let before = Revision(self.highest.load(SeqCst));
             // A store that does not answer is reported by the readiness probe.
             let _ = self.revision().await;
-            if let Ok(Some(now)) = self.inner.lineage().await {
-                match known {
-                    Some(former) if now.replaces(&former) => {
-                        self.lose(former.at.max(before), now.at);
-                    }
-                    Some(former) if now.at < former.at => {}
-                    _ => known = Some(now),
-                }
+            if let Ok(Some(now)) = self.inner.lineage().await
+                && let Some(former) = evidence.contradicts(now)
+            {
+                self.lose(former.at.max(before), now.at);
             }
             if let Err(error) = self.begin() {
                 return error;
             }
             // The sender is a field of this store, so waiting cannot fail.
-            let _ = timeout(INTERVAL, lost.changed()).await;
+            let _ = timeout(CHECK_INTERVAL, lost.changed()).await;
         }
     }
 
-    /// Makes a call whose answer tells a revision of the present, and compares that one with all that were known when
+    /// Makes a call whose answer holds a revision of the present, and compares that one with all that were known when
     /// the call began.
     async fn call<T>(
         &self,
@@ -275,7 +282,9 @@ mod tests {
         store.commit(refused).await.unwrap().unwrap_err();
         assert!(!enough().await, "what was refused is not counted");
         write(5_000).await.unwrap();
-        assert!(enough().await && !enough().await, "once");
+        assert!(enough().await && enough().await, "until it begins anew");
+        store.restart_written();
+        assert!(!enough().await, "it begins anew");
         write(25_000).await.unwrap();
         assert!(enough().await, "a large one is not overlooked");
     }
@@ -309,12 +318,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn another_lineage_is_noticed_although_the_revision_rises() {
-        let (inner, store) = answering(&[(0, 900), (0, 2000), (0, 3000), (0, 4000)]);
+        let (inner, store) = answering(&[(0, 900), (0, 2000), (0, 3000), (0, 3000), (0, 4000)]);
         let lineage = |drift, at| Some(Lineage { store: 7, drift, at: Revision(at) });
         *inner.lineage.lock().unwrap() = lineage(5, 2000);
         let noticed = store.went_back(lineage(4, 900));
         tokio::pin!(noticed);
-        assert!(timeout(INTERVAL / 2, &mut noticed).await.is_err(), "it is the same history");
+        assert!(timeout(CHECK_INTERVAL / 2, &mut noticed).await.is_err(), "it is the same history");
         *inner.lineage.lock().unwrap() = lineage(4 - 1000, 3000);
         let lost = StoreError::WentBack { known: Revision(2000), found: Revision(3000) };
         assert_eq!(noticed.await, lost);

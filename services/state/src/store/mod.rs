@@ -21,6 +21,7 @@ pub use etcd::{EtcdAccess, EtcdOptions, EtcdStore, Secret};
 pub(crate) use forward::Forward;
 pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 pub use lease::{Bid, MIN_TTL, Standing};
+use lineage::Evidence;
 pub use lineage::Lineage;
 pub use measured::Backend;
 pub(crate) use measured::Measured;

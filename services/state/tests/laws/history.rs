@@ -125,7 +125,8 @@ async fn a_service_ends_when_its_store_goes_back_and_gives_it_a_new_epoch() {
     // It is noticed by the next call or, as here, without any.
     let error = server.failed().await;
     assert!(error.contains(&format!("revision {known} ")), "{error}");
-    assert!(error.contains(&format!("revision {found} ")) && error.contains("Start again"), "{error}");
+    let again = "start this process again";
+    assert!(error.contains(&format!(" to {found}:")) && error.contains(again), "{error}");
 
     let server = Server::start(store).await;
     assert_ne!(epoch(&server).await, former);
@@ -163,7 +164,7 @@ async fn a_snapshot_of_etcd_that_is_restored_under_a_service_ends_it() {
     etcd.restore_snapshot();
     etcd.restart().await;
     let error = server.failed().await;
-    assert!(error.contains("the store went back: revision") && error.contains("new epoch"), "{error}");
+    assert!(error.contains("the store went back from revision") && error.contains("new epoch"), "{error}");
 
     let server = Server::start(etcd.store("/history/").await).await;
     assert_ne!(epoch(&server).await, former);
