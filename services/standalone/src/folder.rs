@@ -1,11 +1,10 @@
 //! The data folder: made for its owner alone, with the store in it, which one process at a time may have open.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use krake_state::store::{OpenError, SqliteOptions, SqliteStore};
+use krake_state::store::{OpenError, SqliteOptions, SqliteStore, make_folder};
 
 /// Kubeconfigs are stored as they are.
 const OWNER_ONLY: u32 = 0o700;
@@ -21,14 +20,8 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Makes the folder if it is not there.
     pub(crate) fn make(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(OWNER_ONLY)
-            .create(path)
-            .with_context(|| format!("cannot make the data folder {shown}"))?;
-        let cannot_use = || format!("cannot use the data folder {shown}");
-        let path = path.canonicalize().with_context(cannot_use)?;
+        let cannot_use = || format!("cannot use the data folder {} (--data-dir)", path.display());
+        let path = make_folder(path).with_context(cannot_use)?;
         let mode = path.metadata().with_context(cannot_use)?.mode();
         if mode & !OWNER_ONLY & 0o777 != 0 {
             let folder = path.display();
@@ -76,7 +69,15 @@ mod tests {
     #[test]
     fn what_cannot_be_a_folder_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = format!("{:#}", DataFolder::make(&file.path().join("x")).unwrap_err());
-        assert!(error.contains(file.path().to_str().unwrap()), "{error}");
+        for path in [file.path().to_owned(), file.path().join("x")] {
+            let error = format!("{:#}", DataFolder::make(&path).unwrap_err());
+            assert!(error.contains(file.path().to_str().unwrap()) && error.contains("--data-dir"), "{error}");
+            assert!(error.contains("it is not a folder; name another one"), "{error}");
+        }
+        let outer = tempfile::tempdir().unwrap();
+        let link = outer.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/data", &link).unwrap();
+        let error = format!("{:#}", DataFolder::make(&link).unwrap_err());
+        assert!(error.contains("it is a symbolic link to /nowhere/data, which cannot be reached"), "{error}");
     }
 }

@@ -56,7 +56,7 @@ enum Command {
     ///
     /// The file shows one moment, and appears when it is whole. It fits every kind of store: a back-up of an SQLite file
     /// can be restored into etcd, and the other way round. It holds credentials as the store does; only its owner can
-    /// read it.
+    /// read it. Logs warnings and errors, unless --log-level asks for more.
     ///
     /// Example: krake-state backup --store sqlite --sqlite-file krake-data/krake.db --to krake-2026-11-20.backup
     #[command(name = "backup")]
@@ -72,7 +72,7 @@ enum Command {
     /// The file is checked before anything is written. The store must be empty, or --replace be given. The installation
     /// stays the same and gets a new epoch: on the clusters nothing is removed that the back-up does not know, it is
     /// reported as orphans. A restore that was cut off leaves a store that no service uses until it is repeated with
-    /// --replace.
+    /// --replace. Logs warnings and errors, unless --log-level asks for more.
     ///
     /// Example: krake-state restore --etcd-endpoints http://10.0.0.5:2379 --from krake-2026-11-20.backup
     Restore {
@@ -207,7 +207,9 @@ impl Args {
 
 impl Place {
     fn resolve(self) -> Result<(StoreConfig, TelemetryConfig), ConfigError> {
-        let file: File = self.file.read()?;
+        let mut file: File = self.file.read()?;
+        // A command is for a person, who reads its result.
+        file.telemetry.log_level.get_or_insert_with(|| "warn".to_owned());
         Ok((self.store.resolve(file.store)?, self.telemetry.resolve(file.telemetry)?))
     }
 }

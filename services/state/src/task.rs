@@ -11,7 +11,8 @@ use crate::config::{StoreConfig, Task};
 use crate::opened::Opened;
 use crate::run;
 
-/// Carries out a task, until it is done or shutdown is requested. What a back-up or a restore came to is told on stdout.
+/// Carries out a task, until it is done or shutdown is requested. The result of a back-up or a restore is
+/// printed to stdout.
 pub async fn perform(task: Task, shutdown: Shutdown) -> anyhow::Result<()> {
     let interrupted = shutdown.clone();
     let work = async {
@@ -59,12 +60,18 @@ async fn restore(store: StoreConfig, from: &Path, replace: bool) -> anyhow::Resu
     if store == StoreConfig::Memory {
         bail!("a store in memory ends with this process: name another one by --store");
     }
+    // Before the store is opened, which may make a new file.
+    let verified = backup::verify(from)?;
     let opened = Opened::open(store).await?;
-    let restored = backup::restore(opened.store().as_ref(), from, replace).await;
+    let restored = backup::restore(opened.store().as_ref(), &verified, replace).await;
     opened.close().await;
-    let Restored { entries, epoch, .. } = restored?;
+    let Restored { entries, unreadable, epoch, .. } = restored?;
+    let left_out = match unreadable {
+        0 => String::new(),
+        count => format!(" {count} of them cannot be read by this version: the service leaves them out."),
+    };
     Ok(format!(
-        "{entries} entries restored; the epoch is {epoch} now. Objects on clusters that were applied after the back-up \
-         will be reported as orphans and not removed.\n"
+        "{entries} entries restored; the epoch is {epoch} now.{left_out} Objects on clusters that were applied after the \
+         back-up will be reported as orphans and not removed.\n"
     ))
 }

@@ -16,22 +16,23 @@ use crate::store::{Entry, Key, Listing, Page, Store, StoreError, sqlite_snapshot
 use format::{Header, Record, Writer};
 use partial::Partial;
 
-pub use restore::{Restored, restore};
+pub use restore::{Restored, Verified, restore, verify};
 
-/// How many entries are read at a time.
-const PAGE: usize = 500;
-/// How often a back-up begins anew because its revision was compacted meanwhile.
-const ATTEMPTS: usize = 3;
+/// Entries read at a time: some megabytes at most in most installations.
+const ENTRIES_PER_PAGE: usize = 500;
+/// Attempts to read the whole store at one revision before that is compacted. One takes seconds, and a revision is kept
+/// for minutes, so a third that fails shows a store that is compacted all the time.
+const READ_ATTEMPTS: usize = 3;
 
 /// The context of errors of the file.
 const WRITING: &str = "cannot write the back-up";
 
-/// What a back-up came to.
+/// The result of a back-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackedUp {
     /// The revision that it shows.
     pub revision: i64,
-    /// How many entries it has.
+    /// Number of entries in it.
     pub entries: u64,
 }
 
@@ -54,8 +55,10 @@ pub async fn back_up(source: Source<'_>, to: &Path) -> anyhow::Result<BackedUp> 
         Source::Store(store) => from_store(store, partial.file()).await,
         Source::SqliteFile(file) => {
             let mut target = None;
-            sqlite_snapshot(file, &key::ROOT, PAGE, |page| write_page(&mut target, partial.file(), page))
-                .and_then(|()| finish(target))
+            sqlite_snapshot(file, &key::ROOT, ENTRIES_PER_PAGE, |page| {
+                write_page(&mut target, partial.file(), page)
+            })
+            .and_then(|()| finish(target))
         }
     };
     let done = done?;
@@ -64,15 +67,15 @@ pub async fn back_up(source: Source<'_>, to: &Path) -> anyhow::Result<BackedUp> 
 }
 
 async fn from_store(store: &dyn Store, mut file: &File) -> anyhow::Result<BackedUp> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..READ_ATTEMPTS {
         file.set_len(0).and_then(|()| file.rewind()).context(WRITING)?;
         let mut target = None;
-        let mut page = Page::first(PAGE);
+        let mut page = Page::first(ENTRIES_PER_PAGE);
         loop {
             match store.list(&key::ROOT, page).await {
                 Ok(listing) => {
                     write_page(&mut target, file, &listing)?;
-                    match listing.next_page(PAGE) {
+                    match listing.next_page(ENTRIES_PER_PAGE) {
                         Some(next) => page = next,
                         None => return finish(target),
                     }
@@ -81,7 +84,7 @@ async fn from_store(store: &dyn Store, mut file: &File) -> anyhow::Result<Backed
                 Err(error) => return Err(error).context("cannot read the store"),
             }
         }
-        tracing::warn!("the store was compacted while it was read; beginning anew");
+        tracing::warn!("the store was compacted while it was read; beginning again");
     }
     bail!("the store is compacted faster than it can be read")
 }

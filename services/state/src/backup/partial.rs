@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -19,18 +19,21 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Makes a new file in the folder of `to`, that only its owner can read. Its name cannot be foreseen, and a file or
-    /// link that is there already is never opened. Removes what back-ups left there that were killed.
+    /// Makes a new file in the folder of `to`, which only its owner can read. Its name cannot be foreseen, and a file or
+    /// link that exists is never opened. Removes unfinished back-ups of processes that were killed.
     pub(super) fn create(to: &Path) -> anyhow::Result<Self> {
         let name = to.file_name().with_context(|| format!("{} names no file", to.display()))?;
         let folder = to.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
         remove_leftovers(folder);
-        let path = folder.join(format!(".{}.{}{SUFFIX}", name.to_string_lossy(), Uuid::new_v4().simple()));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        // Tells other processes that it is in use; ends with this one.
-        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(Self { file, path, folder: folder.to_owned() })
+        loop {
+            let name = format!(".{}.{}{SUFFIX}", name.to_string_lossy(), Uuid::new_v4().simple());
+            let path = folder.join(name);
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+            if let Some(file) = claim(file).with_context(|| format!("cannot lock {}", path.display()))? {
+                return Ok(Self { file, path, folder: folder.to_owned() });
+            }
+        }
     }
 
     /// Where to write.
@@ -55,7 +58,14 @@ impl Drop for Partial {
     }
 }
 
-/// Removes the unfinished back-ups that no process writes any more. What cannot be removed is named in the log: it holds
+/// Locks a new file, which tells other processes that it is in use, until this process ends. `None` if another process
+/// took it for a leftover and removed it before it was locked.
+fn claim(file: File) -> io::Result<Option<File>> {
+    file.lock()?;
+    Ok((file.metadata()?.nlink() > 0).then_some(file))
+}
+
+/// Removes unfinished back-ups that no process writes any more. The log names those that cannot be removed: they hold
 /// credentials.
 fn remove_leftovers(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
@@ -63,23 +73,27 @@ fn remove_leftovers(folder: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !(name.starts_with('.') && name.ends_with(SUFFIX) && is_file) {
-            continue;
+        if name.starts_with('.') && name.ends_with(SUFFIX) && is_file {
+            remove_leftover(&entry.path());
         }
-        let path = entry.path();
-        let in_use = File::open(&path).is_ok_and(|file| file.try_lock().is_err());
-        if in_use {
-            continue;
+    }
+}
+
+fn remove_leftover(path: &Path) {
+    // Held until it is removed, so that its maker, who may be about to lock it, finds out.
+    let opened = File::open(path);
+    if opened.as_ref().is_ok_and(|file| file.try_lock().is_err()) {
+        return;
+    }
+    match fs::remove_file(path) {
+        Ok(()) => {
+            tracing::info!(file = %path.display(), "removed an unfinished back-up of a process that ended")
         }
-        match fs::remove_file(&path) {
-            Ok(()) => {
-                tracing::info!(file = %path.display(), "removed an unfinished back-up of a process that ended")
-            }
-            Err(error) => tracing::warn!(
-                file = %path.display(), %error,
-                "cannot remove an unfinished back-up, which holds credentials: remove it"
-            ),
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(
+            file = %path.display(), %error,
+            "cannot remove an unfinished back-up, which holds credentials: remove it"
+        ),
     }
 }
 
@@ -136,5 +150,34 @@ mod tests {
         assert!(!left.exists());
         let other = Partial::create(&folder.path().join("two")).unwrap();
         assert!(in_use.path.exists() && other.path.exists() && victim.exists());
+    }
+
+    #[test]
+    fn a_new_file_that_another_process_took_for_a_leftover_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".new.krake-partial");
+        let new = || OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+        let made = new();
+        remove_leftovers(folder.path());
+        assert!(claim(made).unwrap().is_none(), "it is removed");
+        let claimed = claim(new()).unwrap();
+        remove_leftovers(folder.path());
+        assert!(claimed.is_some() && path.exists());
+    }
+
+    #[test]
+    fn back_ups_that_begin_together_keep_their_files() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let to = folder.path().join(number.to_string());
+                scope.spawn(move || {
+                    for _ in 0..500 {
+                        let partial = Partial::create(&to).unwrap();
+                        assert!(partial.path.exists());
+                    }
+                });
+            }
+        });
     }
 }

@@ -4,31 +4,49 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
+use krake_proto::POOL;
+use prost_reflect::DynamicMessage;
 use uuid::Uuid;
 
 use super::format::{Header, Reader, Record};
 use super::is_kept;
+use crate::cache::Stored;
 use crate::object::key;
+use crate::object::keyring::Keyring;
 use crate::store::{Entry, Guard, Key, MAX_TXN_OPS, Page, Revision, Store, Txn};
 
-/// The most operations of one write.
-const OPS: usize = MAX_TXN_OPS / 2;
-/// The bytes after which a write is full.
-const BYTES: usize = 512 * 1024;
-/// How often a write that was not answered is sent again, and the pause between two attempts.
-const ATTEMPTS: usize = 10;
-const RETRY: Duration = Duration::from_secs(1);
+/// Operations of one write: half of the limit, which leaves room for its guard.
+const OPS_PER_WRITE: usize = MAX_TXN_OPS / 2;
+/// Bytes after which a write is full: a third of etcd's limit for a request.
+const BYTES_PER_WRITE: usize = 512 * 1024;
+/// Attempts to send a write that gets no answer, and the pause between two: together longer than etcd takes to elect a
+/// leader.
+const WRITE_ATTEMPTS: usize = 10;
+const WRITE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Unreadable entries that are named one by one: enough to see what is wrong, few enough to read.
+const NAMED_UNREADABLE: u64 = 20;
 
-/// What a restore came to.
+/// A back-up that was read to its end, and is as it was written.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    file: PathBuf,
+    header: Header,
+    entries: u64,
+    unreadable: u64,
+}
+
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// How many entries the back-up has.
+    /// Number of entries in the back-up.
     pub entries: u64,
+    /// Entries that this version cannot read, which are restored as they are.
+    pub unreadable: u64,
     /// The revision of the store that it was taken from.
     pub revision: i64,
     /// When it was taken, in seconds since 1970.
@@ -37,19 +55,56 @@ pub struct Restored {
     pub epoch: String,
 }
 
-/// Puts the back-up `from` into a store that no service uses. If there is something in it already, it is refused, or
+/// Reads a back-up to its end, before any store is opened for it. The log names objects that this version cannot read:
+/// they are restored, since a later version may, and the service leaves them out.
+pub fn verify(file: &Path) -> anyhow::Result<Verified> {
+    let mut reader = open(file)?;
+    let (mut entries, mut unreadable, mut identity) = (0, 0, false);
+    while let Some(record) = reader.next().with_context(|| format!("cannot use {}", file.display()))? {
+        ensure!(
+            record.key.starts_with(key::ROOT.as_bytes()),
+            "{} holds keys that are not Krake's",
+            file.display()
+        );
+        identity |= record.key == key::INSTALLATION.as_bytes();
+        entries += 1;
+        if let Some(reason) = why_unreadable(record) {
+            unreadable += 1;
+            if unreadable <= NAMED_UNREADABLE {
+                tracing::warn!(%reason, "an object of the back-up cannot be read by this version");
+            }
+        }
+    }
+    ensure!(identity, "{} does not say which installation it is of", file.display());
+    Ok(Verified { file: file.to_owned(), header: reader.header().clone(), entries, unreadable })
+}
+
+/// Why the service and its clients could not read an object; `None` if they can, or if it is none.
+fn why_unreadable(record: Record) -> Option<String> {
+    let key = Key::from(record.key.to_vec());
+    let entry = Entry { key, value: record.value, created: Revision(0), modified: Revision(0) };
+    let stored = match Stored::read(&Keyring::default(), &entry) {
+        Ok(stored) => stored?,
+        Err(error) => return Some(error.to_string()),
+    };
+    let descriptor = POOL.get_message_by_name(stored.kind.message)?;
+    let decoded = DynamicMessage::decode(descriptor, stored.sections.encode());
+    decoded.err().map(|error| format!("cannot decode {}: {error}", entry.key))
+}
+
+/// Puts a back-up into a store that no service uses. If there is something in it already, it is refused, or
 /// removed first where `replace` says so.
-pub async fn restore(store: &dyn Store, from: &Path, replace: bool) -> anyhow::Result<Restored> {
-    // Read to its end before anything is written.
-    let (header, entries) = verify(from)?;
+pub async fn restore(store: &dyn Store, from: &Verified, replace: bool) -> anyhow::Result<Restored> {
     if !replace {
         refuse_contents(store).await?;
     }
-    let session = Session::begin(store, from, replace).await?;
-    let epoch = session.run(from, replace).await.with_context(|| {
+    let session = Session::begin(store, &from.file, replace).await?;
+    let epoch = session.run(&from.file, replace).await.with_context(|| {
         "the restore was cut off, so the store is not whole and no service will use it: repeat it with --replace"
     })?;
-    Ok(Restored { entries, revision: header.revision, made: header.made, epoch })
+    let Verified { header, entries, unreadable, .. } = from;
+    let (entries, unreadable) = (*entries, *unreadable);
+    Ok(Restored { entries, unreadable, revision: header.revision, made: header.made, epoch })
 }
 
 fn open(from: &Path) -> anyhow::Result<Reader<BufReader<File>>> {
@@ -58,26 +113,9 @@ fn open(from: &Path) -> anyhow::Result<Reader<BufReader<File>>> {
     Reader::begin(BufReader::new(file)).with_context(name)
 }
 
-/// Reads all of a back-up.
-fn verify(from: &Path) -> anyhow::Result<(Header, u64)> {
-    let mut reader = open(from)?;
-    let (mut entries, mut identity) = (0, false);
-    while let Some(record) = reader.next().with_context(|| format!("cannot use {}", from.display()))? {
-        ensure!(
-            record.key.starts_with(key::ROOT.as_bytes()),
-            "{} holds something else than Krake's",
-            from.display()
-        );
-        identity |= record.key == key::INSTALLATION.as_bytes();
-        entries += 1;
-    }
-    ensure!(identity, "{} does not say which installation it is of", from.display());
-    Ok((reader.header().clone(), entries))
-}
-
-/// Fails if there is more in the store than what comes and goes by itself.
+/// Fails if the store holds more than leases and the marks of replicas.
 async fn refuse_contents(store: &dyn Store) -> anyhow::Result<()> {
-    let mut page = Some(Page::first(OPS));
+    let mut page = Some(Page::first(OPS_PER_WRITE));
     while let Some(asked) = page {
         let listing = store.list(&key::ROOT, asked).await.context("cannot read the store")?;
         for Entry { key: name, .. } in &listing.entries {
@@ -93,7 +131,7 @@ async fn refuse_contents(store: &dyn Store) -> anyhow::Result<()> {
                 );
             }
         }
-        page = listing.next_page(OPS);
+        page = listing.next_page(OPS_PER_WRITE);
     }
     Ok(())
 }
@@ -118,7 +156,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Does the rest. Tells the new epoch.
+    /// Does the rest. Returns the new epoch.
     async fn run(&self, from: &Path, replace: bool) -> anyhow::Result<String> {
         if replace {
             self.clear().await?;
@@ -129,8 +167,11 @@ impl<'a> Session<'a> {
     /// Removes everything but the mark.
     async fn clear(&self) -> anyhow::Result<()> {
         loop {
-            let listing =
-                self.store.list(&key::ROOT, Page::first(OPS)).await.context("cannot read the store")?;
+            let listing = self
+                .store
+                .list(&key::ROOT, Page::first(OPS_PER_WRITE))
+                .await
+                .context("cannot read the store")?;
             let txn = listing.entries.iter().filter(|entry| entry.key != key::RESTORING);
             let txn = txn.fold(Txn::new(), |txn, entry| txn.delete(entry.key.clone()));
             if txn.ops.is_empty() {
@@ -140,7 +181,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Writes what the back-up holds and, at last, takes the mark away. Tells the new epoch.
+    /// Writes what the back-up holds and, at last, removes the mark. Returns the new epoch.
     async fn fill(&self, from: &Path) -> anyhow::Result<String> {
         let mut reader = open(from)?;
         let (mut txn, mut installation) = (Txn::new(), Bytes::new());
@@ -153,7 +194,9 @@ impl<'a> Session<'a> {
             if name == key::EPOCH || !is_kept(&name) {
                 continue;
             }
-            if txn.ops.len() == OPS || (!txn.ops.is_empty() && txn.size() + value.len() > BYTES) {
+            if txn.ops.len() == OPS_PER_WRITE
+                || (!txn.ops.is_empty() && txn.size() + value.len() > BYTES_PER_WRITE)
+            {
                 self.write(std::mem::take(&mut txn)).await?;
             }
             txn = txn.put(name, value);
@@ -188,9 +231,9 @@ impl<'a> Session<'a> {
             match self.store.commit(txn.clone()).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(_)) => return Ok(Err(anyhow::anyhow!("another restore has begun"))),
-                Err(error) if error.retryable() && attempt < ATTEMPTS => {
-                    tracing::warn!(%error, "trying again");
-                    tokio::time::sleep(RETRY).await;
+                Err(error) if error.retryable() && attempt < WRITE_ATTEMPTS => {
+                    tracing::warn!(%error, "cannot write the store; trying again");
+                    tokio::time::sleep(WRITE_RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error).context("cannot write the store"),
             }

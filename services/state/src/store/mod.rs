@@ -27,7 +27,7 @@ pub use measured::Backend;
 pub(crate) use measured::Measured;
 pub use memory::MemoryStore;
 pub(crate) use sqlite::snapshot as sqlite_snapshot;
-pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore, make_folder};
 pub use txn::{Conflict, Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
 
 /// A totally ordered, revisioned key space, shared by any number of writers.

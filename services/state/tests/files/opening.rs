@@ -130,6 +130,25 @@ async fn other_files_are_not_touched() {
 }
 
 #[tokio::test]
+async fn what_stands_in_the_way_is_named() {
+    let (folder, file) = place();
+    let named = async |file: &Path, thing: &Path, found: &str| {
+        let refused = refusal(file).await;
+        assert!(matches!(refused, OpenError::Misplaced { .. }), "{refused}");
+        let expected = format!("cannot use {}: {found}; name another one", thing.display());
+        assert_eq!(refused.to_string(), expected);
+    };
+    fs::write(&file, "").unwrap();
+    named(&file.join("deep/krake.db"), &file, "it is not a folder").await;
+    named(folder.path(), folder.path(), "it is a folder").await;
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("/nowhere/data", &link).unwrap();
+    let leads = "it is a symbolic link to /nowhere/data, which cannot be reached";
+    named(&link, &link, leads).await;
+    named(&link.join("krake.db"), &link, leads).await;
+}
+
+#[tokio::test]
 async fn an_empty_file_becomes_a_store() {
     let (_folder, file) = place();
     fs::write(&file, "").unwrap();

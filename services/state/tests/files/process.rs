@@ -193,6 +193,25 @@ async fn a_service_is_backed_up_while_it_runs_and_restored_as_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_prints_its_result_and_a_failed_restore_makes_no_file() {
+    let (folder, file) = place();
+    let backup = folder.path().join("krake.backup");
+    drop(Service::start(&file));
+    let output = executable(&["backup", "--to", backup.to_str().unwrap()], &file).output().unwrap();
+    let (text, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(text.lines().count() == 1 && text.starts_with(backup.to_str().unwrap()), "{text}");
+    assert_eq!(log, "", "nothing else");
+
+    let mut bytes = std::fs::read(&backup).unwrap();
+    bytes.truncate(bytes.len() - 1);
+    std::fs::write(&backup, bytes).unwrap();
+    let new = folder.path().join("new");
+    let (done, text) = run(&["restore", "--from", backup.to_str().unwrap()], &new.join("krake.db"));
+    assert!(!done && text.contains("cut off"), "{text}");
+    assert!(!new.exists(), "a failed restore leaves what was there before");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_ends_in_order() {
     let (_folder, file) = place();
     let mut service = Service::start(&file);

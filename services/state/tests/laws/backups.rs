@@ -31,7 +31,7 @@ async fn take(store: &Arc<dyn Store>, to: &Path) -> anyhow::Result<BackedUp> {
 }
 
 async fn restore(store: &Arc<dyn Store>, from: &Path, replace: bool) -> anyhow::Result<String> {
-    Ok(backup::restore(store.as_ref(), from, replace).await?.epoch)
+    Ok(backup::restore(store.as_ref(), &backup::verify(from)?, replace).await?.epoch)
 }
 
 /// Everything below a prefix.
@@ -221,6 +221,27 @@ async fn a_damaged_back_up_changes_nothing() {
     let refused = format!("{:#}", restore(&to, &file, false).await.unwrap_err());
     assert!(refused.contains("cut off"), "{refused}");
     assert!(contents(&to, "").await.is_empty());
+}
+
+#[tokio::test]
+async fn objects_that_nobody_can_read_are_restored_and_counted() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("backup");
+    let (from, to) = (memory(), memory());
+    put(&from, INSTALLATION, b"1-2-3".to_vec()).await;
+    let stored = |message: &[u8]| {
+        let name = "krake.kubernetes.v1.Cluster";
+        [b"KRK\x01\x00", &[name.len() as u8][..], name.as_bytes(), message].concat()
+    };
+    let cluster = |name: &str| format!("/krake/kubernetes/clusters/demo/{name}");
+    put(&from, &cluster("whole"), stored(&[])).await;
+    put(&from, &cluster("foreign"), b"something else".to_vec()).await;
+    // The end of a group that never began, as a status: the sections can be told apart, but not decoded.
+    put(&from, &cluster("status"), stored(&[0x1a, 1, 0x0c])).await;
+    take(&from, &file).await.unwrap();
+    let restored = backup::restore(to.as_ref(), &backup::verify(&file).unwrap(), false).await.unwrap();
+    assert_eq!((restored.entries, restored.unreadable), (4, 2));
+    assert_eq!(kept(&to).await, kept(&from).await, "as they were");
 }
 
 /// As a restore leaves it that was cut off after a while.

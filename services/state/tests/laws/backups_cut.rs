@@ -103,6 +103,7 @@ async fn with_each_fault(fault: Fault, replace: bool) {
     }
     backup::back_up(Source::Store(&from), &file).await.unwrap();
     let expected = contents(&from).await;
+    let backup = backup::verify(&file).unwrap();
     for at in 0.. {
         let inner = MemoryStore::new();
         if replace {
@@ -114,7 +115,7 @@ async fn with_each_fault(fault: Fault, replace: bool) {
         }
         let before = contents(&inner).await;
         let store = Arc::new(Faulty { inner: inner.clone(), fault, at, writes: AtomicUsize::new(0) });
-        let restored = backup::restore(store.as_ref(), &file, replace).await;
+        let restored = backup::restore(store.as_ref(), &backup, replace).await;
         let writes = store.writes.load(Ordering::SeqCst);
         if restored.is_ok() {
             assert_eq!(contents(&inner).await, expected, "{fault:?} at {at}");
@@ -128,8 +129,8 @@ async fn with_each_fault(fault: Fault, replace: bool) {
             assert_eq!((fault, at), (Fault::Ends, 0), "only what never began left nothing");
         } else {
             assert!(!is_whole(&inner).await, "{fault:?} at {at}");
-            assert!(backup::restore(&inner, &file, false).await.is_err(), "{fault:?} at {at}");
-            backup::restore(&inner, &file, true).await.unwrap();
+            assert!(backup::restore(&inner, &backup, false).await.is_err(), "{fault:?} at {at}");
+            backup::restore(&inner, &backup, true).await.unwrap();
             assert_eq!(contents(&inner).await, expected, "{fault:?} at {at}");
         }
         assert!(restored.is_ok() || fault == Fault::Ends || at == 0, "{fault:?} at {at}: {restored:?}");

@@ -77,7 +77,7 @@ async fn a_back_up_holds_roles() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("backup");
     backup::back_up(Source::Store(from.as_ref()), &file).await.unwrap();
-    backup::restore(to.as_ref(), &file, false).await.unwrap();
+    backup::restore(to.as_ref(), &backup::verify(&file).unwrap(), false).await.unwrap();
     let restored = Server::start(to).await.client.api::<Role>().get("", "r").await.unwrap();
     assert_eq!(restored.spec, made.spec);
 }

@@ -47,6 +47,14 @@ pub enum OpenError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Something that cannot be a file or a folder of a store is in its place.
+    #[error("cannot use {}: {found}; name another one", path.display())]
+    Misplaced {
+        /// The file or its folder.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
     /// It is something else.
     #[error("{} is not a Krake store: {found}; name another file", path.display())]
     Foreign {
@@ -129,17 +137,48 @@ impl Lock {
     }
 }
 
-/// Makes the folder of a file, for its owner alone, if it is not there. Tells the file's path without symbolic links:
-/// whatever it is called, it has one lock.
-pub(super) fn make_folder(file: &Path) -> Result<PathBuf, OpenError> {
-    let failed = |source| OpenError::File { path: file.to_owned(), source };
-    let folder = folder(file);
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+/// Makes a folder for its owner alone, if it is not there. Returns its path without symbolic links.
+pub fn make_folder(folder: &Path) -> Result<PathBuf, OpenError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.and_then(|()| folder.canonicalize()).map_err(|source| match obstacle(folder) {
+        Some((path, found)) => OpenError::Misplaced { path, found },
+        None => OpenError::File { path: folder.to_owned(), source },
+    })
+}
+
+/// Makes the folder of a store's file. Returns the file's path without symbolic links: whatever it is called, it has one
+/// lock.
+pub(super) fn make_place(file: &Path) -> Result<PathBuf, OpenError> {
+    let misplaced = |found: String| OpenError::Misplaced { path: file.to_owned(), found };
+    let folder = make_folder(folder(file))?;
     match (file.canonicalize(), file.file_name()) {
+        (Ok(real), _) if real.is_dir() => Err(misplaced("it is a folder".to_owned())),
         (Ok(real), _) => Ok(real),
-        (Err(_), Some(name)) => Ok(folder.canonicalize().map_err(failed)?.join(name)),
-        (Err(source), None) => Err(failed(source)),
+        (Err(_), Some(name)) => match dangling(file) {
+            Some(found) => Err(misplaced(found)),
+            None => Ok(folder.join(name)),
+        },
+        (Err(source), None) => Err(OpenError::File { path: file.to_owned(), source }),
     }
+}
+
+/// The first part of the path of a folder that is no folder, and what it is.
+fn obstacle(folder: &Path) -> Option<(PathBuf, String)> {
+    let mut parts: Vec<&Path> = folder.ancestors().collect();
+    parts.reverse();
+    parts.into_iter().find_map(|part| {
+        let found = match part.metadata() {
+            Ok(found) => (!found.is_dir()).then(|| "it is not a folder".to_owned()),
+            Err(_) => dangling(part),
+        };
+        found.map(|found| (part.to_owned(), found))
+    })
+}
+
+/// Describes a symbolic link that leads nowhere; `None` for anything else.
+fn dangling(path: &Path) -> Option<String> {
+    let target = path.read_link().ok().filter(|_| path.metadata().is_err())?;
+    Some(format!("it is a symbolic link to {}, which cannot be reached", target.display()))
 }
 
 /// Opens a file for writing and makes it a store if it is new. Its [`Lock`] must be held.

@@ -34,7 +34,7 @@ use super::{
 };
 use failure::unavailable;
 use file::Lock;
-pub use file::OpenError;
+pub use file::{OpenError, make_folder};
 use readers::{ReadError, Readers};
 use recent::Recent;
 pub(crate) use snapshot::snapshot;
@@ -97,7 +97,7 @@ struct Shared {
 impl SqliteStore {
     /// Opens the file, or makes it. Must be called on the runtime that the store is used on.
     pub async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        let (file, deadline) = (file::make_folder(&options.file)?, options.request_timeout);
+        let (file, deadline) = (file::make_place(&options.file)?, options.request_timeout);
         let lock = lock(&file).await?;
         let options = SqliteOptions { file: file.clone(), ..options };
         let opening = tokio::task::spawn_blocking(move || Writer::open(options, lock));
