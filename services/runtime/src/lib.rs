@@ -77,6 +77,7 @@ pub mod admin;
 pub mod config;
 pub mod controller;
 pub mod leadership;
+pub mod log_limit;
 pub mod metrics;
 pub mod process;
 pub mod reachable;

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, Error, Identity, TlsOptions};
-use tokio::time::{sleep, timeout};
+use krake_runtime::log_limit::LogLimit;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
 use super::answer::{Refusal, refusal, unavailable};
 
-/// Pause before etcd is asked again to let the user in.
-const RETRY: Duration = Duration::from_secs(1);
+/// Pause between two log-ins: etcd checks a password slowly on purpose, and an operator who mends the user waits no more
+/// than this.
+const LOG_IN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Text that no log line and no `Debug` shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,33 +75,60 @@ impl EtcdAccess {
     }
 }
 
-/// Has etcd let the user in on all of these connections, now or, if etcd is not there yet, as soon as it is. Calls fail
+/// Logs the user in on all of these connections, now or, if etcd cannot be reached yet, as soon as it can. Calls fail
 /// as unavailable until then. Fails with [`StoreError::Invalid`] if etcd refuses the user. Dropping the handle ends it.
 pub(super) async fn authenticate(
     user: (String, Secret),
     clients: Vec<Client>,
     deadline: Duration,
 ) -> Result<Option<AbortOnDropHandle<()>>, StoreError> {
+    let mut failures = Failures::default();
     match log_in(&user, &clients, deadline).await {
         Ok(()) => return Ok(None),
         Err(error) if !error.retryable() => return Err(error),
-        Err(error) => {
-            tracing::warn!(%error, user = user.0, "etcd does not let this user in yet; trying again")
-        }
+        Err(error) => failures.report(&user.0, error),
     }
     let later = tokio::spawn(async move {
         loop {
-            sleep(RETRY).await;
+            sleep(LOG_IN_RETRY_DELAY).await;
             match log_in(&user, &clients, deadline).await {
-                Ok(()) => return,
-                Err(error) if error.retryable() => {
-                    tracing::debug!(%error, "etcd does not let this user in yet; trying again");
+                Ok(()) => {
+                    tracing::info!(user = user.0, "logged in to etcd");
+                    return;
                 }
-                Err(error) => tracing::error!(%error, user = user.0, "etcd refuses this user; trying again"),
+                Err(error) => failures.report(&user.0, error),
             }
         }
     });
     Ok(Some(AbortOnDropHandle::new(later)))
+}
+
+/// The log lines of a log-in that fails every second.
+#[derive(Default)]
+struct Failures {
+    last: Option<StoreError>,
+    limit: LogLimit,
+}
+
+impl Failures {
+    fn report(&mut self, user: &str, error: StoreError) {
+        if !self.is_due(&error, Instant::now()) {
+            return;
+        }
+        match error.retryable() {
+            true => tracing::warn!(%error, user, "cannot log in to etcd; trying again every second"),
+            false => tracing::error!(%error, user, "etcd refuses this user; trying again every second"),
+        }
+    }
+
+    /// Whether a failure is logged: at once if it is another one than the last, and once a minute otherwise.
+    fn is_due(&mut self, error: &StoreError, now: Instant) -> bool {
+        if self.last.as_ref() != Some(error) {
+            self.limit.reset();
+            self.last = Some(error.clone());
+        }
+        self.limit.admit(now).is_some()
+    }
 }
 
 async fn log_in(user: &(String, Secret), clients: &[Client], deadline: Duration) -> Result<(), StoreError> {
@@ -141,6 +170,19 @@ mod tests {
         assert!(plain.tls(&urls(&["https://a:1", "https://b:1"])).unwrap().is_some());
         assert!(plain.tls(&urls(&["https://a:1", "http://b:1"])).is_err());
         assert!(with_ca.tls(&urls(&["http://a:1"])).is_err());
+    }
+
+    #[test]
+    fn a_failure_that_lasts_is_logged_when_it_changes_and_once_a_minute() {
+        let start = Instant::now();
+        let away = unavailable("connection refused");
+        let wrong = StoreError::Invalid { reason: "authentication failed".to_owned() };
+        let mut failures = Failures::default();
+        let mut due =
+            |error: &StoreError, second| failures.is_due(error, start + Duration::from_secs(second));
+        assert!(due(&away, 0));
+        assert!((1..60).all(|second| !due(&away, second)) && due(&away, 60));
+        assert!(due(&wrong, 61) && !due(&wrong, 62) && due(&away, 63) && !due(&away, 64));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) fn refusal(error: &Error) -> Refusal {
         }
         Error::GRpcStatus(status) => {
             let message = status.message();
-            let reason = format!("etcd answered {:?}: {message}", status.code());
+            let reason = describe(error);
             match status.code() {
                 Code::OutOfRange if message.contains("has been compacted") => Refusal::Compacted,
                 Code::OutOfRange if message.contains("is a future revision") => Refusal::Future,
@@ -55,15 +55,22 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 _ => Refusal::Other(unavailable(reason)),
             }
         }
-        // The outer texts say no more than "transport error"; the cause is at the end of the chain.
-        _ => {
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(source) = cause.source() {
-                cause = source;
-            }
-            Refusal::Other(unavailable(format!("{error} ({cause})")))
-        }
+        _ => Refusal::Other(unavailable(describe(error))),
     }
+}
+
+/// An error for log lines and error texts.
+pub(super) fn describe(error: &Error) -> String {
+    if let Error::GRpcStatus(status) = error {
+        return format!("etcd answered {:?}: {}", status.code(), status.message());
+    }
+    // The outer texts say no more than "transport error"; the cause is at the end of the chain.
+    let Error::TransportError(transport) = error else { return error.to_string() };
+    let mut cause: &dyn std::error::Error = transport;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    format!("{error} ({cause})")
 }
 
 /// The key space below a fixed prefix of etcd's, as the store shows it.
@@ -259,6 +266,12 @@ mod tests {
         assert!(root.change(event((0, 7), false, true)).is_none());
         let (revision, change) = root.change(event((0, 7), true, true)).unwrap();
         assert_eq!((revision, change.key, change.kind), (Revision(7), "a".into(), ChangeKind::Delete));
+    }
+
+    #[test]
+    fn an_answer_is_described_in_one_plain_line() {
+        let status = tonic::Status::with_details(Code::Unavailable, "no leader", "details".into());
+        assert_eq!(describe(&Error::GRpcStatus(status)), "etcd answered Unavailable: no leader");
     }
 
     #[test]
