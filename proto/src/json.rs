@@ -1,13 +1,14 @@
-//! The JSON form of the API: what people and REST clients read and write, for every message, by its descriptor.
+//! The JSON form of the API, which people and REST clients read and write: of every message, by its descriptor.
 //!
-//! Names are those of the `.proto` files. Defaults are printed; absent messages and absent `optional` scalars are `null`,
-//! and `null` in input is the same as leaving a field out. Enum values go without their prefix, 64-bit integers are
-//! numbers, times are `2023-02-28T10:48:54.123456+00:00` (input: RFC 3339), durations `30s`. A `Document` is the JSON
-//! value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind` (with `flat`),
+//! Names are those of the `.proto` files. Defaults are printed; absent messages and absent `optional` scalars are
+//! `null`, and `null` in input is the same as leaving a field out. Enum values go without their prefix, 64-bit integers
+//! are numbers, times are `2023-02-28T10:48:54.123456+00:00` (input: RFC 3339), durations `30s`. A `Document` is the
+//! JSON value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind` (with `flat`),
 //! `tagged_union`, `shown_as`, `null_if_empty`, `sensitive` and `lower_case`.
 
 mod compact;
 mod document;
+mod fault;
 pub(crate) mod flat;
 mod parse;
 pub(crate) mod path;
@@ -24,7 +25,7 @@ mod write;
 mod write_tests;
 
 pub use document::{document, document_value};
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, parse, parse_written};
 pub use update::{complete, is_incomplete, mask, strip_output};
 
 use prost::{Message, Name};
@@ -35,10 +36,10 @@ use crate::POOL;
 use crate::error::Violation;
 use crate::wire::Malformed;
 
-/// What stands in place of a secret.
+/// Stands in place of a secret.
 pub const REDACTED: &str = "<redacted>";
 
-/// The most levels that a document may be nested.
+/// Maximum nesting of a document, in levels: far more than any manifest has, and no danger to a stack.
 pub const MAX_DEPTH: usize = 64;
 
 /// How messages are shown. The default shows everything.
@@ -48,7 +49,7 @@ pub struct Options {
     pub redact: bool,
 }
 
-/// What to do about input fields that the message does not have.
+/// Treatment of input fields that the message does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
     /// Each is a violation, with a suggestion if a field of the message has a similar name.
@@ -59,7 +60,7 @@ pub enum Unknown {
 
 /// The JSON form of a message of the API.
 ///
-/// Document text that is no JSON (nothing that the state service stores) is shown as a string.
+/// Document text that is not JSON, which the state service does not store, is shown as a string.
 ///
 /// # Panics
 /// If `M` is not part of the API.
@@ -70,10 +71,11 @@ pub fn to_value<M: Message + Name>(message: &M, options: Options) -> Value {
     serde_json::from_slice(&text).expect("the JSON form is JSON")
 }
 
-/// Appends the JSON form of an encoded message of the API to `out`, on one line. Fields that are not known are left out.
+/// Appends the JSON form of an encoded message of the API to `out`, on one line. Fields that are not known are left
+/// out.
 ///
 /// # Errors
-/// When `encoded` is no encoding of the message; `out` then ends anywhere.
+/// When `encoded` is not an encoding of the message; `out` then ends anywhere.
 ///
 /// # Panics
 /// If the message is not part of the API.
@@ -91,7 +93,7 @@ pub fn write(
 /// # Errors
 /// The violations, each with the path of the field from the message, for example `spec.constraints.cluster.labels[0]`;
 /// of many the first, see [`Violations`](crate::error::Violations). Of a flat kind the path is that in the body.
-/// What is wrong with the message as a whole is told of the message's name. Texts never hold values of sensitive fields.
+/// Faults of the message as a whole have the message's name as their field. Texts never hold values of sensitive fields.
 ///
 /// # Panics
 /// If `M` is not part of the API.

@@ -1,5 +1,6 @@
-//! JSON text in one form, without building its values: no white space, members ordered by name, of equal names the last.
-//! Two texts of the same value give the same bytes, so that an update that changes nothing is recognised.
+//! JSON text in one form, without building its values: no white space, members ordered by name. Equal names are
+//! refused, or the last counts. Two texts of the same value give the same bytes, so that an update that changes nothing
+//! is recognised.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,14 +8,24 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
+use super::fault::{Fault, Strictness};
+
 /// Reads one value and appends its text to `out`. The deserializer bounds the nesting.
 pub(super) struct Compact<'o> {
     pub(super) out: &'o mut Vec<u8>,
+    pub(super) strictness: Strictness,
+    /// Why reading ended, if not for the syntax.
+    pub(super) fault: &'o mut Option<Fault>,
 }
 
 impl Compact<'_> {
     fn write<E: Error>(self, value: impl serde::Serialize) -> Result<(), E> {
         serde_json::to_writer(self.out, &value).map_err(E::custom)
+    }
+
+    /// Reads a value inside of this one.
+    fn inner(&mut self) -> Compact<'_> {
+        Compact { out: self.out, strictness: self.strictness, fault: self.fault }
     }
 }
 
@@ -50,6 +61,9 @@ impl<'de> Visitor<'de> for Compact<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        if self.strictness.refuses(value) {
+            return Err(Fault::too_large(self.fault));
+        }
         self.write(value)
     }
 
@@ -57,17 +71,23 @@ impl<'de> Visitor<'de> for Compact<'_> {
         self.write(value)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
         let begin = self.out.len();
         self.out.push(b'[');
-        while items.next_element_seed(Compact { out: self.out })?.is_some() {
+        let mut index = 0;
+        loop {
+            let item = items.next_element_seed(self.inner());
+            if item.inspect_err(|_| Fault::below_index(self.fault, index))?.is_none() {
+                break;
+            }
             self.out.push(b',');
+            index += 1;
         }
         close(self.out, begin, b']');
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
         let begin = self.out.len();
         self.out.push(b'{');
         let mut written = Vec::new();
@@ -76,11 +96,16 @@ impl<'de> Visitor<'de> for Compact<'_> {
             serde_json::to_writer(&mut *self.out, &name).map_err(A::Error::custom)?;
             let value = self.out.len() - begin;
             self.out.push(b':');
-            members.next_value_seed(Compact { out: self.out })?;
+            let read = members.next_value_seed(self.inner());
+            read.inspect_err(|_| Fault::below_member(self.fault, &name))?;
             self.out.push(b',');
             written.push(Member::new(start, value).ok_or_else(|| A::Error::custom("too long"))?);
         }
-        order(self.out, begin, &mut written);
+        if let Some(name) = order(self.out, begin, &mut written)
+            && self.strictness != Strictness::Lenient
+        {
+            return Err(Fault::given_twice(self.fault, &name));
+        }
         close(self.out, begin, b'}');
         Ok(())
     }
@@ -106,11 +131,12 @@ impl Member {
     }
 }
 
-/// Puts the members of the object that begins at `begin` into the order of their names.
-fn order(out: &mut Vec<u8>, begin: usize, members: &mut [Member]) {
+/// Puts the members of the object that begins at `begin` into the order of their names. Of equal names the last stays;
+/// such a name is returned.
+fn order(out: &mut Vec<u8>, begin: usize, members: &mut [Member]) -> Option<String> {
     let object = &out[begin..];
     if members.is_sorted_by(|one, other| one.name(object) < other.name(object)) {
-        return;
+        return None;
     }
     let object = object.to_vec();
     // Each member ends where the next one that was written begins.
@@ -122,13 +148,17 @@ fn order(out: &mut Vec<u8>, begin: usize, members: &mut [Member]) {
     // Stable: the last of equal names stays the last.
     members.sort_by(|one, other| one.name(&object).cmp(other.name(&object)));
     out.truncate(begin + 1);
+    let mut twice = None;
     for (index, member) in members.iter().enumerate() {
         let is_replaced =
             members.get(index + 1).is_some_and(|next| next.name(&object) == member.name(&object));
-        if !is_replaced {
+        if is_replaced {
+            twice = Some(String::from_utf8_lossy(member.name(&object)).into_owned());
+        } else {
             out.extend_from_slice(&object[member.start as usize..end(*member, &written)]);
         }
     }
+    twice
 }
 
 /// Ends a list or an object: in place of the last comma, if there is one.
@@ -147,9 +177,10 @@ mod tests {
     use super::*;
 
     fn compact(text: &str) -> Result<String, serde_json::Error> {
-        let mut out = Vec::new();
+        let (mut out, mut fault) = (Vec::new(), None);
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        Compact { out: &mut out }.deserialize(&mut deserializer)?;
+        Compact { out: &mut out, strictness: Strictness::Lenient, fault: &mut fault }
+            .deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(String::from_utf8(out).unwrap())
     }

@@ -8,7 +8,7 @@ use crate::krake::meta::v1::document::Content;
 
 /// Integers up to here are exact in a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-/// The most levels that readers of JSON can be expected to take: serde_json's limit.
+/// Maximum nesting that other readers of JSON accept: serde_json's limit.
 const READABLE_DEPTH: usize = 127;
 
 /// The document that holds a JSON value, as text.
@@ -19,7 +19,7 @@ pub fn document(value: &Value) -> Document {
 /// The JSON value that a document holds; `null` if it holds nothing. Whole numbers of the `object` form are integers.
 ///
 /// # Errors
-/// If the text is no JSON, or nested more than 127 levels.
+/// If the text is not JSON, or nested more than 127 levels.
 pub fn document_value(document: &Document) -> Result<Value, serde_json::Error> {
     match &document.content {
         None => Ok(Value::Null),
@@ -43,7 +43,7 @@ pub(super) fn is_readable(text: &str) -> bool {
     levels(text) <= READABLE_DEPTH && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// How many levels of lists and objects a JSON text has. Of any other text, some number.
+/// Counts the levels of lists and objects of a JSON text. For any other text the number means nothing.
 pub(super) fn levels(text: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     let mut bytes = text.bytes();

@@ -14,7 +14,7 @@ use super::shape::{Field, Shape};
 
 /// Name of the field whose fields are shown in its place.
 const SPEC: &str = "spec";
-/// What the JSON form of a kind holds beside its fields.
+/// Members of the JSON form of a kind beside its fields.
 const HEAD: [&str; 2] = ["api", "kind"];
 
 /// The spec of a flat kind; none of any other message.

@@ -1,8 +1,8 @@
 //! JSON text to a body, by descriptor: only what the message has a place for is kept, so that a body never takes many
 //! times its size in memory, whatever it holds.
 //!
-//! Documents stay text. Unknown members are dropped. What stands where it does not belong (a list in place of a number)
-//! is kept as an empty value of its type, enough for [`read`](super::read) to say what is wrong.
+//! Documents stay text. Unknown members are dropped. A value of the wrong type (a list in place of a number) is kept as
+//! an empty value of its type, enough for [`read`](super::read) to report it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,76 +13,105 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use serde_json::{Map, Value};
 
 use super::compact::Compact;
+use super::fault::{Fault, Strictness};
 use super::flat;
 use super::shape::{self, Form, Shape, shape};
+use crate::error::Violation;
 
-/// Memory that the values of any body may take, in bytes.
+/// Memory in bytes that the values of any body may take: a short body may hold many small values.
 const BASE_MEMORY: usize = 1 << 20;
-/// Memory that the values of a body may take for each byte that it is long.
+/// Memory in bytes that the values of a body may take for each byte of its length: usual bodies need less than two.
 const MEMORY_PER_BYTE: usize = 4;
-/// Memory of a value, and of the name of a member, without their characters.
+/// Memory in bytes of a value and of the name of a member, without their characters.
 const VALUE_MEMORY: usize = 96;
-/// Memory of an object or list that is not empty: an object comes in nodes of about 640 bytes.
+/// Memory in bytes of an object or list that is not empty: an object comes in nodes of about 640 bytes.
 const CONTAINER_MEMORY: usize = 768;
 
-/// Why a text is no body.
+/// Why a text is not a body.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
-    /// It is no JSON; with line and column.
+    /// It is not JSON; with line and column.
     #[error("{0}")]
     Syntax(serde_json::Error),
     /// It has more elements than its size allows; with line and column.
     #[error("{0}")]
     TooManyElements(serde_json::Error),
+    /// It holds a value that could not be kept as it is, which the violation names.
+    #[error("{0}")]
+    Inexact(Violation),
 }
 
 /// Parses the JSON form of a message of the API as a caller sent it. In the value, each document is a string that holds
 /// its text: [`read_parsed`](super::read_parsed) makes the message from it.
 ///
 /// # Errors
-/// When the text is no JSON, or has too many elements for its size.
+/// When the text is not JSON, has too many elements for its size, gives a known member twice, or holds an integer in a
+/// document that is larger than 64 bits.
 ///
 /// # Panics
 /// If the message is not part of the API.
 pub fn parse(descriptor: &MessageDescriptor, text: &[u8]) -> Result<Value, ParseError> {
-    let mut memory = BASE_MEMORY.saturating_add(text.len().saturating_mul(MEMORY_PER_BYTE));
-    let mut exhausted = false;
-    let budget = &mut Budget { memory: &mut memory, exhausted: &mut exhausted };
+    parse_with(descriptor, text, Strictness::of(text))
+}
+
+/// [`parse`] for what [`write`](super::write()) wrote. Documents that came by gRPC may hold what a body may not: of
+/// equal members the last counts.
+///
+/// # Errors
+/// When the text is not JSON, or has too many elements for its size.
+///
+/// # Panics
+/// If the message is not part of the API.
+pub fn parse_written(descriptor: &MessageDescriptor, text: &[u8]) -> Result<Value, ParseError> {
+    parse_with(descriptor, text, Strictness::Lenient)
+}
+
+fn parse_with(
+    descriptor: &MessageDescriptor,
+    text: &[u8],
+    strictness: Strictness,
+) -> Result<Value, ParseError> {
+    let memory = BASE_MEMORY.saturating_add(text.len().saturating_mul(MEMORY_PER_BYTE));
+    let parser = &mut Parser { memory, strictness, fault: None };
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let parsed = Seed { place: Place::Message(shape(descriptor)), budget }.deserialize(&mut deserializer);
+    let place = Place::Message(shape(descriptor));
+    let parsed = Seed { place, parser: &mut *parser }.deserialize(&mut deserializer);
     let parsed = parsed.and_then(|value| deserializer.end().map(|()| value));
-    parsed.map_err(
-        |error| {
-            if exhausted { ParseError::TooManyElements(error) } else { ParseError::Syntax(error) }
-        },
-    )
+    parsed.map_err(|error| match parser.fault.take() {
+        None => ParseError::Syntax(error),
+        Some(Fault::TooManyElements) => ParseError::TooManyElements(error),
+        Some(Fault::Inexact(fault)) => ParseError::Inexact(fault.violation()),
+    })
 }
 
-/// What values may still take.
-struct Budget<'b> {
-    memory: &'b mut usize,
-    exhausted: &'b mut bool,
+/// State that the values of a body share while they are parsed.
+struct Parser {
+    /// Memory left for values, in bytes.
+    memory: usize,
+    strictness: Strictness,
+    /// Why parsing ended, if not for the syntax.
+    fault: Option<Fault>,
 }
 
-impl Budget<'_> {
+impl Parser {
     fn spend<E: Error>(&mut self, memory: usize) -> Result<(), E> {
         match self.memory.checked_sub(memory) {
             Some(rest) => {
-                *self.memory = rest;
+                self.memory = rest;
                 Ok(())
             }
             None => {
-                *self.exhausted = true;
+                self.fault = Some(Fault::TooManyElements);
                 Err(E::custom("too many elements for the size of the body"))
             }
         }
     }
 }
 
-/// Where in a message a value stands: what it may hold.
+/// Place of a value in a message, which defines what it may hold.
 #[derive(Clone, Copy)]
 enum Place {
-    /// Nothing below it is looked at.
+    /// Values below it are skipped.
     Scalar,
     Document,
     Message(&'static Shape),
@@ -126,20 +155,21 @@ impl Place {
     }
 }
 
-struct Seed<'s, 'b> {
+struct Seed<'p> {
     place: Place,
-    budget: &'s mut Budget<'b>,
+    parser: &'p mut Parser,
 }
 
-impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.budget.spend(VALUE_MEMORY)?;
+        self.parser.spend(VALUE_MEMORY)?;
         match self.place {
             Place::Document => {
                 let mut text = Vec::new();
-                Compact { out: &mut text }.deserialize(deserializer)?;
+                let Parser { strictness, fault, .. } = self.parser;
+                Compact { out: &mut text, strictness: *strictness, fault }.deserialize(deserializer)?;
                 if text == b"null" {
                     return Ok(Value::Null);
                 }
@@ -150,7 +180,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Seed<'_, '_> {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,9 +216,13 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         match self.place {
             Place::List(field) => {
                 let place = Place::element(field);
-                while let Some(item) = items.next_element_seed(Seed { place, budget: self.budget })? {
+                loop {
+                    let item = items.next_element_seed(Seed { place, parser: &mut *self.parser });
+                    let item =
+                        item.inspect_err(|_| Fault::below_index(&mut self.parser.fault, list.len()))?;
+                    let Some(item) = item else { break };
                     if list.is_empty() {
-                        self.budget.spend(CONTAINER_MEMORY)?;
+                        self.parser.spend(CONTAINER_MEMORY)?;
                     }
                     list.push(item);
                 }
@@ -210,9 +244,13 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 members.next_value::<IgnoredAny>()?;
                 continue;
             };
-            self.budget
+            if self.parser.strictness != Strictness::Lenient && object.contains_key(&*name) {
+                return Err(Fault::given_twice(&mut self.parser.fault, &name));
+            }
+            self.parser
                 .spend(VALUE_MEMORY + name.len() + if object.is_empty() { CONTAINER_MEMORY } else { 0 })?;
-            let value = members.next_value_seed(Seed { place, budget: self.budget })?;
+            let value = members.next_value_seed(Seed { place, parser: &mut *self.parser });
+            let value = value.inspect_err(|_| Fault::below_member(&mut self.parser.fault, &name))?;
             object.insert(name.into_owned(), value);
         }
         Ok(Value::Object(object))

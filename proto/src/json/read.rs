@@ -10,12 +10,12 @@ use super::shape::{Field, Form, Shape, shape};
 use super::{MAX_DEPTH, Unknown, document, flat, scalar, time};
 use crate::error::{Violation, Violations};
 
-/// Field names at least this similar (Jaro-Winkler, 0 to 1) are suggested.
-const SIMILAR: f64 = 0.85;
-/// Names longer than this, in bytes, are no misspelt field names: comparing takes time by the product of lengths.
-const LONGEST_NAME: usize = 100;
+/// Minimum similarity (Jaro-Winkler, 0 to 1) of a name that is suggested: one typing error in a short name.
+const MIN_SIMILARITY: f64 = 0.85;
+/// Maximum length in bytes of a name that gets a suggestion: comparing takes time by the product of the lengths.
+const MAX_SUGGESTED_LENGTH: usize = 100;
 
-/// How documents stand in the input.
+/// Form of the documents in the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Documents {
     /// As the values that they are.
@@ -67,7 +67,7 @@ impl Reader {
         );
     }
 
-    /// A message, or nothing after a violation that says why.
+    /// Reads a message; `None` after a violation.
     fn message(
         &mut self,
         descriptor: &MessageDescriptor,
@@ -128,7 +128,7 @@ impl Reader {
         Some(message)
     }
 
-    /// Whether a value means that the field is absent.
+    /// Whether a value stands for an absent field.
     fn is_absent(&self, field: &Field, value: &Json) -> bool {
         let Some(absent) = &field.if_absent else { return false };
         match (self.documents, field.message(), value) {
@@ -187,9 +187,10 @@ impl Reader {
             return;
         }
         let names = shape.fields.iter().map(|field| field.descriptor.name());
-        let names = names.filter(|_| name.len() <= LONGEST_NAME && !self.violations.is_full());
+        let names = names.filter(|_| name.len() <= MAX_SUGGESTED_LENGTH && !self.violations.is_full());
         let similar = names.map(|known| (strsim::jaro_winkler(known, name), known));
-        let best = similar.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= SIMILAR);
+        let best =
+            similar.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= MIN_SIMILARITY);
         match best {
             Some((_, known)) => self.violation(path, format!("unknown field, did you mean {known:?}?")),
             None => self.violation(path, "unknown field"),
@@ -222,9 +223,6 @@ impl Reader {
                 self.violation(&path.field(name), format!("is required with type {name:?}"));
             }
             Some(value) => self.field(message, variant, value, &path.field(name), secret),
-        }
-        if self.unknown == Unknown::Ignore {
-            return;
         }
         for other in union.fields().filter(|other| other.name() != name) {
             if object.get(other.name()).is_some_and(|value| !value.is_null()) {

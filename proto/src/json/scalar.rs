@@ -1,4 +1,4 @@
-//! JSON scalars to the values of fields, and what to say when they do not fit.
+//! JSON scalars to the values of fields, and the errors of those that do not fit.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -20,7 +20,8 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// Longer strings are cut in error texts.
 const SHOWN_CHARACTERS: usize = 60;
 
-/// A scalar of the kind, or what was expected instead. Numbers may come as strings, as upstream's clients send them.
+/// Reads a scalar of the kind; the error is what was expected. Numbers may come as strings, as upstream's clients send
+/// them.
 pub(super) fn read(kind: &Kind, json: &Json) -> Result<Value, String> {
     match kind {
         Kind::Bool => json.as_bool().map(Value::Bool).ok_or_else(|| "true or false".to_owned()),
@@ -123,7 +124,7 @@ pub(super) fn map_key(kind: &Kind, key: &str) -> Option<MapKey> {
     }
 }
 
-/// What was found, for an error text; only its type when it is secret.
+/// Describes a value for an error text; a secret one by its type alone.
 pub(super) fn found(json: &Json, secret: bool) -> String {
     match json {
         Json::Null => "null".to_owned(),

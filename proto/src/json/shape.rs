@@ -1,4 +1,4 @@
-//! What the descriptors say about the JSON form of each message, looked up once.
+//! The JSON form of each message as its descriptor and options define it, looked up once.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
@@ -46,7 +46,7 @@ pub(crate) struct Field {
     pub(crate) output_only: bool,
     /// JSON that stands for the absent field.
     pub(crate) if_absent: Option<Absent>,
-    /// Looked up once, as what follows: the descriptor makes each of these anew.
+    /// Kept, as the fields below: the descriptor builds them at each call.
     pub(crate) kind: FieldKind,
     pub(crate) is_list: bool,
     pub(crate) is_map: bool,
@@ -60,8 +60,8 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// The form of the field's messages; none if it has another type. Kept, since finding it by name costs more than the
-    /// rest of a field.
+    /// The form of the field's messages; none if it has another type. Kept, since finding it by name costs more than
+    /// the rest of a field.
     pub(crate) fn message(&self) -> Option<&'static Shape> {
         *self.message.get_or_init(|| match &self.kind {
             FieldKind::Message(descriptor) => Some(shape(descriptor)),
@@ -69,7 +69,7 @@ impl Field {
         })
     }
 
-    /// How a value of the field is written, and each element of a list that is not packed.
+    /// Wire type of a value, and of each element of a list that is not packed.
     pub(crate) fn wire_type(&self) -> WireType {
         match self.kind {
             FieldKind::String | FieldKind::Bytes | FieldKind::Message(_) => WireType::LengthDelimited,
@@ -85,7 +85,7 @@ impl Field {
     }
 }
 
-/// What stands for an absent field.
+/// JSON that stands for an absent field.
 pub(crate) struct Absent {
     /// JSON without white space.
     pub(crate) text: String,

@@ -331,7 +331,9 @@ fn types_of_providers_are_checked() {
     let both = json!({"type": "static", "static": {}, "kafka": {}});
     assert_eq!(spec(both.clone()), ["spec.kafka: does not go with type \"static\""]);
     let body = json!({"metadata": {"name": "p"}, "spec": both});
-    assert!(from_value::<MetricsProvider>(&body, Unknown::Ignore).is_ok());
+    // Not an unknown field: one of the two would be lost.
+    let ignoring = from_value::<MetricsProvider>(&body, Unknown::Ignore).unwrap_err();
+    assert_eq!(ignoring[0].to_string(), "spec.kafka: does not go with type \"static\"");
     let secret = spec(json!({"type": "influx", "influx": {"token": 12345}}));
     assert_eq!(secret, ["spec.influx.token: expected a string, found a number"]);
 }

@@ -121,7 +121,7 @@ fn fields(shape: &Shape, parts: &[&[u8]], options: Options, out: &mut Vec<u8>) -
     Ok(())
 }
 
-/// What was found of one field; `found` is ordered by field.
+/// The parts of one field; `found` is ordered by field.
 fn of<'f, 'a>(found: &'f [Found<'a>], field: usize) -> &'f [Found<'a>] {
     let start = found.partition_point(|found| found.field < field);
     let end = found.partition_point(|found| found.field <= field);

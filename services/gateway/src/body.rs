@@ -13,30 +13,30 @@ use tokio::time::timeout;
 use crate::problem::Problem;
 use crate::work;
 
-/// The largest body that is read, in bytes: room for the JSON form of the largest object.
+/// Maximum size of a body in bytes: the JSON form of the largest object fits.
 pub(crate) const MAX_BODY: usize = 4 << 20;
-/// How much of a larger body is thrown away, so that its sender gets to read the answer.
+/// Maximum bytes of a larger body that are read and discarded, so that its sender can read the answer.
 const MAX_DISCARDED: usize = 64 << 20;
-/// The most memory that is taken because of what the header Content-Length promises, in bytes.
-const FIRST_ALLOCATION: usize = 64 << 10;
-/// How long a body may take.
+/// Maximum memory in bytes that is allocated because of the header Content-Length alone, which may be false.
+const MAX_FIRST_ALLOCATION: usize = 64 << 10;
+/// Time for a body: 4 MiB over a slow link.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A body: what it holds, for a message of the API.
+/// The body of a request, which holds a message of the API.
 pub(crate) struct Parsed {
     /// The JSON form; its documents are strings that hold their text.
     value: Value,
-    /// How many bytes it came in.
+    /// Size of the JSON text, in bytes.
     size: usize,
 }
 
 impl Parsed {
-    /// How many bytes it came in.
+    /// Size of the JSON text, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// What it holds.
+    /// The JSON form.
     pub(crate) fn into_value(self) -> Value {
         self.value
     }
@@ -54,7 +54,8 @@ impl Parsed {
 /// Reads a body that holds the JSON form of a message.
 ///
 /// # Errors
-/// 413 if it is too large or has too many elements, 415 if it is no JSON (upstream's answer), 408 if it does not come.
+/// 413 if it is too large or has too many elements, 415 if it is no JSON (upstream's answer), 422 if it gives a member
+/// twice or an integer that would be rounded, 408 if it does not come.
 pub(crate) async fn json(
     headers: &HeaderMap,
     body: Body,
@@ -65,12 +66,11 @@ pub(crate) async fn json(
         Err(_) => return Err(Problem::plain(StatusCode::REQUEST_TIMEOUT)),
     };
     let size = bytes.len();
-    let value = work::run(size, move || json::parse(&descriptor, &bytes)).await?.map_err(|error| {
-        let status = match error {
-            ParseError::Syntax(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ParseError::TooManyElements(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        };
-        Problem::new(status, error.to_string())
+    let parsed = work::run(size, move || json::parse(&descriptor, &bytes)).await?;
+    let value = parsed.map_err(|error| match error {
+        ParseError::Syntax(_) => Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()),
+        ParseError::TooManyElements(_) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        ParseError::Inexact(violation) => Problem::invalid(vec![violation]),
     })?;
     Ok(Parsed { value, size })
 }
@@ -79,7 +79,7 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let expected = length.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(expected.min(FIRST_ALLOCATION));
+    let mut bytes = Vec::with_capacity(expected.min(MAX_FIRST_ALLOCATION));
     let mut seen = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
