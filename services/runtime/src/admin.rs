@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever restarts processes.
+//! The admin listener: `/metrics` for Prometheus, `/healthz` and `/readyz` for what restarts and balances processes.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,15 +19,17 @@ use crate::serve::ConnectionLimits;
 use crate::serve::http::{HttpOptions, serve_http};
 use crate::shutdown::Shutdown;
 
-/// How long answers under way may take once shutdown is requested.
-const DRAIN: Duration = Duration::from_secs(1);
-/// Connections open at the same time: a few probes and scrapers.
-const MAX_CONNECTIONS: usize = 256;
+/// Time for answers under way once shutdown is requested: probes and scrapes take milliseconds.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+/// Connections open at the same time: a process has a few probes and scrapers.
+const MAX_ADMIN_CONNECTIONS: usize = 256;
+/// Connections open at the same time from one address: one peer cannot keep the probes out.
+const MAX_ADMIN_CONNECTIONS_PER_PEER: usize = MAX_ADMIN_CONNECTIONS / 2;
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where the admin listener listens; `PORT` is the service's default port.
+/// Address of the admin listener; `PORT` is the service's default port.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct AdminArgs<const PORT: u16> {
     #[arg(
@@ -36,7 +38,8 @@ pub struct AdminArgs<const PORT: u16> {
         value_name = "ADDRESS",
         help = format!(
             "Address and port of the admin listener, without TLS and without authentication: /metrics, /healthz, \
-             /readyz. [default: 127.0.0.1:{PORT}]"
+             /readyz. It serves {MAX_ADMIN_CONNECTIONS} connections at a time, \
+             {MAX_ADMIN_CONNECTIONS_PER_PEER} from one address. [default: 127.0.0.1:{PORT}]"
         )
     )]
     /// Address and port, such as `0.0.0.0:7701`.
@@ -58,7 +61,7 @@ impl<const PORT: u16> AdminArgs<PORT> {
     }
 }
 
-/// What the admin listener shows.
+/// Content of the admin listener.
 #[derive(Clone, Debug, Default)]
 pub struct Admin {
     /// Shown at `/metrics`.
@@ -85,9 +88,9 @@ impl Admin {
     /// When the listener has no address.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
         let limits = ConnectionLimits {
-            max_connections: MAX_CONNECTIONS,
-            max_connections_per_peer: MAX_CONNECTIONS / 2,
-            drain: DRAIN,
+            max_connections: MAX_ADMIN_CONNECTIONS,
+            max_connections_per_peer: MAX_ADMIN_CONNECTIONS_PER_PEER,
+            drain: ADMIN_DRAIN,
             ..ConnectionLimits::default()
         };
         tracing::info!(address = %listener.local_addr()?, "metrics and probes");
@@ -195,6 +198,15 @@ mod tests {
         // Only a hang takes as long.
         let hang_guard = std::time::Duration::from_secs(120);
         tokio::time::timeout(hang_guard, server).await.expect("ends").unwrap().unwrap();
+    }
+
+    #[test]
+    fn help_names_the_limits() {
+        use clap::Args;
+        let command = AdminArgs::<7702>::augment_args(clap::Command::new("x"));
+        let help = command.get_arguments().next().unwrap().get_help().unwrap().to_string();
+        assert!(help.contains(&format!("{MAX_ADMIN_CONNECTIONS} connections")), "{help}");
+        assert!(help.contains(&format!("{MAX_ADMIN_CONNECTIONS_PER_PEER} from one address")), "{help}");
     }
 
     #[test]

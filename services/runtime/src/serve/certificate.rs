@@ -29,7 +29,7 @@ const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 impl CertificateNames {
-    /// Reads a certificate (DER). What cannot be read gives no names.
+    /// Reads a certificate (DER). One that cannot be read gives no names.
     pub(super) fn read(certificate: &[u8]) -> Self {
         let mut names = CertificateNames::default();
         // A certificate that ends too early has the names before its end.

@@ -33,29 +33,29 @@ use super::peer::{Peer, PeerCounts};
 use crate::shutdown::Shutdown;
 pub(super) use metrics::ConnectionMetrics;
 
-/// The largest buffer for the head of an HTTP/1.1 request, in bytes; hyper's default is 400 KiB for each connection.
+/// Maximum size in bytes of the buffer for the head of an HTTP/1.1 request; hyper's default is 400 KiB per connection.
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
-/// Time for a peer to close a connection that it was asked to close.
+/// Time for a peer to close its connection after the server has begun to.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// At most one warning about a peer with too many connections in this time.
+/// Minimum time between two warnings about peers with too many connections: a flood must not flood the log.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Errors of a connection, for the log.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What all connections of a listener are served by.
+/// Service that answers the requests of all connections.
 pub(super) type Handler<B> = BoxCloneSyncService<Request<Incoming>, Response<B>, Infallible>;
 
-/// Which versions of HTTP a listener speaks.
+/// Versions of HTTP that a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Versions {
     /// HTTP/2 alone, for gRPC.
     Http2,
-    /// HTTP/1.1 too, whose heads may take this long, waiting for them included.
+    /// HTTP/1.1 too, with a time limit for each head, the wait for it included.
     All { head_timeout: Duration },
 }
 
-/// How the connections of a listener are served.
+/// Everything that the connections of a listener are served with.
 pub(super) struct Connections<B> {
     pub(super) handler: Handler<B>,
     pub(super) versions: Versions,
@@ -200,7 +200,7 @@ where
     }
 }
 
-/// What the connections of a listener share.
+/// State that the connections of a listener share.
 struct Shared {
     /// Open calls of each peer.
     calls: PeerCounts,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// What every HTTP/2 connection begins with.
+/// First bytes of every HTTP/2 connection.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// See the module.
@@ -23,10 +23,10 @@ pub(super) struct Guarded<S> {
     stall_timeout: Duration,
 }
 
-/// A connection that has not yet said which protocol it speaks.
+/// A connection whose protocol is not known yet.
 struct Opening {
     deadline: Pin<Box<Sleep>>,
-    /// How many bytes of HTTP/2's preface have come.
+    /// Bytes of HTTP/2's preface that have arrived.
     matched: usize,
 }
 
@@ -41,8 +41,8 @@ impl Opening {
 }
 
 impl<S> Guarded<S> {
-    /// `opening_timeout`: time for the preface of HTTP/2, or for the first byte that is none of it. `stall_timeout`: time
-    /// in which the peer takes at least some of what is sent to it.
+    /// `opening_timeout`: time for the preface of HTTP/2, or for the first byte that is none of it. `stall_timeout`:
+    /// time in which the peer takes at least some of what is sent to it.
     pub(super) fn new(stream: S, opening_timeout: Duration, stall_timeout: Duration) -> Self {
         let opening = Opening { deadline: Box::pin(sleep(opening_timeout)), matched: 0 };
         Guarded { stream, opening: Some(opening), stall: None, stall_timeout }

@@ -1,4 +1,4 @@
-//! The one way to serve HTTP/1.1 and HTTP/2 for people and browsers: TLS, limits that slow clients run into, a span per
+//! The one way to serve HTTP/1.1 and HTTP/2 for people and browsers: TLS, limits against slow clients, a span per
 //! request, and a drain that ends.
 
 mod metrics;
@@ -23,7 +23,15 @@ use super::{ConnectionLimits, Listener, reach};
 use crate::shutdown::Shutdown;
 pub use metrics::HttpMetrics;
 
-/// How an HTTP listener serves. The size of bodies is the router's matter.
+/// Time for the head of an HTTP/1.1 request, the wait for it on an idle connection included. Long enough for a slow
+/// link; twice the 15 s after which upstream's client (aiohttp) closes an idle connection itself, so that none is
+/// closed under a request of it. Slow heads hold a place no longer.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests open at the same time on one HTTP/2 connection, watches among them: more than a browser or a client of the
+/// REST API has, and few enough that one connection cannot take all of a gateway's memory.
+const MAX_CONCURRENT_REQUESTS: u32 = 256;
+
+/// How an HTTP listener serves. The router limits the size of bodies.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
     /// TLS, see [`crate::tls::TlsArgs::resolve_http`]; `None` serves in the clear.
@@ -32,12 +40,12 @@ pub struct HttpOptions {
     /// watches among them.
     pub limits: ConnectionLimits,
     /// Time for the head of an HTTP/1.1 request, waiting for it included: idle connections are closed after it. Default
-    /// 75 s, as usual for HTTP.
+    /// [`HEAD_TIMEOUT`].
     pub head_timeout: Duration,
-    /// By which names it is called, and from which web pages. Default: on a loopback address loopback names and IP
+    /// Host names that it serves, and origins of web pages. Default: on a loopback address loopback names and IP
     /// addresses; no foreign page.
     pub hosts: HostRules,
-    /// What is measured. Default: measured, not shown.
+    /// Its metrics. Default: measured and shown nowhere.
     pub metrics: HttpMetrics,
 }
 
@@ -52,8 +60,8 @@ impl HttpOptions {
     pub fn with(limits: ConnectionLimits) -> Self {
         Self {
             tls: None,
-            limits: ConnectionLimits { max_concurrent_streams: 256, ..limits },
-            head_timeout: Duration::from_secs(75),
+            limits: ConnectionLimits { max_concurrent_streams: MAX_CONCURRENT_REQUESTS, ..limits },
+            head_timeout: HEAD_TIMEOUT,
             hosts: HostRules::default(),
             metrics: HttpMetrics::default(),
         }

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Pause after an error of the listener itself (out of file descriptors, say), instead of spinning on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How many bytes are gathered at most before they are sent.
+/// Maximum bytes that are gathered before they are sent.
 const GATHERED_BYTES: usize = 32 * 1024;
 
 /// Where connections come from: a TCP port, or the network of a simulation.

@@ -28,9 +28,10 @@ pub struct ConnectionLimits {
     /// A connection without any call for this long is closed. Clients of the SDK connect again with their next call.
     /// Default 5 min: longer than the period of every controller.
     pub idle_timeout: Duration,
-    /// A peer that takes nothing of what is sent to it for this long is disconnected. Default 60 s.
+    /// A peer that does not read for this long, while something is being sent to it, is disconnected. Default 60 s: a
+    /// client that pauses longer can connect again.
     pub stall_timeout: Duration,
-    /// An HTTP/2 connection that shows no sign of life for this long is pinged. Default 10 s.
+    /// An HTTP/2 connection on which nothing arrives for this long is pinged. Default 10 s.
     pub keep_alive_interval: Duration,
     /// A connection that does not answer a ping for this long is closed. Default 10 s.
     pub keep_alive_timeout: Duration,

@@ -53,9 +53,9 @@ pub enum ServeError {
     /// The address cannot be bound: in use, not of this host, or not permitted.
     #[error("cannot listen on {address}")]
     Bind {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the operating system says.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The descriptor bytes given for reflection are not a descriptor set: a defect of the build.
@@ -66,19 +66,19 @@ pub enum ServeError {
     Address(#[source] io::Error),
 }
 
-/// How a gRPC listener serves. The limit on message sizes is set at each service.
+/// Options of a gRPC listener. The limit on message sizes is set at each service.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// TLS, see [`crate::tls::TlsArgs::resolve`]; `None` serves in the clear.
     pub tls: Option<Arc<ServerConfig>>,
     /// Limits of connections.
     pub limits: ConnectionLimits,
-    /// By which names it is called, and from which web pages. Default: on a loopback address loopback names and IP
+    /// Host names that it serves, and origins of web pages. Default: on a loopback address loopback names and IP
     /// addresses; no foreign page.
     pub hosts: HostRules,
     /// Time until the answer begins; a stream may then last. A caller's shorter deadline wins. Default 60 s.
     pub request_timeout: Duration,
-    /// Shows the listener's connections, and what the services measure. Default: shown nowhere.
+    /// Registry for the metrics of the listener and of the services. Default: shown nowhere.
     pub metrics: Metrics,
 }
 
@@ -144,8 +144,8 @@ impl Services {
     }
 }
 
-/// Binds `address`. Listening on more than the loopback interface without TLS is said in the log: whoever reaches
-/// the port can read and change what passes.
+/// Binds `address`. Logs a warning about more than the loopback interface without TLS: everyone who reaches the port
+/// can read and change the traffic.
 pub async fn bind(address: SocketAddr, tls: bool) -> Result<TcpListener, ServeError> {
     if is_exposed(address, tls) {
         tracing::warn!(%address, "listening without TLS on an address that other hosts can reach");
@@ -161,8 +161,8 @@ fn reach(address: SocketAddr) -> Reach {
     if address.ip().to_canonical().is_loopback() { Reach::Loopback } else { Reach::Network }
 }
 
-/// Says in the log that a listener serves every host name to callers who show nothing: a web page that lets its own
-/// name point there can then call, as the user of the browser could.
+/// Logs a warning about a listener that serves every host name to anonymous callers: a web page whose own host name
+/// points there can then call, as the user of the browser could.
 pub fn warn_about_any_host(address: SocketAddr, hosts: &HostRules) {
     if reach(address) == Reach::Network && hosts.allowed.is_empty() {
         tracing::warn!(%address, "anonymous callers are served by any host name: set --allowed-host");
@@ -194,14 +194,14 @@ pub async fn serve(
         },
         metrics: ConnectionMetrics::register(&options.metrics, "grpc"),
     };
-    let told = async {
+    let report_shutdown = async {
         shutdown.requested().await;
         health.set_serving(false).await;
         std::future::pending().await
     };
     tokio::select! {
         () = connections.serve(listener, shutdown.clone()) => Ok(()),
-        never = told => never,
+        never = report_shutdown => never,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and how many connections each peer has.
+//! The peer of a connection, and the number of connections of each peer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

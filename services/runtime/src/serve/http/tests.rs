@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout};
 use super::super::wire::{self, Wire};
 use super::*;
 
-/// Longest time that a test waits for something that must come. A machine that is busy with other work may be many times
-/// slower than an idle one, so only a hang takes as long.
+/// Longest time that a test waits for something that must come. A machine that is busy with other work may be many
+/// times slower than an idle one, so only a hang takes as long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct Served {
@@ -101,6 +101,7 @@ async fn who_never_finishes_a_head_is_cut_off() {
     let options = HttpOptions::default();
     tokio::spawn(serve_http(listener, router(), options.clone(), Shutdown::new()));
     let (opening, head) = (options.limits.opening_timeout, options.head_timeout);
+    assert!((10..=30).contains(&head.as_secs()), "slow heads hold places no longer than that");
     for (begun, limit) in [("", opening), ("PRI", opening), ("GET / HTTP/1.1\r\nhost:", head)] {
         let mut slow = network.connect("10.0.0.1:1").await;
         slow.write_all(begun.as_bytes()).await.unwrap();
