@@ -4,6 +4,7 @@ use krake_proto::Resource;
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider, MetricsProviderSpec};
 use prost::DecodeError;
+use url::Url;
 
 use super::{KindRules, Relation, metric, typed};
 use crate::admission::Findings;
@@ -41,11 +42,84 @@ fn validate(spec: &MetricsProviderSpec, findings: &mut Findings) {
 }
 
 fn url(field: &str, text: &str, findings: &mut Findings) {
-    let uri = text.parse::<http::Uri>().ok();
-    let fine =
-        uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    // The text is not quoted, since it may hold a password.
-    if !fine {
-        findings.add(field, "is not an http or https URL");
+    if let Err(problem) = check_url(text) {
+        findings.add(field, problem);
+    }
+}
+
+/// Checks the base URL of a provider with the parser of the scheduler's HTTP client, so that every URL that is admitted
+/// can be used. Errors do not quote the URL, since it may hold a password.
+fn check_url(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| format!("is not an http or https URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("is not an http or https URL".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let text = "must not hold a user or password, which every reader of this resource would see; credentials are \
+                    not supported yet, use a proxy that adds them";
+        return Err(text.to_owned());
+    }
+    if url.port() == Some(0) {
+        return Err("port 0 cannot be connected to".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("must not have a fragment (#…), which is never sent".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("http://prometheus:9090", None)]
+    #[case::path_and_query("https://p.example/base/?tenant=a", None)]
+    #[case::address("http://[::1]:1", None)]
+    #[case::at_sign_in_the_path("http://h/a@b", None)]
+    #[case::port_out_of_range("http://h:99999", Some("port"))]
+    #[case::port_zero("http://h:0/", Some("port 0"))]
+    #[case::no_number("http://h:x", Some("port"))]
+    #[case::password("http://user:pass@h/", Some("must not hold a user"))]
+    #[case::user("http://user@h/", Some("must not hold a user"))]
+    #[case::no_host("http://", Some("host"))]
+    #[case::bad_address("http://1.2.3.400/", Some("address"))]
+    #[case::space("http://a b/", Some("host"))]
+    #[case::scheme("ftp://h/", Some("not an http"))]
+    #[case::no_scheme("prometheus:9090", Some("not an http"))]
+    #[case::relative("prometheus", Some("not an http"))]
+    #[case::fragment("http://h/#a", Some("fragment"))]
+    #[case::empty("", Some("not an http"))]
+    fn urls(#[case] text: &str, #[case] refusal: Option<&str>) {
+        match (check_url(text), refusal) {
+            (Ok(()), None) => {}
+            (Err(problem), Some(part)) => {
+                assert!(problem.contains(part) && !problem.contains("pass"), "{text}: {problem}");
+            }
+            (found, _) => panic!("{text}: {found:?}"),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// `reqwest::Url` is this type, so that what parses is what the scheduler connects to.
+        #[test]
+        fn what_is_admitted_can_be_used(
+            scheme in "(http|https|HTTP|ftp|file|)", separator in "(://|:/|:|)", user in "([a-z]{0,2}:?[a-z]{0,2}@)?",
+            host in "[a-z0-9.%\\[\\]: ^-]{0,12}", port in "(:[0-9]{0,6})?", rest in "[/?#@a-z:]{0,6}",
+        ) {
+            let text = format!("{scheme}{separator}{user}{host}{port}{rest}");
+            if check_url(&text).is_ok() {
+                let url = Url::parse(&text).unwrap();
+                prop_assert!(url.has_host() && url.host_str().is_some_and(|host| !host.is_empty()), "{}", text);
+                prop_assert!(url.port_or_known_default().is_some_and(|port| port > 0), "{}", text);
+                prop_assert!(url.username().is_empty() && url.password().is_none(), "{}", text);
+                prop_assert!(!url.cannot_be_a_base() && url.join("api/v1/query").is_ok(), "{}", text);
+            }
+        }
     }
 }

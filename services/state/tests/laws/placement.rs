@@ -132,6 +132,33 @@ async fn a_binding_is_a_compare_and_set_of_the_whole_set() {
 }
 
 #[tokio::test]
+async fn a_binding_names_a_cluster_and_nothing_else() {
+    let World { server, one, .. } = world().await;
+    let bind_to = async |cluster: ResourceRef| {
+        let request = BindApplicationRequest {
+            namespace: "demo".into(),
+            name: "a".into(),
+            cluster: Some(cluster),
+            ..Default::default()
+        };
+        server.client.applications().bind_application(request).await
+    };
+    let named = ResourceRef { uid: String::new(), ..reference(&one) };
+    for (wrong, field) in [
+        (ResourceRef { api: "core".into(), ..named.clone() }, "bindings[0].cluster.api"),
+        (ResourceRef { kind: "Application".into(), ..named.clone() }, "bindings[0].cluster.kind"),
+    ] {
+        let violations = krake_proto::error::violations(&bind_to(wrong).await.unwrap_err());
+        assert_eq!(violations[0].field, field);
+    }
+    let absent = bind_to(ResourceRef { name: "none".into(), ..named.clone() }).await.unwrap_err();
+    let absent = krake_proto::error::violations(&absent)[0].to_string();
+    assert!(absent.ends_with("does not exist") && !absent.contains("uid"), "{absent}");
+    // Upstream's clients name the cluster alone.
+    bind_to(ResourceRef { api: String::new(), kind: String::new(), ..named }).await.unwrap();
+}
+
+#[tokio::test]
 async fn clusters_that_are_unknown_or_deleted_or_foreign_are_not_bound() {
     let World { server, one, two, .. } = world().await;
     let client = &server.client;

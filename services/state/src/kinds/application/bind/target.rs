@@ -31,6 +31,13 @@ pub(super) fn targets(cache: &Cache, request: &BindApplicationRequest) -> Result
 }
 
 fn target(cache: &Cache, field: &str, namespace: &str, mut wanted: ResourceRef) -> Result<Target, Error> {
+    let kind = Cluster::KIND;
+    for (part, given, expected) in [("api", &wanted.api, kind.api), ("kind", &wanted.kind, kind.kind)] {
+        if !given.is_empty() && given != expected {
+            let text = format!("must be {expected:?}, found {given:?}: applications run on clusters");
+            return Err(Error::invalid(format!("{field}.{part}"), text));
+        }
+    }
     if wanted.namespace.is_empty() {
         wanted.namespace = namespace.to_owned();
     }
@@ -38,9 +45,9 @@ fn target(cache: &Cache, field: &str, namespace: &str, mut wanted: ResourceRef) 
         krake_proto::name::resource_name(text)
             .map_err(|error| Error::invalid(format!("{field}.{part}"), error.to_string()))?;
     }
-    let key = key::resource(Cluster::KIND, &wanted.namespace, &wanted.name);
+    let key = key::resource(kind, &wanted.namespace, &wanted.name);
     let cluster = bindable(field, namespace, &wanted, cache.get(&key))?;
-    let reference = Cluster::KIND.reference(&cluster.metadata);
+    let reference = kind.reference(&cluster.metadata);
     Ok(Target { reference, guard: Guard::At(key, cluster.revision) })
 }
 
@@ -51,11 +58,11 @@ fn bindable(
     wanted: &ResourceRef,
     stored: Option<Arc<Stored>>,
 ) -> Result<Arc<Stored>, Error> {
-    let kind = Cluster::KIND;
-    let shown = what(kind, &wanted.namespace, &wanted.name);
+    let shown = what(Cluster::KIND, &wanted.namespace, &wanted.name);
     let fits = |cluster: &Arc<Stored>| wanted.uid.is_empty() || cluster.metadata.uid == wanted.uid;
     let Some(cluster) = stored.filter(fits) else {
-        return Err(Error::invalid(field, format!("{shown} with uid {:?} does not exist", wanted.uid)));
+        let uid = if wanted.uid.is_empty() { String::new() } else { format!(" with uid {:?}", wanted.uid) };
+        return Err(Error::invalid(field, format!("{shown}{uid} does not exist")));
     };
     if cluster.metadata.deleted.is_some() {
         return Err(Error::BeingDeleted(shown));
