@@ -23,8 +23,8 @@ use crate::transport::Transport;
 /// The largest message that is sent or accepted, in bytes. Servers cut pages at 2 MiB; one object may be larger.
 pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 
-/// Maximum size of an answer's headers, in bytes. Krake's errors stay below 8 KiB, but a proxy may send more, and an answer
-/// beyond the limit closes the connection with all other calls on it. As much as a message may have.
+/// Maximum size of an answer's headers, in bytes. Krake's errors stay below 8 KiB, but a proxy may send more, and an
+/// answer beyond the limit closes the connection with all other calls on it. As much as a message may have.
 const HEADERS_LIMIT: u32 = MESSAGE_LIMIT as u32;
 
 /// How to reach a state service.
@@ -48,8 +48,8 @@ pub struct ConnectOptions {
     pub client_key_file: Option<PathBuf>,
     /// Who calls, for the server's logs.
     pub user_agent: String,
-    /// A channel made elsewhere, for example over a simulated network. The URL then only names the server in errors, and
-    /// what else is said of the connection counts for nothing. Default: none.
+    /// A channel made elsewhere, for example over a simulated network. The URL then only names the server in errors,
+    /// and what else is said of the connection counts for nothing. Default: none.
     pub channel: Option<Channel>,
 }
 
@@ -203,7 +203,7 @@ impl Client {
         }
         let Client { transport } =
             Self::from_channel(endpoint.connect_lazy(), &options.url, options.request_timeout);
-        Ok(Client { transport: transport.to(address) })
+        Ok(Client { transport: transport.to(address, endpoint) })
     }
 
     /// A client on a channel made elsewhere, for example over a simulated network. `server` names it in errors.

@@ -134,7 +134,7 @@ pub(crate) struct FenceHeaders {
 }
 
 /// Whether an RPC of the Krake API only reads, by its name: it needs no fence.
-pub(crate) fn is_read(method: &str) -> bool {
+pub fn is_read(method: &str) -> bool {
     ["Get", "List", "Check", "Watch"].iter().any(|verb| method.starts_with(verb))
 }
 

@@ -1,9 +1,9 @@
 //! The Krake SDK for Rust: connect, typed API, resumable watch and mirror.
 //!
 //! [`Client`] is one lazily opened connection to a state service. [`Client::api`] gives the standard methods of a kind,
-//! [`Api::watch`] follows its objects through lost connections and restarts of the server, [`Mirror`] keeps a local copy
-//! of what a watch delivers. Calls fail with [`Error`], which says whether trying again can help; [`Client::diagnose`] finds
-//! out why a server does not answer.
+//! [`Api::watch`] follows its objects through lost connections and restarts of the server, [`Mirror`] keeps a local
+//! copy of what a watch delivers. Calls fail with [`Error`], which says whether trying again can help;
+//! [`Client::diagnose`] finds out why a server does not answer.
 
 mod api;
 mod backoff;
@@ -23,7 +23,7 @@ pub use backoff::Backoff;
 pub use connect::{Client, ConnectError, ConnectOptions};
 pub use diagnosis::{Cause, Diagnosis};
 pub use error::Error;
-pub use fence::{Fence, Ticket};
+pub use fence::{Fence, Ticket, is_read};
 pub use mirror::{Barrier, Change, Mirror, MirrorClosed, MirrorFeed, NamespacedName, Notice};
 pub use objects::ObjectKey;
 pub use options::{CreateOptions, DeleteOptions, ListOptions, Mask, Start, WatchOptions};

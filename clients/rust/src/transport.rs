@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response};
 use krake_proto::error::ErrorReason;
 use opentelemetry::trace::TraceContextExt;
 use tonic::body::Body;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -31,6 +31,8 @@ const SERVER_GRACE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Transport {
     channel: Channel,
+    /// What `channel` was made from; none of a channel that was made elsewhere.
+    endpoint: Option<Endpoint>,
     /// Where the channel leads, for error texts.
     server: Arc<str>,
     /// The same for diagnoses; none of a channel that was made elsewhere.
@@ -38,25 +40,39 @@ pub struct Transport {
     request_timeout: Duration,
     /// As which leader writes are sent.
     fence: Option<Fence>,
-    /// The history that the last answer came from.
-    epoch: Epoch,
+    /// The history that the last answer came from; `None` where each call names the one that it means.
+    epoch: Option<Epoch>,
 }
 
 impl Transport {
     pub(crate) fn new(channel: Channel, server: &str, request_timeout: Duration) -> Self {
         Transport {
             channel,
+            endpoint: None,
             server: server.into(),
             address: None,
             request_timeout,
             fence: None,
-            epoch: Epoch::default(),
+            epoch: Some(Epoch::default()),
         }
     }
 
-    /// The same connection, with the address that it leads to.
-    pub(crate) fn to(self, address: Option<Address>) -> Self {
-        Transport { address: address.map(Arc::new), ..self }
+    /// The same connection, with the address that it leads to and what it was made from.
+    pub(crate) fn to(self, address: Option<Address>, endpoint: Endpoint) -> Self {
+        Transport { address: address.map(Arc::new), endpoint: Some(endpoint), ..self }
+    }
+
+    /// The same server over a connection of its own, opened with its first call. A channel that was made elsewhere is
+    /// shared.
+    pub fn on_new_connection(&self) -> Self {
+        let channel = self.endpoint.as_ref().map_or_else(|| self.channel.clone(), Endpoint::connect_lazy);
+        Transport { channel, ..self.clone() }
+    }
+
+    /// The same connection, whose writes carry no epoch but the one that a call names itself (metadata `krake-epoch`).
+    /// For programs that write on behalf of others, who read at other times.
+    pub fn without_epoch(&self) -> Self {
+        Transport { epoch: None, ..self.clone() }
     }
 
     pub(crate) fn address(&self) -> Option<&Address> {
@@ -105,7 +121,7 @@ impl Service<Request<Body>> for Transport {
                 Err(refused) => return Box::pin(std::future::ready(Err(refused))),
             },
         };
-        if let Some(epoch) = self.epoch.known().filter(|_| writes) {
+        if let Some(epoch) = self.epoch.as_ref().filter(|_| writes).and_then(Epoch::known) {
             request.headers_mut().insert(KRAKE_EPOCH, epoch);
         }
         let epoch = self.epoch.clone();
@@ -126,7 +142,9 @@ impl Service<Request<Body>> for Transport {
             if let Some(refused) = not_grpc(&server, address.as_deref(), &answer) {
                 return Err(refused);
             }
-            epoch.learn(answer.headers());
+            if let Some(epoch) = epoch {
+                epoch.learn(answer.headers());
+            }
             if let Some((fence, revision)) = fence
                 && is_fenced(&answer)
             {
