@@ -1,7 +1,7 @@
-//! The routes of the REST API, from the `google.api.http` options: what the gateway serves and OpenAPI describes.
+//! The routes of the REST API, from the `google.api.http` options. The gateway serves them and OpenAPI describes them.
 //!
-//! Upstream's conventions, which no option says: list and watch share a path, so they are one route; a path without a
-//! namespace is that of global objects if it bears their plural, else it lists all namespaces.
+//! Upstream's conventions, which the options do not express: list and watch share a path, so they are one route; a path
+//! without a namespace is that of global objects if it bears their plural, else it lists all namespaces.
 
 use std::sync::LazyLock;
 
@@ -19,21 +19,21 @@ pub struct Route {
     pub method: Method,
     /// The path, for example `/core/namespaces/{namespace}/metrics/{name}`; each parameter is a whole segment.
     pub template: String,
-    /// The kind that it is about.
+    /// The kind that it serves.
     pub kind: &'static Kind,
-    /// Whose objects it reaches.
+    /// The objects that it reaches.
     pub scope: Scope,
-    /// What it does.
+    /// The standard method, or a custom one.
     pub verb: Verb,
     /// The RPC behind it.
     pub rpc: MethodDescriptor,
     /// For [`Verb::List`]: the streaming RPC that takes over when `watch` is asked for.
     pub watch: Option<MethodDescriptor>,
-    /// What the body holds.
+    /// Content of the body.
     pub body: Body,
 }
 
-/// Whose objects a route reaches.
+/// The objects that a route reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Those of the namespace in the path.
@@ -55,7 +55,7 @@ impl Scope {
     }
 }
 
-/// What a route does with its kind.
+/// The standard method that a route calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// `Create<Kind>`.
@@ -74,7 +74,7 @@ pub enum Verb {
     Custom,
 }
 
-/// What the body of a request holds.
+/// Content of a request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Nothing.
@@ -128,7 +128,7 @@ pub enum Query {
     Watch,
     /// Seconds between empty lines of a watch; default 10, 0 = none.
     Heartbeat,
-    /// Where a watch goes on: after this revision.
+    /// Resume a watch after this revision.
     ResourceVersion,
     /// History that the revision belongs to.
     Epoch,
@@ -136,9 +136,9 @@ pub enum Query {
     LabelSelector,
     /// State that the answer waits for.
     Blocking,
-    /// `True`: erase at once.
+    /// True: erase at once.
     Force,
-    /// `True`: delete dependents even where their owner references say release.
+    /// True: delete dependents even where their owner references say release.
     Cascade,
 }
 

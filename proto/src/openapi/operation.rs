@@ -13,7 +13,7 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    /// What all methods of a route's path share.
+    /// The part that all methods of a path share.
     pub(super) fn path(&self, route: &Route) -> Value {
         let parameters: Vec<Value> =
             route.parameters().map(|name| parameter(&format!("path-{name}"))).collect();
@@ -77,7 +77,7 @@ impl Operations {
             Verb::UpdateStatus | Verb::Custom => &[400, 404, 409, 413, 415, 422],
             Verb::Delete => &[404, 409, 412],
         };
-        for status in [401, 403, 504].iter().chain(problems) {
+        for status in [401, 403, 502, 503, 504].iter().chain(problems) {
             answers.insert(status.to_string(), answer(&status.to_string()));
         }
         answers.insert("default".into(), answer("Problem"));
@@ -88,7 +88,7 @@ impl Operations {
         let resource = self.resource(route);
         if route.verb != Verb::List {
             let content = json!({ "application/json": { "schema": resource } });
-            let tag = json!({ "description": "`metadata.resource_version`, in quotes.", "schema": { "type": "string" } });
+            let tag = json!({ "description": "`metadata.resource_version` and the epoch of the store, for `If-Match`.", "schema": { "type": "string" } });
             return json!({
                 "description": "The resource as it is then.",
                 "headers": { "ETag": tag },
@@ -109,7 +109,7 @@ impl Operations {
     }
 }
 
-/// Unique: the RPC, told apart by scope.
+/// Unique: the RPC, with a part for its scope.
 fn operation_id(route: &Route) -> String {
     let rpc = route.rpc.name();
     match route.scope {
@@ -144,9 +144,14 @@ pub(super) fn parameters() -> Value {
     parameters.insert("path-name".into(), path("name", "Name of the resource."));
     parameters.insert(
         "header-If-Match".into(),
-        header("If-Match", "`resource_version` that the resource must have, in quotes."),
+        header(
+            "If-Match",
+            "The resource must still be as it was read: its ETag. `metadata.resource_version` alone is accepted too, but \
+             after a restore of the store it can match another state of the resource.",
+        ),
     );
-    let about = "Seconds that the request may take.";
+    let about = "Maximum seconds until the answer begins, a wait for a state (`blocking`) included: greater than 0, at most \
+                 300. Then 504; a write may have taken effect. Default 30, with `blocking` 60.";
     parameters.insert("header-X-Request-Timeout".into(), header("X-Request-Timeout", about));
     let about = "Where a stream of Server-Sent Events goes on: the id of the last event.";
     parameters.insert("header-Last-Event-ID".into(), header("Last-Event-ID", about));
@@ -164,6 +169,8 @@ pub(super) fn parameters() -> Value {
 
 fn query_schema(query: Query) -> (Value, &'static str) {
     let text = json!({ "type": "string" });
+    // Upstream's client writes `True`.
+    let boolean = json!({ "type": "string", "enum": ["true", "True", "1", "false", "False", "0"] });
     match query {
         Query::Watch => (text, "Stream changes from now on. Its presence alone counts, whatever its value."),
         Query::Heartbeat => (
@@ -184,12 +191,13 @@ fn query_schema(query: Query) -> (Value, &'static str) {
         ),
         Query::Blocking => (
             text,
-            "Answer when the resource is in this state, `deleted` for its end, or after 60 s; in lower case or upper case.",
+            "Answer when the resource is in this state, `deleted` for its end, in lower case or upper case. 504 if that \
+             takes longer than `X-Request-Timeout`, or 60 s without it.",
         ),
-        Query::Force => (text, "`True`: erase at once, whatever finalizers say."),
+        Query::Force => (boolean, "True: erase at once, whatever finalizers say."),
         Query::Cascade => (
-            text,
-            "`True`: delete what belongs to the resource, even where its owner references say release.",
+            boolean,
+            "True: delete what belongs to the resource, even where its owner references say release.",
         ),
     }
 }
@@ -198,16 +206,25 @@ fn query_schema(query: Query) -> (Value, &'static str) {
 pub(super) fn responses() -> Value {
     let named = [
         ("400", "The request changes nothing, or an immutable field."),
-        ("401", "Nobody is known by these credentials."),
+        ("401", "No user has these credentials."),
         ("403", "The caller may not do this."),
         ("404", "There is no such resource."),
         ("409", "The resource exists already, has changed meanwhile, or does not allow this now."),
-        ("410", "The revision to watch from is forgotten: list anew."),
-        ("412", "The resource is not the one that `If-Match` names."),
+        (
+            "410",
+            "The changes since this revision are no longer known, since it is too old or the store was restored: list \
+             again, and watch from the list's `resource_version`.",
+        ),
+        ("412", "The resource is not as `If-Match` says, or the store was restored since it was read."),
         ("413", "The body is larger than 4 MiB."),
-        ("415", "The body is no JSON."),
-        ("422", "The request violates the schema; `detail` names the fields."),
-        ("504", "The wanted state, or the store's answer, did not come in time."),
+        ("415", "The body is not JSON."),
+        ("422", "A field, parameter or header is wrong; `detail` and `violations` name it."),
+        (
+            "502",
+            "The connection to the state service broke before its answer. A write may have taken effect.",
+        ),
+        ("503", "The state service or its store is unavailable: try again."),
+        ("504", "The answer, or the wanted state, did not come in time. A write may have taken effect."),
         ("Problem", "The request failed."),
     ];
     let response = |about: &str| json!({ "description": about, "content": { "application/problem+json": { "schema": reference("Problem") } } });

@@ -1,4 +1,4 @@
-//! Messages as JSON Schemas: the JSON form, said in OpenAPI's terms.
+//! Messages as JSON Schemas: the JSON form in OpenAPI's terms.
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde_json::{Map, Value as Json, json};
@@ -174,7 +174,7 @@ impl Schemas {
     }
 }
 
-/// What `google.api.field_behavior` and the place in a resource say about a field.
+/// Properties of a field by `google.api.field_behavior` and its place in a resource.
 struct Rules {
     required: bool,
     never_null: bool,
@@ -196,7 +196,7 @@ impl Rules {
         let status = of_resource("status");
         let required = has(REQUIRED) || of_resource("metadata") || of_resource("spec");
         Rules {
-            // What is output only is in every answer, and OpenAPI asks nobody to send it.
+            // Output-only fields are in every answer, and OpenAPI does not expect a client to send them.
             required: required || field.output_only || status,
             never_null: required || status,
             read_only: field.output_only || status,

@@ -1,4 +1,4 @@
-//! What the gateway serves beside the kinds, and the shapes that all kinds' answers share.
+//! Paths of the gateway that belong to no kind, and schemas that the answers of all kinds share.
 
 use serde_json::{Map, Value, json};
 
@@ -9,8 +9,9 @@ use crate::KINDS;
 pub(super) const ABOUT: &str = "One API in front of many Kubernetes clusters: applications with constraints go in, and \
 run on the cluster that is best by the operator's own metrics.\n\nResources are created by POST, read by GET, replaced by \
 PUT and deleted by DELETE. Every success is 200. Fields that a PUT leaves out keep their value. Lists become watches by \
-the query parameter `watch`: one JSON object a line, empty lines as heartbeats, or Server-Sent Events for those who accept \
-`text/event-stream`. Errors are problems (RFC 9457). Unknown fields in requests are ignored; names of enum values are \
+the query parameter `watch`: one JSON object a line, empty lines as heartbeats, or Server-Sent Events for clients that accept \
+`text/event-stream`. Errors are problems (RFC 9457). Unknown fields in requests are ignored; known fields that are given \
+twice, fields of two types of a union, and integers of more than 64 bits are refused (422). Names of enum values are \
 case-sensitive; times are UTC.";
 
 /// One tag per API group, in their order.
@@ -44,10 +45,10 @@ pub(super) fn paths() -> Map<String, Value> {
     });
     let document = json!({ "type": "object", "required": ["openapi", "info", "paths"] });
     [
-        ("/", get("GetVersion", "Tells the version", 200, version)),
-        ("/me", get("GetMe", "Tells who is calling", 200, user)),
+        ("/", get("GetVersion", "Returns the version", 200, version)),
+        ("/me", get("GetMe", "Returns the caller", 200, user)),
         ("/release", get("Release", "Releases the Krake", 202, json!({ "type": "string" }))),
-        ("/openapi.json", get("GetOpenApi", "Gives this document", 200, document)),
+        ("/openapi.json", get("GetOpenApi", "Returns this document", 200, document)),
     ]
     .into_iter()
     .map(|(path, operation)| (path.to_owned(), json!({ "get": operation })))
@@ -78,7 +79,7 @@ pub(super) fn schemas() -> Map<String, Value> {
             "type": {
                 "type": "string",
                 "format": "uri-reference",
-                "description": "For programs; `about:blank` if the status says it all.",
+                "description": "For programs; `about:blank` if the status is enough.",
             },
             "title": { "type": "string", "description": "Name of the problem, for example NOT_FOUND_ERROR." },
             "status": { "type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status." },
@@ -131,12 +132,19 @@ pub(super) fn event(shown: &str) -> Value {
         "properties": {
             "type": {
                 "type": "string",
-                "enum": ["ADDED", "MODIFIED", "DELETED", "LEFT_FILTER"],
-                "description": "What happened. DELETED: erased from the store. LEFT_FILTER: lives, but is no longer of \
-                                those that the watch asked for.",
+                "enum": ["ADDED", "MODIFIED", "DELETED", "LEFT_FILTER", "ERROR"],
+                "description": "What happened. DELETED: erased from the store. LEFT_FILTER: exists, but no longer matches \
+                                the watch. ERROR: the watch has ended; `object` is the problem.",
             },
-            "object": reference(shown),
-            "resource_version": revision("Safe to resume from; on the last change of each revision."),
+            "object": { "anyOf": [reference(shown), reference("Problem")] },
+            "resource_version": revision(
+                "Safe to resume from; on the last change of each revision, and with ERROR. An ERROR without it: list again, \
+                 and watch from there.",
+            ),
+            "epoch": {
+                "type": "string",
+                "description": "With ERROR: history that `resource_version` belongs to, for the parameter `epoch`.",
+            },
         },
         "required": ["type", "object"],
     })

@@ -1,4 +1,4 @@
-//! What operations do, in words: the comments of RPCs speak of gRPC, so the verbs that all kinds share have texts here.
+//! Texts of operations. The comments of RPCs are written for gRPC, so the methods that all kinds share have texts here.
 
 use crate::comments::{comment, summary};
 use crate::rest::{Query, Route, Scope, Verb};
@@ -11,19 +11,21 @@ pub(super) fn of(route: &Route) -> (String, String) {
     let (summary, mut more) = match route.verb {
         Verb::Create => (
             format!("Creates {one}"),
-            "The answer is the stored resource. `status` and what is read-only is ignored.",
+            "The answer is the stored resource. `status` and read-only fields are ignored. The namespace is that of the path, \
+             whatever `metadata.namespace` holds, so that a resource read in one namespace can be created in another.",
         ),
         Verb::Get => (format!("Reads {one}"), "With its status."),
         Verb::List => (
             format!("Lists or watches {}{}", words(&route.shown_plural()), extent(route.scope)),
             "The list is ordered by namespace and name. With `watch` the answer is a stream of changes from now on, or after \
-             `resource_version`; every change comes at least once and in order. 410: that revision is forgotten.",
+             `resource_version`; every change comes at least once and in order. 410: that revision is too old, or the store was \
+             restored. `-` is not a namespace (422): all namespaces have a path of their own.",
         ),
         Verb::Update => (
             format!("Replaces metadata and spec of {one}"),
-            "Fields that are left out keep their value; lists and maps are replaced as a whole. `status` and what is \
-             read-only is ignored. If `metadata.resource_version` is given and not 0, the resource must have it. 400: nothing \
-             would change.",
+            "Fields that are left out keep their value; lists and maps are replaced as a whole. `status` and read-only \
+             fields are ignored. If `metadata.resource_version` is given and not 0, the resource must have it; `If-Match` \
+             holds over a restore of the store too. 400: nothing would change, or name or namespace differ from the path.",
         ),
         Verb::UpdateStatus => (
             format!("Writes the status of {one}"),

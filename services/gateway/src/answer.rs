@@ -1,19 +1,19 @@
-//! Answers: encoded messages as JSON, with the revision as entity tag.
+//! Answers: encoded messages as JSON, with revision and epoch as entity tag.
 
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use krake_proto::json::{self, Options};
 use krake_proto::krake::meta::v1::Metadata;
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 
-use crate::parameters::revision;
+use crate::call::Reply;
 use crate::problem::Problem;
+use crate::version::Version;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// What all resources begin with.
+/// The part that all resources share.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Head {
     #[prost(message, optional, tag = "1")]
@@ -56,24 +56,28 @@ pub(crate) fn message(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<
 }
 
 /// An encoded resource as the answer.
-pub(crate) fn resource(descriptor: &MessageDescriptor, encoded: &Bytes) -> Result<Response, Problem> {
-    let mut response = message(descriptor, encoded)?;
-    let version = metadata(encoded)?.resource_version;
-    let tag = HeaderValue::try_from(format!("\"{version}\"")).expect("digits in quotes are a header value");
-    response.headers_mut().insert(header::ETAG, tag);
+pub(crate) fn resource(descriptor: &MessageDescriptor, reply: &Reply) -> Result<Response, Problem> {
+    let mut response = message(descriptor, &reply.message)?;
+    let revision = metadata(&reply.message)?.resource_version;
+    let version = Version { revision, epoch: reply.epoch.clone() };
+    // The epoch came in a header.
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
     Ok(response)
 }
 
-/// The answer to a deletion. It has happened, so an object that cannot be shown is no error: its metadata is shown.
-pub(crate) fn deleted(descriptor: &MessageDescriptor, encoded: &Bytes) -> Result<Response, Problem> {
-    resource(descriptor, encoded).or_else(|_| {
-        let head = Head { metadata: Some(metadata(encoded)?) };
-        resource(descriptor, &head.encode_to_vec().into())
+/// The answer to a deletion. It has happened, so an object that cannot be shown is not an error: its metadata is shown.
+pub(crate) fn deleted(descriptor: &MessageDescriptor, reply: &Reply) -> Result<Response, Problem> {
+    resource(descriptor, reply).or_else(|_| {
+        let head = Head { metadata: Some(metadata(&reply.message)?) };
+        resource(descriptor, &Reply { message: head.encode_to_vec().into(), epoch: reply.epoch.clone() })
     })
 }
 
-/// The revision of `If-Match`; none without one, or if any is right.
-pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+/// The version that `If-Match` demands: an entity tag, or a revision alone, which a restore may give to another state
+/// of the object. `None` without the header, or if it accepts any version.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
@@ -81,10 +85,10 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     }
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let detail = "If-Match: give the ETag of the object that was read, or its metadata.resource_version";
-    revision(inner).map(Some).ok_or_else(|| Problem::new(StatusCode::PRECONDITION_FAILED, detail))
+    Version::parse(inner).map(Some).ok_or_else(|| Problem::new(StatusCode::PRECONDITION_FAILED, detail))
 }
 
-/// The state service sent what it should not.
+/// The problem of a message from the state service that cannot be decoded.
 pub(crate) fn garbled(error: impl std::fmt::Display) -> Problem {
     tracing::error!(%error, "the state service sent a message that cannot be read");
     Problem::new(StatusCode::BAD_GATEWAY, "The state service sent a message that cannot be read.")
@@ -100,9 +104,11 @@ mod tests {
             let headers: HeaderMap = [(header::IF_MATCH, text.parse().unwrap())].into_iter().collect();
             if_match(&headers).map_err(|problem| problem.status.as_u16())
         };
+        let version = |epoch: &str| Ok(Some(Version { revision: 7, epoch: epoch.to_owned() }));
         assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
-        assert_eq!((read("\"7\""), read("7"), read("*")), (Ok(Some(7)), Ok(Some(7)), Ok(None)));
-        for wrong in ["\"x\"", "W/\"7\"", "-7", "", "\"7\", \"8\""] {
+        assert_eq!((read("\"7\""), read("7"), read("*")), (version(""), version(""), Ok(None)));
+        assert_eq!(read("\"7/e-1\""), version("e-1"));
+        for wrong in ["\"x\"", "W/\"7\"", "-7", "", "\"7\", \"8\"", "\"7/e f\""] {
             assert_eq!(read(wrong), Err(412), "{wrong:?}");
         }
     }

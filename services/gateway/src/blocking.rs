@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::StatusCode;
 use krake_proto::envelope::{WatchRequest, WatchStart};
 use krake_proto::json;
 use krake_proto::krake::meta::v1::EventType;
 use prost_reflect::{Kind, MessageDescriptor};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::answer;
+use crate::call::Reply;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::target::Target;
 use crate::upstream::Upstream;
 
-/// How long the answer may wait, as upstream's.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// The state of what is gone.
+/// Maximum wait for the state, if the caller does not limit the request: upstream's.
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// Stands for the end of an object among the states.
 const DELETED: &str = "DELETED";
 
-/// The state that a request wants to wait for; none if it does not.
+/// The state that a request waits for; `None` if it does not wait.
 pub(crate) fn wanted(
     descriptor: &MessageDescriptor,
     parameters: &Parameters,
@@ -49,13 +49,13 @@ fn states(descriptor: &MessageDescriptor) -> Vec<String> {
     names.map(|value| value.name().strip_prefix(prefix).unwrap_or(value.name()).to_owned()).collect()
 }
 
-/// Does `act`, and waits until the object that it answers with has the state. The watch begins before, so that nothing
-/// is missed; other objects do not count.
+/// Runs `act` and waits until the object that it returns has the state. The watch starts before, so that no change is
+/// missed; other objects do not count.
 pub(crate) async fn until(
     target: &Arc<Target>,
     wanted: &str,
-    act: impl Future<Output = Result<Bytes, Problem>>,
-) -> Result<Bytes, Problem> {
+    act: impl Future<Output = Result<Reply, Problem>>,
+) -> Result<Reply, Problem> {
     let name = format!("Watch{}", target.route.kind.plural_rpc);
     let rpc = target.route.rpc.parent_service().methods().find(|rpc| rpc.name() == name);
     let rpc = rpc.ok_or_else(|| Problem::plain(StatusCode::NOT_IMPLEMENTED))?;
@@ -67,13 +67,14 @@ pub(crate) async fn until(
     let mut watch = Upstream::open(target.clone(), rpc, request).await?;
     let object = act.await?;
     let descriptor = target.descriptor();
-    let uid = answer::metadata(&object)?.uid;
-    if state(&descriptor, &object).as_deref() == Some(wanted) {
+    let uid = answer::metadata(&object.message)?.uid;
+    if state(&descriptor, &object.message).as_deref() == Some(wanted) {
         return Ok(object);
     }
     let reached = async {
         loop {
-            for event in watch.next().await?.events {
+            let message = watch.next().await?;
+            for event in message.events {
                 if answer::metadata(&event.object)?.uid != uid {
                     continue;
                 }
@@ -83,7 +84,7 @@ pub(crate) async fn until(
                 } else {
                     state(&descriptor, &event.object).as_deref() == Some(wanted)
                 } {
-                    return Ok(event.object);
+                    return Ok(Reply { message: event.object, epoch: message.epoch });
                 }
                 if is_deleted {
                     let text = format!("The object was deleted before its state was {wanted}.");
@@ -92,20 +93,24 @@ pub(crate) async fn until(
             }
         }
     };
-    match timeout(TIMEOUT, reached).await {
+    let (deadline, length) = match target.caller.limit() {
+        Some(limit) => (limit.deadline, limit.length),
+        None => (Instant::now() + DEFAULT_WAIT, DEFAULT_WAIT),
+    };
+    match timeout_at(deadline, reached).await {
         Ok(reached) => reached,
         Err(_) => {
-            let text = format!("The object's state was not {wanted} within {} s.", TIMEOUT.as_secs());
+            let text = format!("The object's state was not {wanted} within {} s.", length.as_secs_f64());
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, text))
         }
     }
 }
 
-/// The state of an object; none if it has none, or cannot be shown.
+/// The state of an object; `None` if it has none or cannot be shown.
 fn state(descriptor: &MessageDescriptor, object: &[u8]) -> Option<String> {
     let mut text = Vec::new();
     answer::write(descriptor, object, &mut text).ok()?;
-    let shown = json::parse(descriptor, &text).ok()?;
+    let shown = json::parse_written(descriptor, &text).ok()?;
     Some(shown.get("status")?.get("state")?.as_str()?.to_owned())
 }
 
@@ -119,7 +124,8 @@ mod tests {
     fn only_states_that_the_kind_has_can_be_waited_for() {
         let cluster = POOL.get_message_by_name("krake.kubernetes.v1.Cluster").unwrap();
         let read = |query: &str| {
-            wanted(&cluster, &Parameters::read(Some(query))).map_err(|problem| problem.status.as_u16())
+            wanted(&cluster, &Parameters::read(Some(query)).unwrap())
+                .map_err(|problem| problem.status.as_u16())
         };
         assert_eq!(read("blocking=online"), Ok(Some("ONLINE".to_owned())));
         assert_eq!(read("blocking=deleted"), Ok(Some("DELETED".to_owned())));

@@ -1,30 +1,47 @@
 //! Calls to the state service by descriptor, with encoded messages and the caller's credentials.
 
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod huge_headers;
+#[cfg(test)]
+mod time_limits;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, header};
-use krake_client::Transport;
+use krake_client::{Client, Transport, is_read};
 use krake_proto::codec::RawCodec;
+use krake_proto::error;
 use prost::Message;
 use prost_reflect::MethodDescriptor;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 use tonic::client::Grpc;
-use tonic::metadata::MetadataMap;
-use tonic::{Request, Status, Streaming};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{ConnectError, Request, Status, Streaming};
 
-/// The largest message that is taken: pages are cut at 2 MiB, one object may be larger.
+use crate::problem::Problem;
+
+/// Maximum size of a message in bytes: pages are cut at 2 MiB, one object may be larger.
 const MESSAGE_LIMIT: usize = 16 << 20;
-/// How long a call may take if the caller does not say.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest time that a caller may ask for.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
-/// Seconds that the caller will wait.
+/// Time limit of a call if the caller sets none: as the SDK's.
+const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time limit that a caller can set: more would only hold connections open.
+const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// How much longer the state service may work than the gateway waits, so that the gateway's own error comes first.
+const SERVER_GRACE: Duration = Duration::from_millis(500);
+/// Maximum number of reads that are repeated at the same time, each on a connection of its own. Far below the number of
+/// connections that the state service accepts from one address.
+const MAX_REPEATED_READS: usize = 16;
+
+/// Header by which a caller limits the time until the answer begins, in seconds.
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
-/// What is passed on as it is.
+/// Metadata that names a history of the store: in answers the present one, in writes that of their preconditions.
+const KRAKE_EPOCH: &str = "krake-epoch";
+/// Headers that are passed on unchanged.
 const PASSED_ON: [HeaderName; 4] = [
     header::AUTHORIZATION,
     HeaderName::from_static("traceparent"),
@@ -32,27 +49,81 @@ const PASSED_ON: [HeaderName; 4] = [
     HeaderName::from_static("x-request-id"),
 ];
 
+/// Places for reads that are repeated.
+static REPEATED_READS: Semaphore = Semaphore::const_new(MAX_REPEATED_READS);
+
+/// The connection to the state service that all callers share.
+#[derive(Clone)]
+pub(crate) struct StateService {
+    transport: Transport,
+    /// Maximum silence of a watch, see [`Options::watch_silence`](crate::Options::watch_silence).
+    pub(crate) watch_silence: Duration,
+}
+
+impl StateService {
+    /// Callers read at different times, so that no write may carry what another caller has read.
+    pub(crate) fn new(client: &Client, watch_silence: Duration) -> Self {
+        StateService { transport: client.transport().without_epoch(), watch_silence }
+    }
+}
+
 /// One caller's way to the state service.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    transport: Transport,
+    state: StateService,
     metadata: MetadataMap,
-    timeout: Duration,
+    limit: Option<TimeLimit>,
+}
+
+/// The time limit that a caller has set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeLimit {
+    /// When the answer must have begun.
+    pub(crate) deadline: Instant,
+    /// The same as the time from the request on.
+    pub(crate) length: Duration,
+}
+
+/// An answer of the state service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// The encoded message.
+    pub(crate) message: Bytes,
+    /// The history of the store that it was read in; empty from a state service that does not name it.
+    pub(crate) epoch: String,
 }
 
 impl Caller {
     /// The caller who sent a request with these headers.
-    pub(crate) fn new(transport: Transport, headers: &HeaderMap) -> Self {
+    ///
+    /// # Errors
+    /// When `X-Request-Timeout` is not a time.
+    pub(crate) fn new(state: StateService, headers: &HeaderMap) -> Result<Self, Problem> {
         let passed_on: HeaderMap = PASSED_ON
             .into_iter()
             .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
             .collect();
-        Caller { transport, metadata: MetadataMap::from_headers(passed_on), timeout: timeout(headers) }
+        Ok(Caller { state, metadata: MetadataMap::from_headers(passed_on), limit: time_limit(headers)? })
     }
 
-    /// How long the caller waits for an answer.
+    /// A caller who sends no headers: the gateway itself.
+    pub(crate) fn anonymous(state: StateService) -> Self {
+        Caller { state, metadata: MetadataMap::new(), limit: None }
+    }
+
+    /// The time limit of the request, if the caller has set one.
+    pub(crate) fn limit(&self) -> Option<TimeLimit> {
+        self.limit
+    }
+
+    /// Time limit of one call.
     pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
+        self.limit.map_or(DEFAULT_CALL_TIMEOUT, |limit| limit.length)
+    }
+
+    /// Maximum silence of a watch.
+    pub(crate) fn watch_silence(&self) -> Duration {
+        self.state.watch_silence
     }
 
     /// Calls a method; request and answer are its encoded messages.
@@ -60,12 +131,47 @@ impl Caller {
         &self,
         rpc: &MethodDescriptor,
         request: &impl Message,
-    ) -> Result<Bytes, Status> {
-        let mut request = self.request(request);
-        request.set_timeout(self.timeout);
-        let mut grpc = self.grpc();
-        grpc.ready().await?;
-        Ok(grpc.unary(request, path(rpc)?, RawCodec).await?.into_inner())
+    ) -> Result<Reply, Status> {
+        self.unary_in(rpc, request, "").await
+    }
+
+    /// Calls a method with preconditions that were read in the history `epoch`; empty if that is not known.
+    pub(crate) async fn unary_in(
+        &self,
+        rpc: &MethodDescriptor,
+        request: &impl Message,
+        epoch: &str,
+    ) -> Result<Reply, Status> {
+        let mut metadata = self.metadata.clone();
+        if !epoch.is_empty() {
+            let epoch = MetadataValue::try_from(epoch);
+            metadata.insert(KRAKE_EPOCH, epoch.map_err(|_| Status::internal("the epoch is no header"))?);
+        }
+        let call = Unary { rpc, metadata, message: request.encode_to_vec().into(), timeout: self.timeout() };
+        let answer = timeout(self.timeout(), self.unary_with_retry(&call)).await;
+        let answer = answer
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("the state service did not answer in time")));
+        answer.inspect_err(|status| {
+            if error::reason(status).is_none() {
+                // Callers do not see the text, which may name an inner address.
+                tracing::info!(rpc = rpc.full_name(), %status, "a call to the state service failed");
+            }
+        })
+    }
+
+    /// A call whose connection breaks has failed by what others did on it, mostly. A read has no effect, so it is made
+    /// once more, on a connection that it shares with nobody: then an answer that breaks connections breaks only its
+    /// own.
+    async fn unary_with_retry(&self, call: &Unary<'_>) -> Result<Reply, Status> {
+        let first = call.make(self.state.transport.clone()).await;
+        match first {
+            Err(status) if is_broken(&status) && is_read(call.rpc.name()) => {
+                // The semaphore is never closed.
+                let _place = REPEATED_READS.acquire().await.ok();
+                call.make(self.state.transport.on_new_connection()).await
+            }
+            first => first,
+        }
     }
 
     /// Opens a stream of encoded messages.
@@ -74,30 +180,65 @@ impl Caller {
         rpc: &MethodDescriptor,
         request: &impl Message,
     ) -> Result<Streaming<Bytes>, Status> {
-        let request = self.request(request);
-        let mut grpc = self.grpc();
+        let request = with_metadata(request.encode_to_vec().into(), self.metadata.clone());
+        let mut grpc = grpc(self.state.transport.clone());
         grpc.ready().await?;
         Ok(grpc.server_streaming(request, path(rpc)?, RawCodec).await?.into_inner())
     }
+}
 
-    fn grpc(&self) -> Grpc<Transport> {
-        Grpc::new(self.transport.clone())
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT)
-    }
+/// A call with one answer, which can be made several times.
+struct Unary<'c> {
+    rpc: &'c MethodDescriptor,
+    metadata: MetadataMap,
+    message: Bytes,
+    timeout: Duration,
+}
 
-    fn request(&self, message: &impl Message) -> Request<Bytes> {
-        let mut request = Request::new(Bytes::from(message.encode_to_vec()));
-        *request.metadata_mut() = self.metadata.clone();
-        request
+impl Unary<'_> {
+    async fn make(&self, transport: Transport) -> Result<Reply, Status> {
+        let mut request = with_metadata(self.message.clone(), self.metadata.clone());
+        request.set_timeout(self.timeout + SERVER_GRACE);
+        let mut grpc = grpc(transport);
+        grpc.ready().await?;
+        let answer = grpc.unary(request, path(self.rpc)?, RawCodec).await?;
+        let epoch = answer.metadata().get(KRAKE_EPOCH).and_then(|epoch| epoch.to_str().ok());
+        let epoch = epoch.unwrap_or_default().to_owned();
+        Ok(Reply { message: answer.into_inner(), epoch })
     }
 }
 
-/// The time that the caller gives: whole or broken seconds.
-fn timeout(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(REQUEST_TIMEOUT).and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
-    let asked = seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
-    asked.map_or(TIMEOUT, |asked| asked.min(LONGEST_TIMEOUT))
+/// Whether the connection could not be made, so that the call was not sent.
+pub(crate) fn is_unsent(status: &Status) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    causes.into_iter().any(|cause| cause.is::<ConnectError>())
+}
+
+/// Whether the connection broke before the answer was whole, or the answer did not come from a state service: the call
+/// may have taken effect. The codes that such errors are mapped to would blame the caller or the state service.
+pub(crate) fn is_broken(status: &Status) -> bool {
+    std::error::Error::source(status).is_some() && !is_unsent(status)
+}
+
+fn grpc(transport: Transport) -> Grpc<Transport> {
+    Grpc::new(transport).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT)
+}
+
+fn with_metadata(message: Bytes, metadata: MetadataMap) -> Request<Bytes> {
+    let mut request = Request::new(message);
+    *request.metadata_mut() = metadata;
+    request
+}
+
+/// The time limit of `X-Request-Timeout`: seconds, with or without a fraction.
+fn time_limit(headers: &HeaderMap) -> Result<Option<TimeLimit>, Problem> {
+    let Some(value) = headers.get(REQUEST_TIMEOUT) else { return Ok(None) };
+    let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
+    let seconds = seconds
+        .filter(|seconds| *seconds > 0.0)
+        .ok_or_else(|| Problem::header("X-Request-Timeout", "Must be a number of seconds greater than 0."))?;
+    let length = Duration::from_secs_f64(seconds.min(MAX_REQUEST_TIMEOUT.as_secs_f64()));
+    Ok(Some(TimeLimit { deadline: Instant::now() + length, length }))
 }
 
 fn path(rpc: &MethodDescriptor) -> Result<PathAndQuery, Status> {
@@ -110,17 +251,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_say_how_long_they_wait() {
-        let asked = |text: &str| {
+    fn callers_limit_the_time_in_seconds() {
+        let limit = |text: &str| {
             let headers: HeaderMap = [(REQUEST_TIMEOUT, text.parse().unwrap())].into_iter().collect();
-            timeout(&headers)
+            time_limit(&headers).map(|limit| limit.map(|limit| limit.length))
         };
-        assert_eq!(timeout(&HeaderMap::new()), TIMEOUT);
-        assert_eq!(asked("1.5"), Duration::from_millis(1500));
-        assert_eq!(asked("1e300"), TIMEOUT);
-        assert_eq!(asked("100000"), LONGEST_TIMEOUT);
-        for wrong in ["", "x", "-1", "0", "NaN"] {
-            assert_eq!(asked(wrong), TIMEOUT, "{wrong:?}");
+        assert_eq!(time_limit(&HeaderMap::new()), Ok(None));
+        assert_eq!(limit("1.5"), Ok(Some(Duration::from_millis(1500))));
+        for long in ["100000", "1e300", "inf"] {
+            assert_eq!(limit(long), Ok(Some(MAX_REQUEST_TIMEOUT)), "{long}");
+        }
+        for wrong in ["", "x", "-1", "-0.5", "0", "NaN", "5s", "-inf"] {
+            let problem = limit(wrong).unwrap_err();
+            assert_eq!(problem.status.as_u16(), 422, "{wrong:?}");
+            assert!(problem.detail.contains("X-Request-Timeout"), "{}", problem.detail);
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::gateway::Options;
 
 /// Serves upstream's REST API in front of the Krake API server.
 ///
-/// Any number of replicas may run. Callers are known by what they send (the header Authorization), which is passed on to
-/// the API server.
+/// Any number of replicas may run. Callers identify themselves by the header Authorization, which is passed on to the
+/// API server.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url), admin
 /// (listen), listener (max_connections, max_connections_per_peer, allowed_hosts), tls (cert, key, client_ca), telemetry
@@ -35,8 +35,8 @@ pub struct Args {
     listen: Option<SocketAddr>,
     #[command(flatten)]
     api: ApiArgs,
-    /// Origin whose web pages may call, such as https://dashboard.example.com; may be given several times. "*" lets every
-    /// page that a user opens act for that user: for networks where that does no harm. [default: none]
+    /// Origin whose web pages may call, such as https://dashboard.example.com; may be given several times. "*" lets
+    /// every page that a user opens act for that user: only for networks where that does no harm. [default: none]
     #[arg(long = "cors-origin", env = "KRAKE_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     cors_origins: Option<Vec<String>>,
     /// Page that explains the types of problems. [default: that of upstream's documentation]
@@ -69,13 +69,13 @@ struct File {
 /// The settings in force.
 #[derive(Debug)]
 pub struct Config {
-    /// Where to serve the REST API.
+    /// Address of the REST API.
     pub listen: SocketAddr,
-    /// How to reach the state service.
+    /// Connection to the state service.
     pub connect: ConnectOptions,
-    /// How to answer.
+    /// Options of the gateway.
     pub options: Options,
-    /// Where to serve metrics and probes.
+    /// Address of metrics and probes.
     pub admin: SocketAddr,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
@@ -96,6 +96,7 @@ impl Args {
             http,
             origins: origins(self.cors_origins.or(file.cors_origins).unwrap_or_default())?,
             documentation: pick(self.problem_base_url, file.problem_base_url, defaults.documentation),
+            watch_silence: defaults.watch_silence,
         };
         Ok(Config {
             listen: pick(self.listen, file.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),

@@ -8,7 +8,7 @@ use crate::problem::Problem;
 /// The methods that pages may use.
 const METHODS: [Method; 5] = [Method::DELETE, Method::GET, Method::OPTIONS, Method::POST, Method::PUT];
 
-/// Whose pages may call.
+/// Origins whose pages may call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origins {
     /// Nobody's: browsers let no foreign page see an answer, and changes by one are refused.

@@ -24,6 +24,7 @@ use krake_runtime::shutdown::Shutdown;
 use prost::Message;
 use serde_json::Value;
 use tokio::sync::{mpsc as calls, oneshot};
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tower::ServiceExt;
 
@@ -48,6 +49,7 @@ pub(crate) struct FakeState {
 /// A call of the gateway that waits for its answer.
 pub(crate) struct Call {
     method: String,
+    pub(crate) metadata: HeaderMap,
     request: Bytes,
     answer: oneshot::Sender<Response<Body>>,
 }
@@ -58,6 +60,7 @@ pub(crate) struct Messages(mpsc::UnboundedSender<io::Result<Frame<Bytes>>>);
 /// What the gateway answered.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
@@ -66,6 +69,11 @@ pub(crate) struct Lines(calls::UnboundedReceiver<String>);
 
 impl FakeState {
     pub(crate) async fn start() -> Self {
+        Self::behind(Options::default()).await
+    }
+
+    /// Behind a gateway with these options.
+    pub(crate) async fn behind(options: Options) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = ConnectOptions::new(format!("http://{}", listener.local_addr().unwrap()));
         let client = Client::new(&client).unwrap();
@@ -78,7 +86,7 @@ impl FakeState {
         let handler = move |request: Request| answered_by_test(request, sender.clone());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
         let shutdown = Shutdown::new();
-        let router = Gateway::router(&client, Options::default(), shutdown.clone());
+        let router = Gateway::router(&client, options, shutdown.clone());
         FakeState { router, connections, incoming, waiting: Vec::new(), shutdown }
     }
 
@@ -88,13 +96,41 @@ impl FakeState {
     }
 
     /// Begins a `GET` at the gateway; it goes on while the test does other things.
-    pub(crate) fn get(&self, uri: &str) -> tokio::task::JoinHandle<Answer> {
-        let response = self.router.clone().oneshot(request(uri));
+    pub(crate) fn get(&self, uri: &str) -> JoinHandle<Answer> {
+        self.send(request(uri))
+    }
+
+    /// Begins a request at the gateway; it goes on while the test does other things.
+    pub(crate) fn send(&self, request: Request) -> JoinHandle<Answer> {
+        let response = self.router.clone().oneshot(request);
         tokio::spawn(async move {
             let (parts, body) = within(response).await.unwrap().into_parts();
             let body = within(body.collect()).await.unwrap().to_bytes();
-            Answer { status: parts.status.as_u16(), body: serde_json::from_slice(&body).unwrap_or_default() }
+            let (status, headers) = (parts.status.as_u16(), parts.headers);
+            Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
         })
+    }
+
+    /// The answer to a request whose calls `answer` gets one after the other.
+    pub(crate) async fn answered_by(
+        &mut self,
+        mut request: JoinHandle<Answer>,
+        mut answer: impl FnMut(Call),
+    ) -> Answer {
+        loop {
+            tokio::select! {
+                answered = &mut request => return answered.unwrap(),
+                Some(call) = self.incoming.recv() => answer(call),
+            }
+        }
+    }
+
+    /// Whether a call of the method has come that the test has not waited for.
+    pub(crate) fn was_called(&mut self, method: &str) -> bool {
+        while let Ok(call) = self.incoming.try_recv() {
+            self.waiting.push(call);
+        }
+        self.waiting.iter().any(|call| call.method == method)
     }
 
     /// Opens a watch over REST at `revision`.
@@ -122,6 +158,10 @@ impl FakeState {
 }
 
 impl Call {
+    pub(crate) fn method(&self) -> &str {
+        &self.method
+    }
+
     pub(crate) fn request<M: Message + Default>(&self) -> M {
         M::decode(self.request.clone()).unwrap()
     }
@@ -202,13 +242,18 @@ impl Lines {
         names
     }
 
-    /// The status in the last line, which must be of the type ERROR; the answer ends after it.
-    pub(crate) async fn error(mut self) -> u64 {
+    /// The status in the last line, see [`Lines::last`].
+    pub(crate) async fn error(self) -> u64 {
+        self.last().await["object"]["status"].as_u64().unwrap()
+    }
+
+    /// The last line, which must be of the type ERROR; the answer ends after it.
+    pub(crate) async fn last(mut self) -> Value {
         let last = self.event().await.expect("a last line");
         assert_eq!(last["type"], "ERROR", "{last}");
         assert!(last["object"]["type"].is_string() && last["object"]["detail"].is_string(), "{last}");
         assert_eq!(self.line().await, None, "nothing follows");
-        last["object"]["status"].as_u64().unwrap()
+        last
     }
 }
 
@@ -258,10 +303,11 @@ async fn read_lines(mut body: Body, lines: calls::UnboundedSender<String>) {
 
 async fn answered_by_test(request: Request, tests: calls::UnboundedSender<Call>) -> Response<Body> {
     let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+    let metadata = request.headers().clone();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let (answer, answered) = oneshot::channel();
     // Without the prefix of the message: a flag and the length.
-    tests.send(Call { method, request: body.slice(5..), answer }).unwrap_or_default();
+    tests.send(Call { method, metadata, request: body.slice(5..), answer }).unwrap_or_default();
     answered.await.unwrap_or_else(|_| grpc(Body::empty()))
 }
 

@@ -5,32 +5,33 @@ use std::sync::LazyLock;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderMap, StatusCode, header};
-use krake_client::Transport;
+use http::{StatusCode, header};
 use krake_proto::POOL;
 use krake_proto::error;
 use krake_proto::krake::core::v1::{Caller as Identity, GetCallerRequest};
+use krake_runtime::reachable::Contact;
 use prost::Message;
 use prost_reflect::MethodDescriptor;
 use serde_json::json;
+use tonic::Code;
 
 use crate::answer;
-use crate::call::Caller;
+use crate::call::{Caller, StateService};
 use crate::problem::{Problem, Subject};
 
-/// Upstream's answer to whoever asks for it.
+/// Upstream's answer to `/release`.
 const RELEASED: &str = "\"You released the Krake.\"";
 
 /// A path of the gateway's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fixed {
-    /// Which version answers.
+    /// `/`: the version.
     Root,
-    /// Who calls.
+    /// `/me`: the caller.
     Me,
-    /// Upstream's joke.
+    /// `/release`: upstream's joke.
     Release,
-    /// What can be called.
+    /// `/openapi.json`: the description of the API.
     OpenApi,
 }
 
@@ -69,14 +70,18 @@ impl Fixed {
     }
 }
 
-/// Asks the state service who calls, and tells whether it answers at all: a refusal is an answer of Krake's too.
-pub(crate) fn answers(transport: Transport) -> impl Fn() -> BoxFuture<'static, bool> {
-    let caller = Caller::new(transport, &HeaderMap::new());
+/// Calls the state service to see whether it answers; a refusal is an answer too.
+pub(crate) fn contact(state: StateService) -> impl Fn() -> BoxFuture<'static, Contact> {
+    let caller = Caller::anonymous(state);
     move || {
         let caller = caller.clone();
         async move {
-            let answer = caller.unary(&get_caller(), &GetCallerRequest {}).await;
-            answer.map_or_else(|status| error::reason(&status).is_some(), |_| true)
+            match caller.unary(&get_caller(), &GetCallerRequest {}).await {
+                Ok(_) => Contact::Answered,
+                Err(status) if error::reason(&status).is_some() => Contact::Answered,
+                Err(status) if status.code() == Code::DeadlineExceeded => Contact::Silent,
+                Err(_) => Contact::Unreachable,
+            }
         }
         .boxed()
     }
@@ -92,7 +97,7 @@ fn get_caller() -> MethodDescriptor {
 async fn identity(caller: &Caller) -> Result<Identity, Problem> {
     let refused = |status| Problem::of(&status, &Subject::default());
     let answer = caller.unary(&get_caller(), &GetCallerRequest {}).await.map_err(refused)?;
-    Identity::decode(answer).map_err(answer::garbled)
+    Identity::decode(answer.message).map_err(answer::garbled)
 }
 
 /// The description of the API, written once.

@@ -5,11 +5,13 @@ use http::header::ACCEPT;
 use krake_proto::envelope::WatchResponse;
 use krake_proto::krake::meta::v1::EventType;
 use prost_reflect::MessageDescriptor;
+use serde_json::json;
 
 use crate::answer;
 use crate::problem::Problem;
+use crate::version::Version;
 
-/// How a watch is written.
+/// Format of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// One event per line.
@@ -19,7 +21,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// The form that a request accepts: lines unless it asks for events.
+    /// The format that a request accepts: events if it names them, else lines.
     pub(crate) fn accepted(headers: &HeaderMap) -> Self {
         let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let events = accepts.flat_map(|value| value.split(',')).any(|range| {
@@ -44,8 +46,8 @@ impl Form {
         }
     }
 
-    /// A message's events. The last one of whole revisions tells the revision: going on from anywhere else could leave
-    /// out what shares a revision with what was read. What this version cannot show is left out, and logged.
+    /// Writes a message's events. The last event of whole revisions names the revision: to resume from any other could
+    /// skip events that share its revision. An object that this version cannot show is left out and logged.
     pub(crate) fn message(self, descriptor: &MessageDescriptor, message: &WatchResponse) -> Vec<u8> {
         let shown = message.events.iter().filter_map(|event| {
             let mut object = Vec::new();
@@ -55,7 +57,7 @@ impl Form {
         let shown: Vec<_> = shown.collect();
         let mut out = Vec::new();
         let revision = (!message.partial).then_some(message.resource_version);
-        let id = format!("{}/{}", message.resource_version, message.epoch);
+        let id = Version { revision: message.resource_version, epoch: message.epoch.clone() };
         for (index, (r#type, object)) in shown.iter().enumerate() {
             let revision = revision.filter(|_| index + 1 == shown.len());
             if self == Form::Events {
@@ -79,11 +81,20 @@ impl Form {
         out
     }
 
-    /// Why the watch ends: the problem, as an event of the type ERROR.
-    pub(crate) fn end(self, problem: &Problem, documentation: &str) -> Vec<u8> {
+    /// Writes why the watch ends: the problem, as an event of the type ERROR. `place` is where another watch can
+    /// resume: a quiet watch has named no revision since it began.
+    pub(crate) fn end(self, problem: &Problem, documentation: &str, place: Option<&Version>) -> Vec<u8> {
         let body = problem.body(documentation);
         match self {
-            Form::Lines => format!("{{\"type\":\"ERROR\",\"object\":{body}}}\n").into_bytes(),
+            Form::Lines => {
+                let mut line = json!({"type": "ERROR", "object": body});
+                if let Some(Version { revision, epoch }) = place {
+                    line["resource_version"] = (*revision).into();
+                    line["epoch"] = epoch.as_str().into();
+                }
+                format!("{line}\n").into_bytes()
+            }
+            // Readers have noted the id of each bookmark.
             Form::Events => format!("event: error\ndata: {body}\n\n").into_bytes(),
         }
     }
@@ -92,12 +103,6 @@ impl Form {
 fn type_name(number: i32) -> &'static str {
     let name = EventType::try_from(number).unwrap_or_default().as_str_name();
     name.strip_prefix("EVENT_TYPE_").unwrap_or(name)
-}
-
-/// Where a watch goes on, by the id of the last event that was read: revision and history.
-pub(crate) fn last_event(id: &str) -> Option<(i64, &str)> {
-    let (revision, epoch) = id.trim().split_once('/').unwrap_or((id, ""));
-    Some((crate::parameters::revision(revision)?, epoch))
 }
 
 #[cfg(test)]
@@ -160,11 +165,13 @@ mod tests {
         assert_eq!(data["object"]["kind"], "GlobalMetric");
         assert_eq!((lines.len(), text.ends_with("\n\n")), (4, true));
         let problem = Problem::new(StatusCode::GONE, "start over");
-        assert!(Form::Events.end(&problem, "").starts_with(b"event: error\ndata: {"));
-        let line: Value = serde_json::from_slice(&Form::Lines.end(&problem, "")).unwrap();
-        assert_eq!((&line["type"], &line["object"]["status"]), (&"ERROR".into(), &410.into()));
-        assert_eq!(last_event("7/e"), Some((7, "e")));
-        assert_eq!((last_event("7"), last_event("x/e"), last_event("")), (Some((7, "")), None, None));
+        assert!(Form::Events.end(&problem, "", None).starts_with(b"event: error\ndata: {"));
+        let line = |place| serde_json::from_slice::<Value>(&Form::Lines.end(&problem, "", place)).unwrap();
+        let gone = line(None);
+        assert_eq!((&gone["type"], &gone["object"]["status"]), (&"ERROR".into(), &410.into()));
+        assert!(gone.get("resource_version").is_none());
+        let quiet = line(Some(&Version { revision: 7, epoch: "e".to_owned() }));
+        assert_eq!((&quiet["resource_version"], &quiet["epoch"]), (&7.into(), &"e".into()));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A narrow door for the fuzz targets in `tests/fuzz`: from a request's method, path, query and body to the message that
-//! the state service gets. No part of the gateway's interface.
+//! Entry point of the fuzz targets in `tests/fuzz`: from a request's method, path, query and body to the message that
+//! the state service gets. Not part of the gateway's interface.
 //!
 //! Always compiled, since a cargo feature would make a second build of the workspace, and code that plain checks skip.
 
@@ -18,14 +18,14 @@ use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::{matcher, target};
 
-/// What the gateway makes of a request.
+/// The request as the gateway reads it.
 #[derive(Debug)]
 pub struct Outcome {
     /// The route.
     pub route: &'static Route,
     /// The decoded parameters of the path, by name.
     pub parameters: Vec<(&'static str, String)>,
-    /// What the body is read as: a kind's message, or the RPC's request.
+    /// Message that the body holds: the kind's, or the RPC's request.
     pub descriptor: MessageDescriptor,
     /// The message, and the paths that an update writes; or the text of the refusal. `None` for routes without a body.
     pub message: Option<Result<(Bytes, Vec<String>), String>>,
@@ -41,9 +41,10 @@ pub fn request(
 ) -> Option<Outcome> {
     let matched = matcher::find(path)?;
     let route = matched.route(method)?;
-    let parameters = Parameters::read(query);
-    // Whatever they hold, they are read or refused.
-    let _ = (parameters.heartbeat(), parameters.revision("resource_version"), parameters.is_watch());
+    // Any values are read or refused.
+    if let Ok(parameters) = Parameters::read(query) {
+        let _ = (parameters.heartbeat(), parameters.revision("resource_version"), parameters.is_on("force"));
+    }
     let descriptor = object::body_message(route);
     let message = (route.body != Body::None).then(|| {
         let parsed = json::parse(&descriptor, body).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
-//! From a request to its answer: origin, path, method, body; then the state service has the word.
+//! From a request to its answer: origin, path, method and body are checked here, the rest by the state service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -8,12 +9,13 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{Method, StatusCode};
-use krake_client::{Client, Transport};
+use krake_client::Client;
 use krake_proto::rest::{Body as Form, Verb};
 use krake_runtime::serve::http::HttpOptions;
 use krake_runtime::shutdown::Shutdown;
+use tokio::time::timeout_at;
 
-use crate::call::Caller;
+use crate::call::{Caller, StateService};
 use crate::cors::Origins;
 use crate::fixed::Fixed;
 use crate::matcher::{self, Matched};
@@ -25,16 +27,20 @@ use crate::{answer, blocking, body, list, object, watch};
 /// Where upstream explains the types of its problems.
 const DOCUMENTATION: &str = "https://rak-n-rok.readthedocs.io/projects/krake/en/latest/user/problem.html";
 
-/// How the gateway answers.
+/// Options of the gateway.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whose web pages may call. Default: nobody's.
+    /// Origins whose web pages may call. Default: none.
     pub origins: Origins,
     /// URL of the page that explains the types of problems; their types are places on it. Empty: `about:blank`.
     /// Default: upstream's page.
     pub documentation: String,
-    /// Limits of the listener, its certificates, and where to count.
+    /// Limits, certificates and metrics of the listener.
     pub http: HttpOptions,
+    /// Maximum silence of a watch on the state service, which sends a bookmark every 25 s; then its connection counts
+    /// as dead and the watch resumes over another one. Default 90 s: three missed bookmarks and time for a slow
+    /// machine.
+    pub watch_silence: Duration,
 }
 
 impl Default for Options {
@@ -43,18 +49,19 @@ impl Default for Options {
             origins: Origins::default(),
             documentation: DOCUMENTATION.to_owned(),
             http: HttpOptions::default(),
+            watch_silence: Duration::from_secs(90),
         }
     }
 }
 
-/// What every request needs.
+/// State that all requests share.
 pub(crate) struct Gateway {
-    transport: Transport,
+    state: StateService,
     options: Options,
     shutdown: Shutdown,
 }
 
-/// What is at a path.
+/// The target of a path.
 enum Place {
     Fixed(Fixed),
     Routes(Matched),
@@ -62,7 +69,8 @@ enum Place {
 
 impl Gateway {
     pub(crate) fn router(client: &Client, options: Options, shutdown: Shutdown) -> Router {
-        let gateway = Gateway { transport: client.transport(), options, shutdown };
+        let state = StateService::new(client, options.watch_silence);
+        let gateway = Gateway { state, options, shutdown };
         Router::new().fallback(handle).with_state(Arc::new(gateway))
     }
 
@@ -80,21 +88,31 @@ impl Gateway {
             return Ok((StatusCode::OK, axum::response::AppendHeaders(headers)).into_response());
         }
         // The server leaves out the body of what answers HEAD.
-        let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
-        let caller = Caller::new(self.transport.clone(), &request.headers);
-        match place {
-            Place::Fixed(fixed) if *method == Method::GET => fixed.answer(&caller).await,
-            Place::Fixed(_) => Err(not_allowed("GET".to_owned())),
-            Place::Routes(matched) => {
-                let route = matched.route(method).ok_or_else(|| not_allowed(matched.allow()))?;
-                self.serve(Target::new(route, &matched, caller), request, body).await
+        let method = if request.method == Method::HEAD { Method::GET } else { request.method.clone() };
+        let caller = Caller::new(self.state.clone(), &request.headers)?;
+        let limit = caller.limit();
+        let answer = async {
+            match place {
+                Place::Fixed(fixed) if method == Method::GET => fixed.answer(&caller).await,
+                Place::Fixed(_) => Err(not_allowed("GET".to_owned())),
+                Place::Routes(matched) => {
+                    let route = matched.route(&method).ok_or_else(|| not_allowed(matched.allow()))?;
+                    self.serve(Target::new(route, &matched, caller)?, request, body).await
+                }
+            }
+        };
+        match limit {
+            None => answer.await,
+            Some(limit) => {
+                let late = || Problem::late(limit.length);
+                timeout_at(limit.deadline, answer).await.unwrap_or_else(|_| Err(late()))
             }
         }
     }
 
     async fn serve(&self, target: Target, request: Parts, body: Body) -> Result<Response, Problem> {
         let target = Arc::new(target);
-        let parameters = Parameters::read(request.uri.query());
+        let parameters = Parameters::read(request.uri.query())?;
         let headers = &request.headers;
         let body = match target.route.body {
             Form::None => None,
@@ -106,6 +124,7 @@ impl Gateway {
         match (target.route.verb, body) {
             (Verb::List, _) => {
                 parameters.heartbeat()?;
+                parameters.revision("resource_version")?;
                 match &target.route.watch {
                     Some(rpc) if parameters.is_watch() => {
                         let documentation = &self.options.documentation;
@@ -146,7 +165,7 @@ fn not_allowed(allow: String) -> Problem {
 async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let shared = if parts.method == Method::OPTIONS {
-        // A preflight says itself what is allowed.
+        // The answer to a preflight has these headers already.
         Vec::new()
     } else {
         gateway.options.origins.answer(&parts.headers)

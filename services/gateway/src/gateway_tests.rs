@@ -1,5 +1,4 @@
-//! What the gateway answers by itself: nobody listens where the state service should be, so that every question to it would
-//! be a 503.
+//! Requests that the gateway answers by itself. There is no state service, so that every call to it would be a 503.
 
 use http::HeaderMap;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_TYPE, ORIGIN};
@@ -55,6 +54,20 @@ async fn ask(method: &str, uri: &str, headers: &[(http::HeaderName, &str)], body
 #[case::heartbeat("GET", "/kubernetes/applications?watch&heartbeat=-1", "", 422)]
 #[case::heartbeat_of_a_list("GET", "/kubernetes/applications?heartbeat=soon", "", 422)]
 #[case::revision("GET", "/kubernetes/applications?watch&resource_version=x", "", 422)]
+#[case::revision_of_a_list("GET", "/kubernetes/applications?resource_version=x", "", 422)]
+#[case::force("DELETE", "/kubernetes/namespaces/ns/applications/a?force=maybe", "", 422)]
+#[case::cascade("DELETE", "/kubernetes/namespaces/ns/applications/a?cascade=", "", 422)]
+#[case::wildcard("GET", "/kubernetes/namespaces/-/applications", "", 422)]
+#[case::wildcard_of_a_watch("GET", "/kubernetes/namespaces/%2D/applications?watch", "", 422)]
+#[case::given_twice("POST", APPLICATIONS, r#"{"metadata": {"name": "a", "name": "b"}}"#, 422)]
+#[case::other_application("PUT", "/kubernetes/namespaces/ns/applications/a/binding", r#"{"name": "b"}"#, 422)]
+#[case::both_of_a_union(
+    "POST",
+    "/core/namespaces/ns/metricsproviders",
+    r#"{"spec": {"type": "static", "static": {"metrics": {}}, "prometheus": {"url": "http://p"}}}"#,
+    422
+)]
+#[case::rounded("POST", APPLICATIONS, r#"{"spec": {"manifest": [{"replicas": 18446744073709551616}]}}"#, 422)]
 #[case::state("DELETE", "/kubernetes/namespaces/ns/applications/a?blocking=bogus", "", 422)]
 #[tokio::test]
 async fn bad_requests_are_problems_and_nobody_is_asked(
@@ -78,8 +91,18 @@ async fn what_the_state_service_must_answer_is_503_without_it() {
         let answer = ask("GET", uri, &[], "").await;
         assert_eq!(answer.status, 503, "{uri}: {}", answer.body);
         assert_eq!(answer.body["type"], "about:blank");
+        assert!(!answer.body.to_string().contains("127.0.0.1"), "an inner address: {}", answer.body);
     }
     assert_eq!(ask("GET", "/openapi.json", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_time_limit_is_refused_by_name() {
+    for wrong in ["-1", "0", "soon"] {
+        let answer = ask("GET", APPLICATIONS, &[("x-request-timeout".parse().unwrap(), wrong)], "").await;
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert_eq!(answer.body["violations"][0]["field"], "headers.X-Request-Timeout");
+    }
 }
 
 #[tokio::test]

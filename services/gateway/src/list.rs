@@ -18,7 +18,7 @@ use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::target::Target;
 
-/// A page on its way.
+/// A page that is being fetched.
 type Page = AbortOnDropHandle<Result<ListResponse, Problem>>;
 
 /// `GET` of many objects. Whatever fails before the first page is a problem; later failures cut the answer off.
@@ -57,15 +57,15 @@ pub(crate) async fn list(target: Arc<Target>, parameters: &Parameters) -> Result
     Ok(answer::json(Body::from_stream(chunks)))
 }
 
-/// What a list begins with.
+/// The beginning of a list, up to its items.
 fn head(target: &Target, first: &ListResponse) -> Vec<u8> {
     let (api, kind) = (target.route.kind.api, target.route.shown_kind());
     let metadata = json!({"resource_version": first.resource_version, "epoch": first.epoch});
     format!(r#"{{"api":"{api}","kind":"{kind}List","metadata":{metadata},"items":["#).into_bytes()
 }
 
-/// Appends the items of a page. What this version cannot show hides nothing else: it is left out, and logged.
-/// `is_first` says whether no item was written yet.
+/// Appends the items of a page. An object that this version cannot show is left out and logged, so that it does not
+/// hide others. `is_first`: no item was written yet.
 fn items(descriptor: &MessageDescriptor, page: &ListResponse, is_first: &mut bool, out: &mut Vec<u8>) {
     for item in &page.items {
         let end = out.len();
@@ -81,10 +81,10 @@ fn items(descriptor: &MessageDescriptor, page: &ListResponse, is_first: &mut boo
 }
 
 async fn page(target: &Target, request: &ListRequest) -> Result<ListResponse, Problem> {
-    ListResponse::decode(target.call(request).await?).map_err(answer::garbled)
+    ListResponse::decode(target.call(request).await?.message).map_err(answer::garbled)
 }
 
-/// Asks for the page after `page`; none after the last.
+/// Requests the page after `page`; `None` after the last.
 fn ask_next(target: &Arc<Target>, request: &ListRequest, page: &ListResponse) -> Option<Page> {
     if page.next_page_token.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! Which routes a path has, and what its parameters hold.
+//! Finds the routes of a path and decodes its parameters.
 
 use http::Method;
 use krake_proto::rest::{ROUTES, Route};
@@ -30,7 +30,7 @@ impl Matched {
     }
 }
 
-/// Finds the routes of a path; none if nothing is there.
+/// Finds the routes of a path; `None` if it has none.
 pub(crate) fn find(path: &str) -> Option<Matched> {
     let mut found: Option<Matched> = None;
     for route in ROUTES.iter() {
@@ -60,7 +60,7 @@ fn parameters(template: &'static str, path: &str) -> Option<Vec<(&'static str, S
     }
 }
 
-/// A percent-decoded text; none if it is no UTF-8 then, or badly encoded.
+/// Decodes percent-encoding; `None` if it is malformed or the result is not UTF-8.
 pub(crate) fn decode(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());

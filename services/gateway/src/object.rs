@@ -17,13 +17,16 @@ use serde_json::{Map, Value};
 
 use crate::answer;
 use crate::body::Parsed;
+use crate::call::Reply;
 use crate::parameters::Parameters;
 use crate::problem::{Problem, Title};
 use crate::target::{Target, kind_message, precondition};
+use crate::version::Version;
 use crate::work;
 
-/// How often an update is tried whose lists had to be completed from what is stored, if that changes meanwhile.
-const ATTEMPTS: usize = 4;
+/// Maximum attempts of an update whose lists are completed from the stored object, each after a conflict with another
+/// write. Conflicts are rare; a caller who meets four competes with a program that never pauses.
+const UPDATE_ATTEMPTS: usize = 4;
 
 /// The message that the body of a route holds.
 pub(crate) fn body_message(route: &Route) -> MessageDescriptor {
@@ -34,7 +37,7 @@ pub(crate) fn body_message(route: &Route) -> MessageDescriptor {
 }
 
 /// `POST`: the answer is the stored object.
-pub(crate) async fn create(target: &Target, body: Parsed) -> Result<Bytes, Problem> {
+pub(crate) async fn create(target: &Target, body: Parsed) -> Result<Reply, Problem> {
     let descriptor = target.descriptor();
     let namespace = (target.route.scope == Scope::Namespaced).then(|| target.namespace.clone());
     let (name, object) = body.work(move |body| new_object(&descriptor, namespace, body)).await?;
@@ -65,7 +68,7 @@ pub(crate) fn new_object(
     json::strip_output(descriptor, &mut body);
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        // As upstream has it: the path says which namespace, whatever the body says.
+        // As upstream: the namespace in the path wins, so that what was read in one can be created in another.
         metadata.remove("namespace");
         metadata.remove("resource_version");
         if let Some(namespace) = namespace {
@@ -80,7 +83,7 @@ pub(crate) async fn get(target: &Target) -> Result<Response, Problem> {
     answer::resource(&target.descriptor(), &target.call(&get_request(target)).await?)
 }
 
-/// `PUT`: writes what the body holds; what a client leaves out because it does not know it keeps its value.
+/// `PUT`: writes the fields of the body; a field that a client leaves out, since it does not know it, keeps its value.
 pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Parsed) -> Result<Response, Problem> {
     let descriptor = target.descriptor();
     let size = body.size();
@@ -98,6 +101,13 @@ pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Parsed) -
             ),
             false => None,
         };
+        // The history of the precondition: of the caller's, or of ours.
+        let epoch = match (&if_match, &stored) {
+            (Some(version), _) => version.epoch.clone(),
+            (None, Some(stored)) if !has_precondition => stored.epoch.clone(),
+            _ => String::new(),
+        };
+        let stored = stored.map(|stored| stored.message);
         let (message, body) = (descriptor.clone(), body.clone());
         let write = move || changes(&message, body, stored, has_precondition);
         let (object, update_mask) = work::run(size, write).await??;
@@ -109,11 +119,11 @@ pub(crate) async fn update(target: &Target, headers: &HeaderMap, body: Parsed) -
             validate_only: false,
             reject_unchanged: true,
         };
-        match target.call(&request).await {
+        match target.call_in(&request, &epoch).await {
             Ok(updated) => return answer::resource(&descriptor, &updated),
-            // The precondition was ours, not the caller's: look again.
+            // The precondition was the gateway's, not the caller's: read again.
             Err(problem)
-                if is_conflict(&problem) && incomplete && !has_precondition && attempt < ATTEMPTS =>
+                if is_conflict(&problem) && incomplete && !has_precondition && attempt < UPDATE_ATTEMPTS =>
             {
                 attempt += 1;
             }
@@ -168,7 +178,9 @@ pub(crate) async fn update_status(
         object,
         update_mask,
     };
-    let updated = target.call(&request).await.map_err(|problem| precondition(problem, if_match.is_some()))?;
+    let epoch = epoch(if_match.as_ref());
+    let updated = target.call_in(&request, epoch).await;
+    let updated = updated.map_err(|problem| precondition(problem, if_match.is_some()))?;
     answer::resource(&descriptor, &updated)
 }
 
@@ -177,17 +189,18 @@ pub(crate) async fn delete(
     target: &Target,
     headers: &HeaderMap,
     parameters: &Parameters,
-) -> Result<Bytes, Problem> {
+) -> Result<Reply, Problem> {
     let if_match = answer::if_match(headers)?;
     let request = DeleteRequest {
         namespace: target.namespace.clone(),
         name: target.name.clone(),
-        resource_version: if_match.unwrap_or_default(),
-        cascade: parameters.is_on("cascade"),
-        force: parameters.is_on("force"),
+        resource_version: if_match.as_ref().map_or(0, |version| version.revision),
+        cascade: parameters.is_on("cascade")?,
+        force: parameters.is_on("force")?,
         uid: String::new(),
     };
-    target.call(&request).await.map_err(|problem| precondition(problem, if_match.is_some()))
+    let deleted = target.call_in(&request, epoch(if_match.as_ref())).await;
+    deleted.map_err(|problem| precondition(problem, if_match.is_some()))
 }
 
 /// Any other method: the body, if it has one, is the request.
@@ -196,6 +209,7 @@ pub(crate) async fn custom(target: &Target, body: Option<Parsed>) -> Result<Resp
     let mut body = body.map_or_else(|| Ok(Map::new()), |body| object(body.into_value()))?;
     for name in target.route.parameters() {
         let value = if name == "namespace" { &target.namespace } else { &target.name };
+        check_same(name, value, &body)?;
         body.insert(name.to_owned(), value.as_str().into());
     }
     let input = target.route.rpc.input();
@@ -205,8 +219,25 @@ pub(crate) async fn custom(target: &Target, body: Option<Parsed>) -> Result<Resp
     if output == target.descriptor() {
         answer::resource(&output, &answer)
     } else {
-        answer::message(&output, &answer)
+        answer::message(&output, &answer.message)
     }
+}
+
+/// Refuses a member of a body that is in the path too and differs.
+fn check_same(name: &str, in_path: &str, body: &Map<String, Value>) -> Result<(), Problem> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(in_body)) if in_body.is_empty() || in_body == in_path => Ok(()),
+        Some(in_body) => {
+            let text = format!("is {in_body}, the path says {in_path:?}");
+            Err(Problem::invalid(vec![Violation::new(name, text)]))
+        }
+    }
+}
+
+/// The history that a precondition belongs to; empty if it is not known.
+fn epoch(if_match: Option<&Version>) -> &str {
+    if_match.map_or("", |version| &version.epoch)
 }
 
 fn get_request(target: &Target) -> GetRequest {
@@ -243,18 +274,18 @@ fn writable(
     descriptor: &MessageDescriptor,
     headers: &HeaderMap,
     body: Map<String, Value>,
-) -> Result<(Value, Option<i64>), Problem> {
+) -> Result<(Value, Option<Version>), Problem> {
     let mut body = Value::Object(body);
     json::strip_output(descriptor, &mut body);
     target.check_identity(&body)?;
     let if_match = answer::if_match(headers)?;
-    if let Some(revision) = if_match {
-        set_revision(&mut body, revision);
+    if let Some(version) = &if_match {
+        set_revision(&mut body, version.revision);
     }
     Ok((body, if_match))
 }
 
-/// Whether the caller names a version, or tries to: what is no version is for the reader of the body to refuse.
+/// Whether the caller names a version. One that is malformed counts: the reader of the body refuses it.
 fn has_precondition(body: &Value) -> bool {
     let version = &body["metadata"]["resource_version"];
     !version.is_null() && version.as_i64() != Some(0)
@@ -272,7 +303,7 @@ fn set_revision(body: &mut Value, revision: i64) {
 fn shown(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<Value, Problem> {
     let mut text = Vec::new();
     json::write(descriptor, encoded, Options::default(), &mut text).map_err(answer::garbled)?;
-    json::parse(descriptor, &text).map_err(answer::garbled)
+    json::parse_written(descriptor, &text).map_err(answer::garbled)
 }
 
 fn is_conflict(problem: &Problem) -> bool {
@@ -289,7 +320,7 @@ mod tests {
     fn a_precondition_is_any_version_but_none_and_zero() {
         let given = |version: Value| has_precondition(&json!({"metadata": {"resource_version": version}}));
         assert!(!has_precondition(&json!({})) && !given(Value::Null) && !given(json!(0)));
-        // What is no version must not be replaced by that of the stored object: it is an error of the caller's.
+        // A malformed version must not be replaced by that of the stored object: it is an error of the caller.
         assert!(given(json!(7)) && given(json!("7")) && given(json!(1.5)) && given(json!(u64::MAX)));
     }
 }

@@ -1,4 +1,6 @@
-//! Refusals as RFC 7807 problems, with upstream's types, titles and statuses, chosen by the reason of the error.
+//! Refusals as RFC 9457 problems, with upstream's types, titles and statuses, chosen by the reason of the error.
+
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -6,11 +8,26 @@ use krake_proto::error::{self, ErrorReason, Violation};
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
+use crate::call::{is_broken, is_unsent};
 use crate::python;
+
+/// Texts in place of those of the connection, which may name an inner address: the log has them.
+const UNREACHABLE: &str = "The state service cannot be reached. Nothing was sent to it; try again.";
+const UNAVAILABLE: &str = "The state service is unavailable. Try again.";
+const BROKEN: &str = "The connection to the state service broke before its answer was complete. A write may have taken \
+                      effect: read the object before you repeat it.";
+const LATE: &str = "The state service did not answer in time. A write may have taken effect: read the object before you \
+                    repeat it.";
+const FAILED: &str = "The state service failed. The log of the gateway has the cause.";
+const STORE_UNAVAILABLE: &str =
+    "The store is unavailable. A write may have taken effect: read the object before you repeat it.";
+/// In place of the text of gRPC, which names a field that REST does not have.
+const GONE: &str = "The changes since that revision are no longer known, since it is too old or the store was restored \
+                    from a back-up: list again, and watch from the resource_version of the list.";
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json; charset=utf-8");
 
-/// What went wrong, in upstream's words; its clients decide on it.
+/// Upstream's names of problems, on which its clients decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Title {
     NotFoundError,
@@ -20,7 +37,7 @@ pub(crate) enum Title {
 }
 
 impl Title {
-    /// Upstream's name, and the part of its documentation that tells of it.
+    /// Upstream's name, and the part of its documentation about it.
     fn texts(self) -> (&'static str, &'static str) {
         match self {
             Title::NotFoundError => ("NOT_FOUND_ERROR", "not-found-error"),
@@ -37,7 +54,7 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) title: Option<Title>,
     pub(crate) detail: String,
-    /// Which fields are wrong: for programs, beside upstream's text.
+    /// Wrong fields: for programs, beside upstream's text.
     pub(crate) violations: Vec<Violation>,
     /// Methods that the path knows, of a 405.
     pub(crate) allow: Option<String>,
@@ -73,7 +90,7 @@ impl Problem {
         Problem { status, title: None, detail: detail.into(), violations: Vec::new(), allow: None }
     }
 
-    /// Upstream's text of a refusal that says nothing but its status.
+    /// Upstream's text of a refusal without details.
     pub(crate) fn plain(status: StatusCode) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();
         Self::new(status, format!("{}: {reason}", status.as_u16()))
@@ -97,6 +114,23 @@ impl Problem {
         Problem { violations, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
+    /// A wrong header.
+    pub(crate) fn header(name: &str, text: &str) -> Self {
+        let detail = format!(r#"{{"headers": {{"{name}": [{}]}}}}"#, Value::from(text));
+        let violations = vec![Violation::new(format!("headers.{name}"), text)];
+        Problem { violations, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// The answer did not begin within the time that the caller allowed.
+    pub(crate) fn late(limit: Duration) -> Self {
+        let limit = limit.as_secs_f64();
+        let text = format!(
+            "The answer was not ready within {limit} s (X-Request-Timeout). A write may have taken effect: read the \
+             object before you repeat it."
+        );
+        Self::new(StatusCode::GATEWAY_TIMEOUT, text)
+    }
+
     /// A field that must stay as it is.
     pub(crate) fn immutable(field: &str) -> Self {
         let name = field.rsplit('.').next().unwrap_or(field);
@@ -104,13 +138,31 @@ impl Problem {
         Self::titled(StatusCode::BAD_REQUEST, Title::UpdateError, detail)
     }
 
-    /// What the state service refused.
+    /// The problem of a refusal of the state service.
     pub(crate) fn of(status: &Status, subject: &Subject) -> Self {
         match error::reason(status) {
             Some(reason) => Self::of_reason(reason, status, subject),
-            None if is_broken(status) => Self::new(StatusCode::SERVICE_UNAVAILABLE, status.message()),
-            None => Self::new(of_code(status.code()), status.message()),
+            None => Self::of_connection(status),
         }
+    }
+
+    /// An error without a reason: of the connection, of a proxy, or of the state service before it knew the request.
+    fn of_connection(status: &Status) -> Self {
+        if is_unsent(status) {
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, UNREACHABLE);
+        }
+        if is_broken(status) {
+            return Self::new(StatusCode::BAD_GATEWAY, BROKEN);
+        }
+        let code = of_code(status.code());
+        let text = match code {
+            StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
+            StatusCode::GATEWAY_TIMEOUT => LATE,
+            StatusCode::INTERNAL_SERVER_ERROR => FAILED,
+            // About the request.
+            _ => status.message(),
+        };
+        Self::new(code, text)
     }
 
     fn of_reason(reason: ErrorReason, status: &Status, subject: &Subject) -> Self {
@@ -146,17 +198,17 @@ impl Problem {
             ErrorReason::FinalizersInUse | ErrorReason::BeingDeleted | ErrorReason::InUse => {
                 Self::titled(StatusCode::CONFLICT, Title::UpdateError, text)
             }
-            ErrorReason::RevisionCompacted => Self::new(StatusCode::GONE, text),
+            ErrorReason::RevisionCompacted => Self::new(StatusCode::GONE, GONE),
             ErrorReason::Unauthenticated => {
                 Self::new(StatusCode::UNAUTHORIZED, "401: No user has been authenticated.")
             }
             ErrorReason::Forbidden => Self::plain(StatusCode::FORBIDDEN),
             ErrorReason::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
             ErrorReason::NotBuilt => Problem { violations, ..Self::new(StatusCode::NOT_IMPLEMENTED, text) },
-            ErrorReason::StoreUnavailable
-            | ErrorReason::ShuttingDown
-            | ErrorReason::WatcherTooSlow
-            | ErrorReason::PermissionsChanged => Self::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            ErrorReason::StoreUnavailable => Self::new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE),
+            ErrorReason::ShuttingDown | ErrorReason::WatcherTooSlow | ErrorReason::PermissionsChanged => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
             ErrorReason::DeadlineExceeded | ErrorReason::TooManyCalls => {
                 Self::new(of_code(status.code()), text)
             }
@@ -198,14 +250,7 @@ impl Problem {
     }
 }
 
-/// Whether the connection broke before the answer was whole. The codes that HTTP/2 errors are mapped to would blame the
-/// caller (`RESOURCE_EXHAUSTED`) or the state service.
-fn is_broken(status: &Status) -> bool {
-    let codes = [Code::ResourceExhausted, Code::Internal, Code::Unknown, Code::Cancelled];
-    std::error::Error::source(status).is_some() && codes.contains(&status.code())
-}
-
-/// The status for errors that the state service did not make: of the connection, mostly.
+/// The status for errors without a reason.
 fn of_code(code: Code) -> StatusCode {
     match code {
         Code::InvalidArgument => StatusCode::UNPROCESSABLE_ENTITY,
@@ -286,6 +331,7 @@ mod tests {
     fn errors_of_the_connection_have_no_title() {
         let lost = Problem::of(&Status::unavailable("cannot reach http://state"), &subject("ns"));
         assert_eq!((lost.status, lost.title), (StatusCode::SERVICE_UNAVAILABLE, None));
+        assert!(!lost.detail.contains("http"), "{}", lost.detail);
         let late = Problem::of(&Status::deadline_exceeded("no answer"), &subject("ns"));
         assert_eq!(late.status, StatusCode::GATEWAY_TIMEOUT);
     }

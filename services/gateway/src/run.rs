@@ -12,18 +12,20 @@ use krake_runtime::serve::{bind, warn_about_any_host};
 use krake_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
+use crate::call::StateService;
 use crate::config::Config;
 use crate::fixed;
 use crate::gateway::{Gateway, Options};
 
-/// How long the state service may be silent before the gateway is not ready: longer than a restart takes.
-const FORGIVEN: Duration = Duration::from_secs(15);
+/// Maximum silence of the state service before `/readyz` fails: longer than its slowest answers to other calls, which a
+/// loaded machine may take.
+const MAX_STATE_SILENCE: Duration = Duration::from_secs(15);
 
 /// Runs the gateway until shutdown is requested.
 ///
 /// # Errors
-/// When an address cannot be listened on, or the state service's address cannot be used. A state service that is not
-/// there is told to callers, and asked again with the next request; `/readyz` says so too.
+/// When an address cannot be listened on, or the state service's address cannot be used. A state service that cannot be
+/// reached is no error: requests and `/readyz` report it, and the next request tries again.
 pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let client = Client::new(&config.connect)?;
     let listener = bind(config.listen, config.options.http.tls.is_some()).await?;
@@ -34,11 +36,14 @@ pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let admin_shutdown = shutdown.child();
     let mut tasks = JoinSet::new();
     let mut probe = JoinSet::new();
-    let state = Reachable { name: "state", forgiven: FORGIVEN };
-    probe.spawn(state.follow(fixed::answers(client.transport()), admin.readiness.condition("state")));
+    let state = Reachable { name: "state", max_silence: MAX_STATE_SILENCE };
+    probe.spawn(state.follow(
+        fixed::contact(StateService::new(&client, config.options.watch_silence)),
+        admin.readiness.condition("state"),
+    ));
     tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));
     let served = serve(listener, client, config.options, shutdown).await;
-    // Also when the listener ended by itself: a process that serves nothing must not look alive.
+    // Also if the listener ended by itself: a process that serves nothing must not be reported as alive.
     admin_shutdown.request();
     drop(probe);
     while let Some(ended) = tasks.join_next().await {

@@ -1,14 +1,14 @@
-//! What one request is about: its route, the object in its path, and the caller.
+//! The target of one request: its route, the object in its path, and the caller.
 
-use bytes::Bytes;
 use http::StatusCode;
 use krake_proto::POOL;
+use krake_proto::error::Violation;
 use krake_proto::rest::{Route, Scope};
 use prost_reflect::MessageDescriptor;
 use serde_json::Value;
 use tonic::Status;
 
-use crate::call::Caller;
+use crate::call::{Caller, Reply};
 use crate::matcher::Matched;
 use crate::problem::{Problem, Subject, Title};
 
@@ -23,13 +23,21 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(route: &'static Route, matched: &Matched, caller: Caller) -> Self {
-        Target {
+    /// # Errors
+    /// When the namespace in the path is gRPC's wildcard, which no namespace can be named.
+    pub(crate) fn new(route: &'static Route, matched: &Matched, caller: Caller) -> Result<Self, Problem> {
+        let in_path = matched.parameter("namespace");
+        if in_path == Scope::All.namespace("") {
+            let all = format!("/{}/{}", route.kind.api, route.kind.plural);
+            let text = format!("{in_path:?} cannot be the name of a namespace; {all} is all namespaces");
+            return Err(Problem::invalid(vec![Violation::new("metadata.namespace", text)]));
+        }
+        Ok(Target {
             route,
             caller,
-            namespace: route.scope.namespace(matched.parameter("namespace")).to_owned(),
+            namespace: route.scope.namespace(in_path).to_owned(),
             name: matched.parameter("name").to_owned(),
-        }
+        })
     }
 
     /// The message of the route's kind.
@@ -53,8 +61,14 @@ impl Target {
     }
 
     /// Calls the route's method.
-    pub(crate) async fn call(&self, request: &impl prost::Message) -> Result<Bytes, Problem> {
-        self.caller.unary(&self.route.rpc, request).await.map_err(|status| self.problem(&status))
+    pub(crate) async fn call(&self, request: &impl prost::Message) -> Result<Reply, Problem> {
+        self.call_in(request, "").await
+    }
+
+    /// Calls the route's method with preconditions that were read in the history `epoch`; empty if that is not known.
+    pub(crate) async fn call_in(&self, request: &impl prost::Message, epoch: &str) -> Result<Reply, Problem> {
+        let answer = self.caller.unary_in(&self.route.rpc, request, epoch).await;
+        answer.map_err(|status| self.problem(&status))
     }
 
     /// Calls another standard method of the kind, such as `Get`.
@@ -62,18 +76,18 @@ impl Target {
         &self,
         method: &str,
         request: &impl prost::Message,
-    ) -> Result<Bytes, Problem> {
+    ) -> Result<Reply, Problem> {
         let rpc = self.route.rpc.parent_service().methods().find(|rpc| rpc.name() == method);
         let rpc = rpc.ok_or_else(|| Problem::plain(StatusCode::NOT_IMPLEMENTED))?;
         self.caller.unary(&rpc, request).await.map_err(|status| self.problem(&status))
     }
 
-    /// Refuses a body that is about another object than the path.
+    /// Refuses a body that names another object than the path.
     pub(crate) fn check_identity(&self, body: &Value) -> Result<(), Problem> {
         let metadata = &body["metadata"];
         for (field, here) in [("name", &self.name), ("namespace", &self.namespace)] {
             match &metadata[field] {
-                // Of the wrong type: told as such when the body is read.
+                // A wrong type is reported when the body is read.
                 Value::String(there) if there != here && !(there.is_empty() && self.is_global()) => {
                     return Err(Problem::immutable(&format!("metadata.{field}")));
                 }

@@ -1,5 +1,5 @@
-//! A watch on the state service that resumes by itself: when its stream breaks, another one goes on after the last whole
-//! revision, so that callers see neither a gap nor an end.
+//! A watch on the state service that resumes by itself: when its stream breaks, another one continues after the last
+//! whole revision, so that callers see neither a gap nor an end.
 
 mod position;
 #[cfg(test)]
@@ -7,7 +7,6 @@ mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -23,16 +22,14 @@ use tonic::{Status, Streaming};
 use crate::answer;
 use crate::problem::Problem;
 use crate::target::Target;
+use crate::version::Version;
 use position::{Next, Position};
 
-/// The state service sends a bookmark every 25 s; three missed ones mean that the connection is dead.
-const SILENCE: Duration = Duration::from_secs(90);
-
-/// A watch that is open: nothing that happens from here on is missed.
+/// An open watch: no later change is missed.
 pub(crate) struct Upstream {
     target: Arc<Target>,
     rpc: MethodDescriptor,
-    /// As the caller asked for it; a resumed stream begins elsewhere.
+    /// The caller's request; a resumed stream starts elsewhere.
     request: WatchRequest,
     position: Position,
     first: Option<WatchResponse>,
@@ -40,7 +37,7 @@ pub(crate) struct Upstream {
     backoff: Backoff,
 }
 
-/// Where the stream comes from. Kept between polls: reading with a time-out must not begin the opening anew.
+/// State of the stream. Kept between polls: a read that times out must not restart the opening.
 enum Connection {
     Open { stream: Box<Streaming<Bytes>>, heard: Instant },
     Opening(BoxFuture<'static, Result<Streaming<Bytes>, Status>>),
@@ -51,7 +48,7 @@ impl Upstream {
     /// Opens a watch and waits for its first message, which the state service sends at once.
     ///
     /// # Errors
-    /// Whatever the state service answers: only a watch that was open resumes.
+    /// Any refusal of the state service: only a watch that was open resumes.
     pub(crate) async fn open(
         target: Arc<Target>,
         rpc: MethodDescriptor,
@@ -78,10 +75,15 @@ impl Upstream {
         Ok(Upstream { target, rpc, request, position, first: Some(first), connection, backoff })
     }
 
+    /// The place to resume from: everything up to here was delivered. `None` before the first whole revision.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.position.version()
+    }
+
     /// The next message. Cancel-safe.
     ///
     /// # Errors
-    /// When the watch cannot go on without a gap; it is over then.
+    /// When the watch cannot continue without a gap; it has ended then.
     pub(crate) async fn next(&mut self) -> Result<WatchResponse, Problem> {
         if let Some(first) = self.first.take() {
             return Ok(first);
@@ -102,14 +104,17 @@ impl Upstream {
                     Err(status) => status,
                 },
                 Connection::Open { stream, heard } => {
-                    match timeout_at(*heard + SILENCE, stream.message()).await {
+                    let silence = self.target.caller.watch_silence();
+                    match timeout_at(*heard + silence, stream.message()).await {
                         Ok(Ok(Some(message))) => {
                             *heard = Instant::now();
                             return self.deliver(message);
                         }
                         Ok(Ok(None)) => Status::unavailable("the state service ended the watch"),
                         Ok(Err(status)) => status,
-                        Err(_) => Status::deadline_exceeded("the state service sent nothing for 90 s"),
+                        Err(_) => Status::deadline_exceeded(format!(
+                            "the state service sent nothing for {silence:?}"
+                        )),
                     }
                 }
             };
@@ -125,7 +130,7 @@ impl Upstream {
         self.position.take(message)
     }
 
-    /// Opens another stream after a while, unless that cannot help.
+    /// Opens another stream after a pause, unless that cannot help.
     fn interrupted(&mut self, status: &Status) -> Result<(), Problem> {
         if self.position.interrupted(status) == Next::End {
             return Err(self.target.problem(status));
@@ -141,7 +146,7 @@ impl Upstream {
         let (caller, rpc) = (self.target.caller.clone(), self.rpc.clone());
         let request = self.position.resume(&self.request);
         async move {
-            let opened = timeout(SILENCE, caller.stream(&rpc, &request)).await;
+            let opened = timeout(caller.watch_silence(), caller.stream(&rpc, &request)).await;
             opened.unwrap_or_else(|_| Err(Status::deadline_exceeded("the state service did not answer")))
         }
         .boxed()

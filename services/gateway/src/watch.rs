@@ -1,4 +1,5 @@
-//! Watches: what the state service streams, written as it comes, with signs of life between, and a last word why it ends.
+//! Watches: the stream of the state service as it comes, heartbeats between, and a last event with the reason of the
+//! end.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use krake_runtime::shutdown::Shutdown;
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::frame::{Form, last_event};
+use crate::frame::Form;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::target::Target;
 use crate::upstream::Upstream;
+use crate::version::Version;
 
-/// The header by which browsers go on with a stream of events.
+/// Header by which browsers resume a stream of events.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// `GET …?watch`: the answer begins once nothing can be missed any more.
@@ -55,16 +57,16 @@ pub(crate) async fn watch(
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-/// Where the watch begins: now, as upstream's does, or after what the client has read already.
+/// The start of the watch: now, as upstream's, or after the revision that the client has read.
 fn request(target: &Target, headers: &HeaderMap, parameters: &Parameters) -> Result<WatchRequest, Problem> {
     let mut epoch = parameters.get("epoch").unwrap_or_default().to_owned();
     let mut after = parameters.revision("resource_version")?;
     if let Some(id) = headers.get(LAST_EVENT_ID) {
-        let (revision, history) = id.to_str().ok().and_then(last_event).ok_or_else(|| {
+        let version = id.to_str().ok().and_then(Version::parse).ok_or_else(|| {
             Problem::new(StatusCode::BAD_REQUEST, "Last-Event-ID: not the id of an event of this watch")
         })?;
-        after = Some(revision);
-        epoch = history.to_owned();
+        after = Some(version.revision);
+        epoch = version.epoch;
     }
     Ok(WatchRequest {
         namespace: target.namespace.clone(),
@@ -92,14 +94,14 @@ struct Feed {
 }
 
 impl Feed {
-    /// What is to be written next, or last.
+    /// Returns the next chunk, or as an error the last one.
     async fn next(&mut self) -> Result<Bytes, Bytes> {
         loop {
             let message = tokio::select! {
                 message = self.upstream.next() => message,
                 () = tick(&mut self.heartbeat) => return Ok(Bytes::from_static(self.form.heartbeat())),
                 () = self.shutdown.requested() => {
-                    let text = "The gateway shuts down: watch again from the last resource_version.";
+                    let text = "The gateway is shutting down: watch again from resource_version.";
                     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text))
                 }
             };
@@ -111,7 +113,11 @@ impl Feed {
                         return Ok(chunk.into());
                     }
                 }
-                Err(problem) => return Err(self.form.end(&problem, &self.documentation).into()),
+                Err(problem) => {
+                    // After a gap there is no place to resume from.
+                    let place = self.upstream.version().filter(|_| problem.status != StatusCode::GONE);
+                    return Err(self.form.end(&problem, &self.documentation, place.as_ref()).into());
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Long work on bodies: on threads of its own, so that it holds up nobody's I/O, and only so much at the same time.
+//! Long work on bodies: on threads of its own, so that it does not delay I/O, and with bounded concurrency.
 
 use std::num::NonZero;
 use std::sync::{Arc, LazyLock};
@@ -8,10 +8,10 @@ use tokio::sync::Semaphore;
 
 use crate::problem::Problem;
 
-/// Bodies up to this many bytes are worked on where they are: a millisecond at most.
-const SHORT: usize = 16 * 1024;
+/// Maximum size in bytes of a body that is processed on the thread of its connection: a millisecond of work at most.
+const MAX_INLINE_BODY: usize = 16 * 1024;
 
-/// As much runs at a time as there are processors; the rest waits.
+/// One place per processor.
 static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     Arc::new(Semaphore::new(processors))
@@ -25,7 +25,7 @@ pub(crate) async fn run<T: Send + 'static>(
     size: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    if size <= SHORT {
+    if size <= MAX_INLINE_BODY {
         return Ok(work());
     }
     // The semaphore is never closed.
@@ -52,13 +52,13 @@ mod tests {
     async fn long_work_leaves_the_thread_of_the_io_and_is_bounded() {
         let here = std::thread::current().id();
         let thread = |size| run(size, || std::thread::current().id());
-        assert_eq!(thread(SHORT).await, Ok::<ThreadId, _>(here));
-        assert_ne!(thread(SHORT + 1).await, Ok(here));
+        assert_eq!(thread(MAX_INLINE_BODY).await, Ok::<ThreadId, _>(here));
+        assert_ne!(thread(MAX_INLINE_BODY + 1).await, Ok(here));
 
         static RUNNING: AtomicUsize = AtomicUsize::new(0);
         let limit = SLOTS.available_permits();
         let tasks = (0..limit * 8).map(|_| {
-            run(SHORT + 1, move || {
+            run(MAX_INLINE_BODY + 1, move || {
                 assert!(RUNNING.fetch_add(1, Ordering::SeqCst) < limit);
                 std::thread::yield_now();
                 RUNNING.fetch_sub(1, Ordering::SeqCst);

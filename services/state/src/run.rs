@@ -25,6 +25,9 @@ use crate::upgrade;
 /// Pause before a call to a store that did not answer is repeated.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// Maximum silence of the store before `/readyz` fails: longer than a change of etcd's leader takes.
+const MAX_STORE_SILENCE: Duration = Duration::from_secs(30);
+
 /// Runs the state service until shutdown is requested.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let listener = serve::bind(config.listen, config.serve.tls.is_some()).await?;
@@ -39,14 +42,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let options = ServeOptions { metrics: admin.metrics.clone(), ..config.serve };
     let filled = admin.readiness.condition("cache");
     let mut probe = JoinSet::new();
-    // Longer than a change of etcd's leader takes.
-    let reachable = Reachable { name: "store", forgiven: Duration::from_secs(30) };
+    let reachable = Reachable { name: "store", max_silence: MAX_STORE_SILENCE };
     probe.spawn(reachable.follow(
         {
             let store = store.clone();
             move || {
                 let store = store.clone();
-                async move { store.revision().await.is_ok() }
+                async move { store.contact().await }
             }
         },
         admin.readiness.condition("store"),

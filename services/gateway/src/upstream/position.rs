@@ -1,4 +1,4 @@
-//! How far a watch is, and what an interruption of it means, without I/O.
+//! The position of a watch in the history of the store, and what follows an interruption. No I/O.
 
 use std::collections::HashSet;
 
@@ -9,13 +9,14 @@ use tonic::Status;
 
 use crate::answer;
 use crate::problem::Problem;
+use crate::version::Version;
 
-/// What follows an interruption.
+/// Consequence of an interruption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Go on after the last whole revision.
+    /// Resume after the last whole revision.
     Resume,
-    /// Trying again cannot help, or could leave changes out.
+    /// Another attempt cannot help, or would leave changes out.
     End,
 }
 
@@ -26,8 +27,10 @@ pub(super) struct Position {
     revision: Option<i64>,
     /// The history that it belongs to; empty = not known yet.
     epoch: String,
-    /// What was delivered of the next revision, out of partial messages.
+    /// Changes of later revisions that partial messages have delivered.
     ahead: HashSet<Change>,
+    /// The last revision that `ahead` holds changes of; 0 if it is empty.
+    ahead_until: i64,
 }
 
 /// One event: uid and version of its object, and its type.
@@ -40,10 +43,10 @@ impl Position {
             Some(WatchStart::After(revision)) => Some(revision),
             _ => None,
         };
-        Position { revision, epoch: request.epoch.clone(), ahead: HashSet::new() }
+        Position { revision, epoch: request.epoch.clone(), ahead: HashSet::new(), ahead_until: 0 }
     }
 
-    /// Takes note of a message and removes from it what was delivered before.
+    /// Records a message and removes the events that were delivered before.
     ///
     /// # Errors
     /// When it belongs to another history of the store.
@@ -59,16 +62,19 @@ impl Position {
         }
         if message.partial {
             self.ahead.extend(message.events.iter().filter_map(change));
+            self.ahead_until = self.ahead_until.max(message.resource_version);
         } else {
-            // A replica that lags behind may name an older revision.
+            // A replica that lags behind may name an older revision: what is ahead of it may still come again.
             self.revision = self.revision.max(Some(message.resource_version));
-            self.ahead.clear();
+            if self.revision >= Some(self.ahead_until) {
+                self.ahead.clear();
+            }
         }
         Ok(message)
     }
 
-    /// Whether the watch can go on after its stream failed, or could not be opened again. Only the reason counts: an error
-    /// without one is not from Krake but from what lies in between, and passes.
+    /// Whether the watch can go on after its stream failed, or could not be opened again. Only the reason counts: an
+    /// error without one comes from the network or a proxy, and passes.
     pub(super) fn interrupted(&self, status: &Status) -> Next {
         match error::reason(status) {
             _ if self.revision.is_none() => Next::End,
@@ -84,7 +90,12 @@ impl Position {
         }
     }
 
-    /// The request that goes on from here.
+    /// Everything up to here was delivered; `None` before the first whole revision.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.revision.map(|revision| Version { revision, epoch: self.epoch.clone() })
+    }
+
+    /// The request that resumes from here.
     pub(super) fn resume(&self, request: &WatchRequest) -> WatchRequest {
         let start = self.revision.map_or_else(|| request.start.clone(), |at| Some(WatchStart::After(at)));
         WatchRequest { start, epoch: self.epoch.clone(), ..request.clone() }
@@ -144,6 +155,19 @@ mod tests {
         assert_eq!(after(&position).0, Some(WatchStart::After(12)));
         position.take(message(&[], 7, false)).unwrap();
         assert_eq!(after(&position).0, Some(WatchStart::After(12)), "never backwards");
+    }
+
+    #[rstest]
+    #[case::older(7)]
+    #[case::the_same(10)]
+    #[case::between(11)]
+    fn a_bookmark_of_a_replica_that_lags_behind_repeats_nothing(#[case] bookmark: i64) {
+        let mut position = following();
+        position.take(message(&["a"], 12, true)).unwrap();
+        position.take(message(&[], bookmark, false)).unwrap();
+        assert_eq!(shown(&position.take(message(&["a", "b"], 12, false)).unwrap()), ["b"]);
+        position.take(message(&["a"], 13, true)).unwrap();
+        assert_eq!(shown(&position.take(message(&["a"], 13, false)).unwrap()), [""; 0]);
     }
 
     #[test]

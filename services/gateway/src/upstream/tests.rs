@@ -1,10 +1,13 @@
 //! Watches over REST whose stream from the state service breaks.
 
+use std::time::Duration;
+
 use krake_proto::envelope::{WatchRequest, WatchResponse, WatchStart};
 use krake_proto::error::{self, ErrorReason};
 use rstest::rstest;
 use tonic::{Code, Status};
 
+use crate::Options;
 use crate::fake_state::{EPOCH, FakeState, Messages, changes};
 
 const WATCH: &str = "/core/namespaces/demo/metrics?watch&heartbeat=0";
@@ -96,6 +99,48 @@ async fn another_history_ends_it_with_one_line() {
     let restored = WatchResponse { epoch: "other".to_owned(), ..changes(&["a"], 5) };
     resumed(&mut state, 10).await.send(&restored);
     assert_eq!(lines.error().await, 410);
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_given_up_and_resumed() {
+    let options = Options { watch_silence: Duration::from_millis(200), ..Options::default() };
+    let mut state = FakeState::behind(options).await;
+    let (mut lines, messages) = state.watch(WATCH, 10).await;
+    // Open, and silent from now on, until a resumed stream has brought its line. A slow test may lose some of them too.
+    let mut open = vec![messages];
+    let [name] = loop {
+        tokio::select! {
+            names = lines.names() => break names,
+            call = state.call("WatchMetrics") => {
+                let messages = call.stream();
+                messages.send(&changes(&["a"], 11));
+                open.push(messages);
+            }
+        }
+    };
+    assert_eq!(name, "a");
+}
+
+#[tokio::test]
+async fn the_last_line_of_a_quiet_watch_says_where_to_go_on() {
+    let mut state = FakeState::start().await;
+    let (lines, messages) = state.watch(WATCH, 10).await;
+    // A bookmark, which lines do not show.
+    messages.send(&changes(&[], 20));
+    messages.refuse(&error::status(Code::Unauthenticated, ErrorReason::Unauthenticated, "no"));
+    let last = lines.last().await;
+    assert_eq!((&last["resource_version"], &last["epoch"]), (&20.into(), &EPOCH.into()), "{last}");
+
+    let (lines, messages) = state.watch(WATCH, 10).await;
+    messages.refuse(&error::status(
+        Code::OutOfRange,
+        ErrorReason::RevisionCompacted,
+        "start over with initial_state",
+    ));
+    let last = lines.last().await;
+    assert!(last.get("resource_version").is_none(), "there is a gap: {last}");
+    let text = last["object"]["detail"].as_str().unwrap();
+    assert!(text.contains("list again") && !text.contains("initial_state"), "{text}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod txn;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use krake_runtime::reachable::Contact;
 
 pub use error::{StoreError, WatchError};
 pub use etcd::{EtcdAccess, EtcdOptions, EtcdStore, Secret};
@@ -43,6 +44,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The revision of the newest commit that had ended when this was called, or of a newer one (linearizable).
     async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// Whether the store can be reached, for `/readyz`. Without a connection to lose it either answers or is silent.
+    async fn contact(&self) -> Contact {
+        self.revision().await.map_or(Contact::Silent, |_| Contact::Answered)
+    }
 
     /// Evidence of which history the store is in, to be compared with evidence that was recorded in the store earlier:
     /// so a store that was replaced by an older copy is noticed even if nothing ran meanwhile. `None` where there is no

@@ -1,6 +1,7 @@
 //! The state service and the gateway end and start again under watches, and readiness says so.
 
 use krake_integration::wait::{self, HANG_GUARD};
+use reqwest::Method;
 
 use crate::behaviour::metric;
 use crate::watch::{Lines, told};
@@ -58,6 +59,30 @@ async fn watches_of_a_lost_store_end_with_a_problem() {
     let mut lines = Lines::open(&world, &format!("{METRICS}?watch"), &[]).await;
     made(&world, "m").await;
     assert_eq!(told(&lines.event().await), ("ADDED", "m"));
+}
+
+#[tokio::test]
+async fn an_entity_tag_of_a_lost_store_guards_nothing_of_the_next() {
+    let mut world = World::start().await;
+    let path = format!("{METRICS}/m");
+    let make = async |world: &World| {
+        made(world, "m").await;
+        let read = world.get(&path).await;
+        (read.header("etag").to_owned(), read.ok()["metadata"]["resource_version"].clone())
+    };
+    let (tag, revision) = make(&world).await;
+    restart_state(&mut world).await;
+    // The same revision by chance, of another object.
+    let (new_tag, new_revision) = make(&world).await;
+    assert_eq!(revision, new_revision, "the stores count alike");
+    let body = metric("m", 2.0);
+    for method in [Method::PUT, Method::DELETE] {
+        world.send_with(method, &path, &body, &[("if-match", &tag)]).await.problem(412);
+    }
+    world.send_with(Method::PUT, &path, &body, &[("if-match", &new_tag)]).await.ok();
+    // Upstream's clients send none.
+    world.put(&path, &metric("m", 3.0)).await.ok();
+    world.unharmed().await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use etcd_client::{
     Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
 };
 use futures::stream::BoxStream;
+use krake_runtime::reachable::Contact;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 
@@ -212,6 +213,18 @@ impl Store for EtcdStore {
         }
     }
 
+    async fn contact(&self) -> Contact {
+        let options = GetOptions::new().with_count_only();
+        let mut kv = self.kv.clone();
+        let read = kv.get(self.root.outer(&PROBE), Some(options));
+        match tokio::time::timeout(self.deadline, read).await {
+            Ok(Ok(_)) => Contact::Answered,
+            Ok(Err(error)) if is_connection(&error) => Contact::Unreachable,
+            // No answer, or etcd's own error: it has no leader at the moment.
+            _ => Contact::Silent,
+        }
+    }
+
     async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
         let mut least: Option<Lineage> = None;
         for _ in 0..LINEAGE_READS {
@@ -278,6 +291,14 @@ impl Store for EtcdStore {
 
     async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
         self.leases().resign(key, holder).await
+    }
+}
+
+/// Whether a call failed because of the connection: etcd's own errors have no source.
+fn is_connection(error: &Error) -> bool {
+    match error {
+        Error::GRpcStatus(status) => std::error::Error::source(status).is_some(),
+        error => matches!(error, Error::TransportError(_) | Error::IoError(_)),
     }
 }
 
