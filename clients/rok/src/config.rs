@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::args::Connection;
 use crate::failure::Failure;
+use crate::input;
 use crate::terminal::notice;
 use crate::yaml;
 
@@ -67,7 +68,7 @@ fn places() -> Vec<PathBuf> {
 
 fn read(path: &Path) -> Result<File, Failure> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path);
+    let text = input::text_file(path);
     let text = text.map_err(|error| Failure::input(format!("cannot read {shown}: {error}")))?;
     parse(&text).map_err(|error| match error.line {
         Some(line) => Failure::input(format!("{shown}:{line}: {}", error.problem)),

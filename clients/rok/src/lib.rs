@@ -12,6 +12,8 @@ mod failure;
 mod follow;
 #[doc(hidden)]
 pub mod fuzz;
+mod input;
+mod interruption;
 mod kinds;
 mod kubeconfig;
 mod manifest;

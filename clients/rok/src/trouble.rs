@@ -16,18 +16,25 @@ pub(crate) fn why<'a>(
     (!unmet.is_empty()).then(|| unmet.join("; "))
 }
 
-/// The conditions that do not hold, or of which nobody knows whether they do.
+/// Conditions that are false or unknown.
 pub(crate) fn unmet<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> Vec<String> {
-    let text = |condition: &Condition| {
-        let not = match condition.status() {
-            ConditionStatus::True | ConditionStatus::Unspecified => return None,
-            ConditionStatus::False => "not",
-            ConditionStatus::Unknown => "unknown whether",
-        };
-        let parts = [type_of(condition), reason_of(condition), &condition.message];
-        Some(format!("{not} {}", joined(parts)))
+    let unmet = |condition: &&Condition| {
+        matches!(condition.status(), ConditionStatus::False | ConditionStatus::Unknown)
     };
-    conditions.into_iter().filter_map(text).collect()
+    all(conditions.into_iter().filter(unmet))
+}
+
+/// All conditions, those of other programs too.
+pub(crate) fn all<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> Vec<String> {
+    let text = |condition: &Condition| {
+        let parts = joined([type_of(condition), reason_of(condition), &condition.message]);
+        match condition.status() {
+            ConditionStatus::True => parts,
+            ConditionStatus::False => format!("not {parts}"),
+            ConditionStatus::Unknown | ConditionStatus::Unspecified => format!("unknown whether {parts}"),
+        }
+    };
+    conditions.into_iter().map(text).collect()
 }
 
 /// The parts that are there, with colons between them.
@@ -61,5 +68,8 @@ mod tests {
         let reason = Reason { code: ReasonCode::KubernetesError.into(), message: String::new() };
         assert_eq!(why(Some(&reason), &conditions).unwrap(), "KUBERNETES_ERROR");
         assert_eq!(why(None, &conditions[..1]), None);
+        let foreign = condition("example.org/BackedUp", ConditionStatus::True);
+        assert_eq!(why(None, [&foreign]), None);
+        assert_eq!(all([&foreign]), ["example.org/BackedUp: Progressing: 0 of 1 pods"]);
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::duration;
 use crate::failure::Failure;
+use crate::interruption::Interruption;
 use crate::progress::{Goal, Progress, Verdict};
 use crate::terminal::notice;
 
@@ -28,10 +29,21 @@ pub(crate) async fn until<K: Progress>(
         return Ok(end);
     }
     let mut events = api.watch(wait.options());
+    let mut interruption = Interruption::of(&events);
     loop {
-        let event = match timeout_at(deadline, events.next()).await {
-            Ok(Some(event)) => event?,
-            Ok(None) => return Err(Failure::Hopeless("the server ended the watch".to_owned())),
+        let next = async {
+            tokio::select! {
+                biased;
+                () = interruption.changed() => None,
+                event = events.next() => Some(event),
+            }
+        };
+        let next = timeout_at(deadline, next).await;
+        interruption.report_change();
+        let event = match next {
+            Ok(None) => continue,
+            Ok(Some(Some(event))) => event?,
+            Ok(Some(None)) => return Err(Failure::Hopeless("the server ended the watch".to_owned())),
             Err(_) => {
                 let limit = duration::show(limit);
                 return Err(Failure::Timeout(format!("after {limit} {} is {}", wait.name(), wait.situation)));

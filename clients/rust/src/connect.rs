@@ -1,5 +1,6 @@
 //! Connecting: from a URL and files to a [`Client`].
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -122,8 +123,21 @@ impl ConnectOptions {
     }
 }
 
+/// Maximum size of a PEM file, in bytes: the authorities of a whole system take 250 KB. A path may lead to a device that
+/// never ends.
+const MAX_PEM: u64 = 1024 * 1024;
+
+/// The content of a PEM file.
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ConnectError> {
-    std::fs::read(path).map_err(|source| ConnectError::File { what, path: path.to_owned(), source })
+    let failed = |source| ConnectError::File { what, path: path.to_owned(), source };
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_PEM + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > MAX_PEM {
+        let text = format!("it is larger than {} MiB", MAX_PEM >> 20);
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, text)));
+    }
+    Ok(content)
 }
 
 /// Why connect options cannot be used. Trying again does not help.

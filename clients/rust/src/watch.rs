@@ -62,6 +62,7 @@ pub struct Watch<T> {
     events: BoxStream<'static, Result<Delivery<T>, Error>>,
     /// Counts the requests to resume.
     requests: watch::Sender<u64>,
+    interruption: watch::Receiver<Option<String>>,
 }
 
 /// An event, and how fresh the stream is that brought it.
@@ -75,6 +76,7 @@ pub(crate) struct Delivery<T> {
 impl<T: Send + 'static> Watch<T> {
     pub(crate) fn new<S: Source<Object = T>>(source: S, start: Start) -> Self {
         let (requests, requested) = watch::channel(0);
+        let (interrupted, interruption) = watch::channel(None);
         let driver = Driver {
             machine: Machine::new(start, S::metadata),
             source,
@@ -82,6 +84,7 @@ impl<T: Send + 'static> Watch<T> {
             pending: VecDeque::new(),
             backoff: Backoff::default(),
             requests: Requests { made: requested, heeded: 0 },
+            interrupted,
             ended: false,
         };
         let events = futures::stream::unfold(driver, |mut driver| async move {
@@ -89,7 +92,13 @@ impl<T: Send + 'static> Watch<T> {
             let requests = driver.requests.heeded;
             Some((item.map(|event| Delivery { event, requests }), driver))
         });
-        Watch { events: events.boxed(), requests }
+        Watch { events: events.boxed(), requests, interruption }
+    }
+
+    /// Why the watch delivers nothing at present: its stream broke, and it tries to resume. `None` while a stream is
+    /// open. Changes only while the watch is polled.
+    pub fn interruption(&self) -> watch::Receiver<Option<String>> {
+        self.interruption.clone()
     }
 
     /// Opens a new stream at once, after the last whole revision; an initial state that is arriving is waited for.
@@ -128,6 +137,8 @@ struct Driver<S: Source> {
     pending: VecDeque<WatchEvent<S::Object>>,
     backoff: Backoff,
     requests: Requests,
+    /// Why the last stream broke, until another one has brought a message.
+    interrupted: watch::Sender<Option<String>>,
     ended: bool,
 }
 
@@ -181,6 +192,7 @@ impl<S: Source> Driver<S> {
                     if !message.partial {
                         self.backoff.reset();
                     }
+                    self.interrupted.send_if_modified(|why| why.take().is_some());
                     let step = self.machine.message(message);
                     self.pending.extend(step.events);
                     if step.start_over {
@@ -199,6 +211,11 @@ impl<S: Source> Driver<S> {
                     }
                     next => {
                         tracing::info!(what = self.source.what(), %error, ?next, "watch interrupted");
+                        // The first reason stays: what follows tells only that it is still so.
+                        self.interrupted.send_if_modified(|why| match why {
+                            Some(_) => false,
+                            None => why.replace(error.to_string()).is_none(),
+                        });
                         self.interrupt().await;
                     }
                 },

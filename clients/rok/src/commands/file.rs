@@ -1,9 +1,10 @@
 //! Reading what `-f` and `-k` name.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::input;
 
 /// Stands for stdin.
 const STDIN: &str = "-";
@@ -17,12 +18,7 @@ pub(super) struct Source {
 /// Reads a file, or stdin for `-`.
 pub(super) fn read(path: &str) -> Result<Source, Failure> {
     let name = if path == STDIN { "stdin" } else { path };
-    let text = if path == STDIN {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
+    let text = if path == STDIN { input::stdin() } else { input::text_file(Path::new(path)) };
     let text = text.map_err(|error| Failure::input(format!("cannot read {name}: {error}")))?;
     Ok(Source { name: name.to_owned(), text })
 }
@@ -37,6 +33,6 @@ impl Source {
     /// Reads a file that this one names, relative to its folder.
     pub(super) fn beside(&self, path: &Path) -> io::Result<Vec<u8>> {
         let folder = Path::new(&self.name).parent().unwrap_or(Path::new(""));
-        std::fs::read(folder.join(path))
+        input::file(&folder.join(path))
     }
 }

@@ -6,6 +6,7 @@ use krake_client::{Api, ListOptions, Start, Watch, WatchOptions};
 use crate::args::Format;
 use crate::failure::Failure;
 use crate::follow::{Follow, Happening};
+use crate::interruption::Interruption;
 use crate::output::{Columns, Lines};
 use crate::terminal;
 
@@ -42,13 +43,16 @@ async fn follow<K: Columns>(
     tokio::pin!(interrupt);
     let first: Vec<_> = objects.into_iter().map(|object| (Happening::Added, object)).collect();
     let mut open = terminal::lines(&lines.text(&first)?)?;
+    let mut interruption = Interruption::of(&events);
     while open && !follow.is_over() {
         let event = tokio::select! {
             biased;
             // Also if it cannot be listened for: then the default is to end.
             _ = &mut interrupt => return Ok(()),
+            () = interruption.changed() => continue,
             event = events.next() => event,
         };
+        interruption.report_change();
         let event = event.ok_or_else(|| Failure::Hopeless("the server ended the watch".to_owned()))??;
         let happenings = follow.event(event);
         if !happenings.is_empty() {

@@ -36,7 +36,7 @@ impl Columns for Application {
         vec![
             ("state", state(Some(status))),
             ("reason", text::reason(status.reason.as_ref())),
-            ("conditions", text::lines(trouble::unmet(&status.conditions))),
+            ("conditions", text::lines(trouble::all(&status.conditions))),
             ("container_health", text::pods(status.container_health.as_ref())),
             ("services", text::entries(&status.services)),
             (

@@ -29,7 +29,7 @@ impl Columns for Cluster {
         vec![
             ("state", state(Some(status))),
             ("reason", text::reason(status.reason.as_ref())),
-            ("conditions", text::lines(trouble::unmet(&status.conditions))),
+            ("conditions", text::lines(trouble::all(&status.conditions))),
             ("kubernetes_version", text::lines(Some(&status.kubernetes_version).filter(|v| !v.is_empty()))),
             ("nodes", ready_nodes(&status.nodes)),
             ("nodes_pid_pressure", under_pressure(&status.nodes, "PIDPressure")),

@@ -27,6 +27,7 @@ pub(crate) struct State {
     pub(crate) updates: Vec<UpdateMetricRequest>,
     pub(crate) deletes: Vec<DeleteMetricRequest>,
     pub(crate) trace_parents: Vec<String>,
+    pub(crate) watches: Vec<WatchMetricsRequest>,
     /// Where the open watch listens.
     watch: Option<mpsc::Sender<Result<WatchMetricsResponse, Status>>>,
 }
@@ -58,12 +59,22 @@ impl Fake {
         rok(&format!("{line} --api-url {}", self.url))
     }
 
+    /// Ends the watch, once there is one, as a server that goes away does.
+    pub(crate) async fn hang_up(&self) {
+        drop(self.open_watch().await);
+        self.state().watch = None;
+    }
+
     /// Tells the watch of a change, once there is one.
     pub(crate) async fn tell(&self, kind: EventType, metric: Metric) {
         let resource_version = metric.metadata.clone().unwrap().resource_version;
         let events = vec![MetricEvent { r#type: kind.into(), object: Some(metric) }];
         let message =
             WatchMetricsResponse { events, resource_version, epoch: "e".into(), ..Default::default() };
+        self.open_watch().await.send(Ok(message)).await.unwrap();
+    }
+
+    async fn open_watch(&self) -> mpsc::Sender<Result<WatchMetricsResponse, Status>> {
         let open = async {
             loop {
                 let watch = self.state().watch.clone();
@@ -73,8 +84,7 @@ impl Fake {
                 }
             }
         };
-        let watch = tokio::time::timeout(HANG_GUARD, open).await.expect("rok opens a watch");
-        watch.send(Ok(message)).await.unwrap();
+        tokio::time::timeout(HANG_GUARD, open).await.expect("rok opens a watch")
     }
 }
 
@@ -126,10 +136,12 @@ impl MetricService for Service {
 
     async fn watch_metrics(
         &self,
-        _: Request<WatchMetricsRequest>,
+        request: Request<WatchMetricsRequest>,
     ) -> Result<Response<Self::WatchMetricsStream>, Status> {
         let (sender, stream) = mpsc::channel(4);
-        self.state().watch = Some(sender);
+        let mut state = self.state();
+        state.watches.push(request.into_inner());
+        state.watch = Some(sender);
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 

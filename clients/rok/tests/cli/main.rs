@@ -4,6 +4,7 @@
 mod fake;
 
 use fake::{Fake, HANG_GUARD, metric, rok, run, text};
+use krake_proto::krake::core::v1::watch_metrics_request::Start;
 use krake_proto::krake::meta::v1::EventType;
 use serde_json::Value;
 
@@ -82,6 +83,43 @@ async fn a_watched_object_is_followed_until_it_is_gone() {
         .map(|line| (line["type"].as_str().unwrap(), line["object"]["spec"]["max"].as_f64().unwrap()))
         .collect();
     assert_eq!(seen, [("ADDED", 1.0), ("MODIFIED", 2.0), ("DELETED", 2.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_says_when_its_connection_is_lost_and_back_and_misses_nothing() {
+    let fake = Fake::start(metric(5, 1.0)).await;
+    let watching = tokio::spawn(run(fake.rok("core gm get -w m")));
+    fake.tell(EventType::Modified, metric(6, 2.0)).await;
+    fake.hang_up().await;
+    fake.tell(EventType::Modified, metric(7, 3.0)).await;
+    fake.tell(EventType::Deleted, metric(8, 3.0)).await;
+    let output = watching.await.unwrap();
+    let (shown, notices) = (text(&output.stdout), text(&output.stderr));
+    let events: Vec<_> = shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(events, ["EVENT", "ADDED", "MODIFIED", "MODIFIED", "DELETED"], "{shown}");
+    let notices: Vec<_> = notices.lines().collect();
+    let [lost, back] = notices[..] else { panic!("{notices:?}") };
+    assert!(lost.starts_with("connection lost"), "{lost}");
+    assert!(back.starts_with("connected again"), "{back}");
+    let starts: Vec<_> = fake.state().watches.iter().map(|watch| watch.start.clone()).collect();
+    assert_eq!(starts, [5, 6].map(|version| Some(Start::After(version))), "it resumes where it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_is_read_without_end() {
+    let fake = Fake::start(metric(1, 1.0)).await;
+    for line in [
+        "kube app create -f /dev/zero a",
+        "kube cluster register -k /dev/zero",
+        "core gm get m --config /dev/zero",
+        "core gm get m --client-ca /dev/zero --api-url https://127.0.0.1:1",
+    ] {
+        let command = if line.contains("--api-url") { rok(line) } else { fake.rok(line) };
+        let output = run(command).await;
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{line}: {errors}");
+        assert!(errors.contains("/dev/zero") && errors.contains("it is larger than"), "{line}: {errors}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
