@@ -12,7 +12,7 @@ TIMED := tests/setup/timed.sh
 SEEDS ?= 1000
 ROUNDS ?= 5
 
-.PHONY: help demo test simulate fuzz chaos run compose-check bench fmt lint tools kubernetes
+.PHONY: help demo test simulate fuzz chaos run compose-check bench fmt lint tools kubernetes etcd
 .PHONY: test-steps fmt-check proto-check deny clippy build
 
 help: ## list the goals
@@ -47,7 +47,7 @@ compose-check: ## build the container images, run the main job through the docke
 	@deploy/compose/check.sh
 
 # One build for all, run as it is: `cargo run` would choose other features and build again.
-bench: tools ## measure speed and memory beside peers; some minutes
+bench: tools etcd ## measure speed and memory beside peers; some minutes
 	cargo build $(CARGO_FLAGS) --release --bins
 	"$${CARGO_TARGET_DIR:-target}/release/krake-bench"
 
@@ -59,6 +59,9 @@ lint: fmt-check clippy ## all checks that run nothing
 
 tools: ## install the tools that the other goals need, except Kubernetes
 	@$(TIMED) tools tests/setup/install.sh
+
+etcd: ## build etcd 3.5 beside Debian's 3.4, once a machine; tests and `make bench` use both where both are there
+	@$(TIMED) "etcd 3.5" tests/setup/etcd.sh
 
 # Takes minutes the first time, so it runs beside the checks, and its output goes to a file.
 kubernetes: ## build a real Kubernetes for the tests, once a machine

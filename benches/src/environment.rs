@@ -23,18 +23,31 @@ pub(crate) struct Environment {
     etcd: Etcd,
     /// Process id of etcd.
     pub(crate) etcd_pid: u32,
+    /// Version of etcd.
+    pub(crate) etcd_version: String,
+}
+
+/// Which etcd a row is measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EtcdRelease {
+    /// Debian's, 3.4 on Debian 12.
+    Packaged,
+    /// 3.5, beside it.
+    Newer,
 }
 
 impl Environment {
     /// Starts etcd.
-    pub(crate) async fn start() -> Result<Self> {
-        let found = binaries::require(&[Component::Etcd]).context("nothing is measured without etcd")?;
-        for name in ["krake-state", "krake-scheduler", "krake-gc", "krake-kubernetes"] {
-            executable(name)?;
-        }
-        let etcd = Etcd::start(&found).await?;
-        let etcd_pid = usage::find(&found.path("etcd")?, etcd.endpoint())?;
-        Ok(Self { etcd, etcd_pid })
+    pub(crate) async fn start(release: EtcdRelease) -> Result<Self> {
+        let (component, name) = match release {
+            EtcdRelease::Packaged => (Component::Etcd, "etcd"),
+            EtcdRelease::Newer => (Component::Etcd35, "etcd-3.5"),
+        };
+        let found = binaries::require(&[component]).context("nothing is measured without etcd")?;
+        let etcd = Etcd::start_as(&found, name).await?;
+        let etcd_pid = usage::find(&found.path(name)?, etcd.endpoint())?;
+        let etcd_version = etcd.version().await?;
+        Ok(Self { etcd, etcd_pid, etcd_version })
     }
 
     /// Address of etcd.

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::environment::Environment;
 use crate::rows::Work;
 
-/// Measures Krake and its peers. Takes some three minutes and nothing but this machine.
+/// Measures Krake and its peers. Takes some four minutes and nothing but this machine.
 #[derive(Debug, Parser)]
 #[command(name = "krake-bench", version)]
 struct Args {
@@ -59,10 +59,18 @@ async fn measure(only: &[Work]) -> Result<()> {
     let busy = usage::load()?;
     let mut rows = Vec::new();
     for work in Work::value_variants().iter().filter(|work| only.is_empty() || only.contains(work)) {
-        eprintln!("measuring: {work:?}");
-        // Each on an empty etcd: what one leaves behind must not slow the next.
-        let environment = Environment::start().await?;
-        rows.extend(work.rows(&environment).await);
+        for release in work.etcd_releases() {
+            // Each on an empty etcd: what one leaves behind must not slow the next.
+            let environment = Environment::start(*release).await?;
+            eprintln!("measuring: {work:?} (etcd {})", environment.etcd_version);
+            let mut measured = work.rows(&environment).await;
+            if work.etcd_releases().len() > 1 {
+                measured
+                    .iter_mut()
+                    .for_each(|row| row.work += &format!(" [etcd {}]", environment.etcd_version));
+            }
+            rows.extend(measured);
+        }
     }
     let mut out = std::io::stdout().lock();
     let cores = std::thread::available_parallelism()?;

@@ -4,6 +4,7 @@ mod bind;
 mod create;
 mod decide;
 mod embedded;
+mod foreign;
 mod get;
 mod idle;
 mod latency;
@@ -23,7 +24,7 @@ use krake_proto::envelope::CreateRequest;
 use prost::Message;
 
 use crate::call::Connections;
-use crate::environment::Environment;
+use crate::environment::{Environment, EtcdRelease};
 use crate::load::{self, Done, Limit};
 use crate::objects;
 use crate::report::{Row, Verdict};
@@ -45,6 +46,7 @@ pub(crate) enum Work {
     Create,
     Embedded,
     Get,
+    Foreign,
     List,
     Latency,
     Watchers,
@@ -57,6 +59,17 @@ pub(crate) enum Work {
 }
 
 impl Work {
+    /// The releases of etcd that it is measured on: both where much of the time is etcd's, or its version decides what
+    /// Krake does.
+    pub(crate) fn etcd_releases(self) -> &'static [EtcdRelease] {
+        match self {
+            Self::Create | Self::Get | Self::Foreign | Self::Latency => {
+                &[EtcdRelease::Packaged, EtcdRelease::Newer]
+            }
+            _ => &[EtcdRelease::Packaged],
+        }
+    }
+
     /// The longest time it may take.
     fn limit(self) -> Duration {
         match self {
@@ -73,6 +86,7 @@ impl Work {
             Self::Create => Box::pin(create::measure(environment)),
             Self::Embedded => Box::pin(embedded::measure()),
             Self::Get => Box::pin(get::measure(environment)),
+            Self::Foreign => Box::pin(foreign::measure(environment)),
             Self::List => Box::pin(list::measure(environment)),
             Self::Latency => Box::pin(latency::measure(environment)),
             Self::Watchers => Box::pin(watchers::measure(environment)),

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 pub enum Component {
     /// The key-value store.
     Etcd,
+    /// The key-value store in version 3.5, beside the other one.
+    Etcd35,
     /// The metrics server.
     Prometheus,
     /// kube-apiserver, kube-controller-manager, kube-scheduler and kubemark.
@@ -25,6 +27,7 @@ impl Component {
     fn executables(self) -> &'static [&'static str] {
         match self {
             Self::Etcd => &["etcd", "etcdctl"],
+            Self::Etcd35 => &["etcd-3.5"],
             Self::Prometheus => &["prometheus"],
             // openssl makes the key pair for service account tokens.
             Self::Kubernetes => {
@@ -38,6 +41,7 @@ impl Component {
 
     fn set_up(self) -> &'static str {
         match self {
+            Self::Etcd35 => "tests/setup/etcd.sh",
             Self::Kubernetes => "tests/setup/kubernetes.sh",
             Self::Python => "tests/setup/python-client.sh",
             _ => "tests/setup/install.sh",

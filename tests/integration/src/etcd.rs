@@ -23,13 +23,18 @@ pub struct Etcd {
 impl Etcd {
     /// Starts an empty one.
     pub async fn start(binaries: &Binaries) -> Result<Self> {
-        ports::retry_on_clash(async || Self::start_once(binaries).await).await
+        Self::start_as(binaries, "etcd").await
     }
 
-    async fn start_once(binaries: &Binaries) -> Result<Self> {
+    /// Starts an empty one of another version, by the name of its executable.
+    pub async fn start_as(binaries: &Binaries, executable: &str) -> Result<Self> {
+        ports::retry_on_clash(async || Self::start_once(binaries, executable).await).await
+    }
+
+    async fn start_once(binaries: &Binaries, executable: &str) -> Result<Self> {
         let folder = folder::create("etcd")?;
         let [for_clients, for_peers] = ports::free()?.map(|port| format!("http://127.0.0.1:{port}"));
-        let process = Program::new("etcd", &binaries.path("etcd")?, folder.path())
+        let process = Program::new("etcd", &binaries.path(executable)?, folder.path())
             .args(["--name", "only", "--data-dir", "data", "--logger", "zap"])
             .args(["--listen-client-urls", &for_clients, "--advertise-client-urls", &for_clients])
             .args(["--listen-peer-urls", &for_peers, "--initial-advertise-peer-urls", &for_peers])
@@ -48,6 +53,14 @@ impl Etcd {
             answer.json::<Value>().await.is_ok_and(|health| health["health"] == "true")
         };
         process.ready(HANG_GUARD, healthy).await
+    }
+
+    /// The version of the server, such as 3.4.23.
+    pub async fn version(&self) -> Result<String> {
+        let answer =
+            self.client.get(format!("{}/version", self.endpoint)).send().await.context("calling etcd")?;
+        let answer: Value = answer.error_for_status()?.json().await.context("etcd's answer is JSON")?;
+        Ok(answer["etcdserver"].as_str().context("etcd has a version")?.to_owned())
     }
 
     /// Where clients connect: `http://127.0.0.1:<port>`.
