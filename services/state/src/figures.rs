@@ -1,4 +1,4 @@
-//! Figures of the cache and the watches, read when metrics are read and not before.
+//! Metrics of the store, the cache and the watches, computed when they are read.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use crate::registry::Registry;
 use crate::store::Forward;
 
-/// Shows the figures in `metrics` as long as the service runs.
+/// Registers them in `metrics`; they are shown while the service runs.
 pub(crate) fn show(metrics: &Metrics, registry: &Arc<Registry>, store: &Arc<Forward>) {
     // Weak, because the metrics may outlive the service, whose store must be free by then.
     let figures = Figures { registry: Arc::downgrade(registry), store: Arc::downgrade(store) };
@@ -39,27 +39,32 @@ impl Collector for Figures {
         let watches = registry.watch_figures();
         let known = store.highest().0.max(cache.revision.0);
 
-        gauge(&mut encoder, "store_revision", "Highest revision that the store has answered", known)?;
+        gauge(
+            &mut encoder,
+            "store_revision",
+            "Highest revision that the store has returned to this process",
+            known,
+        )?;
         gauge(&mut encoder, "cache_revision", "Revision that the watch cache shows", cache.revision.0)?;
         gauge(
             &mut encoder,
             "cache_lag_revisions",
-            "Revisions between the watch cache and the store",
+            "Revisions that the watch cache is behind the store",
             known - cache.revision.0,
         )?;
         gauge(
             &mut encoder,
             "cache_history_revisions",
-            "Revisions kept for watches that resume",
+            "Revisions in the history from which watches resume",
             cache.history as u64,
         )?;
         gauge(
             &mut encoder,
             "cache_history_bytes",
-            "Encoded size of the objects in the history that is kept",
+            "Encoded size of the objects in the history from which watches resume",
             cache.history_bytes as u64,
         )?;
-        let help = "Objects that lists and initial states have looked at";
+        let help = "Objects that lists and initial states of watches have read";
         encoder
             .encode_descriptor("cache_visited_objects", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, _, f64>(&cache.visited, None)?;
@@ -67,13 +72,13 @@ impl Collector for Figures {
         gauge(
             &mut encoder,
             "watch_pending_bytes",
-            "Encoded size of the objects in messages that watches have handed over and may not have sent",
+            "Encoded size of the objects in messages that wait to be sent to the clients of watches",
             watches.pending_bytes as u64,
         )?;
         gauge(
             &mut encoder,
             "watch_lag_revisions",
-            "Revisions between the watch cache and the watch that is furthest behind",
+            "Revisions that the slowest watch is behind the watch cache",
             watches.lag,
         )?;
         let mut objects =

@@ -53,8 +53,8 @@ fn exposed(text: &str) -> Described {
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let (name, shown) = match kind.as_str() {
             "histogram" => (family.as_str(), "histogram"),
-            // Info is a gauge that is always 1.
-            "info" => (name, "gauge"),
+            // Its samples have a name of their own.
+            "info" => (name, "info"),
             other => (name, other),
         };
         let labels = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned()));

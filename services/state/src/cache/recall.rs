@@ -13,8 +13,8 @@ use crate::object::key;
 use crate::object::keyring::Keyring;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Revision, Store, Txn, WatchError};
 
-/// How long the start may wait for the past. Without it watchers start over, which costs no more than work.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Maximum wait of the start for the past. Without it watches begin again, which costs work and loses nothing.
+const RECALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Changes up to a revision.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ pub(super) async fn recall(
             replayed => replayed.ok(),
         }
     };
-    match tokio::time::timeout(LIMIT, read).await {
+    match tokio::time::timeout(RECALL_LIMIT, read).await {
         Ok(Some(past)) => past,
         Ok(None) | Err(_) => {
             tracing::info!(revision = %now, "the store does not tell what happened before; watchers start over");

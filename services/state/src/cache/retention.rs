@@ -1,4 +1,4 @@
-//! How much of the history the cache keeps for watchers that resume. Pure, but for the type of its clock.
+//! Decides which part of the history the cache keeps for watches that resume. Pure, but for the type of its clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use crate::store::Revision;
 
-/// How much is kept: what is younger than an age, and so many revisions if these are older; but never more than so many
-/// bytes, except for the newest revision. A first read of everything over a slow connection takes a minute, whatever is
-/// written meanwhile.
+/// Limits of the history: revisions younger than an age are kept, and a number of newest ones if they are older; but
+/// never more than a number of bytes, except for the newest revision. A first read of everything over a slow connection
+/// takes a minute, whatever is written meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Number of the newest revisions that are kept however old they are.
     pub(super) revisions: usize,
     /// Age up to which revisions are kept however many they are: as long as the store keeps its own history.
     pub(super) age: Duration,
-    /// The most bytes.
+    /// Maximum size in bytes.
     pub(super) bytes: usize,
 }
 
@@ -26,10 +26,10 @@ impl Default for Limits {
     }
 }
 
-/// Time between two marks.
-const STEP: Duration = Duration::from_secs(1);
+/// Time between two marks: three hundred of them for five minutes, and ages are right to a second.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Which revisions are old: the present revision is marked with the time, once in a while.
+/// The ages of revisions: once in a while the present revision is marked with the time.
 #[derive(Debug, Default)]
 pub(super) struct Ages {
     marks: VecDeque<(Revision, Instant)>,
@@ -38,9 +38,9 @@ pub(super) struct Ages {
 }
 
 impl Ages {
-    /// The present revision is `revision`.
+    /// Notes that `revision` is the present one.
     pub(super) fn mark(&mut self, revision: Revision, now: Instant, age: Duration) {
-        if self.marks.back().is_none_or(|(_, last)| now.saturating_duration_since(*last) >= STEP) {
+        if self.marks.back().is_none_or(|(_, last)| now.saturating_duration_since(*last) >= MARK_INTERVAL) {
             self.marks.push_back((revision, now));
         }
         while let Some((marked, at)) = self.marks.front().copied() {
@@ -52,7 +52,7 @@ impl Ages {
         }
     }
 
-    /// Whether the oldest of `count` revisions with so many bytes is to be dropped.
+    /// Whether to drop the oldest of `count` revisions that have `bytes` together.
     pub(super) fn drops(&self, oldest: Revision, count: usize, bytes: usize, limits: &Limits) -> bool {
         (bytes > limits.bytes && count > 1) || (count > limits.revisions && oldest <= self.old)
     }

@@ -6,9 +6,9 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 
 use crate::store::Revision;
 
-/// How many are woken at a time. Some dozens of messages are encoded and sent in less time than a call to the store
+/// Followers that are woken at a time. Some dozens of messages are encoded and sent in less time than a call to the store
 /// takes.
-const GROUP: usize = 48;
+const FOLLOWERS_PER_GROUP: usize = 48;
 
 /// The groups of those who follow.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl Followers {
     /// may be an old one.
     pub(super) fn join(&self) -> Receiver<Revision> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        match groups.iter().find(|group| group.receiver_count() < GROUP) {
+        match groups.iter().find(|group| group.receiver_count() < FOLLOWERS_PER_GROUP) {
             Some(group) => group.subscribe(),
             None => {
                 let (group, receiver) = channel(Revision::default());
@@ -54,13 +54,13 @@ mod tests {
     #[tokio::test]
     async fn everybody_is_woken_and_places_are_used_again() {
         let followers = Followers::default();
-        let mut receivers: Vec<_> = (0..3 * GROUP + 1).map(|_| followers.join()).collect();
+        let mut receivers: Vec<_> = (0..3 * FOLLOWERS_PER_GROUP + 1).map(|_| followers.join()).collect();
         followers.wake(Revision(7)).await;
         for receiver in &mut receivers {
             assert!(receiver.has_changed().unwrap());
         }
-        receivers.truncate(GROUP);
-        let again: Vec<_> = (0..GROUP).map(|_| followers.join()).collect();
+        receivers.truncate(FOLLOWERS_PER_GROUP);
+        let again: Vec<_> = (0..FOLLOWERS_PER_GROUP).map(|_| followers.join()).collect();
         assert_eq!(followers.groups.lock().unwrap().len(), 4);
         followers.wake(Revision(8)).await;
         assert!(again.iter().all(|receiver| receiver.has_changed().unwrap()));

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::{Cache, Stored};
 use crate::store::{Key, Revision};
 
-/// Maximum number of objects that an iteration copies at a time, under the lock.
-const PIECE: usize = 500;
+/// Maximum number of objects that an iteration copies at a time: some microseconds under the lock.
+const OBJECTS_PER_PIECE: usize = 500;
 
 /// A range of keys: those that begin with a prefix, or a single key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Cache {
         let mut next = Some(None);
         std::iter::from_fn(move || {
             let passed: Option<Key> = next.take()?;
-            let piece = self.piece(&spans, passed.as_ref(), None, PIECE)?;
+            let piece = self.piece(&spans, passed.as_ref(), None, OBJECTS_PER_PIECE)?;
             next = (!piece.done).then(|| piece.found.last().map(|(key, _)| key.clone()));
             Some(piece.found)
         })

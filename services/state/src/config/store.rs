@@ -1,4 +1,4 @@
-//! Which store, and how to reach it: the same options for serving and for the commands.
+//! Options of the store, the same for serving and for the commands.
 
 use std::path::{Path, PathBuf};
 
@@ -12,36 +12,36 @@ use crate::store::{EtcdAccess, Secret};
 /// Environment variable with the password of the etcd user.
 const PASSWORD: &str = "KRAKE_ETCD_PASSWORD";
 
-/// Where resources are kept. In the file: section `store`.
+/// The store that keeps the resources. In the file: section `store`.
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreArgs {
-    /// Where resources are kept. [default: etcd]
+    /// Kind of store that keeps the resources. [default: etcd]
     #[arg(long, env = "KRAKE_STORE", value_enum)]
     pub(super) store: Option<StoreKind>,
     /// Addresses of the etcd members, separated by commas; https:// for TLS. [default: http://127.0.0.1:2379]
     #[arg(long, env = "KRAKE_ETCD_ENDPOINTS", value_delimiter = ',', value_name = "URL")]
     etcd_endpoints: Option<Vec<String>>,
-    /// Put before all of Krake's keys, so that several installations can share an etcd. [default: none]
+    /// Prefix of all of Krake's keys, so that several installations can share an etcd. [default: none]
     #[arg(long, env = "KRAKE_ETCD_PREFIX", value_name = "PREFIX")]
     etcd_prefix: Option<String>,
     /// User of etcd, which must be granted to read and write all keys that start with the prefix and /krake/. The
-    /// password is in the file of --etcd-password-file, or in the environment variable KRAKE_ETCD_PASSWORD.
+    /// password is read from --etcd-password-file, or from the environment variable KRAKE_ETCD_PASSWORD.
     #[arg(long, env = "KRAKE_ETCD_USER", value_name = "NAME")]
     etcd_user: Option<String>,
-    /// File with the password of the etcd user; a line break at its end is left out. Read at start.
+    /// File with the password of the etcd user; a line break at its end is ignored. Read at start.
     #[arg(long, env = "KRAKE_ETCD_PASSWORD_FILE", value_name = "PATH")]
     etcd_password_file: Option<PathBuf>,
-    /// Certificate authorities (PEM) of etcd's certificates. Read at start. [default: those of the system]
+    /// Certificate authorities (PEM) that issue etcd's certificates. Read at start. [default: those of the system]
     #[arg(long, env = "KRAKE_ETCD_CA", value_name = "PATH")]
     etcd_ca: Option<PathBuf>,
-    /// Certificate chain (PEM) to show to etcd; needs --etcd-key. Read at start.
+    /// Client certificate chain (PEM) for etcd; requires --etcd-key. Read at start.
     #[arg(long, env = "KRAKE_ETCD_CERT", value_name = "PATH")]
     etcd_cert: Option<PathBuf>,
-    /// Private key (PEM) of --etcd-cert.
+    /// Private key (PEM) of --etcd-cert. Read at start.
     #[arg(long, env = "KRAKE_ETCD_KEY", value_name = "PATH")]
     etcd_key: Option<PathBuf>,
-    /// File of the SQLite store. It and its folder are made if they are missing, for this user alone.
+    /// File of the SQLite store. It and its folder are created if they are missing, readable by this user only.
     /// [default: krake-data/krake.db]
     #[arg(long, env = "KRAKE_SQLITE_FILE", value_name = "PATH")]
     sqlite_file: Option<PathBuf>,
@@ -53,9 +53,9 @@ pub struct StoreArgs {
 pub enum StoreKind {
     /// An etcd, version 3.4 or later.
     Etcd,
-    /// One SQLite file on a local disk, for one krake-state alone.
+    /// One SQLite file on a local disk, used by one krake-state only.
     Sqlite,
-    /// Memory: everything is lost when the process ends. For trying things out.
+    /// Memory: everything is lost when the process ends. For trials.
     Memory,
 }
 

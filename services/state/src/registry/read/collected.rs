@@ -9,10 +9,10 @@ use super::{Error, Filter, PAGE};
 use crate::cache::{Change, Stored};
 use crate::store::Key;
 
-/// Pages are also cut when they hold this many bytes.
+/// Size at which a page ends, so that an answer stays below the 4 MiB that clients accept: the last object may be 1 MiB.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
-/// The most objects that are looked at under one hold of the cache's lock.
-const VISITED: usize = 1_000;
+/// Maximum number of objects that are compared with a selector under one hold of the cache's lock: below a millisecond.
+const OBJECTS_PER_HOLD: usize = 1_000;
 
 /// A page while it is filled, in ascending order of keys.
 pub(super) struct Collected<T, I> {
@@ -42,7 +42,11 @@ impl<T, I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>> Collected<T, I> {
 
     /// How many objects to look at next.
     pub(super) fn room(&self) -> usize {
-        if self.filter.is_selective() { VISITED } else { self.limit.saturating_sub(self.items.len()) }
+        if self.filter.is_selective() {
+            OBJECTS_PER_HOLD
+        } else {
+            self.limit.saturating_sub(self.items.len())
+        }
     }
 
     /// Takes what is to be shown of `found`. If the page is full before all of it was looked at, returns the last key

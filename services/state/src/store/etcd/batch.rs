@@ -14,8 +14,8 @@ pub(super) const MAX_CHILDREN: usize = 32;
 /// The most bytes that they have together, as [`Txn::size`] counts them.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// How many waiting commits are looked at for one batch, so that many on one key cost little.
-const WINDOW: usize = 256;
+/// Waiting commits that are examined for one batch, so that many on one key cost little.
+const EXAMINED_COMMITS: usize = 256;
 
 /// Whether a commit may share a transaction at all; commits that would nearly fill a batch may not. Writes of a leader
 /// may: they only read the election's key, and elections themselves do not come this way.
@@ -28,7 +28,7 @@ pub(super) fn may_share(txn: &Txn) -> bool {
 pub(super) fn next_batch<'a>(waiting: impl IntoIterator<Item = &'a Txn>) -> Vec<usize> {
     let (mut chosen, mut bytes) = (Vec::new(), 0);
     let mut uses = Uses::default();
-    for (place, txn) in waiting.into_iter().take(WINDOW).enumerate() {
+    for (place, txn) in waiting.into_iter().take(EXAMINED_COMMITS).enumerate() {
         if chosen.len() == MAX_CHILDREN {
             break;
         }

@@ -17,11 +17,12 @@ use super::answer::{Outcome, Refusal, Root, unavailable};
 use super::batch::{may_share, next_batch};
 use super::within;
 
-/// How many shared transactions are on their way at once. The next batch forms meanwhile.
-const IN_FLIGHT: usize = 2;
+/// Shared transactions on their way at once: etcd works on one while the answer of the other travels. The next batch
+/// forms meanwhile.
+const TRANSACTIONS_IN_FLIGHT: usize = 2;
 
-/// How many commits may wait; more of them wait to be let in.
-const QUEUE: usize = 1024;
+/// Commits that may wait, a few batches' worth; further ones wait to be queued.
+const WAITING_COMMITS: usize = 1024;
 
 /// The commits of one store. Dropping the last handle ends their task.
 pub(super) struct Commits {
@@ -40,7 +41,7 @@ impl Commits {
     /// Must be called on the runtime that the commits are made on.
     pub(super) fn new(kv: KvClient, root: Root, deadline: Duration) -> Self {
         let writer = Writer { kv, root, deadline, sizes: batch_sizes() };
-        let (queue, arriving) = mpsc::channel(QUEUE);
+        let (queue, arriving) = mpsc::channel(WAITING_COMMITS);
         let sender = tokio::spawn(send_batches(writer.clone(), arriving));
         Self { queue, writer, _sender: AbortOnDropHandle::new(sender) }
     }
@@ -73,14 +74,14 @@ async fn send_batches(writer: Writer, mut arriving: mpsc::Receiver<Waiting>) {
     let (mut waiting, mut arrived) = (VecDeque::new(), Vec::new());
     let mut in_flight = JoinSet::new();
     loop {
-        while in_flight.len() < IN_FLIGHT {
+        while in_flight.len() < TRANSACTIONS_IN_FLIGHT {
             let batch = take_batch(&mut waiting);
             if batch.is_empty() {
                 break;
             }
             in_flight.spawn(writer.clone().commit(batch));
         }
-        let room = QUEUE - waiting.len();
+        let room = WAITING_COMMITS - waiting.len();
         tokio::select! {
             count = arriving.recv_many(&mut arrived, room), if room > 0 => {
                 if count == 0 {

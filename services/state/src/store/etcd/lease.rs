@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use super::super::{Bid, Entry, Key, Revision, Standing, StoreError};
 use super::answer::{Refusal, Root, header_revision, refusal};
 
-/// How often a bid is made again because the key came or went meanwhile.
-const ATTEMPTS: usize = 5;
+/// Attempts to make a bid while the key comes or goes: each takes another bidder that wins or leaves in that moment.
+const BID_ATTEMPTS: usize = 5;
 
 /// Campaigns on one etcd cluster.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ impl EtcdLeases {
     }
 
     async fn bid(&self, bid: &Bid) -> Result<Standing, StoreError> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..BID_ATTEMPTS {
             let Present { entry, revision } = self.read(&bid.key).await?;
             match entry {
                 Some((entry, lease)) if entry.value == bid.holder && lease != 0 => {

@@ -20,11 +20,11 @@ const VERSION: i64 = 1;
 /// The length of a revision as text with its line end: 64 bits have 19 digits.
 const REVISION_TEXT: usize = 21;
 
-/// How long SQLite waits for a lock that somebody else's tool holds.
+/// Wait for a lock that another program holds, such as the sqlite3 shell.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-/// The pages of the write-ahead log after which they are copied into the file.
+/// Pages (4 KiB) of the write-ahead log after which they are copied into the file: 16 MiB, so that this is rare and short.
 const CHECKPOINT_PAGES: i64 = 4000;
-/// The size that the write-ahead log is cut back to.
+/// Size to which the write-ahead log is cut back: above what it grows to while a slow read holds it.
 const LOG_BYTES: i64 = 64 * 1024 * 1024;
 
 /// Why a store cannot be opened. The message names the file and what to do.

@@ -24,9 +24,9 @@ pub(super) const SCHEMA: &str = "
     INSERT INTO meta VALUES ('revision', 1), ('compacted', 0), ('swept', 0);
 ";
 
-/// The bytes of values after which a page or a piece of history ends.
+/// Bytes of values after which a page or a piece of history ends: a watch and a list hold one in memory.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
-/// The rows after which a piece of history ends.
+/// Rows after which a piece of history ends: small changes are read in some milliseconds.
 const PIECE_ROWS: usize = 2000;
 
 /// The present row of a key.

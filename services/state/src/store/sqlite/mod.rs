@@ -41,15 +41,15 @@ pub(crate) use snapshot::snapshot;
 use turn::{Answer, Call};
 use writer::{Request, Writer};
 
-/// How many calls may wait for the writer; more of them wait to be let in.
-const QUEUE: usize = 1024;
+/// Calls that may wait for the writer, a few transactions' worth; further ones wait to be queued.
+const WAITING_CALLS: usize = 1024;
 
-/// How long a file that is in use is waited for: a process that was just stopped may still be closing it.
+/// Wait for a file that is in use: a process that was just stopped may still be closing it.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-/// Pause between two looks.
+/// Pause between two attempts to lock it.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Pause before a lease that could not be ended is tried again.
+/// Pause before a lease that could not be ended is tried again: the shortest ttl is two seconds.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);
 
 /// Which file, and how to open it.
@@ -107,7 +107,7 @@ impl SqliteStore {
         let (recent, sizes) = (Arc::clone(&writer.recent), writer.sizes.clone());
         let readers = Readers::new(&writer.file, deadline);
         let next_end = writer.next_end.subscribe();
-        let (sender, arriving) = mpsc::channel(QUEUE);
+        let (sender, arriving) = mpsc::channel(WAITING_CALLS);
         // Ends when the last sender is dropped, after what was let in is on the disk.
         std::thread::Builder::new()
             .name("krake-sqlite".to_owned())

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use super::super::StoreError;
 use super::failure::{failure, unavailable};
 
-/// How many reads are made at once.
-const CONNECTIONS: usize = 4;
-/// How long SQLite waits for a lock that somebody else's tool holds.
+/// Maximum number of reads at once: each has a thread and a page cache of 2 MiB, and the disk serves no more at a time.
+const READ_CONNECTIONS: usize = 4;
+/// Wait for a lock that another program holds, such as the sqlite3 shell.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The connections that are used for reading. They are opened when they are needed.
@@ -31,7 +31,7 @@ impl Readers {
         Self {
             file: file.into(),
             idle: Arc::default(),
-            permits: Arc::new(Semaphore::new(CONNECTIONS)),
+            permits: Arc::new(Semaphore::new(READ_CONNECTIONS)),
             deadline,
         }
     }
@@ -74,7 +74,7 @@ impl Readers {
 
     /// Lets no further read begin, waits for those under way and closes the connections.
     pub(super) async fn close(&self) {
-        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+        let all = u32::try_from(READ_CONNECTIONS).unwrap_or(u32::MAX);
         let permits = timeout(self.deadline, self.permits.acquire_many(all)).await;
         self.permits.close();
         drop(permits);

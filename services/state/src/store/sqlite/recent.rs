@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use super::super::{Batch, ChangeKind, Entry, Revision};
 use super::log::Extent;
 
-/// The most batches that are kept.
-const BATCHES: usize = 1024;
-/// What a change is counted for beside its values.
+/// Maximum number of batches kept in memory: half a second of the most commits that a disk takes.
+const KEPT_BATCHES: usize = 1024;
+/// Bytes that a change counts for beside its values: about what its frame takes in memory.
 const CHANGE_FRAME: usize = 128;
 
 /// The end of the history, in memory. The writer adds to it, watches read it.
@@ -67,7 +67,7 @@ impl Recent {
             kept.bytes += bytes;
             kept.batches.push_back((Arc::new(batch), bytes));
         }
-        while kept.batches.len() > BATCHES || kept.bytes > kept.room {
+        while kept.batches.len() > KEPT_BATCHES || kept.bytes > kept.room {
             let Some((batch, bytes)) = kept.batches.pop_front() else { break };
             kept.bytes -= bytes;
             kept.after = batch.revision;
@@ -147,12 +147,12 @@ mod tests {
     fn it_is_bounded_by_number_and_by_bytes() {
         let room = 1 << 20;
         let recent = Recent::new(extent(1, 0), room);
-        for revision in 2..=BATCHES as i64 + 11 {
+        for revision in 2..=KEPT_BATCHES as i64 + 11 {
             recent.add(extent(revision, 0), vec![batch(revision, 1)]);
         }
-        let last = BATCHES as i64 + 11;
+        let last = KEPT_BATCHES as i64 + 11;
         assert_eq!(recent.later(Revision(10)), Later::Older);
-        assert_eq!(revisions(recent.later(Revision(11))).len(), BATCHES);
+        assert_eq!(revisions(recent.later(Revision(11))).len(), KEPT_BATCHES);
         recent.add(extent(last + 1, 0), vec![batch(last + 1, room - 6 * CHANGE_FRAME - 5)]);
         assert_eq!(revisions(recent.later(Revision(last - 5))).len(), 6);
         assert_eq!(recent.later(Revision(last - 6)), Later::Older);

@@ -4,15 +4,16 @@ use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBe
 
 use super::log;
 
-/// How many rows are looked at in one piece.
-const ROWS: i64 = 500;
-/// The bytes of removed values after which a piece ends: SQLite goes through all pages of a large value to free them.
-const BYTES: i64 = 4 * 1024 * 1024;
-/// How many pages are given back to the file system in one piece.
-const PAGES: i64 = 250;
-/// How many free pages the file keeps for what comes: at least so many, and this part of it.
-const SPARE_PAGES: i64 = 1000;
-const SPARE_PART: i64 = 8;
+/// Maximum rows read in one piece: a few milliseconds, for which commits wait.
+const ROWS_PER_PIECE: i64 = 500;
+/// Bytes of removed values after which a piece ends: SQLite goes through all pages of a large value to free them.
+const REMOVED_BYTES_PER_PIECE: i64 = 4 * 1024 * 1024;
+/// Maximum pages (4 KiB) returned to the file system in one piece: each is moved, so a megabyte takes milliseconds.
+const FREED_PAGES_PER_PIECE: i64 = 250;
+/// Free pages that the file keeps for new values, so that it does not shrink and grow in turns: at least this many, and
+/// one in this many.
+const MIN_SPARE_PAGES: i64 = 1000;
+const SPARE_FRACTION: i64 = 8;
 
 /// What a piece of work came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,9 @@ fn rows(transaction: &Transaction<'_>) -> Result<bool> {
     )?;
     let mut delete = transaction.prepare_cached("DELETE FROM log WHERE id = ?")?;
     let rows = select
-        .query_map(params![swept, compacted, ROWS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map(params![swept, compacted, ROWS_PER_PIECE], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
         .collect::<Result<Vec<(i64, Option<i64>, bool)>>>()?;
     let mut length = transaction.prepare_cached("SELECT coalesce(length(value), 0) FROM log WHERE id = ?")?;
     let (mut last, mut bytes) = (None, 0);
@@ -53,7 +56,7 @@ fn rows(transaction: &Transaction<'_>) -> Result<bool> {
             delete.execute([id])?;
         }
         last = Some(*id);
-        if bytes >= BYTES {
+        if bytes >= REMOVED_BYTES_PER_PIECE {
             break;
         }
     }
@@ -66,16 +69,17 @@ fn rows(transaction: &Transaction<'_>) -> Result<bool> {
 fn give_back(connection: &Connection) -> Result<Progress> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (free, all) = (number("freelist_count")?, number("page_count")?);
-    let excess = free - SPARE_PAGES.max(all / SPARE_PART);
+    let excess = free - MIN_SPARE_PAGES.max(all / SPARE_FRACTION);
     if excess <= 0 {
         return Ok(Progress::Done);
     }
     // Each row that is asked for gives one page back.
-    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({})", PAGES.min(excess)))?;
+    let mut vacuum =
+        connection.prepare(&format!("PRAGMA incremental_vacuum({})", FREED_PAGES_PER_PIECE.min(excess)))?;
     let mut rows = vacuum.query([])?;
     while rows.next()?.is_some() {}
     drop(rows);
-    if excess > PAGES {
+    if excess > FREED_PAGES_PER_PIECE {
         return Ok(Progress::More);
     }
     // The file is cut when the write-ahead log is copied into it. This does not wait for readers.

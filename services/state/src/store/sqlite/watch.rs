@@ -12,8 +12,8 @@ use super::log;
 use super::readers::ReadError;
 use super::recent::Later;
 
-/// Pause before a file that cannot be read is read again.
-const RETRY: Duration = Duration::from_secs(1);
+/// Pause before a file that cannot be read is read again: the disk is full or busy, which takes a while.
+const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The place that one watch has reached in the history.
 pub(super) struct Cursor {
@@ -71,7 +71,7 @@ impl Cursor {
             Err(StoreError::Compacted { oldest }) => return Err(WatchError::Compacted { oldest }),
             Err(error) => {
                 tracing::warn!(%error, "a watch cannot read the history; trying again");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(READ_RETRY_DELAY).await;
             }
         }
         Ok(())

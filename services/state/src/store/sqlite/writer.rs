@@ -19,10 +19,10 @@ use super::recent::Recent;
 use super::sweep::{self, Progress};
 use super::turn::{Answer, Call, Turn};
 
-/// The most calls that share a transaction.
-const MAX_CALLS: usize = 256;
-/// The most bytes that their commits have together, but for the last one.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum number of calls that share a transaction: the last one waits for the work of all, some milliseconds.
+const CALLS_PER_TRANSACTION: usize = 256;
+/// Maximum size of their commits together, without the last one: some ten milliseconds of a slow disk.
+const BYTES_PER_TRANSACTION: usize = 4 * 1024 * 1024;
 
 /// What arrives.
 pub(super) enum Request {
@@ -173,7 +173,7 @@ fn fill(
                 batch.push((call, answer));
             }
         }
-        let room = batch.len() < MAX_CALLS && bytes < MAX_BYTES;
+        let room = batch.len() < CALLS_PER_TRANSACTION && bytes < BYTES_PER_TRANSACTION;
         next = if room { arriving.try_recv().ok() } else { None };
     }
     (batch, None)
