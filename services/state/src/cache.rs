@@ -26,12 +26,12 @@ use counters::Counters;
 use retention::{Ages, Limits};
 use wake::Followers;
 
-/// What a change is counted for in the history, beside its object.
+/// Bytes that a change counts for in the history beside its object: about what its frame takes in memory.
 const CHANGE_FRAME: usize = 256;
-/// How many entries are read at a time when the cache is filled.
-const PAGE: usize = 500;
-/// Pause before the store is asked again.
-const RETRY: Duration = Duration::from_millis(500);
+/// Entries read at a time when the cache is filled: some megabytes at most in most installations.
+const ENTRIES_PER_PAGE: usize = 500;
+/// Pause after the store failed: nothing is served until the cache is filled.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The changes of one revision.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Cache {
                 Ok(revision) => self.read_after(store, revision).await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot read the store; trying again");
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(STORE_RETRY_DELAY).await;
                 }
             }
         }
@@ -192,11 +192,11 @@ impl Cache {
 
     async fn fill(&self, store: &dyn Store) -> Result<Revision, StoreError> {
         let mut objects = BTreeMap::new();
-        let mut page = Page::first(PAGE);
+        let mut page = Page::first(ENTRIES_PER_PAGE);
         let revision = loop {
             let listing = store.list(&key::ROOT, page).await?;
             objects.extend(listing.entries.iter().filter_map(|entry| readable(&self.keyring, entry)));
-            match listing.next_page(PAGE) {
+            match listing.next_page(ENTRIES_PER_PAGE) {
                 Some(next) => page = next,
                 None => break listing.revision,
             }
@@ -218,7 +218,7 @@ impl Cache {
 
     /// Applies changes until the store has forgotten where we are.
     async fn read_after(&self, store: &dyn Store, after: Revision) {
-        let mut changes = store.watch(&key::ROOT, after);
+        let mut changes = store.watch_progress(&key::ROOT, after);
         while let Some(batch) = changes.next().await {
             match batch {
                 Ok(batch) => self.apply(batch),

@@ -1,40 +1,69 @@
-//! How long a read waits for the cache before it helps it along by a write. Pure, but for the type of its clock.
+//! How long a read waits for the cache before it asks the store for help. Pure, but for the type of its clock.
 //!
-//! The cache learns of revisions from changes of Krake's own keys only. If others write to the same etcd, the present
-//! revision is theirs and never comes, so waiting for it is in vain.
+//! The cache learns of revisions from changes of Krake's own keys only. If other programs write to the same etcd, the
+//! present revision is theirs and does not come by itself, so waiting for it is in vain. A report of progress or, where
+//! the store has none, a write of Krake's own then shows that nothing is missing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The wait while the store moves by Krake's own writes, whose changes are under way: far longer than they take.
-const USUAL: Duration = Duration::from_millis(50);
-/// The wait while others write to the store: a change of Krake's own that is under way comes within it, in most cases.
-const SHORT: Duration = Duration::from_millis(2);
-/// How long others are expected to go on after a wait that was in vain.
-const MEMORY: Duration = Duration::from_secs(5);
+/// The wait before a write, while only Krake writes to the store: far longer than a change takes to come, because a write
+/// for each read would cost much.
+const BEFORE_WRITE: Duration = Duration::from_millis(50);
+/// The wait before a report of progress, which costs little: a change that is under way mostly comes within it. Also the
+/// wait before a write while other programs write to the store.
+const FOR_CHANGES_UNDER_WAY: Duration = Duration::from_millis(2);
+/// Time for which other programs are expected to go on writing after a wait in vain: one wait in so many seconds is not
+/// felt.
+const FOREIGN_WRITES_EXPECTED: Duration = Duration::from_secs(5);
 
-/// What was seen of others who write to the store.
+/// What reads have learned about the store.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    /// When a wait was in vain last.
-    missed: Mutex<Option<Instant>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// When a wait was last in vain.
+    missed: Option<Instant>,
+    /// Whether the store reports progress.
+    reports: bool,
+}
+
+impl Seen {
+    /// The wait while only Krake writes to the store.
+    fn usual(&self) -> Duration {
+        if self.reports { FOR_CHANGES_UNDER_WAY } else { BEFORE_WRITE }
+    }
 }
 
 impl Patience {
-    /// How long to wait now.
+    /// The time to wait now.
     pub(super) fn wait(&self, now: Instant) -> Duration {
-        let missed = *self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = missed.is_some_and(|missed| now.saturating_duration_since(missed) < MEMORY);
-        if lately { SHORT } else { USUAL }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately =
+            seen.missed.is_some_and(|missed| now.saturating_duration_since(missed) < FOREIGN_WRITES_EXPECTED);
+        match (lately, seen.reports) {
+            (true, true) => Duration::ZERO,
+            (true, false) => FOR_CHANGES_UNDER_WAY,
+            (false, _) => seen.usual(),
+        }
     }
 
-    /// A wait of this length, which ended now, was in vain. A short one proves nothing.
+    /// Notes that a wait of this length, which ended now, was in vain. A short one proves nothing.
     pub(super) fn missed(&self, waited: Duration, now: Instant) {
-        if waited >= USUAL {
-            *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if waited >= seen.usual() {
+            seen.missed = Some(now);
         }
+    }
+
+    /// Notes whether the store reports progress.
+    pub(super) fn reports(&self, reports: bool) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).reports = reports;
     }
 }
 
@@ -66,20 +95,35 @@ mod tests {
             start.elapsed()
         };
         own().await;
-        assert!(read().await < USUAL, "its own change is on its way");
+        assert!(read().await < BEFORE_WRITE, "its own change is on its way");
         foreign().await;
-        assert!(read().await >= USUAL);
+        assert!(read().await >= BEFORE_WRITE);
         for _ in 0..100 {
             let written = foreign().await;
             let waited = read().await;
-            assert!((SHORT..USUAL).contains(&waited), "{waited:?}");
+            assert!((FOR_CHANGES_UNDER_WAY..BEFORE_WRITE).contains(&waited), "{waited:?}");
             assert!(cache.revision() >= written, "it shows what was written before");
         }
         own().await;
-        assert!(read().await < SHORT);
-        tokio::time::advance(MEMORY).await;
+        assert!(read().await < FOR_CHANGES_UNDER_WAY);
+        tokio::time::advance(FOREIGN_WRITES_EXPECTED).await;
         foreign().await;
-        assert!(read().await >= USUAL, "after a while it is tried again");
+        assert!(read().await >= BEFORE_WRITE, "after a while it is tried again");
         feeding.abort();
+    }
+
+    #[test]
+    fn a_report_of_progress_is_asked_for_sooner_than_a_write_is_made() {
+        let (patience, start) = (Patience::default(), Instant::now());
+        assert_eq!(patience.wait(start), BEFORE_WRITE);
+        patience.reports(true);
+        assert_eq!(patience.wait(start), FOR_CHANGES_UNDER_WAY);
+        patience.missed(Duration::ZERO, start);
+        assert_eq!(patience.wait(start), FOR_CHANGES_UNDER_WAY, "that proves nothing");
+        patience.missed(FOR_CHANGES_UNDER_WAY, start);
+        assert_eq!(patience.wait(start), Duration::ZERO);
+        patience.reports(false);
+        assert_eq!(patience.wait(start), FOR_CHANGES_UNDER_WAY);
+        assert_eq!(patience.wait(start + FOREIGN_WRITES_EXPECTED), BEFORE_WRITE);
     }
 }

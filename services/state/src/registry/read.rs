@@ -18,14 +18,17 @@ use crate::object::key;
 use crate::store::{Key, Page, Revision, StoreError, Txn};
 use collected::Collected;
 
-/// The most resources of a page, and the usual number.
+/// Maximum and default number of resources in a page: what Kubernetes' clients ask for.
 const PAGE: usize = 500;
-/// How often the store is read for one later page at most.
-const STEPS: usize = 10;
-/// How often a first page is begun again because the cache lost the changes that were made meanwhile.
-const ATTEMPTS: usize = 3;
-/// How long a read waits for the cache at most.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Maximum reads of the store for one later page, so that a selector that matches little keeps no call busy: it then
+/// looks at 5,000 objects, and the next page goes on from there.
+const STORE_READS_PER_PAGE: usize = 10;
+/// Attempts to fill a first page while the cache drops the changes that are made meanwhile, which takes 128 MiB of them.
+const FIRST_PAGE_ATTEMPTS: usize = 3;
+/// Maximum wait of a read for a report of progress. It is there within a millisecond; without it, a write follows.
+const PROGRESS_LIMIT: Duration = Duration::from_millis(50);
+/// Maximum wait of a read for the cache: a cache that is as far behind does not keep up, and the caller should know.
+const CACHE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Registry {
     /// Serves `Get<Kind>`.
@@ -108,7 +111,7 @@ impl Registry {
             return Ok((token.revision, self.later_page(page, &token).await?));
         }
         self.refresh(consistency).await?;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..FIRST_PAGE_ATTEMPTS {
             match self.first_page(page).await? {
                 Ok(filled) => return Ok(filled),
                 Err(Behind { .. }) => page.clear(),
@@ -177,7 +180,7 @@ impl Registry {
         let ahead = page.filter.spans().iter().filter(|span| !span.is_before(&token.after));
         let mut prefixes = ahead.map(|span| span.prefix().clone()).collect::<Vec<_>>().into_iter();
         let (mut after, mut prefix) = (token.after.clone(), prefixes.next());
-        for _ in 0..STEPS {
+        for _ in 0..STORE_READS_PER_PAGE {
             let Some(below) = &prefix else { return Ok(None) };
             if page.is_full() {
                 return Ok(Some(after));
@@ -197,7 +200,7 @@ impl Registry {
                 prefix = prefixes.next();
             }
         }
-        // Few objects match. Whoever asks goes on from here, so that no call takes for ever.
+        // Few objects match. The caller continues from here, so that no call takes for ever.
         Ok(prefix.map(|_| after))
     }
 
@@ -207,18 +210,29 @@ impl Registry {
             return Ok(());
         }
         let now = self.revisions.ask(|| self.store.revision()).await?;
+        if self.cache.revision() >= now {
+            return Ok(());
+        }
         let wait = self.patience.wait(Instant::now());
         if self.cache.reach(now, wait).await {
             return Ok(());
         }
         self.patience.missed(wait, Instant::now());
-        // Somebody else wrote to the same etcd, or the cache is slow: a write of our own is sure to come by.
-        let tick = self.ticks.ask(|| self.store.commit(Txn::new().put(key::TICK, Bytes::new()))).await?;
-        let tick = tick.map_err(|_| Error::Internal("a write without guards met a conflict".to_owned()))?;
-        if self.cache.reach(tick, LIMIT).await {
+        // Another program wrote to the same etcd, or the cache is slow.
+        let reports = self.store.request_progress().await?;
+        self.patience.reports(reports);
+        if reports && self.cache.reach(now, PROGRESS_LIMIT).await {
             return Ok(());
         }
-        Err(crate::store::StoreError::Unavailable { reason: "the cache does not keep up".to_owned() }.into())
+        // A write of our own is sure to come by.
+        let tick = self.ticks.ask(|| self.store.commit(Txn::new().put(key::TICK, Bytes::new()))).await?;
+        let tick = tick.map_err(|_| Error::Internal("a write without guards met a conflict".to_owned()))?;
+        if self.cache.reach(tick, CACHE_LIMIT).await {
+            return Ok(());
+        }
+        let reason =
+            "the watch cache is behind the store: it has not reached a write of ten seconds ago".to_owned();
+        Err(StoreError::Unavailable { reason }.into())
     }
 }
 

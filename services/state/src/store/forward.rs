@@ -185,6 +185,14 @@ impl Store for Forward {
         self.inner.watch(prefix, after)
     }
 
+    fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.inner.watch_progress(prefix, after)
+    }
+
+    async fn request_progress(&self) -> Result<bool, StoreError> {
+        self.call(self.inner.request_progress(), |_| None).await
+    }
+
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {
         self.call(self.inner.compact(to), |()| None).await
     }

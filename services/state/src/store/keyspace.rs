@@ -165,7 +165,7 @@ impl Listing {
 pub struct Batch {
     /// The revision that made the changes.
     pub revision: Revision,
-    /// At least one change, each of another key.
+    /// Each of another key. Empty only in reports of progress, which [`super::Store::watch_progress`] describes.
     pub changes: Vec<Change>,
 }
 

@@ -247,6 +247,15 @@ impl Store for Measured {
         self.inner.watch(prefix, after)
     }
 
+    fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.inner.watch_progress(prefix, after)
+    }
+
+    /// Not measured: the store's answer comes by the watch.
+    async fn request_progress(&self) -> Result<bool, StoreError> {
+        self.inner.request_progress().await
+    }
+
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {
         self.measure(Operation::Compact, self.inner.compact(to)).await
     }

@@ -85,6 +85,18 @@ pub trait Store: Send + Sync + 'static {
     /// is waited for. Revisions without a change below `prefix` are left out.
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>>;
 
+    /// The changes of [`Store::watch`], with reports of progress among them: after [`Store::request_progress`] a batch
+    /// without changes follows, whose revision is later than those before it. All changes up to it were delivered.
+    fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.watch(prefix, after)
+    }
+
+    /// Asks the streams of [`Store::watch_progress`] to report how far they are, which costs less than a write. Returns
+    /// false where the store cannot, or does not know yet whether it can: then only changes show how far they are.
+    async fn request_progress(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Forgets the history before `to`: afterwards lists at, and watches after, `to` or later still work, older
     /// ones fail with `Compacted`. Does nothing if that much is forgotten already; fails with
     /// [`StoreError::Future`] if `to` does not exist yet.

@@ -1,6 +1,6 @@
 //! The laws of the store, each run against every backend.
 
-use crate::support::{Etcd, have_etcd};
+use crate::support::{ETCD_3_5, Etcd, have_etcd, have_etcd_3_5};
 
 /// One test for each law and backend. `alone` laws disturb the whole store and get one of their own.
 macro_rules! laws {
@@ -26,6 +26,19 @@ macro_rules! laws {
                 }
             })*
         }
+        mod etcd_3_5 {
+            $(#[tokio::test] async fn $law() {
+                if super::have_etcd_3_5() {
+                    crate::store::$law(crate::support::shared_etcd_3_5().await).await
+                }
+            })*
+            $(#[tokio::test] async fn $alone() {
+                if super::have_etcd_3_5() {
+                    let server = super::Etcd::start_release(super::ETCD_3_5).await;
+                    crate::store::$alone(server.store("/alone/").await).await
+                }
+            })*
+        }
     };
 }
 
@@ -46,6 +59,7 @@ laws! {
         a_watch_waits_for_what_comes,
         a_watch_resumes_without_gap_or_duplicate,
         a_watch_ahead_of_the_store_waits,
+        reports_of_progress_overtake_no_change,
         one_writer_wins_each_version,
         concurrent_commits_are_answered_one_by_one,
         concurrent_updates_of_one_key_each_get_a_later_revision,

@@ -199,6 +199,11 @@ pub(super) struct Regroup {
 }
 
 impl Regroup {
+    /// Whether no revision is waiting for the rest of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.open.is_none()
+    }
+
     /// Takes the changes of one answer and gives the batches that are whole now.
     pub(super) fn push(&mut self, changes: Vec<(Revision, Change)>, continued: bool) -> Vec<Batch> {
         let mut whole = Vec::new();

@@ -5,6 +5,7 @@ mod answer;
 mod batch;
 mod commit;
 mod lease;
+mod progress;
 mod watch;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use access::{EtcdAccess, Secret};
 use answer::{Refusal, Root, header_revision, refusal, unavailable};
 use commit::Commits;
 use lease::EtcdLeases;
+use progress::{Members, Progress, Requests};
 use watch::EtcdWatch;
 
 /// The longest key prefix: it is part of what [`Txn::size`] allows for each operation.
@@ -41,11 +43,12 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 /// Together they stay below the default deadline of a call, so that the next call finds a new connection.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
 
-/// How often the lineage is measured for one answer. The smallest is taken: a measurement is too large if etcd was
+/// Measurements of the lineage for one answer. The smallest is taken: a measurement is too large if etcd was
 /// interrupted while it read its revision and its raft index.
-const LINEAGE_READS: usize = 3;
+const LINEAGE_MEASUREMENTS: usize = 3;
 
-/// Read and watched where only the answer's header counts: below what an etcd user must be granted anyway.
+/// Key that is read and watched where only the header of the answer counts: below what an etcd user must be granted
+/// anyway.
 const PROBE: Key = Key::from_static("/krake/");
 
 /// How to reach etcd and how long to wait for it.
@@ -89,6 +92,8 @@ pub struct EtcdStore {
     watch: WatchClient,
     root: Root,
     deadline: Duration,
+    progress: Arc<Progress>,
+    members: Arc<Members>,
     /// Goes on asking etcd to let the user in.
     _log_in: Option<Arc<AbortOnDropHandle<()>>>,
 }
@@ -121,6 +126,7 @@ impl EtcdStore {
         let (calls, watches) = (Box::pin(client()).await?, Box::pin(client()).await?);
         let log_in = match options.access.user {
             Some(user) => {
+                connect = connect.with_user(&user.0, user.1.expose());
                 let clients = vec![calls.clone(), watches.clone()];
                 Box::pin(access::authenticate(user, clients, options.request_timeout)).await?
             }
@@ -136,6 +142,8 @@ impl EtcdStore {
             watch: watches.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
             root,
             deadline: options.request_timeout,
+            progress: Arc::new(Progress::new()),
+            members: Arc::new(Members { endpoints: options.endpoints, connect }),
             _log_in: log_in.map(Arc::new),
         })
     }
@@ -227,7 +235,7 @@ impl Store for EtcdStore {
 
     async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
         let mut least: Option<Lineage> = None;
-        for _ in 0..LINEAGE_READS {
+        for _ in 0..LINEAGE_MEASUREMENTS {
             let Some(lineage) = self.measure_lineage().await? else { return Ok(None) };
             let smaller = |least: &Lineage| lineage.drift >= least.drift;
             least = least.filter(smaller).or(Some(lineage));
@@ -273,6 +281,15 @@ impl Store for EtcdStore {
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
         self.watch_range(prefix, after).into_stream()
+    }
+
+    fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        let requests = Requests::new(self.progress.clone(), self.members.clone());
+        self.watch_range(prefix, after).with_progress(requests).into_stream()
+    }
+
+    async fn request_progress(&self) -> Result<bool, StoreError> {
+        Ok(self.progress.request())
     }
 
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {

@@ -9,14 +9,16 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::super::{Batch, Change, Key, Revision, WatchError};
-use super::answer::{Regroup, Root};
+use super::answer::{Regroup, Root, describe, header_revision};
+use super::progress::Requests;
 
-/// Silence after which etcd is asked to say something. It must be shorter than the ping interval of the connection:
+/// Silence after which etcd is asked for an answer. It must be shorter than the ping interval of the connection:
 /// etcd closes connections that are pinged more than once in 5 s while it has nothing to send.
 const HEARTBEAT: Duration = Duration::from_millis(1500);
 
-/// The first and the longest wait before a lost watch is opened again; it doubles in between.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The first and the longest wait before a lost watch is opened again; it doubles in between. A lost connection is made
+/// again at once, and a server that is away costs little.
+const REOPEN_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Why one etcd watch ended.
 enum Ended {
@@ -42,6 +44,8 @@ pub(super) struct EtcdWatch {
     stream: Option<WatchStream>,
     /// Losses since etcd last sent something.
     losses: u32,
+    /// Where progress is to be reported.
+    requests: Option<Requests>,
 }
 
 impl EtcdWatch {
@@ -54,7 +58,23 @@ impl EtcdWatch {
     ) -> Self {
         let range = root.range(prefix);
         let (ready, regroup) = (VecDeque::new(), Regroup::default());
-        Self { client, root, range, deadline, seen: after, ready, regroup, stream: None, losses: 0 }
+        Self {
+            client,
+            root,
+            range,
+            deadline,
+            seen: after,
+            ready,
+            regroup,
+            stream: None,
+            losses: 0,
+            requests: None,
+        }
+    }
+
+    /// The same watch, which reports progress when it is requested.
+    pub(super) fn with_progress(self, requests: Requests) -> Self {
+        Self { requests: Some(requests), ..self }
     }
 
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<Batch, WatchError>> {
@@ -108,13 +128,29 @@ impl EtcdWatch {
             closed => closed.insert(open(&mut self.client, &self.range, self.seen, self.deadline).await?),
         };
         let answer = loop {
-            match timeout(HEARTBEAT, stream.message()).await {
+            let requested = async {
+                match &mut self.requests {
+                    Some(requests) => requests.requested().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let received = tokio::select! {
+                biased;
+                received = timeout(HEARTBEAT, stream.message()) => received,
+                () = requested => {
+                    if let Some(requests) = &mut self.requests
+                        && requests.verify().await
+                    {
+                        request_progress(stream).await;
+                    }
+                    continue;
+                }
+            };
+            match received {
                 Ok(Ok(Some(answer))) => break answer,
                 Ok(Ok(None)) => return Err(Ended::Lost("etcd ended the watch".to_owned())),
-                Ok(Err(error)) => return Err(Ended::Lost(error.to_string())),
-                // A full queue of requests means that earlier ones are not sent either; the pings of the
-                // connection find out whether that is for good.
-                Err(_) => drop(timeout(HEARTBEAT, stream.request_progress()).await),
+                Ok(Err(error)) => return Err(Ended::Lost(describe(&error))),
+                Err(_) => request_progress(stream).await,
             }
         };
         if answer.canceled() {
@@ -126,12 +162,17 @@ impl EtcdWatch {
         Ok(answer)
     }
 
-    /// Makes batches of an answer. Answers without events (created, progress) only show that etcd is alive; their
-    /// revision proves nothing, since old versions of etcd send it ahead of pending events.
+    /// Makes batches of an answer. Answers without events (created, progress) only show that etcd is alive, unless this
+    /// watch reports progress and trusts the server: old versions of etcd send its revision ahead of pending events.
     fn take(&mut self, answer: WatchResponse) -> Result<(), Ended> {
         if !answer.created() && self.losses > 0 {
             info!(revision = %self.seen, losses = self.losses, "the etcd watch is back");
             self.losses = 0;
+        }
+        if let Some(reached) = self.progress(&answer) {
+            self.seen = reached;
+            self.ready.push_back(Batch { revision: reached, changes: Vec::new() });
+            return Ok(());
         }
         let continued = answer.0.fragment;
         let seen = self.seen;
@@ -154,12 +195,23 @@ impl EtcdWatch {
         Ok(())
     }
 
+    /// The revision that a report of progress shows, if it shows a later one than the changes.
+    fn progress(&self, answer: &WatchResponse) -> Option<Revision> {
+        let is_report = answer.0.events.is_empty() && !answer.created() && self.regroup.is_whole();
+        let is_trusted = self.requests.as_ref().is_some_and(Requests::is_trusted);
+        let reached = header_revision(answer.0.header.as_ref()).ok()?;
+        (is_report && is_trusted && reached > self.seen).then_some(reached)
+    }
+
     /// Forgets the etcd watch with what it had sent of an unfinished revision, and waits a little.
     async fn lost(&mut self, reason: &str) {
         self.stream = None;
         self.regroup = Regroup::default();
+        if let Some(requests) = &mut self.requests {
+            requests.lost();
+        }
         self.losses = self.losses.saturating_add(1);
-        let wait = (BACKOFF.0 * 2_u32.saturating_pow((self.losses - 1).min(10))).min(BACKOFF.1);
+        let wait = (REOPEN_DELAY.0 * 2_u32.saturating_pow((self.losses - 1).min(10))).min(REOPEN_DELAY.1);
         if self.losses == 1 {
             warn!(reason, revision = %self.seen, "lost the etcd watch, opening it again");
         } else {
@@ -167,6 +219,12 @@ impl EtcdWatch {
         }
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Asks etcd for a report of progress. A full queue of requests means that earlier ones are not sent either; the pings of
+/// the connection find out whether that is for good.
+async fn request_progress(stream: &mut WatchStream) {
+    drop(timeout(HEARTBEAT, stream.request_progress()).await);
 }
 
 /// Opens an etcd watch for what comes after `seen`.
@@ -187,7 +245,7 @@ async fn open(
         .with_fragment();
     match timeout(deadline, client.watch(range.0.clone(), Some(options))).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Ended::Lost(error.to_string())),
+        Ok(Err(error)) => Err(Ended::Lost(describe(&error))),
         Err(_) => Err(Ended::Lost(format!("etcd did not open the watch within {deadline:?}"))),
     }
 }

@@ -5,6 +5,7 @@ mod leases;
 mod limits;
 mod machine;
 mod model;
+mod progress;
 mod reads;
 mod replicas;
 mod sharing;
@@ -24,6 +25,7 @@ use crate::support::PATIENCE;
 
 pub(crate) use leases::*;
 pub(crate) use limits::*;
+pub(crate) use progress::*;
 pub(crate) use reads::*;
 pub(crate) use sharing::*;
 pub(crate) use watches::*;

@@ -46,10 +46,29 @@ pub(crate) async fn sqlite_with(change: impl FnOnce(&mut SqliteOptions)) -> Arc<
     Arc::new(SqliteStore::open(options).await.unwrap())
 }
 
+/// The executable of the etcd that all tests need: 3.4 on Debian 12.
+pub(crate) const ETCD: &str = "etcd";
+/// The executable of etcd 3.5, which `make etcd` offers.
+pub(crate) const ETCD_3_5: &str = "etcd-3.5";
+
+/// Whether there is an executable of this name.
+fn have(executable: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(executable).is_file())
+}
+
+/// Whether there is an etcd 3.5 to run. Nothing requires it: it takes a minute to build.
+pub(crate) fn have_etcd_3_5() -> bool {
+    let found = have(ETCD_3_5);
+    if !found {
+        eprintln!("skipped: there is no {ETCD_3_5} on PATH; run `make etcd`");
+    }
+    found
+}
+
 /// Whether there is an etcd to run. If not, says so, or fails where `KRAKE_REQUIRE_REAL` asks for it.
 pub(crate) fn have_etcd() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join("etcd").is_file());
+    let found = have(ETCD);
     if !found {
         assert!(
             std::env::var_os("KRAKE_REQUIRE_REAL").is_none(),
@@ -63,18 +82,29 @@ pub(crate) fn have_etcd() -> bool {
 /// A store on the etcd that all tests of this process share, below a prefix of its own.
 pub(crate) async fn shared_etcd() -> Arc<dyn Store> {
     static SERVER: OnceCell<Etcd> = OnceCell::const_new();
+    shared(&SERVER, ETCD).await
+}
+
+/// The same on etcd 3.5.
+pub(crate) async fn shared_etcd_3_5() -> Arc<dyn Store> {
+    static SERVER: OnceCell<Etcd> = OnceCell::const_new();
+    shared(&SERVER, ETCD_3_5).await
+}
+
+async fn shared(server: &OnceCell<Etcd>, executable: &'static str) -> Arc<dyn Store> {
     static PREFIXES: AtomicU32 = AtomicU32::new(0);
     let start = async || {
-        let etcd = Etcd::start().await;
+        let etcd = Etcd::start_release(executable).await;
         remove_at_exit(etcd.data.path());
         etcd
     };
-    let server = SERVER.get_or_init(start).await;
+    let server = server.get_or_init(start).await;
     server.store(&format!("/t{}/", PREFIXES.fetch_add(1, Ordering::Relaxed))).await
 }
 
 /// An etcd process with its own data. Dropping it kills it; so does the end of the test process.
 pub(crate) struct Etcd {
+    executable: &'static str,
     child: Child,
     data: TempDir,
     ports: [u16; 2],
@@ -98,20 +128,25 @@ impl Etcd {
 
     /// The same with further command line options.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
-        Self::start_as(options.iter().map(|option| (*option).to_owned()).collect(), None).await
+        Self::start_as(ETCD, options.iter().map(|option| (*option).to_owned()).collect(), None).await
+    }
+
+    /// The same of another release.
+    pub(crate) async fn start_release(executable: &'static str) -> Self {
+        Self::start_as(executable, Vec::new(), None).await
     }
 
     /// The same with TLS, for clients with a certificate only. The options name the server's files.
     pub(crate) async fn start_with_tls(options: Vec<String>, tls: Tls) -> Self {
-        Self::start_as(options, Some(tls)).await
+        Self::start_as(ETCD, options, Some(tls)).await
     }
 
-    async fn start_as(mut options: Vec<String>, tls: Option<Tls>) -> Self {
+    async fn start_as(executable: &'static str, mut options: Vec<String>, tls: Option<Tls>) -> Self {
         for _ in 0..5 {
             let data = TempDir::new().unwrap();
             let ports = free_ports();
-            let child = spawn(data.path().to_owned(), ports, tls.is_some(), options.clone());
-            let mut etcd = Self { child, data, ports, options, tls: tls.clone() };
+            let child = spawn(executable, data.path().to_owned(), ports, tls.is_some(), options.clone());
+            let mut etcd = Self { executable, child, data, ports, options, tls: tls.clone() };
             if etcd.ready().await {
                 return etcd;
             }
@@ -175,7 +210,8 @@ impl Etcd {
 
     /// Starts a killed process again on its old data and ports.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.data.path().to_owned(), self.ports, self.tls.is_some(), self.options.clone());
+        let (data, options) = (self.data.path().to_owned(), self.options.clone());
+        self.child = spawn(self.executable, data, self.ports, self.tls.is_some(), options);
         assert!(self.ready().await, "etcd does not start again");
     }
 
@@ -267,13 +303,14 @@ fn url(port: u16, tls: bool) -> String {
 
 /// Starts etcd so that the kernel kills it when this process ends: statics are never dropped. The kernel watches the
 /// thread that made the child, and threads of tests end early, so a thread that never ends makes it.
-fn spawn(data: PathBuf, ports: [u16; 2], tls: bool, options: Vec<String>) -> Child {
+fn spawn(executable: &'static str, data: PathBuf, ports: [u16; 2], tls: bool, options: Vec<String>) -> Child {
     let (client, peer) = (url(ports[0], tls), url(ports[1], false));
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let log = File::options().create(true).append(true).open(data.join("log")).unwrap();
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "etcd", "--name", "test", "--logger", "zap", "--log-level", "warn"])
+            .args(["--pdeathsig", "KILL", executable])
+            .args(["--name", "test", "--logger", "zap", "--log-level", "warn"])
             .arg("--data-dir")
             .arg(data.join("etcd"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])

@@ -1,0 +1,147 @@
+//! Reports of progress: etcd says in a watch, when asked, up to which revision it has sent all changes.
+//!
+//! They are used only where they can be trusted. Before 3.4.25 and 3.5.8 a requested report may overtake changes
+//! (etcd-io/etcd#15220), and before 3.4.31 and 3.5.13 a new watch without changes gives none (#17557). Kubernetes draws
+//! the same line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+/// Time for all members to return their versions. The watch stands still meanwhile, once for each connection.
+const VERSIONS_DEADLINE: Duration = Duration::from_secs(1);
+/// Pause before members are asked again that did not return their versions: reads write a marker until then.
+const VERSIONS_RETRY_DELAY: Duration = Duration::from_secs(60);
+
+/// Requests for progress, from the readers of a store to its watches.
+pub(super) struct Progress {
+    requests: watch::Sender<()>,
+    /// Whether a watch that takes requests trusts its server.
+    trusted: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { requests: watch::Sender::new(()), trusted: AtomicBool::new(false) }
+    }
+
+    /// Asks all watches that take requests. Returns whether they will report.
+    pub(super) fn request(&self) -> bool {
+        self.requests.send_replace(());
+        self.trusted.load(SeqCst)
+    }
+}
+
+/// One watch's side of it. Trust is in the server that the watch is connected to, and ends with the connection.
+pub(super) struct Requests {
+    progress: Arc<Progress>,
+    requests: watch::Receiver<()>,
+    members: Arc<Members>,
+    trust: Trust,
+}
+
+enum Trust {
+    /// Members were not asked for their versions yet, or did not return them; not before this time again.
+    Unknown(Instant),
+    Known(bool),
+}
+
+impl Requests {
+    pub(super) fn new(progress: Arc<Progress>, members: Arc<Members>) -> Self {
+        let requests = progress.requests.subscribe();
+        Self { progress, requests, members, trust: Trust::Unknown(Instant::now()) }
+    }
+
+    /// Waits for the next request.
+    pub(super) async fn requested(&mut self) {
+        if self.requests.changed().await.is_err() {
+            // The store is gone, and its watches go on.
+            std::future::pending().await
+        }
+    }
+
+    /// Whether the server's reports can be trusted, as far as is known.
+    pub(super) fn is_trusted(&self) -> bool {
+        matches!(self.trust, Trust::Known(true))
+    }
+
+    /// Finds out whether the server can be trusted, if that is not known. To be called while the watch is open.
+    pub(super) async fn verify(&mut self) -> bool {
+        if let Trust::Unknown(next) = self.trust
+            && next <= Instant::now()
+        {
+            self.trust = match timeout(VERSIONS_DEADLINE, self.members.versions()).await {
+                Ok(Some(versions)) => Trust::Known(versions.iter().all(|version| is_sound(version))),
+                Ok(None) | Err(_) => Trust::Unknown(Instant::now() + VERSIONS_RETRY_DELAY),
+            };
+            self.progress.trusted.store(self.is_trusted(), SeqCst);
+        }
+        self.is_trusted()
+    }
+
+    /// The connection is lost: the next one may lead to a server of another version.
+    pub(super) fn lost(&mut self) {
+        self.trust = Trust::Unknown(Instant::now());
+        self.progress.trusted.store(false, SeqCst);
+    }
+}
+
+/// The members of an etcd cluster, each to be reached by itself.
+pub(super) struct Members {
+    pub(super) endpoints: Vec<String>,
+    /// With the user, if there is one.
+    pub(super) connect: ConnectOptions,
+}
+
+impl Members {
+    /// The versions of all members that can be reached: an open watch is connected to one of them. `None` if there are
+    /// none, or one does not return its version.
+    async fn versions(&self) -> Option<Vec<String>> {
+        let mut versions = Vec::new();
+        for endpoint in &self.endpoints {
+            let client = Client::connect([endpoint], Some(self.connect.clone())).await;
+            match client.ok()?.status().await {
+                Ok(status) => versions.push(status.version().to_owned()),
+                Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::Unavailable => {}
+                Err(_) => return None,
+            }
+        }
+        (!versions.is_empty()).then_some(versions)
+    }
+}
+
+/// Whether a server of this version reports progress soundly.
+fn is_sound(version: &str) -> bool {
+    let mut parts = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
+    let mut part = || parts.next().flatten();
+    match (part(), part(), part()) {
+        (Some(3), Some(4), Some(patch)) => patch >= 31,
+        (Some(3), Some(5), Some(patch)) => patch >= 13,
+        (Some(3), Some(minor), Some(_)) => minor >= 6,
+        (Some(major), Some(_), Some(_)) => major >= 4,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_with_the_faults_are_not_trusted() {
+        for sound in
+            ["3.4.31", "3.4.39", "3.5.13", "3.5.35", "3.6.0", "3.6.0-rc.1", "3.10.0", "4.0.0", "3.5.13+ds"]
+        {
+            assert!(is_sound(sound), "{sound}");
+        }
+        for unsound in
+            ["3.3.27", "3.4.23", "3.4.30", "3.5.0", "3.5.12", "3.5.12+ds1-1", "2.3.8", "3.6", "", "main"]
+        {
+            assert!(!is_sound(unsound), "{unsound:?}");
+        }
+    }
+}
