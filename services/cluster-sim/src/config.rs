@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use krake_runtime::admin::{AdminArgs, AdminSection};
-use krake_runtime::config::{ConfigError, ConfigFileArgs, pick};
+use krake_runtime::config::{ConfigError, ConfigFileArgs, listen_address, pick};
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     file: ConfigFileArgs,
     /// Address and port to serve all clusters on. [default: 127.0.0.1:7710]
-    #[arg(long, env = "KRAKE_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "KRAKE_CLUSTER_SIM_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// Names of the clusters.
     #[arg(
@@ -38,7 +38,7 @@ pub struct Args {
         conflicts_with = "count"
     )]
     clusters: Option<Vec<String>>,
-    /// So many clusters, named sim-0, sim-1, … [default: 1]
+    /// Number of clusters, named sim-0, sim-1, … [default: 1]
     #[arg(long, env = "KRAKE_COUNT", value_name = "NUMBER")]
     count: Option<usize>,
     /// Nodes of each cluster. [default: 1]
@@ -47,7 +47,8 @@ pub struct Args {
     /// Seconds that pods take to become ready. [default: 1]
     #[arg(long, env = "KRAKE_READY_AFTER", value_name = "SECONDS")]
     ready_after: Option<f64>,
-    /// Folder for one kubeconfig per cluster, NAME.yaml; made if it is not there.
+    /// Folder for one kubeconfig per cluster, NAME.yaml, for its owner's eyes only; made if it is not there. A kubeconfig
+    /// of an earlier run is replaced.
     #[arg(long, env = "KRAKE_KUBECONFIG_DIR", value_name = "PATH")]
     kubeconfig_dir: Option<PathBuf>,
     /// URL by which clients reach this process, for the kubeconfigs. [default: http:// and the address served on]

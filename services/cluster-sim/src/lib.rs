@@ -30,6 +30,7 @@ mod config;
 mod faults;
 mod fleet;
 mod http;
+mod kubeconfigs;
 mod ownership;
 mod request;
 mod run;

@@ -7,6 +7,7 @@ use krake_runtime::shutdown::Shutdown;
 
 use crate::config::Config;
 use crate::fleet::{Fleet, Options};
+use crate::kubeconfigs;
 
 /// Simulates clusters until shutdown is requested.
 ///
@@ -26,15 +27,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         fleet.add(name)?;
     }
     if let Some(folder) = &config.kubeconfig_dir {
-        tokio::fs::create_dir_all(folder)
-            .await
-            .with_context(|| format!("cannot make {}", folder.display()))?;
+        kubeconfigs::make_folder(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for name in &config.clusters {
-            let path = folder.join(format!("{name}.yaml"));
-            let kubeconfig = fleet.kubeconfig(name).unwrap_or_default();
-            tokio::fs::write(&path, kubeconfig)
-                .await
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            let file = format!("{name}.yaml");
+            kubeconfigs::write(folder, &file, &fleet.kubeconfig(name).unwrap_or_default())
+                .with_context(|| format!("cannot write {file} in {}", folder.display()))?;
         }
     }
     tracing::info!(clusters = config.clusters.len(), %address, base_url, "simulated clusters are served, from memory");

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::Parser;
 use krake_client::ConnectOptions;
 use krake_runtime::admin::{AdminArgs, AdminSection};
-use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, pick};
+use krake_runtime::config::{ApiArgs, ConfigError, ConfigFileArgs, listen_address, pick};
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::serve::ListenerArgs;
 use krake_runtime::serve::http::HttpOptions;
@@ -31,7 +31,7 @@ pub struct Args {
     file: ConfigFileArgs,
     /// Address and port of the REST API. Other hosts can reach it only if this is not a loopback address; use TLS then.
     /// [default: 127.0.0.1:8080]
-    #[arg(long, env = "KRAKE_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "KRAKE_REST_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     #[command(flatten)]
     api: ApiArgs,

@@ -12,7 +12,7 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::config::pick;
+use crate::config::{listen_address, pick};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::serve::ConnectionLimits;
@@ -36,10 +36,12 @@ pub struct AdminArgs<const PORT: u16> {
         long,
         env = "KRAKE_ADMIN_LISTEN",
         value_name = "ADDRESS",
+        value_parser = listen_address,
         help = format!(
             "Address and port of the admin listener, without TLS and without authentication: /metrics, /healthz, \
              /readyz. It serves {MAX_ADMIN_CONNECTIONS} connections at a time, \
-             {MAX_ADMIN_CONNECTIONS_PER_PEER} from one address. [default: 127.0.0.1:{PORT}]"
+             {MAX_ADMIN_CONNECTIONS_PER_PEER} from one address. All services read the same variable: on one host, set it \
+             for each process apart. [default: 127.0.0.1:{PORT}]"
         )
     )]
     /// Address and port, such as `0.0.0.0:7701`.

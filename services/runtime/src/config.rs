@@ -6,6 +6,7 @@
 //! `telemetry: {log_level: …}`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use krake_client::ConnectOptions;
@@ -81,6 +82,19 @@ fn without_values(error: &serde_saphyr::Error) -> String {
             text.rfind(" at line ").map_or(text.as_str(), |place| &text[..place]).to_owned()
         }
     }
+}
+
+/// Parses the address of a listener, for clap. Names are refused: what they resolve to may change, or be several
+/// addresses.
+///
+/// # Errors
+/// A text that says what to write instead.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, such as 127.0.0.1:7700 or [::1]:7700; names such as localhost are not \
+         resolved"
+            .to_owned()
+    })
 }
 
 /// The value in force: `flag` (command line or environment), else `file`, else `default`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use krake_runtime::admin::{AdminArgs, AdminSection};
-use krake_runtime::config::{ConfigError, ConfigFileArgs, pick};
+use krake_runtime::config::{ConfigError, ConfigFileArgs, listen_address, pick};
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::serve::{ConnectionLimits, HostRules, ListenerArgs};
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
@@ -69,10 +69,10 @@ struct Settings {
     #[arg(long, env = "KRAKE_DATA_DIR", value_name = "PATH")]
     data_dir: Option<PathBuf>,
     /// Address and port of the gRPC API; port 0 takes a free one. [default: 127.0.0.1:7700]
-    #[arg(long, env = "KRAKE_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "KRAKE_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// Address and port of the REST API; port 0 takes a free one. [default: 127.0.0.1:8080]
-    #[arg(long, env = "KRAKE_REST_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "KRAKE_REST_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     rest_listen: Option<SocketAddr>,
     #[command(flatten)]
     admin: AdminArgs<7701>,
@@ -322,6 +322,30 @@ mod tests {
         assert_eq!(demo.krake.reschedule_after.as_secs(), 2);
         assert!(!demo.krake.listen.or_free, "a port that was asked for is meant");
         assert!(demo.krake.rest.or_free && demo.krake.admin.or_free);
+    }
+
+    #[test]
+    fn services_that_run_side_by_side_listen_by_variables_of_their_own() {
+        let variable = |command: clap::Command| {
+            let listen = command.get_arguments().find(|arg| arg.get_id() == "listen").cloned();
+            listen.and_then(|arg| arg.get_env().map(|name| name.to_string_lossy().into_owned()))
+        };
+        let services = [
+            krake_state::config::Args::command(),
+            krake_gateway::Args::command(),
+            krake_cluster_sim::Args::command(),
+        ];
+        let variables = services.map(variable);
+        let expected = ["KRAKE_LISTEN", "KRAKE_REST_LISTEN", "KRAKE_CLUSTER_SIM_LISTEN"];
+        assert_eq!(variables, expected.map(|name| Some(name.to_owned())));
+    }
+
+    #[test]
+    fn a_name_in_place_of_an_address_is_an_error_that_says_so() {
+        for option in ["--listen", "--rest-listen", "--admin-listen"] {
+            let error = Args::try_parse_from(["krake", option, "localhost:0"]).unwrap_err().to_string();
+            assert!(error.contains(option) && error.contains("names such as localhost"), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use krake_runtime::admin::{AdminArgs, AdminSection};
-use krake_runtime::config::{ConfigError, ConfigFileArgs, pick};
+use krake_runtime::config::{ConfigError, ConfigFileArgs, listen_address, pick};
 use krake_runtime::process::ProcessConfig;
 use krake_runtime::serve::{ListenerArgs, ServeOptions};
 use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
@@ -30,7 +30,7 @@ pub struct Args {
     file: ConfigFileArgs,
     /// Address and port of the API. Other hosts can reach it only if this is not a loopback address; use TLS then.
     /// [default: 127.0.0.1:7700]
-    #[arg(long, env = "KRAKE_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "KRAKE_LISTEN", value_name = "ADDRESS", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     #[command(flatten)]
     store: StoreArgs,

@@ -125,7 +125,12 @@ impl Reader {
             let mut process = self.program("background", &commands).start().unwrap();
             // It serves when it has written how to reach it.
             let written = self.folder.path().join("clusters");
-            let ready = async || std::fs::read_dir(&written).is_ok_and(|files| files.count() > 1);
+            let whole = |file: std::io::Result<std::fs::DirEntry>| {
+                file.is_ok_and(|file| file.path().extension().is_some_and(|end| end == "yaml"))
+            };
+            let ready = async || {
+                std::fs::read_dir(&written).is_ok_and(|files| files.map(whole).filter(|is| *is).count() > 1)
+            };
             process.ready(HANG_GUARD, ready).await.unwrap();
             self.background.push(process);
             return;
