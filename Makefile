@@ -60,7 +60,7 @@ lint: fmt-check clippy ## all checks that run nothing
 tools: ## install the tools that the other goals need, except Kubernetes
 	@$(TIMED) tools tests/setup/install.sh
 
-etcd: ## build etcd 3.5 beside Debian's 3.4, once a machine; tests and `make bench` use both where both are there
+etcd: ## build etcd 3.5 for the tests and the bench, beside Debian's 3.4, once a machine
 	@$(TIMED) "etcd 3.5" tests/setup/etcd.sh
 
 # Takes minutes the first time, so it runs beside the checks, and its output goes to a file.
@@ -72,7 +72,7 @@ kubernetes: ## build a real Kubernetes for the tests, once a machine
 	@echo "kubernetes: ready"
 
 test-steps: fmt-check
-	@$(MAKE) --no-print-directory -j2 kubernetes build
+	@$(MAKE) --no-print-directory -j2 build etcd kubernetes
 	KRAKE_REQUIRE_REAL=1 $(TIMED) tests cargo test $(CARGO_FLAGS) --no-fail-fast 2>&1 | tee target/tests.log
 
 # From here each needs the one before, so that the cheap checks come first and no two cargos wait for each other.

@@ -57,24 +57,22 @@ fn have(executable: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(executable).is_file())
 }
 
-/// Whether there is an etcd 3.5 to run. Nothing requires it: it takes a minute to build.
-pub(crate) fn have_etcd_3_5() -> bool {
-    let found = have(ETCD_3_5);
-    if !found {
-        eprintln!("skipped: there is no {ETCD_3_5} on PATH; run `make etcd`");
-    }
-    found
-}
-
 /// Whether there is an etcd to run. If not, says so, or fails where `KRAKE_REQUIRE_REAL` asks for it.
 pub(crate) fn have_etcd() -> bool {
-    let found = have(ETCD);
+    require(ETCD, "make tools")
+}
+
+/// The same for etcd 3.5.
+pub(crate) fn have_etcd_3_5() -> bool {
+    require(ETCD_3_5, "make etcd")
+}
+
+fn require(executable: &str, set_up: &str) -> bool {
+    let found = have(executable);
     if !found {
-        assert!(
-            std::env::var_os("KRAKE_REQUIRE_REAL").is_none(),
-            "KRAKE_REQUIRE_REAL is set but there is no etcd on PATH"
-        );
-        eprintln!("skipped: there is no etcd on PATH");
+        let text = format!("there is no {executable} on PATH; run `{set_up}`");
+        assert!(std::env::var_os("KRAKE_REQUIRE_REAL").is_none(), "KRAKE_REQUIRE_REAL is set, but {text}");
+        eprintln!("skipped: {text}");
     }
     found
 }
