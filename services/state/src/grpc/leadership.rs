@@ -132,10 +132,7 @@ impl Campaign {
 }
 
 /// The next request; `None` at the end of the stream.
-async fn next(
-    requests: &mut Streaming<CampaignRequest>,
-    patience: Instant,
-) -> Result<Option<CampaignRequest>, Status> {
+async fn next<T>(requests: &mut Streaming<T>, patience: Instant) -> Result<Option<T>, Status> {
     match timeout_at(patience, requests.message()).await {
         Ok(received) => {
             received.map_err(|status| transport::explained(&status, MAX_SMALL_REQUEST).unwrap_or(status))
@@ -151,5 +148,26 @@ async fn vacated(vacancy: Option<&mut Vacancy>) {
     match vacancy {
         Some(vacancy) => vacancy.comes().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use krake_proto::codec::RawCodec;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_sends_nothing_ends_with_an_error() {
+        let silent = futures::stream::pending::<Result<Bytes, Infallible>>();
+        let body = axum::body::Body::from_stream(silent);
+        let mut requests = Streaming::new_request(RawCodec, body, None, None);
+        let begin = Instant::now();
+        let ended = next(&mut requests, begin + FIRST_REQUEST_TIMEOUT).await.unwrap_err();
+        assert_eq!(error::reason(&ended), Some(ErrorReason::DeadlineExceeded));
+        assert_eq!(begin.elapsed(), FIRST_REQUEST_TIMEOUT);
     }
 }
