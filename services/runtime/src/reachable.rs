@@ -53,7 +53,8 @@ impl Reachable {
             match contact {
                 Contact::Answered => (answered, refusals) = (Instant::now(), 0),
                 Contact::Unreachable => refusals += 1,
-                Contact::Silent => {}
+                // A connection is given up once in a while, and the next one is silent too.
+                Contact::Silent => refusals = 0,
             }
             let is_patient = refusals < REFUSALS_UNTIL_FAILED && answered.elapsed() < self.max_silence;
             let holds = contact == Contact::Answered || (condition.holds() && is_patient);
@@ -122,6 +123,25 @@ mod tests {
             *contact.lock().unwrap() = Some(Contact::Answered);
             until(&condition, true).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_given_up_between_are_silence() {
+        let (condition, contact) = follow();
+        *contact.lock().unwrap() = Some(Contact::Answered);
+        until(&condition, true).await;
+        let gives_up = contact.clone();
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                *gives_up.lock().unwrap() = Some(Contact::Unreachable);
+                // One question, then silent ones.
+                tokio::time::sleep(RETRY_PAUSE).await;
+                *gives_up.lock().unwrap() = None;
+                tokio::time::sleep(QUESTION_TIMEOUT * 2).await;
+            }
+        });
+        let shown = until(&condition, false).await;
+        assert!(shown > MAX_SILENCE - QUESTION_INTERVAL * 2, "{shown:?}");
     }
 
     #[tokio::test(start_paused = true)]

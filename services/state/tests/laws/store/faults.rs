@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use krake_runtime::reachable::Contact;
 use krake_state::store::{Batch, Guard, Key, Revision, Txn, WatchError};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -140,6 +141,36 @@ async fn a_killed_etcd_fails_calls_and_the_watch_goes_on_after_its_restart() {
     writer.abort();
     let last = put(&store, "last", "").await;
     witness.was_told_everything(&store, last).await;
+}
+
+#[tokio::test]
+async fn a_dead_etcd_is_unreachable_and_a_frozen_one_does_not_answer() {
+    if !have_etcd() {
+        return;
+    }
+    let mut server = Etcd::start().await;
+    let store = server.store("/contact/").await;
+    let becomes = async |expected: Contact| {
+        let contact = async {
+            while store.contact().await != expected {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, contact).await.unwrap_or_else(|_| panic!("never {expected:?}"));
+    };
+    becomes(Contact::Answered).await;
+    server.freeze();
+    // Silent, or unreachable once the connection is given up.
+    assert_ne!(store.contact().await, Contact::Answered);
+    server.thaw();
+    becomes(Contact::Answered).await;
+    server.kill();
+    becomes(Contact::Unreachable).await;
+    for _ in 0..3 {
+        assert_eq!(store.contact().await, Contact::Unreachable);
+    }
+    server.restart().await;
+    becomes(Contact::Answered).await;
 }
 
 /// Creates one key after the other without end; what is unavailable is tried again. The keys, each with the revision
