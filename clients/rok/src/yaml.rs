@@ -3,6 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// Floats from here on may stand for an integer of more than 64 bits, which the YAML reader rounds.
+const FIRST_INEXACT: f64 = 9_223_372_036_854_775_808.0;
+
 /// A document, and the line it begins at.
 pub(crate) struct Document {
     pub(crate) value: Value,
@@ -35,8 +38,35 @@ fn options() -> serde_saphyr::Options {
 pub(crate) fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
     let documents: Vec<serde_saphyr::Spanned<Value>> =
         serde_saphyr::from_multiple_with_options(text, options()).map_err(error)?;
+    let rounded = documents.iter().find(|document| has_large_integer(text) && is_rounded(&document.value));
+    if let Some(document) = rounded {
+        let problem = "an integer of more than 64 bits would be rounded; write it in quotes".to_owned();
+        return Err(YamlError { line: Some(document.defined.line()), problem });
+    }
     let documents = documents.into_iter().filter(|document| !document.value.is_null());
     Ok(documents.map(|document| Document { line: document.defined.line(), value: document.value }).collect())
+}
+
+/// Whether a value may be, or hold, an integer that was rounded.
+fn is_rounded(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            number.is_f64() && number.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() >= FIRST_INEXACT)
+        }
+        Value::Array(items) => items.iter().any(is_rounded),
+        Value::Object(members) => members.values().any(is_rounded),
+        _ => false,
+    }
+}
+
+/// Whether a word of the text is a decimal integer of more than 64 bits. A float has a point or an exponent.
+fn has_large_integer(text: &str) -> bool {
+    let words = text.split(|c: char| c.is_whitespace() || ",:[]{}#".contains(c));
+    words.map(|word| word.replace('_', "")).any(|word| {
+        let digits = word.trim_start_matches(['-', '+']);
+        let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_integer && word.parse::<u64>().is_err() && word.parse::<i64>().is_err()
+    })
 }
 
 /// The only document of a text, as a type. Empty documents beside it do not count.
@@ -95,6 +125,23 @@ mod tests {
             (documents[1].line, &documents[1].value),
             (5, &json!({"b": ["no", "on", "yes", 15, 18446744073709551615_u64, 1.0]}))
         );
+    }
+
+    #[test]
+    fn integers_are_exact_or_refused() {
+        for large in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "+99999999999999999999",
+            "[1, {a: 1000000000000000000000}]",
+        ] {
+            let error = documents(&format!("---\na: 1e30\n---\nb: {large}\n")).err().unwrap();
+            assert!(error.problem.contains("rounded"), "{large}: {error}");
+        }
+        let text = "a: [18446744073709551615, -9223372036854775808, 1e30, 1.5, '99999999999999999999']\n";
+        let exact = json!({"a": [u64::MAX, i64::MIN, 1e30, 1.5, "99999999999999999999"]});
+        assert_eq!(documents(text).unwrap()[0].value, exact);
+        assert_eq!(documents("a: 1e30\nb: 100000000000000000000.0\n").unwrap().len(), 1, "floats");
     }
 
     #[test]
