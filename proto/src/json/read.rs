@@ -322,7 +322,7 @@ impl Reader {
         for (name, json) in entries {
             let at = Path::Key(path, name);
             let Some(key) = scalar::map_key(&key_kind, name) else {
-                self.violation(&at, "is no key of this map");
+                self.violation(&at, "is not a key of this map");
                 continue;
             };
             if let Some(value) = self.single(&value_kind, json, &at, secret) {

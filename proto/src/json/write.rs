@@ -190,7 +190,7 @@ fn map(field: &Field, found: &[Found<'_>], options: Options, out: &mut Vec<u8>) 
     let entry = field.message().filter(|entry| entry.fields.len() == 2);
     let Some((entry, [key, value_field])) = entry.map(|entry| (entry, [&entry.fields[0], &entry.fields[1]]))
     else {
-        return Err(Malformed::new("an entry of a map is no pair"));
+        return Err(Malformed::new("an entry of a map is not a pair"));
     };
     // The last entry of a key counts.
     let mut entries = BTreeMap::new();

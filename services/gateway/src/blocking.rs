@@ -18,7 +18,7 @@ use crate::target::Target;
 use crate::upstream::Upstream;
 
 /// Maximum wait for the state, if the caller does not limit the request: upstream's.
-const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+const DEFAULT_BLOCKING_WAIT: Duration = Duration::from_secs(60);
 /// Stands for the end of an object among the states.
 const DELETED: &str = "DELETED";
 
@@ -95,7 +95,7 @@ pub(crate) async fn until(
     };
     let (deadline, length) = match target.caller.limit() {
         Some(limit) => (limit.deadline, limit.length),
-        None => (Instant::now() + DEFAULT_WAIT, DEFAULT_WAIT),
+        None => (Instant::now() + DEFAULT_BLOCKING_WAIT, DEFAULT_BLOCKING_WAIT),
     };
     match timeout_at(deadline, reached).await {
         Ok(reached) => reached,

@@ -145,7 +145,8 @@ impl Caller {
         let mut metadata = self.metadata.clone();
         if !epoch.is_empty() {
             let epoch = MetadataValue::try_from(epoch);
-            metadata.insert(KRAKE_EPOCH, epoch.map_err(|_| Status::internal("the epoch is no header"))?);
+            metadata
+                .insert(KRAKE_EPOCH, epoch.map_err(|_| Status::internal("the epoch is not a header value"))?);
         }
         let call = Unary { rpc, metadata, message: request.encode_to_vec().into(), timeout: self.timeout() };
         let answer = timeout(self.timeout(), self.unary_with_retry(&call)).await;
@@ -243,7 +244,7 @@ fn time_limit(headers: &HeaderMap) -> Result<Option<TimeLimit>, Problem> {
 
 fn path(rpc: &MethodDescriptor) -> Result<PathAndQuery, Status> {
     let path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
-    path.parse().map_err(|_| Status::internal(format!("{path} is no path")))
+    path.parse().map_err(|_| Status::internal(format!("{path} is not a path")))
 }
 
 #[cfg(test)]

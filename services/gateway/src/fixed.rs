@@ -20,7 +20,7 @@ use crate::call::{Caller, StateService};
 use crate::problem::{Problem, Subject};
 
 /// Upstream's answer to `/release`.
-const RELEASED: &str = "\"You released the Krake.\"";
+const RELEASE_ANSWER: &str = "\"You released the Krake.\"";
 
 /// A path of the gateway's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Fixed {
                 Ok((
                     StatusCode::ACCEPTED,
                     [(header::CONTENT_TYPE, "application/json; charset=utf-8")],
-                    RELEASED,
+                    RELEASE_ANSWER,
                 )
                     .into_response())
             }

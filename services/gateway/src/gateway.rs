@@ -25,7 +25,8 @@ use crate::target::Target;
 use crate::{answer, blocking, body, list, object, watch};
 
 /// Where upstream explains the types of its problems.
-const DOCUMENTATION: &str = "https://rak-n-rok.readthedocs.io/projects/krake/en/latest/user/problem.html";
+const UPSTREAM_DOCUMENTATION: &str =
+    "https://rak-n-rok.readthedocs.io/projects/krake/en/latest/user/problem.html";
 
 /// Options of the gateway.
 #[derive(Debug, Clone)]
@@ -47,7 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             origins: Origins::default(),
-            documentation: DOCUMENTATION.to_owned(),
+            documentation: UPSTREAM_DOCUMENTATION.to_owned(),
             http: HttpOptions::default(),
             watch_silence: Duration::from_secs(90),
         }
