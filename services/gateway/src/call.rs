@@ -160,9 +160,8 @@ impl Caller {
         })
     }
 
-    /// A call whose connection breaks has failed by what others did on it, mostly. A read has no effect, so it is made
-    /// once more, on a connection that it shares with nobody: then an answer that breaks connections breaks only its
-    /// own.
+    /// Makes a call, and a read twice if its connection breaks: the cause is usually another call on that connection.
+    /// The second attempt has a connection of its own, so that an answer which breaks connections breaks no other call.
     async fn unary_with_retry(&self, call: &Unary<'_>) -> Result<Reply, Status> {
         let first = call.make(self.state.transport.clone()).await;
         match first {
