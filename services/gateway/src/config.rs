@@ -154,7 +154,7 @@ mod tests {
         let config = resolve(&[]).unwrap();
         assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
         assert!(config.admin.ip().is_loopback());
-        assert_eq!(config.options.origins, Origins::None, "no page is let in unless told so");
+        assert_eq!(config.options.origins, Origins::None, "no page is let in by default");
     }
 
     #[test]

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_an_event_and_the_last_of_a_revision_tells_it() {
+    fn a_line_is_an_event_and_the_last_of_a_revision_names_it() {
         let text = text(Form::Lines, &message(&["a\n", "b"], false));
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2, "a line break in a value breaks no line");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_goes_on_from_the_middle_of_a_revision() {
+    fn no_watch_resumes_in_the_middle_of_a_revision() {
         assert!(!text(Form::Lines, &message(&["a"], true)).contains("\"resource_version\":7"));
         assert!(!text(Form::Events, &message(&["a"], true)).contains("id:"));
         assert_eq!(text(Form::Lines, &message(&[], false)), "", "upstream's readers know no bookmarks");

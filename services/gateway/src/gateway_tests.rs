@@ -70,7 +70,7 @@ async fn ask(method: &str, uri: &str, headers: &[(http::HeaderName, &str)], body
 #[case::rounded("POST", APPLICATIONS, r#"{"spec": {"manifest": [{"replicas": 18446744073709551616}]}}"#, 422)]
 #[case::state("DELETE", "/kubernetes/namespaces/ns/applications/a?blocking=bogus", "", 422)]
 #[tokio::test]
-async fn bad_requests_are_problems_and_nobody_is_asked(
+async fn bad_requests_are_problems_without_a_call(
     #[case] method: &str,
     #[case] uri: &str,
     #[case] body: &'static str,
@@ -106,7 +106,7 @@ async fn a_wrong_time_limit_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn a_wrong_method_gets_the_allowed_ones() {
     let answer = ask("PATCH", APPLICATIONS, &[], "").await;
     assert_eq!((answer.status, answer.headers[ALLOW].to_str().unwrap()), (405, "GET,POST"));
 }

@@ -1,6 +1,6 @@
 //! A place in the history of the store as REST clients carry it: in entity tags and in the ids of Server-Sent Events.
 //!
-//! A restore numbers revisions anew, so a revision alone may belong to another state of an object by chance. The epoch
+//! A restore gives revisions new numbers, so a revision alone may belong to another state of an object by chance. The epoch
 //! names the history that it belongs to.
 
 use std::fmt;

@@ -88,7 +88,7 @@ async fn a_gap_ends_it_with_one_line(#[case] code: Code, #[case] reason: ErrorRe
 
     let (lines, messages) = state.watch(WATCH, 10).await;
     messages.refuse(&error::status(code, reason, "no"));
-    assert_eq!(lines.error().await, expected, "told while it was open");
+    assert_eq!(lines.error().await, expected, "while it was open");
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn another_history_ends_it_with_one_line() {
 
 #[tokio::test]
 async fn a_silent_stream_is_given_up_and_resumed() {
-    let options = Options { watch_silence: Duration::from_millis(200), ..Options::default() };
+    let options = Options { watch_silence: Duration::from_secs(1), ..Options::default() };
     let mut state = FakeState::behind(options).await;
     let (mut lines, messages) = state.watch(WATCH, 10).await;
     // Open, and silent from now on, until a resumed stream has brought its line. A slow test may lose some of them too.
