@@ -1,13 +1,15 @@
-//! The process: mirrors of applications and clusters, the two controllers, and what clusters wake.
+//! The process: mirrors of applications and clusters, the controllers, and what clusters wake.
 
-use std::sync::{Arc, Mutex};
+mod parts;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use krake_client::{Change, Client, Mirror, Notice, WatchOptions};
+use krake_client::{Change, Client, MirrorFeed, Notice, WatchOptions};
 use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{GetInstallationRequest, Installation};
-use krake_runtime::controller::{self, ControllerOptions, ControllerProcess, Priority, Queue, Reconciler};
+use krake_runtime::controller::{ControllerOptions, ControllerProcess, Priority};
 use krake_runtime::leadership::Leadership;
 use krake_runtime::shutdown::Shutdown;
 
@@ -16,30 +18,21 @@ use crate::cluster::connection::Deadlines;
 use crate::cluster::wake::{Wake, Wakes};
 use crate::config::{Clock, Config};
 use crate::controller::applications::Applications;
-use crate::controller::clusters::ClusterController;
 use crate::controller::index::Index;
 use crate::controller::orphans::{Orphans, SweepTimes};
-use crate::controller::project::{self, Application, Cluster};
+use crate::controller::project::{Application, Cluster};
 use crate::controller::stake::same_store;
 use crate::controller::strays::Strays;
-use crate::controller::turns::Turns;
-use crate::controller::view::Memory;
+use parts::Parts;
 
-/// Of several adapters, the leader of this election acts.
+/// Election whose leader acts.
 const ELECTION: &str = "kubernetes/0";
-/// Pause before an API that does not answer is asked again.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often everything is looked at though nothing changed.
+/// Pause before an API that does not answer is called again.
+const API_RETRY: Duration = Duration::from_secs(1);
+/// Pause between two looks at everything while nothing changes.
 const RESYNC: Duration = Duration::from_secs(300);
-/// How often the API is asked whether its store still is the same.
-const SAME_STORE: Duration = Duration::from_secs(5);
-/// One cluster gets at most the workers divided by this.
-const TURNS: usize = 4;
-/// An application may have many objects, on a slow cluster.
-const APPLICATION: Duration = Duration::from_secs(300);
-/// So many clusters are looked through at the same time, each for so long.
-const SURVEYS: usize = 4;
-const SURVEY: Duration = Duration::from_secs(300);
+/// Pause between two checks that the store of the API still is the same.
+const STORE_CHECK: Duration = Duration::from_secs(5);
 
 /// Runs the adapter until shutdown is requested.
 ///
@@ -88,7 +81,7 @@ async fn installation(client: &Client, shutdown: &Shutdown) -> Option<Installati
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(API_RETRY) => {}
             () = shutdown.requested() => return None,
         }
     }
@@ -141,154 +134,97 @@ impl Adapter {
         ready: impl Fn() + Send,
         shutdown: Shutdown,
     ) -> anyhow::Result<Ended> {
-        let (application_queue, cluster_queue, orphan_queue) = (Queue::new(), Queue::new(), Queue::new());
-        let (applications, application_feed) = Mirror::of_kind(project::application);
-        let (clusters, cluster_feed) = Mirror::of_kind(project::cluster);
-        // Writes carry the fence of whoever leads.
-        let client = self.leadership.client();
-        let controller = Arc::new(Applications {
-            client: client.clone(),
-            mirror: applications.clone(),
-            clusters: self.clusters.clone(),
-            index: self.index.clone(),
-            queue: application_queue.clone(),
-            turns: Turns::new(options.workers / TURNS, application_queue.clone()),
-            strays: self.strays.clone(),
-            memory: Memory::default(),
-            installation: self.installation.clone(),
-            leadership: self.leadership.clone(),
-            deadline: self.rollout_deadline,
-            clock: self.clock.clone(),
-        });
-        let cluster_controller = Arc::new(ClusterController {
-            client: client.clone(),
-            mirror: clusters.clone(),
-            applications: applications.clone(),
-            clusters: self.clusters.clone(),
-            leadership: self.leadership.clone(),
-        });
-        let orphans = Arc::new(Orphans {
-            client: client.clone(),
-            mirror: clusters.clone(),
-            applications: applications.clone(),
-            clusters: self.clusters.clone(),
-            index: self.index.clone(),
-            strays: self.strays.clone(),
-            queue: application_queue.clone(),
-            installation: self.installation.clone(),
-            leadership: self.leadership.clone(),
-            times: self.sweep,
-            due: Mutex::default(),
-        });
-
-        let follow_applications = async {
-            let watch = self.client.api::<api::Application>().watch(WatchOptions::all_namespaces());
-            let on_change = |notice: Notice<Application>| {
-                self.application_changed(&notice, &controller);
-                for left in clusters_left(&notice) {
-                    if let Some(key) = self.index.cluster_key(&left) {
-                        cluster_queue.add(key, Priority::Change);
-                    }
-                }
-                application_queue.add(notice.key, Priority::Change);
-            };
-            application_feed.run(watch, on_change).await.context("cannot follow the applications")?;
-            bail!("the watch of the applications ended")
-        };
-        let follow_clusters = async {
-            let watch = self.client.api::<api::Cluster>().watch(WatchOptions::all_namespaces());
-            let on_change = |notice: Notice<Cluster>| {
-                self.cluster_changed(&notice, &orphans);
-                cluster_queue.add(notice.key, Priority::Change);
-            };
-            cluster_feed.run(watch, on_change).await.context("cannot follow the clusters")?;
-            bail!("the watch of the clusters ended")
-        };
-        let wake = async {
-            loop {
-                for wake in self.wakes.take().await {
-                    match wake {
-                        Wake::Cluster(cluster) => {
-                            for key in controller.concerned(&cluster) {
-                                application_queue.add(key, Priority::Change);
-                            }
-                            if let Some(key) = self.index.cluster_key(&cluster) {
-                                orphan_queue.add(key.clone(), Priority::Resync);
-                                cluster_queue.add(key, Priority::Change);
-                            }
-                        }
-                        Wake::Application(application, _) => {
-                            if let Some(key) = self.index.application_key(&application) {
-                                application_queue.add(key, Priority::Change);
-                            }
-                        }
-                    }
-                }
-            }
-        };
-        let work = async {
-            tokio::select! {
-                synced = async { applications.synced().await.and(clusters.synced().await) } => synced?,
-                () = shutdown.requested() => return Ok(Ended::ByShutdown),
-            }
-            ready();
-            tracing::info!(
-                applications = applications.len(),
-                clusters = clusters.len(),
-                "all objects are known"
-            );
-            let act = |stop: Shutdown| {
-                // What a leader before has left, and what this process had begun in a term before.
-                for key in controller.keys() {
-                    application_queue.add(key, Priority::Resync);
-                }
-                for key in cluster_controller.keys() {
-                    cluster_queue.add(key.clone(), Priority::Resync);
-                    orphan_queue.add(key, Priority::Resync);
-                }
-                let applications = controller::run(
-                    "applications",
-                    controller.clone(),
-                    application_queue.clone(),
-                    ControllerOptions { deadline: APPLICATION, ..options.clone() },
-                    stop.clone(),
-                );
-                let orphans = controller::run(
-                    "orphans",
-                    orphans.clone(),
-                    orphan_queue.clone(),
-                    ControllerOptions { workers: SURVEYS, deadline: SURVEY, ..options.clone() },
-                    stop,
-                );
-                async {
-                    tokio::join!(applications, orphans);
-                    Ok(())
-                }
-            };
-            let barriers = [applications.barrier(), clusters.barrier()];
-            // Who stands by looks after the clusters all the same, so as to know how they do when it is elected.
-            let (acted, ()) = tokio::join!(
-                self.leadership.while_leading(&barriers, &shutdown, act),
-                controller::run(
-                    "clusters",
-                    cluster_controller.clone(),
-                    cluster_queue.clone(),
-                    options.clone(),
-                    shutdown.clone()
-                ),
-            );
-            acted?;
-            Ok(Ended::ByShutdown)
-        };
+        let (parts, feeds) = Parts::of(self, options);
         let result = tokio::select! {
-            result = work => result,
-            result = follow_applications => result,
-            result = follow_clusters => result,
-            () = wake => Ok(Ended::ByShutdown),
+            result = self.work(&parts, ready, &shutdown) => result,
+            result = self.follow_applications(&parts, feeds.applications) => result,
+            result = self.follow_clusters(&parts, feeds.clusters) => result,
+            () = self.wake(&parts) => Ok(Ended::ByShutdown),
             () = self.restored() => Ok(Ended::ByRestore),
         };
         self.clusters.shutdown().await;
         result
+    }
+
+    /// Runs the controllers once all objects are known.
+    async fn work(
+        &self,
+        parts: &Parts,
+        ready: impl Fn() + Send,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Ended> {
+        tokio::select! {
+            synced = parts.synced() => synced?,
+            () = shutdown.requested() => return Ok(Ended::ByShutdown),
+        }
+        ready();
+        let (applications, clusters) = (&parts.applications.mirror, &parts.clusters.mirror);
+        tracing::info!(applications = applications.len(), clusters = clusters.len(), "all objects are known");
+        let barriers = [applications.barrier(), clusters.barrier()];
+        // Standbys probe clusters too, so they have current health when elected.
+        let (acted, ()) = tokio::join!(
+            self.leadership.while_leading(&barriers, shutdown, |stop| parts.lead(stop)),
+            parts.probe(shutdown.clone()),
+        );
+        acted?;
+        Ok(Ended::ByShutdown)
+    }
+
+    async fn follow_applications(
+        &self,
+        parts: &Parts,
+        feed: MirrorFeed<api::Application, Application>,
+    ) -> anyhow::Result<Ended> {
+        let watch = self.client.api::<api::Application>().watch(WatchOptions::all_namespaces());
+        let on_change = |notice: Notice<Application>| {
+            self.application_changed(&notice, &parts.applications);
+            for left in clusters_left(&notice) {
+                if let Some(key) = self.index.cluster_key(&left) {
+                    parts.cluster_queue.add(key, Priority::Change);
+                }
+            }
+            parts.application_queue.add(notice.key, Priority::Change);
+        };
+        feed.run(watch, on_change).await.context("cannot follow the applications")?;
+        bail!("the watch of the applications ended")
+    }
+
+    async fn follow_clusters(
+        &self,
+        parts: &Parts,
+        feed: MirrorFeed<api::Cluster, Cluster>,
+    ) -> anyhow::Result<Ended> {
+        let watch = self.client.api::<api::Cluster>().watch(WatchOptions::all_namespaces());
+        let on_change = |notice: Notice<Cluster>| {
+            self.cluster_changed(&notice, &parts.orphans);
+            parts.cluster_queue.add(notice.key, Priority::Change);
+        };
+        feed.run(watch, on_change).await.context("cannot follow the clusters")?;
+        bail!("the watch of the clusters ended")
+    }
+
+    /// Queues what the clusters wake, without end.
+    async fn wake(&self, parts: &Parts) {
+        loop {
+            for wake in self.wakes.take().await {
+                match wake {
+                    Wake::Cluster(cluster) => {
+                        for key in parts.applications.concerned(&cluster) {
+                            parts.application_queue.add(key, Priority::Change);
+                        }
+                        if let Some(key) = self.index.cluster_key(&cluster) {
+                            parts.orphan_queue.add(key.clone(), Priority::Resync);
+                            parts.cluster_queue.add(key, Priority::Change);
+                        }
+                    }
+                    Wake::Application(application, _) => {
+                        if let Some(key) = self.index.application_key(&application) {
+                            parts.application_queue.add(key, Priority::Change);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn application_changed(&self, notice: &Notice<Application>, controller: &Applications) {
@@ -305,7 +241,7 @@ impl Adapter {
     /// Waits until the store is another one, or restored from a back-up.
     async fn restored(&self) {
         loop {
-            tokio::time::sleep(SAME_STORE).await;
+            tokio::time::sleep(STORE_CHECK).await;
             match same_store(&self.client, &self.installation).await {
                 Ok(true) => {}
                 Ok(false) => return,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::future::{BoxFuture, try_join_all};
-use krake_client::{Api, Change, Client, Mirror, MirrorFeed, Notice, WatchOptions};
+use krake_client::{Api, Change, Client, Mirror, MirrorFeed, NamespacedName, Notice, WatchOptions};
 use krake_proto::Resource;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster};
@@ -25,19 +25,19 @@ use crate::metrics::PrometheusSource;
 use crate::project;
 use crate::reporter::Reporter;
 
-/// Of several schedulers, the leader of this election schedules.
+/// Election whose leader schedules.
 const ELECTION: &str = "scheduler";
-/// All namespaces; objects without one are followed apart.
+/// Stands for all namespaces; global objects are followed by a watch of their own.
 const ALL: &str = "-";
 /// Global objects.
 const GLOBAL: &str = "";
-/// How often all applications are looked at though nothing changed.
+/// Pause between two looks at all applications while nothing changes.
 const RESYNC: Duration = Duration::from_secs(300);
 /// Changes of the world are gathered for this long between two looks at all applications.
 const GATHER: Duration = Duration::from_millis(200);
-/// How long the first decisions wait for the first answers of the metrics providers.
+/// Longest time that the first decisions wait for the first answers of the metrics providers.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
-/// How many clusters are reported on at the same time.
+/// Maximum number of concurrent reports on clusters.
 const REPORTERS: usize = 4;
 
 /// Runs the scheduler until shutdown is requested.
@@ -87,10 +87,14 @@ pub(crate) async fn schedule(
         applications.clone(),
         settings.clock,
     ));
-    let options = |workers| ControllerOptions {
-        workers,
-        metrics: settings.controller_metrics.clone(),
-        ..ControllerOptions::default()
+    let controllers = Controllers {
+        scheduler,
+        reporter,
+        inputs: inputs.clone(),
+        applications,
+        clusters,
+        workers: settings.workers,
+        metrics: settings.controller_metrics,
     };
     let work = async {
         tokio::select! {
@@ -99,7 +103,7 @@ pub(crate) async fn schedule(
         }
         inputs.rebuild();
         tokio::select! {
-            // Who does not answer is a failing metric soon, and nobody has to wait for that.
+            // A provider that does not answer becomes a failing metric soon, and decisions need not wait for that.
             _ = tokio::time::timeout(FIRST_ANSWERS, inputs.measured()) => {}
             () = shutdown.requested() => return Ok(()),
         }
@@ -110,37 +114,56 @@ pub(crate) async fn schedule(
             clusters = inputs.clusters.len(),
             "all objects are known"
         );
-        let lead = |stop: Shutdown| {
-            // What the mirrors show, and the metrics are, by now.
-            inputs.rebuild();
-            let schedule = controller::run(
-                "scheduler",
-                scheduler.clone(),
-                applications.clone(),
-                options(settings.workers),
-                stop.clone(),
-            );
-            let report = controller::run(
-                "cluster-metrics",
-                reporter.clone(),
-                clusters.clone(),
-                options(REPORTERS),
-                stop,
-            );
-            // Begins with a look at everything: also at what a leader before has left.
-            let reconsider = reconsider(&scheduler, &reporter, &inputs);
-            async move {
-                tokio::select! {
-                    _ = async { tokio::join!(schedule, report) } => Ok(()),
-                    ended = reconsider => ended,
-                }
-            }
-        };
+        let lead = |stop: Shutdown| controllers.run(stop);
         leadership.while_leading(&inputs.barriers(), &shutdown, lead).await
     };
     tokio::select! {
         result = work => result,
         result = try_join_all(feeds) => result.map(drop),
+    }
+}
+
+/// The controllers and their queues.
+struct Controllers {
+    scheduler: Arc<Scheduler>,
+    reporter: Arc<Reporter>,
+    inputs: Arc<Inputs>,
+    applications: Queue<NamespacedName>,
+    clusters: Queue<NamespacedName>,
+    workers: usize,
+    metrics: ControllerMetrics,
+}
+
+impl Controllers {
+    /// Schedules and reports for one term of leadership.
+    async fn run(&self, stop: Shutdown) -> anyhow::Result<()> {
+        let options = |workers| ControllerOptions {
+            workers,
+            metrics: self.metrics.clone(),
+            ..ControllerOptions::default()
+        };
+        // What the mirrors show, and the metrics are, by now.
+        self.inputs.rebuild();
+        let schedule = controller::run(
+            "scheduler",
+            self.scheduler.clone(),
+            self.applications.clone(),
+            options(self.workers),
+            stop.clone(),
+        );
+        let report = controller::run(
+            "cluster-metrics",
+            self.reporter.clone(),
+            self.clusters.clone(),
+            options(REPORTERS),
+            stop,
+        );
+        // Begins with a look at everything: also at what a leader before has left.
+        let reconsider = reconsider(&self.scheduler, &self.reporter, &self.inputs);
+        tokio::select! {
+            _ = async { tokio::join!(schedule, report) } => Ok(()),
+            ended = reconsider => ended,
+        }
     }
 }
 
@@ -150,7 +173,7 @@ type Feeds = Vec<BoxFuture<'static, anyhow::Result<()>>>;
 fn mirrors(
     client: &Client,
     metrics_interval: Duration,
-    queue: Queue<krake_client::NamespacedName>,
+    queue: Queue<NamespacedName>,
 ) -> anyhow::Result<(Arc<Inputs>, Feeds)> {
     let (applications, application_feed) = Mirror::of_kind(project::application);
     let (clusters, cluster_feed) = Mirror::of_kind(project::cluster);

@@ -11,6 +11,7 @@ use krake_runtime::admin::Admin;
 use krake_runtime::serve::http::{HttpMetrics, HttpOptions};
 use krake_runtime::serve::{self, ConnectionLimits, ServeError, ServeOptions};
 use krake_runtime::shutdown::Shutdown;
+use krake_state::store::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -20,14 +21,15 @@ use crate::parts::Parts;
 use crate::ready::Endpoints;
 use crate::{controllers, descriptors, interrupt};
 
-/// Until the controllers and the gateway, and then the state service, are cut off: together less than
+/// Longest time that the controllers and the gateway take to end. With [`BASE_LIMIT`] less than
 /// [`krake_runtime::shutdown::SHUTDOWN_DEADLINE`].
 const FRONT_LIMIT: Duration = Duration::from_secs(5);
+/// Longest time that the state service takes to end after them.
 const BASE_LIMIT: Duration = Duration::from_secs(4);
-/// How long calls under way may take at the end.
+/// Longest time that calls under way may take at the end; less than [`BASE_LIMIT`].
 const DRAIN: Duration = Duration::from_secs(3);
-/// Between two looks at what is ready.
-const LOOK: Duration = Duration::from_millis(20);
+/// Pause between two looks at what is ready: short beside the start of a process.
+const READY_POLL: Duration = Duration::from_millis(20);
 
 /// Runs Krake until shutdown is requested, and says on standard output where it is once it is ready.
 ///
@@ -71,26 +73,9 @@ pub async fn serve(
     };
     let admin = Admin::of_service("krake");
 
-    // Two groups, for the second is what the first works with.
+    // Two groups: the controllers and the gateway work with what the base serves.
     let (mut base, mut front) = (Parts::new(), Parts::new());
-    base.spawn("admin listener", |stop| {
-        let admin = admin.clone();
-        async move { Ok(admin.serve(admin_listener, stop).await?) }
-    });
-    let (filled, mut serving) = oneshot::channel();
-    let store_ready = admin.readiness.condition("store");
-    base.spawn("state service", |stop| {
-        let store = Arc::new(store.clone());
-        let limits = ConnectionLimits { drain: DRAIN, ..config.limits.clone() };
-        let (hosts, metrics) = (config.hosts.clone(), admin.metrics.clone());
-        let options = ServeOptions { limits, hosts, metrics, ..ServeOptions::default() };
-        let ready = move || {
-            store_ready.set(true);
-            // Whoever waits for it may have given up.
-            let _ = filled.send(());
-        };
-        krake_state::serve(api, store, config.authentication.clone(), options, ready, stop)
-    });
+    let mut serving = start_base(&mut base, &config, &admin, (api, admin_listener), store.clone());
 
     let work = async {
         tokio::select! {
@@ -103,7 +88,7 @@ pub async fn serve(
         let readiness = admin.readiness.clone();
         let all_ready = async {
             while !readiness.conditions().iter().all(|(_, holds)| *holds) {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(READY_POLL).await;
             }
             on_ready(&endpoints);
             std::future::pending::<()>().await;
@@ -123,6 +108,34 @@ pub async fn serve(
     let base = base.end(BASE_LIMIT).await;
     store.close().await;
     outcome.and(front).and(base)
+}
+
+/// Starts the admin listener and the state service; the receiver learns when the API answers.
+fn start_base(
+    base: &mut Parts,
+    config: &Config,
+    admin: &Admin,
+    (api, admin_listener): (TcpListener, TcpListener),
+    store: SqliteStore,
+) -> oneshot::Receiver<()> {
+    base.spawn("admin listener", |stop| {
+        let admin = admin.clone();
+        async move { Ok(admin.serve(admin_listener, stop).await?) }
+    });
+    let (filled, serving) = oneshot::channel();
+    let store_ready = admin.readiness.condition("store");
+    base.spawn("state service", |stop| {
+        let limits = ConnectionLimits { drain: DRAIN, ..config.limits.clone() };
+        let (hosts, metrics) = (config.hosts.clone(), admin.metrics.clone());
+        let options = ServeOptions { limits, hosts, metrics, ..ServeOptions::default() };
+        let ready = move || {
+            store_ready.set(true);
+            // The receiver is gone if the process is ending already.
+            let _ = filled.send(());
+        };
+        krake_state::serve(api, Arc::new(store), config.authentication.clone(), options, ready, stop)
+    });
+    serving
 }
 
 /// Starts what needs the API.

@@ -1,4 +1,5 @@
-//! Every source file says what it is for in its first line, and is short enough for that to be one thing.
+//! Every source file says what it is for in its first line, and is short enough for that to be one thing. So is every
+//! function.
 #![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
 
 use std::fs;
@@ -6,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The style asks for about 400; this is where it ends.
 const MOST_LINES: usize = 450;
+/// Maximum lines of a function, from its signature to its last brace: more do not fit on a screen.
+const MOST_FUNCTION_LINES: usize = 70;
 /// Neither written by us nor built from.
 const IGNORED: [&str; 3] = ["target", "node_modules", ".git"];
 
@@ -28,8 +31,38 @@ fn fault(text: &str) -> Option<String> {
     match () {
         () if purpose.trim().is_empty() => Some("does not begin with its purpose (`//! …`)".into()),
         () if lines > MOST_LINES => Some(format!("has {lines} lines, more than {MOST_LINES}")),
-        () => None,
+        () => long_function(text),
     }
+}
+
+/// The first function that is too long. The text is formatted, so a function ends with the next brace that stands alone
+/// and as far from the margin as its signature.
+fn long_function(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    lines.iter().enumerate().find_map(|(begin, line)| {
+        let name = function(line)?;
+        let margin = line.len() - line.trim_start().len();
+        // A declaration without a body ends with its list of arguments.
+        let is_end = |line: &&str| {
+            let rest = line.trim_start();
+            line.len() - rest.len() == margin && (rest == "}" || rest.starts_with(')') && rest.ends_with(';'))
+        };
+        let length = lines[begin..].iter().position(is_end)? + 1;
+        let is_whole = !line.ends_with(['}', ';']);
+        let place = begin + 1;
+        (is_whole && length > MOST_FUNCTION_LINES)
+            .then(|| format!("line {place}: {name} has {length} lines, more than {MOST_FUNCTION_LINES}"))
+    })
+}
+
+/// The name of the function that begins on this line.
+fn function(line: &str) -> Option<&str> {
+    let (before, after) = line.trim_start().split_once("fn ")?;
+    let modifiers = before.split_whitespace().all(|word| {
+        matches!(word, "pub" | "async" | "const" | "unsafe" | "extern") || word.starts_with("pub(")
+    });
+    let name = after.split(['(', '<']).next()?;
+    (modifiers && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')).then_some(name)
 }
 
 #[test]
@@ -60,4 +93,12 @@ fn each_fault_is_found() {
     assert!(fault("").is_some());
     assert!(fault(&format!("//! Long.\n{}", "\n".repeat(MOST_LINES - 1))).is_none());
     assert!(fault(&format!("//! Too long.\n{}", "\n".repeat(MOST_LINES))).is_some());
+    for signature in ["fn a() {", "    pub(crate) async fn b<T>(", "    fn c(&self) -> u8 {"] {
+        let margin = signature.len() - signature.trim_start().len();
+        let body =
+            |lines| format!("//! One.\n{signature}\n{}{:margin$}}}\n", "        x;\n".repeat(lines), "");
+        assert_eq!(fault(&body(MOST_FUNCTION_LINES - 2)), None, "{signature}");
+        let fault = fault(&body(MOST_FUNCTION_LINES - 1)).unwrap();
+        assert!(fault.starts_with("line 2: ") && fault.contains("has 71 lines"), "{fault}");
+    }
 }

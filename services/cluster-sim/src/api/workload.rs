@@ -41,21 +41,7 @@ pub(crate) fn step(
     // Those of the spec before serve until the new ones are ready.
     let serving = if ready { wanted } else { before["readyReplicas"].as_u64().unwrap_or(0).min(wanted) };
     let status = match kind.kind.as_str() {
-        "Deployment" => {
-            let mut status = counts(&[
-                ("replicas", wanted),
-                ("updatedReplicas", wanted),
-                ("readyReplicas", serving),
-                ("availableReplicas", serving),
-                ("unavailableReplicas", wanted - serving),
-            ]);
-            let available = ("Available", serving == wanted, "MinimumReplicas");
-            status.insert(
-                "conditions".into(),
-                conditions(before, &[available, ("Progressing", true, "NewReplicaSet")], now),
-            );
-            status
-        }
+        "Deployment" => deployment(before, wanted, serving, now),
         "StatefulSet" => {
             let mut status = counts(&[
                 ("currentReplicas", wanted),
@@ -95,6 +81,20 @@ pub(crate) fn step(
     let mut status = Value::Object(status);
     status["observedGeneration"] = json!(generation);
     Step { status, next }
+}
+
+fn deployment(before: &Value, wanted: u64, serving: u64, now: &str) -> Map<String, Value> {
+    let mut status = counts(&[
+        ("replicas", wanted),
+        ("updatedReplicas", wanted),
+        ("readyReplicas", serving),
+        ("availableReplicas", serving),
+        ("unavailableReplicas", wanted - serving),
+    ]);
+    let available = ("Available", serving == wanted, "MinimumReplicas");
+    let progressing = ("Progressing", true, "NewReplicaSet");
+    status.insert("conditions".into(), conditions(before, &[available, progressing], now));
+    status
 }
 
 /// Numbers as servers write them: zero is left out.

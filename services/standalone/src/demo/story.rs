@@ -74,6 +74,19 @@ impl Story<'_> {
         let mut applications = Applications::follow(client, *narrator);
         let found = applications.first().await?;
         let home = Region::home(found.as_ref().and_then(|view| view.bound.as_deref()));
+        self.register_clusters(home).await?;
+        narrator.pause();
+        self.deploy(&mut applications, found, home).await?;
+        narrator.pause();
+        self.turn_the_wind(&mut applications, home).await?;
+        narrator.pause();
+        narrator.tell("that is Krake's main job");
+        Ok(applications)
+    }
+
+    /// Registers the clusters, and ranks them so that the one of `home` is the best.
+    async fn register_clusters(&self, home: &Region) -> anyhow::Result<()> {
+        let Story { narrator, client, .. } = self;
         self.wind.begin(REGIONS.map(|region| (region.location.to_owned(), region.first_wind(home))));
         register::metrics(client, &REGIONS, &self.wind_url).await?;
         for (region, kubeconfig) in REGIONS.iter().zip(&self.kubeconfigs) {
@@ -89,9 +102,17 @@ impl Story<'_> {
         let winds =
             REGIONS.map(|region| format!("{} {:.0} %", region.location, region.first_wind(home) * 100.0));
         narrator.tell(&format!("they are ranked by wind power, simulated too: {}", winds.join(", ")));
-        self.rank().await?;
+        self.rank().await
+    }
 
-        narrator.pause();
+    /// Creates the application, or takes over the one that was `found`, and waits until it runs at `home`.
+    async fn deploy(
+        &self,
+        applications: &mut Applications,
+        found: Option<View>,
+        home: &Region,
+    ) -> anyhow::Result<()> {
+        let Story { narrator, client, .. } = self;
         match found {
             None => narrator.tell(&format!(
                 "creating {APPLICATION} (examples/echo-demo.yaml), for clusters with \"{CONSTRAINT}\""
@@ -111,9 +132,13 @@ impl Story<'_> {
         // An application of an earlier run may be elsewhere at first, and then Krake moves it by itself.
         let at_home = |view: &View| view.settled() && view.bound.as_deref() == Some(home.cluster);
         applications.until(&format!("it to be RUNNING on {} alone", home.cluster), at_home).await?;
-        let (from, to) = (home, home.other());
+        Ok(())
+    }
 
-        narrator.pause();
+    /// Makes the other region the better one, and waits until the application has moved there.
+    async fn turn_the_wind(&self, applications: &mut Applications, home: &Region) -> anyhow::Result<()> {
+        let narrator = self.narrator;
+        let (from, to) = (home, home.other());
         narrator.tell(&format!(
             "the wind turns: {} from {:.0} to {:.0} %, {} from {:.0} to {:.0} %",
             from.location,
@@ -136,9 +161,7 @@ impl Story<'_> {
         narrator.tell(&format!("{} has taken over, and {} was there until now", to.cluster, from.cluster));
         let moved = |view: &View| chosen(view) && view.settled();
         applications.until(&format!("it to be RUNNING on {} alone", to.cluster), moved).await?;
-        narrator.pause();
-        narrator.tell("that is Krake's main job");
-        Ok(applications)
+        Ok(())
     }
 
     /// Gives every cluster its metric, and waits until the scheduler has read it.
