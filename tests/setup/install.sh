@@ -12,6 +12,8 @@ ROTEL=0.0.1a15
 PACKAGES=(ca-certificates curl etcd-client etcd-server gcc git libc6-dev libprotobuf-dev make openssl prometheus
   protobuf-compiler python3 util-linux)
 
+# Any version of kubectl will do.
+command -v kubectl >/dev/null || PACKAGES+=(kubernetes-client)
 python3 -m pip --version >/dev/null 2>&1 || PACKAGES+=(python3-pip)
 for tool in cargo go npm; do
   command -v "$tool" >/dev/null || die "$tool is not on PATH; install it first (Rust by rustup, Go, Node)"

@@ -15,6 +15,8 @@ pub enum Component {
     Prometheus,
     /// kube-apiserver, kube-controller-manager, kube-scheduler and kubemark.
     Kubernetes,
+    /// The command line client of Kubernetes.
+    Kubectl,
     /// The general gRPC client, by reflection.
     Grpcurl,
     /// The OpenTelemetry collector.
@@ -33,6 +35,7 @@ impl Component {
             Self::Kubernetes => {
                 &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubemark", "openssl"]
             }
+            Self::Kubectl => &["kubectl"],
             Self::Grpcurl => &["grpcurl"],
             Self::Otlp => &["rotel-agent"],
             Self::Python => &["krake-test-python"],

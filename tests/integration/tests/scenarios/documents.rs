@@ -1,4 +1,4 @@
-//! The commands of README and quickstart work as they stand: blocks that are marked `sh run` are run, in their order.
+//! The commands of README, quickstart and register-a-cluster work as they stand: blocks that are marked `sh run` are run, in their order.
 //!
 //! A block marked `sh run background` goes on while the others run. Commands whose comment says Ctrl-C are ended when they
 //! have shown something. Ports are replaced, so that a Krake that listens on the usual ones is left alone.
@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use krake_integration::binaries::{Binaries, Component, require};
+use krake_integration::etcd::Etcd;
+use krake_integration::kubernetes::Kubernetes;
 use krake_integration::process::{Process, Program};
 use krake_integration::wait::{self, HANG_GUARD};
 use krake_integration::{folder, krake};
@@ -81,6 +83,8 @@ struct Reader {
     path: String,
     krake: Option<Standalone>,
     background: Vec<Process>,
+    /// The cluster of kubectl.
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Reader {
@@ -91,7 +95,7 @@ impl Reader {
         let krake = parent(krake::executable("krake").unwrap());
         let grpcurl = parent(binaries.path("grpcurl").unwrap());
         let path = format!("{krake}:{grpcurl}:{}", std::env::var("PATH").unwrap());
-        Reader { folder, path, krake: None, background: Vec::new() }
+        Reader { folder, path, krake: None, background: Vec::new(), kubeconfig: None }
     }
 
     /// The text with addresses of this run.
@@ -138,8 +142,9 @@ impl Reader {
         let mut command = Command::new("bash");
         command.args(["-c", &script(&commands)]).current_dir(self.folder.path());
         command.env("PATH", &self.path).env("KRAKE_API_URL", &self.krake.as_ref().unwrap().api);
-        // No configuration of whoever runs the tests.
-        command.env("HOME", self.folder.path()).env_remove("XDG_CONFIG_HOME");
+        // Not the configuration of the person who runs the tests.
+        command.env("HOME", self.folder.path()).env_remove("XDG_CONFIG_HOME").env_remove("KUBECONFIG");
+        command.envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)));
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = timeout(BLOCK, command.output());
         let output =
@@ -203,6 +208,35 @@ async fn the_commands_of_the_quickstart_work() {
     // Without metrics either cluster will do at first.
     let promises = [("location is FR", "two"), ("update one --global-metric green-one 1", "one")];
     follow(&mut reader, "docs/quickstart.md", &promises).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_register_a_cluster_work() {
+    let components = [Component::Grpcurl, Component::Etcd, Component::Kubernetes, Component::Kubectl];
+    let Some(binaries) = require(&components) else { return };
+    let mut reader = Reader::new(&binaries);
+    let etcd = Etcd::start(&binaries).await.unwrap();
+    let kubernetes = Kubernetes::start(&binaries, &etcd, "north", 1).await.unwrap();
+    let kubeconfig = reader.folder.path().join("admin.kubeconfig");
+    std::fs::write(&kubeconfig, kubernetes.kubeconfig().to_string()).unwrap();
+    reader.kubeconfig = Some(kubeconfig);
+    reader.krake("krake").await;
+    let text = std::fs::read_to_string(repository().join("docs/register-a-cluster.md")).unwrap();
+    let blocks = blocks(&text);
+    let with = |words: &str| {
+        let block = blocks.iter().find(|block| block.commands.contains(words));
+        block.unwrap_or_else(|| panic!("no block with {words}: {blocks:#?}")).commands.as_str()
+    };
+    let configure = with("cat >krake.kubeconfig");
+    let update = with("rok kube cluster update");
+    assert_eq!(blocks.len(), 6, "{blocks:#?}");
+    // In one shell, for later blocks use the variables of earlier ones. An update begins with another kubeconfig.
+    let commands: String = blocks
+        .iter()
+        .flat_map(|block| [if block.commands == update { configure } else { "" }, &block.commands])
+        .collect();
+    reader.run(&Block { line: blocks[0].line, background: false, commands }).await;
+    assert_eq!(kubernetes.api().get("/api/v1/namespaces/krake").await.unwrap(), None, "the account is gone");
 }
 
 #[test]
