@@ -1,4 +1,4 @@
-//! What can go wrong, and with which exit code `rok` says so.
+//! Errors of commands, with their exit codes and hints.
 
 use krake_client::{Cause, Diagnosis};
 use thiserror::Error;
@@ -62,7 +62,7 @@ impl Failure {
         match self {
             Failure::Usage(_) => Some("For more information, try '--help'."),
             Failure::Call(error) if error.is_conflict() => {
-                Some("Somebody else changed it meanwhile: look at it again and repeat the command.")
+                Some("It was changed meanwhile: look at it again and repeat the command.")
             }
             Failure::Unreachable { diagnosis, .. } => Some(match diagnosis.cause() {
                 Cause::UnknownAuthority | Cause::AuthorityAsServer => {

@@ -1,4 +1,4 @@
-//! What a watch tells of some objects, as `--watch` shows it. Pure.
+//! Turns the events of a watch into what `--watch` shows. Pure.
 
 use std::collections::BTreeMap;
 

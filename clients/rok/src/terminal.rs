@@ -17,7 +17,7 @@ pub(crate) fn data(text: &str) -> ExitCode {
     }
 }
 
-/// Prints data of which more is to come; false if nobody reads it any more.
+/// Prints data of which more is to come; false if the reader has closed its end.
 pub(crate) fn lines(text: &str) -> Result<bool, Failure> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -27,13 +27,13 @@ pub(crate) fn lines(text: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Tells people something beside the data.
+/// Prints a line on stderr, beside the data.
 pub(crate) fn notice(text: &str) {
-    // Without stderr there is nobody to tell.
+    // Nothing can be done if stderr is closed.
     let _ = writeln!(stderr().lock(), "{}", printable(text));
 }
 
-/// Tells what went wrong, one line per thing, and what may help.
+/// Prints what went wrong, one line per problem, and a hint.
 pub(crate) fn failure(failure: &Failure) {
     for line in failure.lines() {
         notice(&format!("error: {line}"));

@@ -33,7 +33,7 @@ impl Drop for Tracing {
     }
 }
 
-/// Starts tracing for the process, once, within a runtime. Without an endpoint spans are made all the same, so that the
+/// Starts tracing for the process, once, within a runtime. Without an endpoint spans are created too, so that the
 /// services' spans of a command belong together.
 pub(crate) fn start(endpoint: Option<&str>) -> Tracing {
     let resource = Resource::builder()
@@ -50,7 +50,7 @@ pub(crate) fn start(endpoint: Option<&str>) -> Tracing {
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE));
     // Our own spans; those of the transport would feed the exporter with itself.
     let ours = filter_fn(|data| *data.level() <= Level::INFO && data.target().starts_with(SERVICE));
-    // Fails only if somebody traces already.
+    // Fails only if a subscriber is set already.
     let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
     Tracing { provider }
 }

@@ -1,4 +1,4 @@
-//! `--wait`: follows one object until it is where it should be, telling each step on stderr.
+//! `--wait`: follows one object until it is in the wanted state, and prints each step on stderr.
 
 use std::time::Duration;
 

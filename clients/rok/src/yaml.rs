@@ -89,7 +89,7 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 
 /// A value as YAML, ending with a line break.
 pub(crate) fn write(value: &Value) -> Result<String, String> {
-    // Folding long lines would be correct, but nobody wants to read a URL in pieces.
+    // Folding long lines would be correct, but a URL in pieces is hard to read.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let mut text = serde_saphyr::to_string_with_options(value, options).map_err(|error| error.to_string())?;
     if !text.ends_with('\n') {

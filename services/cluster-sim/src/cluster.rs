@@ -158,7 +158,7 @@ impl Cluster {
         }
     }
 
-    /// What the cluster tells of its kinds.
+    /// The cluster's discovery documents.
     pub(crate) fn discover(&self, path: &Path) -> Result<Value, Failure> {
         let kinds = self.store().kinds();
         let found = match path {

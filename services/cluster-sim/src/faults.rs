@@ -24,9 +24,9 @@ pub struct Faults {
     pub delay_ms: u64,
     /// It does not answer at all.
     pub down: Option<Down>,
-    /// So many of the next writes are answered with 409 Conflict; counts down.
+    /// Number of following writes that are answered with 409 Conflict; counts down.
     pub conflicts: u32,
-    /// So many of the next requests are answered with 429 Too Many Requests; counts down.
+    /// Number of following requests that are answered with 429 Too Many Requests; counts down.
     pub too_many_requests: u32,
     /// What those answers say in `Retry-After`, in seconds.
     pub retry_after_seconds: u64,

@@ -3,7 +3,7 @@
 //! A [`Fleet`] serves any number of clusters behind one listener, each below a path of its own. They behave as Kubernetes
 //! 1.20 does, as far as Krake's adapter uses it: discovery, reads, writes with their preconditions, server-side apply with
 //! field ownership, watches, custom resource definitions, namespaces, and workloads that become ready after a while. No
-//! container runs, and everything is in memory only. Whatever is not simulated is answered with 501 and says so.
+//! container runs, and everything is in memory only. Requests that are not simulated are answered with 501.
 //!
 //! Requests are understood in `request`, decided on by the pure rules in `api` and `ownership`, and carried out in `store`;
 //! `http` is the listener, `faults` what may go wrong on demand.

@@ -132,7 +132,7 @@ impl Store {
         self.history.after(version)
     }
 
-    /// Forgets all changes so far: whoever resumes from them is told that they are gone.
+    /// Forgets all changes so far: a watch that resumes from them gets 410 Gone.
     pub(crate) fn forget_history(&mut self) {
         self.history.forget(self.version);
     }

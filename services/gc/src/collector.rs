@@ -13,9 +13,9 @@ use crate::decide::{Includes, Plan, Target, decide};
 use crate::graph::{Graph, SharedGraph};
 use crate::member::Member;
 
-/// How many dependents of one object are deleted at the same time.
+/// Maximum number of dependents of one object that are deleted concurrently.
 const CONCURRENT_DELETES: usize = 16;
-/// A deletion that waits for longer says for what.
+/// A wait that takes longer is recorded on the object. Most are over in moments.
 const REPORT_AFTER: Duration = Duration::from_secs(10);
 
 /// The reconciler.

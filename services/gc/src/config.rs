@@ -29,10 +29,10 @@ const RESYNC_SECONDS: u64 = 300;
 #[derive(Debug, Parser)]
 #[command(name = "krake-gc", version)]
 pub struct Args {
-    /// How many objects are worked on at the same time. [default: 4]
+    /// Maximum number of objects that are worked on concurrently. [default: 4]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
-    /// How often, in seconds, all waiting objects are looked at though nothing changed. [default: 300]
+    /// Seconds between two looks at all waiting objects while nothing changes. [default: 300]
     #[arg(long, env = "KRAKE_RESYNC_SECONDS", value_name = "SECONDS")]
     resync_seconds: Option<u64>,
     // Last: the headings of its groups would hold for what follows.
@@ -57,9 +57,9 @@ struct File {
 pub struct Config {
     /// What every controller is told.
     pub controller: ControllerConfig,
-    /// How many objects are worked on at the same time.
+    /// Maximum number of objects that are worked on concurrently.
     pub workers: usize,
-    /// How often all waiting objects are looked at though nothing changed.
+    /// Pause between two looks at all waiting objects while nothing changes.
     pub resync: Duration,
 }
 

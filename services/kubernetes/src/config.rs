@@ -27,7 +27,7 @@ const ROLLOUT_DEADLINE: u64 = 300;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Runs applications on Kubernetes clusters: applies their objects, watches and repairs them, moves and removes them; and
-/// tells how the clusters do.
+/// reports the health of the clusters.
 ///
 /// Keeps no state of its own: stop it at any time, start it again anywhere. Of several replicas one works and the
 /// others stand by. It must be able to reach the API servers of all registered clusters.
@@ -72,9 +72,9 @@ pub struct Config {
     pub rollout_deadline: Duration,
     /// How connections to clusters are made.
     pub opener: Opener,
-    /// How often clusters are asked whether they are there.
+    /// Intervals and timeouts of the probes of clusters.
     pub probe: ProbeTimes,
-    /// How often clusters are looked through for objects that belong to nobody.
+    /// Intervals of the orphan surveys of clusters.
     pub sweep: SweepTimes,
     /// The time that ages and deadlines of copies are counted in.
     pub clock: Clock,

@@ -80,7 +80,7 @@ struct Settings {
     /// loopback addresses]
     #[arg(long, env = "KRAKE_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     allow_anonymous: Option<bool>,
-    /// Take every caller for this user.
+    /// Authenticate every caller as this user, whatever its credentials.
     #[arg(long, env = "KRAKE_STATIC_USER", value_name = "NAME")]
     static_user: Option<String>,
     #[command(flatten)]
@@ -176,7 +176,7 @@ impl Config {
 pub struct Listen {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
-    /// Take a free port if this one is in use: nobody asked for it.
+    /// Take a free port if this one is in use: it is a default, which the user did not choose.
     pub or_free: bool,
 }
 
@@ -241,8 +241,9 @@ impl Settings {
         if authentication == Authentication::default() {
             return Err(ConfigError::Invalid {
                 option: "--allow-anonymous",
-                message: "nobody would be served, Krake's own controllers neither: say --allow-anonymous, or who calls \
-                          by --static-user. Whoever can reach the API may then do everything"
+                message: "no caller would be served, not even Krake's own controllers: set --allow-anonymous, or name \
+                          the user of all callers by --static-user. Any caller that reaches the API may then do \
+                          everything"
                     .to_owned(),
             });
         }
@@ -280,7 +281,7 @@ fn seconds(option: &'static str, value: f64) -> Result<Duration, ConfigError> {
     Duration::try_from_secs_f64(value).map_err(|_| ConfigError::Invalid { option, message })
 }
 
-/// Where the XDG base directory specification wants data; a folder here for who has no home.
+/// Where the XDG base directory specification wants data; the current folder for users without a home.
 fn default_folder(name: &str) -> PathBuf {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));

@@ -155,7 +155,7 @@ pub(crate) struct Deployment {
     pub(crate) adopt_existing: Option<bool>,
 }
 
-/// Which clusters come into question.
+/// Which clusters are eligible.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Constraints {
     /// What a cluster's labels must satisfy; all that are given hold
@@ -204,7 +204,7 @@ impl Constraints {
     }
 }
 
-/// How often a failing step is tried again.
+/// Retries of a failing step.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Backoff {
     /// Factor between attempts [server's default: 1]

@@ -118,7 +118,7 @@ pub(crate) struct GlobalDelete<W: ValueEnum + Send + Sync + 'static> {
 /// How long to wait.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Timeout {
-    /// How long --wait waits, for example 30s or 10m
+    /// Longest time that --wait waits, for example 30s or 10m
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
 }

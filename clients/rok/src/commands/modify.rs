@@ -7,7 +7,7 @@ use krake_proto::Resource;
 
 use crate::failure::Failure;
 
-/// How often an object that others write meanwhile is read again.
+/// Maximum number of retries after write conflicts.
 const ATTEMPTS: u32 = 10;
 
 /// Changes an object. `change` says which fields it has written; these are sent and nothing else.
@@ -54,7 +54,7 @@ impl Fields {
         }
     }
 
-    /// Adds to a list what it does not hold yet, after everything is removed if `clear` says so.
+    /// Adds to a list what it does not hold yet. `clear` empties it first.
     pub(crate) fn add<T: PartialEq + Clone>(
         &mut self,
         path: &'static str,
@@ -73,7 +73,7 @@ impl Fields {
         self.note(path, clear || !given.is_empty());
     }
 
-    /// Sets entries of a map, after everything is removed if `clear` says so.
+    /// Sets entries of a map. `clear` empties it first.
     pub(crate) fn put<V>(
         &mut self,
         path: &'static str,

@@ -1,4 +1,4 @@
-//! What a server tells of the kinds that it serves.
+//! Discovery: the documents that list the kinds that a server serves.
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use crate::ownership::fields::{FieldSet, Unnamed};
 use crate::ownership::merge::{merge, prune};
 use crate::ownership::schema::Schema;
 
-/// Fields that are nobody's.
+/// Fields without an owner.
 const UNOWNED_METADATA: [&str; 12] = [
     "name",
     "namespace",
@@ -115,7 +115,7 @@ pub(crate) fn update(live: &Value, mut new: Value, ask: Ask<'_>) -> Value {
     if entries.is_empty() && !reset {
         entries = books::read(live);
     }
-    // Of an object without books none are kept until somebody applies.
+    // Of an object without books none are kept until the first apply.
     let created = live["metadata"]["uid"].is_null();
     if reset || entries.is_empty() && !created {
         books::write(&mut new, Vec::new());
@@ -152,7 +152,7 @@ fn new_entry(ask: Ask<'_>, operation: &str, fields: FieldSet) -> Entry {
     }
 }
 
-/// The part of an object that somebody can own.
+/// The part of an object that managers can own.
 fn owned_part(object: &Value) -> Value {
     let mut part = object.clone();
     let Some(fields) = part.as_object_mut() else { return part };
@@ -164,12 +164,12 @@ fn owned_part(object: &Value) -> Value {
     part
 }
 
-/// The part that somebody can own, with the fields that are always there.
+/// The part that managers can own, with the fields that are always there.
 fn part(ask: Ask<'_>, object: &Value) -> Value {
     owned_part(&complete(ask.zero, object))
 }
 
-/// `object` with the fields that are there even when nobody sets them.
+/// `object` with the fields that are there even when no manager sets them.
 fn complete(zero: &Value, object: &Value) -> Value {
     match (zero, object) {
         (Value::Object(zero), Value::Object(object)) => {

@@ -50,7 +50,7 @@ impl FieldSet {
     pub(crate) fn of(schema: &Schema, value: &Value) -> Result<Self, Unnamed> {
         let mut set = Self::default();
         collect(schema, value, &mut set, &mut String::new())?;
-        // The object itself is nobody's.
+        // The object itself has no owner.
         set.own = false;
         Ok(set)
     }
@@ -179,7 +179,7 @@ fn collect(schema: &Schema, value: &Value, set: &mut FieldSet, path: &mut String
                 path.truncate(length);
             }
         }
-        // Empty objects and lists that would be shared are nobody's.
+        // Empty objects and lists that would be shared have no owner.
         (_, Value::Object(_)) | (Some(List::Keyed(_) | List::Set), _) => {}
         _ => set.own = true,
     }

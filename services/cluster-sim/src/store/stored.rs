@@ -1,4 +1,4 @@
-//! One stored object: compact JSON, parsed only when somebody changes it.
+//! One stored object: compact JSON, parsed only when it is changed.
 
 use serde_json::Value;
 

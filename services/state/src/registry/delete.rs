@@ -124,7 +124,8 @@ impl Registry {
             if let Some(Need::Status(needs)) = managed.map(|managed| &managed.needed)
                 && needs(stored.sections.status.as_deref().unwrap_or_default())?
             {
-                let text = format!("{finalizer:?} can only be removed once the status no longer needs it");
+                let text =
+                    format!("{finalizer:?} cannot be removed while the status shows that it is needed");
                 return Err(Error::FinalizersInUse(text));
             }
             let Some(left) = finalizers::without(stored, finalizer)? else {

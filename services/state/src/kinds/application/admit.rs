@@ -14,7 +14,7 @@ use crate::admission::{Documents, Findings, Outline, Shape, Text};
 const MAX_BACKOFF: i32 = 1_000_000;
 /// The longest delay before the first further attempt, in seconds: a year.
 const MAX_DELAY: i32 = 365 * 24 * 60 * 60;
-/// The longest time in seconds that an application may be made to stay: ten years, which is for ever.
+/// Maximum of `min_residency` in seconds: ten years, longer than any deployment.
 const LONGEST: i64 = 10 * 365 * 24 * 60 * 60;
 
 /// Behaviour of upstream 1.0.1 where a field is left out.

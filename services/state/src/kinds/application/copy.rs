@@ -120,7 +120,7 @@ impl Registry {
         Ok(Write { effect: if erase { Effect::Erase(sections) } else { Effect::Put(sections) }, also })
     }
 
-    /// A copy that nobody has recorded yet: allowed only as an intent, on the `bound` cluster, while both live. The
+    /// A copy that is not recorded yet: allowed only as an intent, on the `bound` cluster, while both live. The
     /// cluster is held by a finalizer from the first one on; the guard makes sure that its deletion has not begun.
     fn first_report(
         &self,

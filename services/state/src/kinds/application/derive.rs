@@ -72,7 +72,7 @@ fn is_given_up(metadata: &Metadata, status: &ApplicationStatus, unscheduled: &Co
 fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reason>) {
     let unscheduled = find(&status.conditions, types::SCHEDULED)
         .filter(|condition| condition.status() == ConditionStatus::False);
-    // A copy that waits for an unreachable cluster does not make a migration unfinished for ever.
+    // A copy that waits for an unreachable cluster does not keep a migration unfinished.
     let leaving = others(status).any(|copy| copy.phase() != Phase::Unreachable);
     if metadata.deleted.is_some() {
         return (State::Deleting, None);
