@@ -101,7 +101,7 @@ async fn a_watch_says_when_its_connection_is_lost_and_back_and_misses_nothing() 
     let [lost, back] = notices[..] else { panic!("{notices:?}") };
     assert!(lost.starts_with("connection lost"), "{lost}");
     assert!(back.starts_with("connected again"), "{back}");
-    let starts: Vec<_> = fake.state().watches.iter().map(|watch| watch.start.clone()).collect();
+    let starts: Vec<_> = fake.state().watches.iter().map(|watch| watch.start).collect();
     assert_eq!(starts, [5, 6].map(|version| Some(Start::After(version))), "it resumes where it was");
 }
 
