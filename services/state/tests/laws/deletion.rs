@@ -123,6 +123,26 @@ async fn a_forced_cascade_erases_the_object_when_its_dependents_are_gone() {
 }
 
 #[tokio::test]
+async fn a_deletion_by_metadata_includes_as_much_as_one_by_kind() {
+    let server = Server::start(memory()).await;
+    let client = &server.client;
+    let mut held = application("a");
+    held.metadata.as_mut().unwrap().finalizers = vec!["mine".into()];
+    let uid = client.api().create(&held).await.unwrap().metadata.unwrap().uid;
+    let includes = |cascade, force| Deletion { cascade, force, ..Deletion::default() };
+    let delete = async |includes| {
+        let deleted = client.delete_object(&key::<Application>("a"), &uid, &includes).await.unwrap();
+        deleted.metadata.unwrap()
+    };
+    assert_eq!(delete(includes(false, false)).await.deletion, Some(includes(false, false)));
+    let forced = delete(includes(true, true)).await;
+    assert_eq!(forced.deletion, Some(includes(true, true)));
+    assert_eq!(forced.finalizers, ["mine", CASCADE_DELETION], "what belongs to it goes first");
+    client.remove_finalizer(&key::<Application>("a"), &uid, CASCADE_DELETION).await.unwrap();
+    assert!(client.api::<Application>().get("demo", "a").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
 async fn force_can_be_added_to_a_cascade_that_is_past_its_dependents() {
     let World { server, one, uid, .. } = world().await;
     let client = &server.client;
