@@ -17,7 +17,7 @@ use crate::terminal::notice;
 
 /// The name that traces carry.
 const SERVICE: &str = "rok";
-/// How long a command may take longer because the collector is slow or not there.
+/// Maximum delay of a command by a collector that is slow or not there.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Keeps tracing running; the spans are sent when it is dropped, within a second. That blocks the thread and needs

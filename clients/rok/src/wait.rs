@@ -124,7 +124,7 @@ impl<K: Progress> Wait<K> {
         }
     }
 
-    /// Looks at the object as it is now, and tells what is new.
+    /// Judges the object as it is now, and prints what is new.
     fn judge(&mut self) -> Result<Option<Option<K>>, Failure> {
         let situation = self.object.situation();
         let verdict = self.object.verdict(self.goal);

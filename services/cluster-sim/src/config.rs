@@ -84,7 +84,7 @@ pub struct Config {
     pub clusters: Vec<String>,
     /// Nodes of each cluster.
     pub nodes: usize,
-    /// How long pods take to become ready.
+    /// Time that pods take to become ready.
     pub ready_after: Duration,
     /// Where one kubeconfig per cluster is written.
     pub kubeconfig_dir: Option<PathBuf>,

@@ -32,7 +32,7 @@ pub struct Faults {
     pub retry_after_seconds: u64,
     /// Watches are cut off, in the middle of the connection, when they are this old, in milliseconds.
     pub cut_watches_after_ms: Option<u64>,
-    /// Watches are told that their version is too old (410), those that are open and those that resume.
+    /// Open and resumed watches get the error that their version is too old (410).
     pub expire_watches: bool,
 }
 

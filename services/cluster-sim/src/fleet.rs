@@ -20,7 +20,7 @@ pub struct Options {
     pub base_url: String,
     /// Nodes of each cluster.
     pub nodes: usize,
-    /// How long pods take to become ready.
+    /// Time that pods take to become ready.
     pub ready_after: Duration,
 }
 

@@ -26,7 +26,7 @@ use crate::fleet::Fleet;
 use crate::request::{PatchType, Query, Request, Verb};
 use listener::{Cut, CutListener};
 
-/// How long answers under way may take once shutdown is requested. Watches end at once.
+/// Maximum time for answers under way once shutdown is requested. Watches end at once.
 const DRAIN: Duration = Duration::from_secs(1);
 /// Largest body: what real servers accept.
 const LARGEST_BODY: usize = 3 * 1024 * 1024;

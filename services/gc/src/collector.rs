@@ -110,7 +110,7 @@ impl Collector {
     }
 }
 
-/// How long the deletion has been waiting; nothing where clocks disagree.
+/// Time since the deletion began; zero where clocks disagree.
 fn age_of(object: &Member, now: SystemTime) -> Duration {
     now.duration_since(object.deleted).unwrap_or_default()
 }

@@ -55,7 +55,7 @@ struct File {
 /// The settings in force.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What every controller is told.
+    /// Settings that all controllers share.
     pub controller: ControllerConfig,
     /// Maximum number of objects that are worked on concurrently.
     pub workers: usize,

@@ -15,7 +15,7 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Takes a change over and tells which objects to look at because of it, each once.
+    /// Applies a change and returns the keys of objects that must be looked at because of it, each once.
     pub(crate) fn apply(&mut self, notice: &Notice<Member, ObjectKey>) -> BTreeSet<ObjectKey> {
         let key = &notice.key;
         if let Some(before) = self.members.remove(key) {

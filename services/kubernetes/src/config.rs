@@ -38,7 +38,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 #[derive(Debug, Parser)]
 #[command(name = "krake-kubernetes", version)]
 pub struct Args {
-    /// How many applications are worked on at the same time. [default: 32]
+    /// Maximum number of applications that are worked on concurrently. [default: 32]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
     /// Seconds within which a new copy's workloads must be available; otherwise the copy has failed, and one that it was
@@ -64,11 +64,11 @@ struct File {
 /// The settings in force.
 #[derive(Clone)]
 pub struct Config {
-    /// What every controller is told.
+    /// Settings that all controllers share.
     pub controller: ControllerConfig,
-    /// How many applications are worked on at the same time.
+    /// Maximum number of applications that are worked on concurrently.
     pub workers: usize,
-    /// How long a new copy may take to become available.
+    /// Maximum time that a new copy takes to become available.
     pub rollout_deadline: Duration,
     /// How connections to clusters are made.
     pub opener: Opener,

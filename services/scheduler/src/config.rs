@@ -56,10 +56,10 @@ struct Rules {
     /// ran. Doubles with every further failure. [default: 600]
     #[arg(long, env = "KRAKE_FAILURE_COOLDOWN", value_name = "SECONDS")]
     failure_cooldown: Option<f64>,
-    /// Seconds between two questions to a metrics provider. [default: 10]
+    /// Seconds between two queries of a metrics provider. [default: 10]
     #[arg(long, env = "KRAKE_METRICS_INTERVAL", value_name = "SECONDS")]
     metrics_interval: Option<f64>,
-    /// How many bindings are written at the same time. [default: 16]
+    /// Maximum number of bindings that are written concurrently. [default: 16]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
 }
@@ -77,13 +77,13 @@ struct File {
 /// The settings in force.
 #[derive(Clone)]
 pub struct Config {
-    /// What every controller is told.
+    /// Settings that all controllers share.
     pub controller: ControllerConfig,
     /// How decisions are made.
     pub options: Options,
     /// Time between two questions to a metrics provider.
     pub metrics_interval: Duration,
-    /// How many bindings are written at the same time.
+    /// Maximum number of bindings that are written concurrently.
     pub workers: usize,
     /// The time that decisions are made at.
     pub clock: Clock,

@@ -48,7 +48,7 @@ enum Command {
 
 /// Shows the main job: three simulated clusters in three countries, an application, and wind that turns.
 ///
-/// Places examples/echo-demo.yaml where most wind power is, moves it when the wind turns, and tells what the API shows as
+/// Places examples/echo-demo.yaml where most wind power is, moves it when the wind turns, and prints what the API shows as
 /// it happens. Clusters, pods and wind are simulated, inside of this process; all else is Krake as it is. Applications
 /// stay only a few seconds on their cluster (--reschedule-after), and metrics are read every second.
 #[derive(Debug, clap::Args)]
@@ -144,7 +144,7 @@ pub struct Config {
     pub limits: ConnectionLimits,
     /// By which host names the APIs may be called.
     pub hosts: HostRules,
-    /// How long an application stays before a better cluster can draw it away.
+    /// Minimum time that an application stays before it moves to a better cluster.
     pub reschedule_after: Duration,
     /// Time between two questions to a metrics provider.
     pub metrics_interval: Duration,
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_opens_the_api_to_others_says_who_may_call() {
+    fn an_api_that_is_open_to_other_hosts_needs_a_decision_on_callers() {
         for wrong in [["--listen", "0.0.0.0:7700"], ["--rest-listen", "[::]:0"]] {
             let error = serve(&wrong).unwrap_err().to_string();
             assert!(error.starts_with("--allow-anonymous"), "{error}");

@@ -13,8 +13,8 @@ fn controller(name: &str, url: &str, admin: &Admin) -> ControllerConfig {
     connect.user_agent = format!("krake-{name}/{}", env!("CARGO_PKG_VERSION"));
     let mut controller = ControllerConfig::new(connect);
     controller.admin = AdminPlace::Shared(admin.clone());
-    // There is one of each, in the only process that may use the store: nobody to stand by for, and no lease of a
-    // process that was killed to wait for.
+    // There is one of each, in the only process that may use the store: no standby, and no lease of a killed
+    // process to wait for.
     controller.election = ElectionConfig::unopposed();
     controller
 }

@@ -45,7 +45,7 @@ const TITLE: [&str; 4] = [
     "",
 ];
 
-/// Runs Krake and tells the story; then stays up until shutdown is requested, unless told otherwise.
+/// Runs Krake and tells the story; then stays up until shutdown is requested, unless `--exit` is set.
 ///
 /// # Errors
 /// As [`crate::serve`], and when something of the story does not happen in time.
@@ -116,7 +116,7 @@ fn next(endpoints: &Endpoints, wind_url: &str, elsewhere: &Region) -> Vec<String
         format!("  curl {rest}/kubernetes/namespaces/{}/applications/{APPLICATION}", register::NAMESPACE),
         format!("  grpcurl -plaintext {api} list"),
         format!("  {rok} kube app delete {APPLICATION} --wait"),
-        format!("To begin anew: stop it and remove {data}."),
+        format!("To start over: stop it and remove {data}."),
         String::new(),
     ]);
     lines

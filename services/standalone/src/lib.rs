@@ -1,7 +1,7 @@
 //! Krake in one process on its embedded store: the API server, its REST gateway and all controllers.
 //!
 //! [`serve`] starts what the other services are made of, on one data folder, and stops it in order; [`demo`] does so with
-//! simulated clusters and tells what happens.
+//! simulated clusters and reports what happens.
 
 pub mod config;
 mod controllers;

@@ -28,7 +28,7 @@ impl Parts {
         self.tasks.spawn(async move { (name, work.await) });
     }
 
-    /// Waits until a part ends, which none should; for ever if there is none.
+    /// Waits until a part ends, which none should. Never returns if there is none.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
         let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
         match ended {

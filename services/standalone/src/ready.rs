@@ -82,7 +82,7 @@ fn local(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() { SocketAddr::new(loopback, address.port()) } else { address }
 }
 
-/// Writes lines to standard output. If nobody reads it any more, Krake goes on all the same.
+/// Writes lines to standard output. Krake goes on if the reader has closed its end.
 pub(crate) fn say(lines: &[String]) {
     let mut out = io::stdout().lock();
     let _ = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());

@@ -115,7 +115,7 @@ pub(crate) struct GlobalDelete<W: ValueEnum + Send + Sync + 'static> {
     pub(crate) name: String,
 }
 
-/// How long to wait.
+/// Limit of a wait.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Timeout {
     /// Longest time that --wait waits, for example 30s or 10m

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_added_or_weighed_anew_unless_the_old_ones_are_removed() {
+    fn metrics_are_added_or_get_a_new_weight_unless_the_old_ones_are_removed() {
         let metrics = |pairs: &[&str]| DescribeCluster {
             namespaced_pairs: pairs.iter().map(|word| (*word).to_owned()).collect(),
             ..DescribeCluster::default()

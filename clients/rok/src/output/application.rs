@@ -8,7 +8,7 @@ use super::Columns;
 use super::text::{self, NONE};
 use crate::trouble;
 
-/// How many past placements are shown.
+/// Maximum number of past placements that are shown.
 const HISTORY: usize = 3;
 
 impl Columns for Application {

@@ -1,5 +1,5 @@
-//! What a server fills in: the defaults that clients decide on, and addresses and ports of Services. Defaults that nobody
-//! here looks at (termination messages, DNS policies, …) are left out.
+//! What a server fills in: the defaults that clients decide on, and addresses and ports of Services. Defaults that
+//! neither Krake nor its tests read (termination messages, DNS policies, …) are left out.
 
 use serde_json::{Value, json};
 

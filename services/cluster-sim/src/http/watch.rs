@@ -22,7 +22,7 @@ use crate::store::{Change, Event, Form};
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// Before its end a watch gets a last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
-/// How long a watch lasts for which the client names no time.
+/// Duration of a watch for which the client names none.
 const LONGEST: Duration = Duration::from_secs(45 * 60);
 
 struct Watch {
@@ -119,7 +119,7 @@ impl Watch {
                 self.over = true;
                 return Some(Ok(expired(&Failure::expired("too old resource version (an injected fault)"))));
             }
-            // An empty piece would end the stream's encoding, so there must be something to tell.
+            // An empty piece would end the stream's encoding, so each must hold an event.
             let lines = self.start.take().filter(|lines| !lines.is_empty()).or_else(|| self.lines());
             if let Some(lines) = lines {
                 sleep(faults.delay()).await;
@@ -184,7 +184,7 @@ fn told(form: &Form, event: &Event) -> Option<String> {
         (false, false) => return None,
     };
     match &event.before {
-        // What leaves the selection is told as it was while it was in it.
+        // An object that leaves the selection is reported in its last form inside it.
         Some(before) if kind == "DELETED" && event.change != Change::Deleted => {
             Some(line(kind, &form.object(&before.at(event.version))))
         }

@@ -142,7 +142,7 @@ fn arbitrary_spec() -> impl Strategy<Value = Value> {
     });
     let fields = prop::collection::btree_map("[ab]", 0..3_u8, 0..3);
     (items, fields, prop::option::of(0..3_u8)).prop_map(|(items, fields, whole)| {
-        // Empty lists and objects are nobody's, so there are none.
+        // Empty lists and objects have no owner, so there are none.
         let mut spec = json!({"always": 1});
         if !fields.is_empty() {
             spec["fields"] = json!(fields);

@@ -76,7 +76,7 @@ impl Stored {
         format!(r#"{{"kind":"{}","apiVersion":"{}",{}"#, kind.kind, kind.api_version(), &self.json[1..])
     }
 
-    /// The text as it stands in a list: types are told for custom kinds only.
+    /// The text as it stands in a list: only custom kinds show their types.
     pub(crate) fn item(&self, kind: &Kind) -> String {
         if kind.custom { self.text(kind) } else { self.json.to_string() }
     }

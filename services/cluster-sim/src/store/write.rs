@@ -355,7 +355,7 @@ fn differs_in_spec(live: &Value, new: &Value) -> bool {
     spec(live) != spec(new)
 }
 
-/// Whether a write changes nothing; when somebody last wrote a field does not count.
+/// Whether a write changes nothing; times of the last write of a field do not count.
 fn same(live: &Value, new: &Value) -> bool {
     let timeless = |object: &Value| {
         let mut object = object.clone();

@@ -1,5 +1,5 @@
-//! The cluster controller: looks after every registered cluster, tells how it does, and lets a deleted one go when nothing
-//! of ours is left on it.
+//! The cluster controller: connects to every registered cluster, reports its health, and releases a deleted one when no
+//! copy is left on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::cluster::ClusterReport;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::nodes::{ClusterState, NodeFacts};
 
-/// When to ask again whether a deleted cluster may go.
+/// Pause before another attempt to release a deleted cluster.
 const LET_GO_AGAIN: Duration = Duration::from_secs(5);
-/// How long to wait until the mirror shows a report of our own.
+/// Longest time until the mirror shows a report of our own.
 const OWN_WRITE: Duration = Duration::from_secs(5);
 
 /// The controller.
@@ -170,7 +170,7 @@ fn node(node: &NodeFacts) -> api::ClusterNode {
     }
 }
 
-/// Whether there is anything new to tell. An unreachable cluster's nodes and version stay as they were last seen.
+/// Whether there is anything new to report. An unreachable cluster's nodes and version stay as they were last seen.
 fn differs(told: &Told, shown: &Told) -> bool {
     let new = |condition: &Condition| {
         let shown = find(&shown.conditions, &condition.r#type);

@@ -1,5 +1,5 @@
 //! The orphan controller: looks through every cluster, rarely, for objects of this installation that belong to no copy;
-//! sweeps what may go, and tells of the rest.
+//! sweeps what may go, and reports the rest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,17 +25,17 @@ use crate::object::orphan::{Fate, Marked, Owner, Registration, judge};
 use crate::object::remove::sweep;
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry};
 
-/// The most orphans that are told of one cluster.
-const MOST: usize = 100;
-/// How often a report is tried again that somebody else's write came in between of.
-const ATTEMPTS: usize = 5;
+/// Maximum number of orphans in the status of one cluster: a person reads the list, and the status stays small.
+const MAX_REPORTED: usize = 100;
+/// Attempts of a report, each after a write conflict.
+const REPORT_ATTEMPTS: usize = 5;
 
-/// How often clusters are looked through.
+/// Intervals of the surveys of clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SweepTimes {
-    /// Between two looks at a cluster.
+    /// Pause between two surveys of a cluster.
     pub interval: Duration,
-    /// The shortest time between two looks, when a cluster comes and goes or a look failed.
+    /// Shortest pause, when a cluster comes and goes or a survey failed.
     pub pause: Duration,
 }
 
@@ -80,7 +80,7 @@ impl Reconciler for Orphans {
             return Ok(Next::After(rest));
         }
         self.look_again(&cluster.uid, self.times.pause);
-        // Absence from a mirror that is being filled tells nothing, and only the one who leads sweeps.
+        // Absence from a mirror that is being filled proves nothing, and only the leader sweeps.
         if !(self.applications.is_synced() && self.mirror.is_synced() && self.leadership.leading()) {
             return Ok(Next::After(self.times.pause));
         }
@@ -103,7 +103,7 @@ impl Reconciler for Orphans {
 }
 
 impl Orphans {
-    /// Sweeps what may go and tells of the rest.
+    /// Sweeps what may go and reports the rest.
     async fn settle(&self, cluster: &Cluster, handle: &ClusterHandle, found: Survey) -> anyhow::Result<()> {
         let registrations = self.registrations(cluster, &found.objects).await?;
         let owners = self.owners(cluster, &found.objects, &registrations).await?;
@@ -155,9 +155,9 @@ impl Orphans {
         told.extend(shown.cloned());
         told.sort_by_key(sort_key);
         told.dedup_by_key(|orphan| sort_key(orphan));
-        if told.len() > MOST {
+        if told.len() > MAX_REPORTED {
             tracing::warn!(cluster = %cluster.reference.name, orphans = told.len(), "not all orphans are shown");
-            told.truncate(MOST);
+            told.truncate(MAX_REPORTED);
         }
         self.report(cluster, told).await
     }
@@ -232,10 +232,10 @@ impl Orphans {
         Ok(owners)
     }
 
-    /// Tells of orphans, if they are not shown already.
+    /// Reports orphans, if they are not shown already.
     async fn report(&self, cluster: &Cluster, orphans: Vec<api::Orphan>) -> anyhow::Result<()> {
         let reference = &cluster.reference;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..REPORT_ATTEMPTS {
             let shown: Option<api::Cluster> =
                 self.client.api().get_opt(&reference.namespace, &reference.name).await?;
             let Some(shown) = shown else { return Ok(()) };

@@ -1,8 +1,8 @@
-//! Objects that bear this installation's label: which of them belong to nobody, and which of those may go. Pure.
+//! Objects that bear this installation's label: which of them are orphans, and which of those the adapter removes. Pure.
 //!
 //! A Krake that was restored from a back-up, or lost its store, knows less than the clusters hold. So only objects that
-//! this very history of the store has applied are swept, and only for a positive reason; everything else is told to
-//! people, who decide.
+//! this very history of the store has applied are swept, and only for a positive reason; everything else is reported,
+//! and users decide.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -71,7 +71,7 @@ pub enum Owner {
     Erased,
     /// It exists.
     Exists(Stake),
-    /// Nothing: it may be of another history of the store.
+    /// Neither: it may be of another history of the store.
     Unknown,
 }
 
@@ -106,9 +106,9 @@ pub enum Registration {
 pub enum Fate {
     /// It belongs to a copy, or will soon.
     Keep,
-    /// It belongs to nobody, and it is certain that Krake itself may remove it.
+    /// It is an orphan, and it is certain that Krake itself may remove it.
     Sweep,
-    /// It seems to belong to nobody: people decide.
+    /// It seems to be an orphan: users decide.
     Report,
 }
 
@@ -186,7 +186,7 @@ mod tests {
     #[case::tombstone(Owner::Erased, Registration::This, Fate::Sweep)]
     #[case::tombstone_whatever_the_cluster(Owner::Erased, Registration::Other, Fate::Sweep)]
     #[case::tombstone_made_by_hand(Owner::Erased, Registration::Unnamed, Fate::Sweep)]
-    #[case::nobody_knows_it(Owner::Unknown, Registration::This, Fate::Report)]
+    #[case::unknown(Owner::Unknown, Registration::This, Fate::Report)]
     #[case::part_of_the_copy(exists(Some("web"), true, false), Registration::This, Fate::Keep)]
     #[case::part_of_a_copy_that_goes(exists(Some("web"), false, true), Registration::This, Fate::Keep)]
     #[case::beside_the_copy(exists(Some("other"), true, false), Registration::This, Fate::Report)]

@@ -35,7 +35,7 @@ struct Ports {
 }
 
 impl Places {
-    /// Listens where the last run on this data folder did, or elsewhere if somebody else is there.
+    /// Listens on the port of the last run on this data folder, or on another one if that is taken.
     pub(crate) async fn find(data_dir: &Path) -> anyhow::Result<(Self, Memory)> {
         let path = DataFolder::make(data_dir)?.path().join(FILE);
         // Without it, or if it is broken, any port will do.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn ports_are_the_same_again_unless_somebody_else_has_them() {
+    async fn ports_are_the_same_again_unless_they_are_taken() {
         let folder = tempfile::tempdir().unwrap();
         let (first, memory) = Places::find(folder.path()).await.unwrap();
         memory.keep().unwrap();

@@ -23,7 +23,7 @@ use super::wind::Wind;
 pub(crate) const NAMESPACE: &str = "system:admin";
 /// The application.
 pub(crate) const APPLICATION: &str = "echo-demo";
-/// Which clusters come into question.
+/// Which clusters are eligible.
 pub(crate) const CONSTRAINT: &str = "location in (DE, FR)";
 const EXAMPLE: &str = include_str!("../../../../examples/echo-demo.yaml");
 const PROVIDER: &str = "simulated-wind";

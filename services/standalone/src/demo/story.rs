@@ -44,7 +44,7 @@ impl Narrator {
     }
 }
 
-/// What the story is told of.
+/// What the story works with.
 pub(crate) struct Story<'a> {
     pub(crate) narrator: Narrator,
     pub(crate) client: Client,
@@ -123,7 +123,7 @@ impl Story<'_> {
                     view.summary()
                 ));
                 narrator.tell(
-                    "the simulated clusters are new and empty: what should run there, Krake makes anew",
+                    "the simulated clusters are new and empty: Krake deploys again what should run there",
                 );
             }
         }
@@ -225,7 +225,7 @@ impl Applications {
         Applications { narrator, events, view: View::default() }
     }
 
-    /// The application as it is at the beginning, if it is there. Nothing is told of it.
+    /// The application as it is at the beginning, if it is there. Prints nothing.
     async fn first(&mut self) -> anyhow::Result<Option<View>> {
         let deadline = Instant::now() + STEP;
         let mut found = None;
@@ -275,7 +275,7 @@ impl Applications {
         Region::home(self.view.bound.as_deref()).other()
     }
 
-    /// Waits for one event and tells it.
+    /// Waits for one event and prints it.
     async fn next(&mut self) -> anyhow::Result<()> {
         let event = self.events.next().await.context("the watch of the applications ended")??;
         let after = match event {

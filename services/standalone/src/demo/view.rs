@@ -1,4 +1,4 @@
-//! What the API shows of an application, and what there is to tell when it changes. Pure.
+//! What the API shows of an application, and the lines that report a change. Pure.
 
 use krake_proto::krake::kubernetes::v1::{Application, Copy, Decision, ScoredCluster};
 use krake_proto::krake::meta::v1::ResourceRef;

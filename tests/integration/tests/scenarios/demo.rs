@@ -90,7 +90,7 @@ async fn it_stays_up_and_the_wind_can_be_turned() {
         let come = wait::until(text, STORY, async || demo.log().contains(text).then_some(())).await;
         come.unwrap_or_else(|error| panic!("{error}: {}", demo.log()));
     };
-    until(&demo, "To begin anew").await;
+    until(&demo, "To start over").await;
     let log = demo.log();
     let wind = log.lines().find_map(|line| line.trim().strip_prefix("wind ")).unwrap();
     let wind = wind.split_whitespace().next().unwrap();
