@@ -9,7 +9,7 @@ use krake_proto::krake::meta::v1::Consistency;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{CREATE, ROUNDS, create_applications};
+use super::{CONNECTIONS, CREATE, ROUNDS, create_applications};
 use crate::call::Connections;
 use crate::environment::Environment;
 use crate::load::Limit;
@@ -19,8 +19,10 @@ use crate::statistics::{median, percentile};
 use crate::usage::Meter;
 
 const GET: &str = "/krake.kubernetes.v1.ApplicationService/GetApplication";
-/// Reads in each half of a round, one after the other: some seconds.
-const READS: usize = 500;
+/// Programs that read, each one object after another.
+const READERS: usize = 16;
+/// Reads of each of them in a half of a round: a second or two.
+const READS: usize = 150;
 /// Writes per second of the other program: a busy Kubernetes control plane.
 const FOREIGN_WRITES_PER_SECOND: u32 = 1000;
 /// Writes under way at once, so that a slow one does not hold up the rest.
@@ -28,7 +30,7 @@ const FOREIGN_WRITERS: u32 = 8;
 
 pub(super) async fn measure(environment: &Environment) -> Result<Vec<Row>> {
     let state = environment.state("foreign").await?;
-    let krake = Connections::open(state.url(), 1).await?;
+    let krake = Connections::open(state.url(), CONNECTIONS).await?;
     create_applications(&krake, CREATE, "bench", "a", Limit { time: Duration::from_secs(20), calls: 1 })
         .await?;
     let (mut idle, mut beside, mut raw) = (vec![], vec![], vec![]);
@@ -40,7 +42,7 @@ pub(super) async fn measure(environment: &Environment) -> Result<Vec<Row>> {
         let writers = write_beside(environment).await?;
         let meter = Meter::start(&[("server", state.running.pid()?), ("etcd", environment.etcd_pid)])?;
         let with_others = reads(&krake).await?;
-        notes = vec![crate::report::cpu(&meter.per_call(READS as u64)?)];
+        notes = vec![crate::report::cpu(&meter.per_call((READERS * READS) as u64)?)];
         let etcd_alone = raw_reads(kv.clone()).await?;
         drop(writers);
         if round > 0 {
@@ -51,7 +53,9 @@ pub(super) async fn measure(environment: &Environment) -> Result<Vec<Row>> {
     }
     let (alone, with_others) = (median(&idle), median(&beside));
     let mut row = Row::new(
-        format!("get, p50, beside {FOREIGN_WRITES_PER_SECOND} foreign writes/s; peer: without them"),
+        format!(
+            "get, {READERS} readers, p50, beside {FOREIGN_WRITES_PER_SECOND} foreign writes/s; peer: without them"
+        ),
         "≤ 1.2×",
         Verdict::of(with_others <= 1.2 * alone),
     );
@@ -62,15 +66,27 @@ pub(super) async fn measure(environment: &Environment) -> Result<Vec<Row>> {
     Ok(vec![row])
 }
 
-/// The times of reads, one after the other.
+/// The times of all reads.
 async fn reads(krake: &Connections) -> Result<Vec<Duration>> {
-    let mut times = Vec::with_capacity(READS);
-    for _ in 0..READS {
-        let consistency = Consistency::Linearizable.into();
-        let request = GetRequest { namespace: "bench".to_owned(), name: "a0".to_owned(), consistency };
-        let begin = Instant::now();
-        krake.unary(0, GET, &request).await?;
-        times.push(begin.elapsed());
+    let mut readers = JoinSet::new();
+    for reader in 0..READERS {
+        let krake = krake.clone();
+        readers.spawn(async move {
+            let mut times = Vec::with_capacity(READS);
+            for _ in 0..READS {
+                let consistency = Consistency::Linearizable.into();
+                let request =
+                    GetRequest { namespace: "bench".to_owned(), name: "a0".to_owned(), consistency };
+                let begin = Instant::now();
+                krake.unary(reader, GET, &request).await?;
+                times.push(begin.elapsed());
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(reader) = readers.join_next().await {
+        times.extend(reader??);
     }
     Ok(times)
 }

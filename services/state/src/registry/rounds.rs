@@ -1,16 +1,17 @@
-//! Questions that callers share: whoever comes while one is under way shares the next one with all who wait for it.
+//! Calls to the store that callers share: a caller that comes while one is under way shares the next one with all others
+//! that wait for it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-/// Asks one question at a time for any number of callers. A caller may join a question that is not yet sent, and no
-/// other: so no answer is older than the call that gets it, and however many call at once, two questions do.
+/// Makes one call at a time for any number of callers. A caller may join a call that is not yet sent, and no other: so no
+/// answer is older than the request that gets it, and however many come at once, two calls serve them.
 #[derive(Debug)]
 pub(super) struct Rounds<A> {
-    /// The question that was not yet sent; callers join it.
+    /// The call that is not yet sent; callers join it.
     next: Mutex<Arc<OnceCell<A>>>,
-    /// Held while a question is under way.
+    /// Held while a call is under way.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -21,14 +22,14 @@ impl<A> Default for Rounds<A> {
 }
 
 impl<A: Clone> Rounds<A> {
-    /// The answer to a question that is sent after this call began. If the caller that sends it goes away, another
-    /// one of those who wait sends it again.
-    pub(super) async fn ask<F: Future<Output = A>>(&self, question: impl FnOnce() -> F) -> A {
+    /// The answer to a call that is sent after this began. If the caller that sends it goes away, another one of those
+    /// that wait sends it again.
+    pub(super) async fn ask<F: Future<Output = A>>(&self, call: impl FnOnce() -> F) -> A {
         let round = self.next.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let send = async || {
             let _turn = self.turn.lock().await;
             self.close(&round);
-            question().await
+            call().await
         };
         round.get_or_init(send).await.clone()
     }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use etcd_client::{Client, ConnectOptions};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
-/// Time for all members to return their versions. The watch stands still meanwhile, once for each connection.
-const VERSIONS_DEADLINE: Duration = Duration::from_secs(1);
+/// Time for all members to return their versions: a connection and a call take much less.
+const VERSIONS_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause before members are asked again that did not return their versions: reads write a marker until then.
 const VERSIONS_RETRY_DELAY: Duration = Duration::from_secs(60);
 
@@ -47,6 +48,8 @@ pub(super) struct Requests {
 enum Trust {
     /// Members were not asked for their versions yet, or did not return them; not before this time again.
     Unknown(Instant),
+    /// Members are asked.
+    Verifying(AbortOnDropHandle<Option<bool>>),
     Known(bool),
 }
 
@@ -56,11 +59,26 @@ impl Requests {
         Self { progress, requests, members, trust: Trust::Unknown(Instant::now()) }
     }
 
-    /// Waits for the next request.
+    /// Waits until progress is to be requested of a server that can be trusted. Finds out meanwhile whether it can, so
+    /// it must be called while the watch is open only. Nothing is lost if it is dropped.
     pub(super) async fn requested(&mut self) {
-        if self.requests.changed().await.is_err() {
-            // The store is gone, and its watches go on.
-            std::future::pending().await
+        loop {
+            if let Trust::Verifying(verification) = &mut self.trust {
+                tokio::select! {
+                    sound = verification => self.learn(sound.unwrap_or_default()),
+                    // Noted only: what is learned soon answers it, too.
+                    changed = self.requests.changed() => if changed.is_err() { std::future::pending().await },
+                }
+            } else {
+                if self.requests.changed().await.is_err() {
+                    // The store is gone, and its watches go on.
+                    std::future::pending().await
+                }
+                self.verify();
+            }
+            if self.is_trusted() {
+                return;
+            }
         }
     }
 
@@ -69,18 +87,26 @@ impl Requests {
         matches!(self.trust, Trust::Known(true))
     }
 
-    /// Finds out whether the server can be trusted, if that is not known. To be called while the watch is open.
-    pub(super) async fn verify(&mut self) -> bool {
+    /// Begins to find out whether the server can be trusted, if that is not known.
+    fn verify(&mut self) {
         if let Trust::Unknown(next) = self.trust
             && next <= Instant::now()
         {
-            self.trust = match timeout(VERSIONS_DEADLINE, self.members.versions()).await {
-                Ok(Some(versions)) => Trust::Known(versions.iter().all(|version| is_sound(version))),
-                Ok(None) | Err(_) => Trust::Unknown(Instant::now() + VERSIONS_RETRY_DELAY),
+            let members = self.members.clone();
+            let verification = async move {
+                let versions = timeout(VERSIONS_DEADLINE, members.versions()).await.ok()??;
+                Some(versions.iter().all(|version| is_sound(version)))
             };
-            self.progress.trusted.store(self.is_trusted(), SeqCst);
+            self.trust = Trust::Verifying(AbortOnDropHandle::new(tokio::spawn(verification)));
         }
-        self.is_trusted()
+    }
+
+    fn learn(&mut self, sound: Option<bool>) {
+        self.trust = match sound {
+            Some(sound) => Trust::Known(sound),
+            None => Trust::Unknown(Instant::now() + VERSIONS_RETRY_DELAY),
+        };
+        self.progress.trusted.store(self.is_trusted(), SeqCst);
     }
 
     /// The connection is lost: the next one may lead to a server of another version.

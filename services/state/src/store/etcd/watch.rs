@@ -138,11 +138,7 @@ impl EtcdWatch {
                 biased;
                 received = timeout(HEARTBEAT, stream.message()) => received,
                 () = requested => {
-                    if let Some(requests) = &mut self.requests
-                        && requests.verify().await
-                    {
-                        request_progress(stream).await;
-                    }
+                    request_progress(stream).await;
                     continue;
                 }
             };
