@@ -1,5 +1,5 @@
-//! Every source file says what it is for in its first line, and is short enough for that to be one thing. So is every
-//! function.
+//! Every source file says what it is for in its first line, is short enough for that to be one thing, and is found by its
+//! module's name. Every function is short.
 #![allow(clippy::unwrap_used, reason = "in a test, its helpers included, a panic is the verdict")]
 
 use std::fs;
@@ -65,11 +65,31 @@ fn function(line: &str) -> Option<&str> {
     (modifiers && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')).then_some(name)
 }
 
-#[test]
-fn every_source_file_has_a_purpose_and_is_short() {
+/// The root of the repository, and its source files.
+fn tree() -> (PathBuf, Vec<PathBuf>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
     let mut files = Vec::new();
     source_files(&root, &mut files);
+    (root, files)
+}
+
+#[test]
+fn a_module_is_a_file_beside_its_folder() {
+    let (root, files) = tree();
+    let faults: Vec<String> = files
+        .iter()
+        .filter(|path| path.ends_with("mod.rs"))
+        .filter_map(|path| {
+            Some((path.strip_prefix(&root).ok()?.display(), path.parent()?.file_name()?.display()))
+        })
+        .map(|(path, folder)| format!("{path}: name it {folder}.rs, beside its folder"))
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn every_source_file_has_a_purpose_and_is_short() {
+    let (root, files) = tree();
     assert!(
         files.contains(&root.join("tests/integration/tests/tree.rs")),
         "the walk does not find this very file"

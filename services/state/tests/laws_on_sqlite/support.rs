@@ -1,6 +1,6 @@
 //! What the laws ask for, with a file in the place of memory. What is about etcd is tested beside the laws themselves.
 
-#[path = "../laws/support/mod.rs"]
+#[path = "../laws/support.rs"]
 #[allow(dead_code, reason = "the laws of stores use the rest")]
 mod laws;
 

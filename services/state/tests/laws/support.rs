@@ -1,5 +1,7 @@
 //! Stores for the conformance suite: in memory, in files, and on real etcd processes that end with the tests.
 
+// Named by its path, because the laws on SQLite include this file from another folder.
+#[path = "support/server.rs"]
 pub(crate) mod server;
 
 use std::fs::File;
