@@ -63,7 +63,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    admin.beside(&shutdown, work).await
+    // Boxed, because the whole adapter is in it.
+    admin.beside(&shutdown, Box::pin(work)).await
 }
 
 /// Waits for the API, as long as it takes; `None` if shutdown is requested first.
