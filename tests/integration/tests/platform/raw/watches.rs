@@ -1,6 +1,7 @@
 //! Watches: what they tell, from where they resume, how they end.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -96,16 +97,15 @@ async fn leaving(api: Api) -> Result<()> {
 
 async fn bookmark(api: Api) -> Result<()> {
     let none = format!("{}?watch=true&labelSelector=none", api.core("secrets"));
+    let path = format!("{none}&allowWatchBookmarks=true&timeoutSeconds=5");
+    let watched = api.unrecorded();
     let mut last = Vec::new();
-    // Servers send a bookmark about two seconds before the end. A starved server misses that moment, so the last attempt
-    // lives long enough for the bookmark that is due every minute. No server sends one before it has seen an event.
-    for (attempt, seconds) in [5, 5, 5, 90].into_iter().enumerate() {
-        let secret =
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("stir-{attempt}")}});
-        api.unrecorded().post(&api.core("secrets"), &secret).await?.expect(201)?;
-        let path = format!("{none}&allowWatchBookmarks=true&timeoutSeconds={seconds}");
-        let events = if seconds == 90 { 1 } else { usize::MAX };
-        last = api.unrecorded().watch(&path, events).await?;
+    // Servers send a bookmark about two seconds before the end. A starved server may miss that moment.
+    for _ in 0..5 {
+        last = tokio::select! {
+            events = watched.watch(&path, usize::MAX) => events?,
+            error = stir(&api) => error?,
+        };
         if !last.is_empty() {
             break;
         }
@@ -117,6 +117,16 @@ async fn bookmark(api: Api) -> Result<()> {
     let events = api.watch(&without, usize::MAX).await?;
     ensure!(events.is_empty(), "{events:?}");
     Ok(())
+}
+
+/// Creates secrets without end: a real server sends a bookmark only if something has changed since the watch began.
+async fn stir(api: &Api) -> Result<Vec<Value>> {
+    let other = api.unrecorded();
+    loop {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "stir-"}});
+        other.post(&api.core("secrets"), &secret).await?.expect(201)?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Of a new kind no server remembers the beginning of time.
