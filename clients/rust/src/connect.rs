@@ -24,23 +24,26 @@ use crate::transport::Transport;
 /// The largest message that is sent or accepted, in bytes. Servers cut pages at 2 MiB; one object may be larger.
 pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 
-/// Maximum size of an answer's headers, in bytes. Krake's errors stay below 8 KiB, but a proxy may send more, and an
-/// answer beyond the limit closes the connection with all other calls on it. As much as a message may have.
-const HEADERS_LIMIT: u32 = MESSAGE_LIMIT as u32;
+/// Default maximum size of an answer's headers, in bytes: as much as a message may have. Krake's errors stay below 8 KiB,
+/// but a proxy may send more.
+const DEFAULT_MAX_HEADER_BYTES: u32 = MESSAGE_LIMIT as u32;
 
 /// How to reach a state service.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
     /// `http://host:port` or `https://host:port`.
     pub url: String,
-    /// How long making a connection may take. Default 5 s.
+    /// Timeout for making a connection. Default 5 s.
     pub connect_timeout: Duration,
-    /// How long a unary call may take, connecting included. Default 30 s. Streams have no limit.
+    /// Timeout of a unary call, connecting included. Default 30 s. Streams have none.
     pub request_timeout: Duration,
-    /// How often the server is asked for a sign of life, also when idle. Default 10 s.
+    /// Interval between keep-alive pings, also when no call is open. Default 10 s.
     pub keep_alive_interval: Duration,
-    /// How long that sign may take before the connection is given up. Default 5 s.
+    /// Timeout of a keep-alive ping, after which the connection is closed. Default 5 s.
     pub keep_alive_timeout: Duration,
+    /// Maximum size of an answer's headers, in bytes. An answer far beyond it closes the connection, with all other calls
+    /// on it. Default 16 MiB.
+    pub max_header_bytes: u32,
     /// PEM file with the authorities that may vouch for the server. Default: those of the system.
     pub ca_file: Option<PathBuf>,
     /// PEM file with the certificate that identifies this client. Needs `client_key_file`.
@@ -63,6 +66,7 @@ impl ConnectOptions {
             request_timeout: Duration::from_secs(30),
             keep_alive_interval: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(5),
+            max_header_bytes: DEFAULT_MAX_HEADER_BYTES,
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,
@@ -208,7 +212,7 @@ impl Client {
             .http2_keep_alive_interval(options.keep_alive_interval)
             .keep_alive_timeout(options.keep_alive_timeout)
             .keep_alive_while_idle(true)
-            .http2_max_header_list_size(HEADERS_LIMIT);
+            .http2_max_header_list_size(options.max_header_bytes);
         if let Some(tls) = tls {
             endpoint = endpoint.tls_config(tls).map_err(|error| ConnectError::Tls {
                 url: options.url.clone(),

@@ -32,7 +32,7 @@ use crate::Options;
 use crate::gateway::Gateway;
 
 /// Maximum wait for what must come.
-const HANG_GUARD: Duration = Duration::from_secs(60);
+const HANG_GUARD: Duration = Duration::from_secs(180);
 /// History of the fake store.
 pub(crate) const EPOCH: &str = "e";
 
@@ -74,8 +74,20 @@ impl FakeState {
 
     /// Behind a gateway with these options.
     pub(crate) async fn behind(options: Options) -> Self {
+        Self::connected(options, |_| {}).await
+    }
+
+    /// Behind a gateway that gives a connection up for an answer with far more bytes of headers than this.
+    pub(crate) async fn with_max_header_bytes(bytes: u32) -> Self {
+        Self::connected(Options::default(), |client| client.max_header_bytes = bytes).await
+    }
+
+    async fn connected(options: Options, change: impl FnOnce(&mut ConnectOptions)) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = ConnectOptions::new(format!("http://{}", listener.local_addr().unwrap()));
+        let mut client = ConnectOptions::new(format!("http://{}", listener.local_addr().unwrap()));
+        // Both ends share a thread, so a busy machine delays the answers to pings too.
+        client.keep_alive_timeout = HANG_GUARD;
+        change(&mut client);
         let client = Client::new(&client).unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = connections.clone();

@@ -4,18 +4,16 @@ use axum::body::Body;
 use http::Request;
 use krake_proto::krake::core::v1::GetMetricRequest;
 
-use super::huge_headers::headers;
+use super::huge_headers::{BEYOND_HEADER_LIMIT, HEADER_LIMIT, headers};
 use crate::fake_state::{FakeState, metric};
 
 const METRICS: &str = "/core/namespaces/demo/metrics";
-/// More than the gateway reads of the headers of one answer, in bytes: it gives the whole connection up.
-const TOO_LONG: usize = 30 << 20;
 
 /// Breaks the connection that all calls share.
 async fn break_connection(state: &mut FakeState) {
     let huge = state.get(&format!("{METRICS}/huge"));
     let call = state.call("GetMetric").await;
-    call.answer_with(&metric("huge", 1), headers(1, TOO_LONG), http::HeaderMap::new());
+    call.answer_with(&metric("huge", 1), headers(1, BEYOND_HEADER_LIMIT), http::HeaderMap::new());
     // Its own second attempt, which is refused so that the test has an end.
     let call = state.call("GetMetric").await;
     assert_eq!(call.request::<GetMetricRequest>().name, "huge");
@@ -25,7 +23,7 @@ async fn break_connection(state: &mut FakeState) {
 
 #[tokio::test]
 async fn a_read_is_repeated_on_another_connection() {
-    let mut state = FakeState::start().await;
+    let mut state = FakeState::with_max_header_bytes(HEADER_LIMIT).await;
     let reads: Vec<_> = (0..3).map(|_| state.get(&format!("{METRICS}/heat"))).collect();
     let mut held = Vec::new();
     for _ in &reads {
@@ -33,12 +31,14 @@ async fn a_read_is_repeated_on_another_connection() {
     }
     let huge = state.get(&format!("{METRICS}/huge"));
     let call = state.call("GetMetric").await;
-    call.answer_with(&metric("huge", 1), headers(1, TOO_LONG), http::HeaderMap::new());
+    call.answer_with(&metric("huge", 1), headers(1, BEYOND_HEADER_LIMIT), http::HeaderMap::new());
     // Every read comes again, in any order, and what broke the connection breaks no other.
     for _ in 0..=reads.len() {
         let call = state.call("GetMetric").await;
         match call.request::<GetMetricRequest>().name.as_str() {
-            "huge" => call.answer_with(&metric("huge", 1), headers(1, TOO_LONG), http::HeaderMap::new()),
+            "huge" => {
+                call.answer_with(&metric("huge", 1), headers(1, BEYOND_HEADER_LIMIT), http::HeaderMap::new())
+            }
             name => call.answer(&metric(name, 1)),
         }
     }
@@ -52,7 +52,7 @@ async fn a_read_is_repeated_on_another_connection() {
 
 #[tokio::test]
 async fn a_write_is_not_repeated_and_its_caller_learns_that_it_may_have_happened() {
-    let mut state = FakeState::start().await;
+    let mut state = FakeState::with_max_header_bytes(HEADER_LIMIT).await;
     let delete = Request::delete(format!("{METRICS}/heat")).body(Body::empty()).unwrap();
     let delete = state.send(delete);
     let _held = state.call("DeleteMetric").await;
