@@ -85,7 +85,9 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> 
     }
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let detail = "If-Match: give the ETag of the object that was read, or its metadata.resource_version";
-    Version::parse(inner).map(Some).ok_or_else(|| Problem::new(StatusCode::PRECONDITION_FAILED, detail))
+    // No object has revision 0, which would mean any to the state service.
+    let version = Version::parse(inner).filter(|version| version.revision > 0);
+    version.map(Some).ok_or_else(|| Problem::new(StatusCode::PRECONDITION_FAILED, detail))
 }
 
 /// The problem of a message from the state service that cannot be decoded.
@@ -108,7 +110,7 @@ mod tests {
         assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
         assert_eq!((read("\"7\""), read("7"), read("*")), (version(""), version(""), Ok(None)));
         assert_eq!(read("\"7/e-1\""), version("e-1"));
-        for wrong in ["\"x\"", "W/\"7\"", "-7", "", "\"7\", \"8\"", "\"7/e f\""] {
+        for wrong in ["\"x\"", "W/\"7\"", "-7", "0", "\"0/e-1\"", "", "\"7\", \"8\"", "\"7/e f\""] {
             assert_eq!(read(wrong), Err(412), "{wrong:?}");
         }
     }

@@ -7,6 +7,7 @@ mod huge_headers;
 #[cfg(test)]
 mod time_limits;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// How much longer the state service may work than the gateway waits, so that the gateway's own error comes first.
 const SERVER_GRACE: Duration = Duration::from_millis(500);
-/// Maximum number of reads that are repeated at the same time, each on a connection of its own. Far below the number of
+/// Maximum number of reads that are repeated at the same time, each on a connection of its own: far below the number of
 /// connections that the state service accepts from one address.
 const MAX_REPEATED_READS: usize = 16;
 
@@ -49,21 +50,21 @@ const PASSED_ON: [HeaderName; 4] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// Places for reads that are repeated.
-static REPEATED_READS: Semaphore = Semaphore::const_new(MAX_REPEATED_READS);
-
 /// The connection to the state service that all callers share.
 #[derive(Clone)]
 pub(crate) struct StateService {
     transport: Transport,
     /// Maximum silence of a watch, see [`Options::watch_silence`](crate::Options::watch_silence).
     pub(crate) watch_silence: Duration,
+    /// Places for reads that are repeated.
+    repeated_reads: Arc<Semaphore>,
 }
 
 impl StateService {
     /// Callers read at different times, so that no write may carry what another caller has read.
     pub(crate) fn new(client: &Client, watch_silence: Duration) -> Self {
-        StateService { transport: client.transport().without_epoch(), watch_silence }
+        let repeated_reads = Arc::new(Semaphore::new(MAX_REPEATED_READS));
+        StateService { transport: client.transport().without_epoch(), watch_silence, repeated_reads }
     }
 }
 
@@ -162,12 +163,12 @@ impl Caller {
 
     /// Makes a call, and a read twice if its connection breaks: the cause is usually another call on that connection.
     /// The second attempt has a connection of its own, so that an answer which breaks connections breaks no other call.
+    /// There is none where too many reads are being repeated: waiting for a place would use up the call's time.
     async fn unary_with_retry(&self, call: &Unary<'_>) -> Result<Reply, Status> {
         let first = call.make(self.state.transport.clone()).await;
         match first {
             Err(status) if is_broken(&status) && is_read(call.rpc.name()) => {
-                // The semaphore is never closed.
-                let _place = REPEATED_READS.acquire().await.ok();
+                let Ok(_place) = self.state.repeated_reads.try_acquire() else { return Err(status) };
                 call.make(self.state.transport.on_new_connection()).await
             }
             first => first,
