@@ -40,8 +40,8 @@ pub struct AdminArgs<const PORT: u16> {
         help = format!(
             "Address and port of the admin listener, without TLS and without authentication: /metrics, /healthz, \
              /readyz. It serves {MAX_ADMIN_CONNECTIONS} connections at a time, \
-             {MAX_ADMIN_CONNECTIONS_PER_PEER} from one address. All services read the same variable: on one host, set it \
-             for each process apart. [default: 127.0.0.1:{PORT}]"
+             {MAX_ADMIN_CONNECTIONS_PER_PEER} from one address. All services read the same variable: if several run on \
+             one host, give each its own value. [default: 127.0.0.1:{PORT}]"
         )
     )]
     /// Address and port, such as `0.0.0.0:7701`.

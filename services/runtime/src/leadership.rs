@@ -197,7 +197,7 @@ impl Leadership {
                 () = sleep(BEHIND), if !told => {
                     told = true;
                     let election = self.shared.fence.election();
-                    tracing::warn!(election, fence, "elected, but what is known is behind: not leading yet");
+                    tracing::warn!(election, fence, "elected, but the local cache has not caught up yet: not leading yet");
                 }
             }
         }

@@ -69,10 +69,10 @@ enum Command {
     },
     /// Make a back-up the contents of a store. Stop all services of the store first.
     ///
-    /// The file is checked before anything is written. The store must be empty, or --replace be given. The installation
-    /// stays the same and gets a new epoch: on the clusters nothing is removed that the back-up does not know, it is
-    /// reported as orphans. A restore that was cut off leaves a store that no service uses until it is repeated with
-    /// --replace. Logs warnings and errors, unless --log-level asks for more.
+    /// The file is checked before anything is written. The store must be empty unless --replace is given. The
+    /// installation stays the same and gets a new epoch. Objects on clusters that the back-up does not contain are not
+    /// removed; they are reported as orphans. After an interrupted restore no service uses the store until the restore is
+    /// repeated with --replace. Logs warnings and errors, unless --log-level asks for more.
     ///
     /// Example: krake-state restore --etcd-endpoints http://10.0.0.5:2379 --from krake-2026-11-20.backup
     Restore {

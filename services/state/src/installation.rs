@@ -114,7 +114,7 @@ async fn record_lineage(store: &dyn Store) -> Result<Option<Option<Lineage>>, St
             tracing::warn!(
                 recorded = %recorded.at,
                 present = %present.at,
-                "the store was replaced by an older copy, or moved: it gets a new epoch, and clients read everything anew"
+                "the store was replaced by an older copy, or moved: it gets a new epoch, and clients read everything again"
             );
             // Another replica may have been faster.
             let _ = store.commit(new_epoch(&epoch, Some(present)).guard(guard)).await?;

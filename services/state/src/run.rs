@@ -142,8 +142,8 @@ pub async fn serve_at(
                 "{lost}. This process ends because its cache and its clients know what the store has lost; the store has \
                  a new epoch now, so that clients read everything again. What to do: if the configuration leads to \
                  another store, correct the endpoints, the prefix or the file; if a copy was put back, start this process \
-                 again and repeat what was written since that copy was made. `krake-state restore` puts back-ups in place \
-                 without this"
+                 again and repeat what was written since that copy was made. To go back without these steps, use \
+                 `krake-state restore`."
             )
         }
     }

@@ -102,8 +102,9 @@ pub(crate) struct GlobalDelete<W: ValueEnum + Send + Sync + 'static> {
     /// Delete what belongs to it too, on all levels, even what would only be released: for a cluster, its applications
     #[arg(long)]
     pub(crate) cascade: bool,
-    /// Erase it at once, without cleaning up: its objects may still be on clusters. Krake removes those of an application
-    /// later, where it is safe; those of a cluster stay. "kube cluster get" lists what Krake leaves alone as orphans
+    /// Erase it at once, without cleaning up: its objects may still be on clusters. Krake later removes the objects of a
+    /// deleted application; the objects on a deleted cluster stay. "kube cluster get" lists objects that Krake does not
+    /// remove as orphans
     #[arg(long)]
     pub(crate) force: bool,
     /// Wait until it is in this state [without STATE: deleted]

@@ -11,8 +11,8 @@ use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 
-/// When a call is answered with DEADLINE_EXCEEDED and dropped, unless its answer has begun. Every request of a gRPC listener
-/// has it as an extension.
+/// When a call is answered with DEADLINE_EXCEEDED and dropped, unless its answer has begun. Every request of a gRPC
+/// listener has it as an extension.
 #[derive(Clone, Copy, Debug)]
 pub struct CallDeadline(Instant);
 

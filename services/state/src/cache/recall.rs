@@ -49,7 +49,7 @@ pub(super) async fn recall(
     match tokio::time::timeout(RECALL_LIMIT, read).await {
         Ok(Some(past)) => past,
         Ok(None) | Err(_) => {
-            tracing::info!(revision = %now, "the store does not tell what happened before; watchers start over");
+            tracing::info!(revision = %now, "the store's history cannot be read; watches must start over");
             Past { oldest: now, ..Default::default() }
         }
     }

@@ -65,8 +65,8 @@ impl Stored {
         self.sections.encode_at(self.revision.0)
     }
 
-    /// The resource, whose message is `descriptor`, as `view` shows it. `None`, with a line in the log, if its bytes cannot be
-    /// read as deep as the view looks: lists and watches leave it out, as they do what cannot be read at all.
+    /// The resource, whose message is `descriptor`, as `view` shows it. `None`, with a line in the log, if its bytes cannot
+    /// be read as deep as the view looks: lists and watches leave it out, as they do what cannot be read at all.
     pub(crate) fn view(&self, descriptor: &MessageDescriptor, view: View) -> Option<Bytes> {
         match projection::project(self.encode(), descriptor, view) {
             Ok(shown) => Some(shown),
