@@ -1,14 +1,28 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for KRAKE_FUZZ_SECONDS (600): with cargo-fuzz on nightly Rust if both are there, which follows
-# the coverage of the code; else with the generator of tests/replay.rs on stable Rust.
+# Runs each fuzz target for KRAKE_FUZZ_SECONDS (600): where there is a nightly Rust, with cargo-fuzz, which follows the
+# coverage of the code; else with the generator of tests/replay.rs on stable Rust.
 set -euo pipefail
 cd "$(dirname "$0")"
+# shellcheck source=../setup/packages.sh
+. ../setup/packages.sh
 
-export KRAKE_FUZZ_SECONDS=${KRAKE_FUZZ_SECONDS:-600}
+CARGO_FUZZ=0.13.2
+export KRAKE_FUZZ_SECONDS=${KRAKE_FUZZ_SECONDS:-600} PATH=$CACHE/bin:$PATH
 
-if cargo +nightly fuzz --version >/dev/null 2>&1; then
+install_cargo_fuzz() {
+  local new
+  new=$(mktemp -d "$CACHE/fuzz-build.XXXXXX")
+  CARGO_TARGET_DIR="$new/target" \
+    cargo install --quiet --locked --debug --no-track --root "$new/root" --version "$CARGO_FUZZ" cargo-fuzz
+  mv -T "$new/root" "$CACHE/cargo-fuzz-$CARGO_FUZZ"
+  rm -rf "$new"
+}
+
+if cargo +nightly --version >/dev/null 2>&1; then
+  [ -d "$CACHE/cargo-fuzz-$CARGO_FUZZ" ] || step "cargo-fuzz $CARGO_FUZZ" install_cargo_fuzz
+  offer "$CACHE/cargo-fuzz-$CARGO_FUZZ/bin/cargo-fuzz"
   # The same versions as the workspace.
-  [[ -e fuzz/Cargo.lock ]] || cp ../../Cargo.lock fuzz/Cargo.lock
+  cp ../../Cargo.lock fuzz/Cargo.lock
   status=0
   for folder in corpus/*/; do
     target=$(basename "$folder")
@@ -20,8 +34,8 @@ if cargo +nightly fuzz --version >/dev/null 2>&1; then
   exit "$status"
 fi
 
-echo "fuzz: no cargo-fuzz on nightly Rust (rustup toolchain install nightly; cargo install cargo-fuzz):"
-echo "fuzz: generated inputs on stable Rust instead, without coverage, $KRAKE_FUZZ_SECONDS seconds for each target"
+say "no nightly Rust (rustup toolchain install nightly), so inputs are generated without coverage on stable Rust"
+say "$KRAKE_FUZZ_SECONDS seconds for each target"
 # Other inputs than those of `make test`, and others each day.
 export KRAKE_FUZZ_FIRST=${KRAKE_FUZZ_FIRST:-$(($(date +%s) / 86400 * 1000000000))}
 exec cargo test --locked -p krake-fuzz --test replay -- --nocapture --test-threads=1
