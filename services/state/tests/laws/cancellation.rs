@@ -175,6 +175,10 @@ async fn remove(client: Client, finalizer: &str) {
 }
 
 fn cases() -> Vec<Case> {
+    users_calls().into_iter().chain(controllers_calls()).collect()
+}
+
+fn users_calls() -> Vec<Case> {
     vec![
         Case {
             name: "create",
@@ -212,6 +216,26 @@ fn cases() -> Vec<Case> {
                 )
             },
         },
+        Case {
+            name: "repeated delete",
+            scene: |client| {
+                Box::pin(async move {
+                    placed(client).await;
+                    client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+                })
+            },
+            call: |client| {
+                Box::pin(async move {
+                    let options = DeleteOptions { cascade: true, ..Default::default() };
+                    client.api::<Cluster>().delete("demo", "one", &options).await.ok();
+                })
+            },
+        },
+    ]
+}
+
+fn controllers_calls() -> Vec<Case> {
+    vec![
         Case {
             name: "bind",
             scene: placed,
@@ -258,21 +282,6 @@ fn cases() -> Vec<Case> {
                     };
                     one.status.get_or_insert_default().conditions = vec![condition];
                     client.api().update_status(&one, Mask::fields(["status.conditions"])).await.ok();
-                })
-            },
-        },
-        Case {
-            name: "repeated delete",
-            scene: |client| {
-                Box::pin(async move {
-                    placed(client).await;
-                    client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
-                })
-            },
-            call: |client| {
-                Box::pin(async move {
-                    let options = DeleteOptions { cascade: true, ..Default::default() };
-                    client.api::<Cluster>().delete("demo", "one", &options).await.ok();
                 })
             },
         },
