@@ -28,6 +28,13 @@ pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 /// but a proxy may send more.
 const DEFAULT_MAX_HEADER_BYTES: u32 = MESSAGE_LIMIT as u32;
 
+/// Bytes of one stream that the server may send before they are read: what a watch holds that nobody reads. Enough for 25
+/// MB/s over a connection with a round trip of 10 ms.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// Bytes of all streams together: the maximum of HTTP/2 (RFC 9113, section 6.9.1), so that only the windows of streams
+/// count. Otherwise a few streams that are not read would hold up all calls of the connection.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
 /// How to reach a state service.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -212,6 +219,8 @@ impl Client {
             .http2_keep_alive_interval(options.keep_alive_interval)
             .keep_alive_timeout(options.keep_alive_timeout)
             .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_header_list_size(options.max_header_bytes);
         if let Some(tls) = tls {
             endpoint = endpoint.tls_config(tls).map_err(|error| ConnectError::Tls {

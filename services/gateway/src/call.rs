@@ -6,6 +6,8 @@ mod broken;
 mod huge_headers;
 #[cfg(test)]
 mod time_limits;
+#[cfg(test)]
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -147,14 +147,20 @@ impl FakeState {
 
     /// Opens a watch over REST at `revision`.
     pub(crate) async fn watch(&mut self, uri: &str, revision: i64) -> (Lines, Messages) {
+        let (response, messages) = self.unread_watch(uri, revision).await;
+        let (sender, lines) = calls::unbounded_channel();
+        tokio::spawn(read_lines(response.into_body(), sender));
+        (Lines(lines), messages)
+    }
+
+    /// Opens a watch over REST at `revision`, whose lines are read by the test, if at all.
+    pub(crate) async fn unread_watch(&mut self, uri: &str, revision: i64) -> (Response<Body>, Messages) {
         let response = tokio::spawn(self.router.clone().oneshot(request(uri)));
         let messages = self.call("WatchMetrics").await.stream();
         messages.send(&changes(&[], revision));
         let response = within(response).await.unwrap().unwrap();
         assert_eq!(response.status(), 200);
-        let (sender, lines) = calls::unbounded_channel();
-        tokio::spawn(read_lines(response.into_body(), sender));
-        (Lines(lines), messages)
+        (response, messages)
     }
 
     /// The next call of a method.
