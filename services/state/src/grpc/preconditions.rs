@@ -21,13 +21,17 @@ pub(super) struct Preconditions {
     epoch: Option<HeaderValue>,
     fence: Option<HeaderValue>,
     ticket: Option<HeaderValue>,
+    /// One that is given more than once, so that it is not known which of them counts.
+    repeated: Option<&'static str>,
 }
 
 impl Preconditions {
     /// Those of a write with these headers.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let value = |name: &str| headers.get(name).cloned();
-        Preconditions { epoch: value(EPOCH), fence: value(FENCE), ticket: value(TICKET) }
+        let is_repeated = |name: &&str| headers.get_all(*name).iter().count() > 1;
+        let repeated = [EPOCH, FENCE, TICKET].into_iter().find(is_repeated);
+        Preconditions { epoch: value(EPOCH), fence: value(FENCE), ticket: value(TICKET), repeated }
     }
 
     /// Checks them for `user` against the present `epoch` and who has won the term. Returns what guards the write.
@@ -40,11 +44,17 @@ impl Preconditions {
         epoch: &HeaderValue,
         elections: &Elections,
     ) -> Result<Option<Fence>, Status> {
+        self.check_repeated()?;
         self.check_epoch(epoch)?;
         let Some(fence) = self.fence()? else { return Ok(None) };
         let ticket = self.ticket.as_ref().and_then(|ticket| ticket.to_str().ok()).unwrap_or_default();
         elections.check_ticket(&fence, ticket, user).await?;
         Ok(Some(fence))
+    }
+
+    fn check_repeated(&self) -> Result<(), Status> {
+        let violation = |name| error::invalid(&[Violation::new(name, "is given more than once; send one")]);
+        self.repeated.map_or(Ok(()), |name| Err(violation(name)))
     }
 
     /// Refuses a write whose preconditions were read in another history: versions of both may be equal by chance.
@@ -85,6 +95,18 @@ mod tests {
         assert_eq!(with(FENCE, "scheduler=7").fence().unwrap(), Fence::parse("scheduler=7"));
         let refused = with(FENCE, "scheduler").fence().unwrap_err();
         assert_eq!(error::violations(&refused)[0].field, FENCE);
+    }
+
+    #[test]
+    fn a_precondition_that_is_given_twice_is_refused() {
+        for name in [EPOCH, FENCE, TICKET] {
+            let mut headers = HeaderMap::new();
+            headers.append(name, HeaderValue::from_static("a=1"));
+            Preconditions::of(&headers).check_repeated().unwrap();
+            headers.append(name, HeaderValue::from_static("b=2"));
+            let refused = Preconditions::of(&headers).check_repeated().unwrap_err();
+            assert_eq!(error::violations(&refused)[0].field, name);
+        }
     }
 
     #[test]
