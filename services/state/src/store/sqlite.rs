@@ -33,7 +33,7 @@ use super::{
     Txn, WatchError,
 };
 use failure::unavailable;
-use file::Lock;
+use file::{Lock, Opened};
 pub use file::{OpenError, make_folder};
 use readers::{ReadError, Readers};
 use recent::Recent;
@@ -243,7 +243,9 @@ impl Writer {
         let next_end = tokio::sync::watch::Sender::new(next_end);
         lock.record(extent.revision);
         let sizes = batch_sizes();
-        let mut writer = Self { file: path, connection, leases, extent, recent, sizes, next_end, lock };
+        let opened = Opened::at(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
+        let mut writer =
+            Self { file: path, opened, connection, leases, extent, recent, sizes, next_end, lock };
         if options.forget_leases {
             let ended = writer.transaction(|turn| turn.end_all_leases());
             ended.map_err(|error| file::failed(&error, &writer.file))?;

@@ -38,6 +38,24 @@ async fn what_is_made_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_to_a_file_that_was_replaced_or_removed() {
+    for put_back in [true, false] {
+        let (folder, file) = place();
+        let store = open(&file).await;
+        put(&store, "a", "1").await;
+        fs::rename(&file, folder.path().join("moved.db")).unwrap();
+        if put_back {
+            fs::copy(folder.path().join("moved.db"), &file).unwrap();
+        }
+        let refused = store.commit(Txn::new().put("a", "2")).await.unwrap_err().to_string();
+        assert!(refused.contains("moved or replaced") && refused.contains("krake.db"), "{refused}");
+        // Another name of the same file is no reason.
+        fs::rename(folder.path().join("moved.db"), &file).unwrap();
+        put(&store, "a", "3").await;
+    }
+}
+
+#[tokio::test]
 async fn a_reopened_store_is_the_same_with_its_past() {
     let (_folder, file) = place();
     let store = open(&file).await;

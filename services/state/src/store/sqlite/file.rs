@@ -2,14 +2,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::Revision;
-use super::failure::describe;
+use super::super::{Revision, StoreError};
+use super::failure::{describe, unavailable};
 use super::log;
 
 /// Says in the header of the file whose it is: "Krak".
@@ -134,6 +134,32 @@ impl Lock {
         if let Err(error) = self.file.write_all_at(text.as_bytes(), 0) {
             tracing::debug!(%error, "cannot record the revision beside the store");
         }
+    }
+}
+
+/// Which file is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opened {
+    device: u64,
+    inode: u64,
+}
+
+impl Opened {
+    /// The file that has this path now.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        path.metadata().map(|file| Opened { device: file.dev(), inode: file.ino() })
+    }
+
+    /// Fails if another file has the path, or none: someone has moved or replaced the one that is open.
+    pub(super) fn check(self, path: &Path) -> Result<(), StoreError> {
+        if Opened::at(path).is_ok_and(|now| now == self) {
+            return Ok(());
+        }
+        Err(unavailable(format!(
+            "{}: the file was moved or replaced while this process has it open, so nothing more is written to it: \
+             restart this process to use the file that is there now",
+            path.display()
+        )))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::lease_ends::Leases;
 use super::super::{Batch, StoreError};
 use super::failure::{describe, failure};
-use super::file::Lock;
+use super::file::{Lock, Opened};
 use super::log::Extent;
 use super::recent::Recent;
 use super::sweep::{self, Progress};
@@ -35,6 +35,8 @@ pub(super) enum Request {
 /// The writer's side of a store.
 pub(super) struct Writer {
     pub(super) file: PathBuf,
+    /// The file that is open, which need not have the path any more.
+    pub(super) opened: Opened,
     pub(super) connection: Connection,
     pub(super) leases: Leases,
     pub(super) extent: Extent,
@@ -102,7 +104,11 @@ impl Writer {
             self.sizes.observe(f64::from(u32::try_from(commits).unwrap_or(u32::MAX)));
         }
         let make = |turn: &mut Turn<'_>| batch.iter().map(|(call, _)| turn.make(call)).collect();
-        let made: rusqlite::Result<Vec<Answer>> = self.transaction(make);
+        // What is written to a file that has no name any more is lost.
+        let made: Result<Vec<Answer>, StoreError> = match self.opened.check(&self.file) {
+            Ok(()) => self.transaction(make).map_err(|error| failure(&error, &self.file)),
+            Err(replaced) => Err(replaced),
+        };
         match made {
             Ok(answers) => {
                 for ((_, waiting), answer) in batch.into_iter().zip(answers) {
@@ -112,7 +118,6 @@ impl Writer {
                 }
             }
             Err(error) => {
-                let error = failure(&error, &self.file);
                 tracing::warn!(%error, commits = batch.len(), "a transaction failed");
                 for (_, waiting) in batch {
                     let _ = waiting.send(Err(error.clone()));
