@@ -5,7 +5,7 @@
 //! at the same time a section of the file: `--tls-cert` is `tls: {cert: …}`, `--log-level` is
 //! `telemetry: {log_level: …}`.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -48,11 +48,40 @@ pub enum ConfigError {
     },
 }
 
+/// Maximum size of a file of options, certificates or secrets, in bytes: the authorities of a whole system take 250 KB. A
+/// path may lead to a device that never ends.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Reads a small file: options, PEM or a secret.
+///
+/// # Errors
+/// When it cannot be read, or is larger than 1 MiB.
+pub fn read_small_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB")));
+    }
+    Ok(content)
+}
+
+/// The same for text.
+///
+/// # Errors
+/// Also when it is not UTF-8.
+pub fn read_small_text(path: &Path) -> Result<String, ConfigError> {
+    String::from_utf8(read_small_file(path)?).map_err(|_| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
+        ConfigError::Read { path: path.to_owned(), source }
+    })
+}
+
 /// Reads a YAML file into `T`. `T` should carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is an
 /// error naming file and line instead of being ignored. An empty file is `T` with nothing set.
 pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = read_small_text(path)?;
     // No snippets: they would print neighbouring lines, which may hold secrets.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
@@ -206,6 +235,15 @@ mod tests {
     struct Section {
         url: Option<String>,
         password: Option<u64>,
+    }
+
+    #[test]
+    fn files_without_end_are_refused() {
+        let endless = Path::new("/dev/zero");
+        let ConfigError::Read { path, source } = read_small_file(endless).unwrap_err() else { panic!() };
+        assert_eq!(path, endless);
+        assert!(source.to_string().contains("1 MiB"), "{source}");
+        assert!(read_file::<Sample>(endless).is_err());
     }
 
     /// A service with every group of flags there is.

@@ -11,7 +11,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde::Deserialize;
 
-use crate::config::ConfigError;
+use crate::config::{self, ConfigError};
 
 /// TLS of a listener. In the file: section `tls` with `cert`, `key` and `client_ca`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -114,7 +114,7 @@ fn missing(option: &'static str, needed: &str) -> ConfigError {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+    config::read_small_file(path)
 }
 
 #[cfg(test)]

@@ -109,6 +109,10 @@ pub async fn restore(store: &dyn Store, from: &Verified, replace: bool) -> anyho
 
 fn open(from: &Path) -> anyhow::Result<Reader<BufReader<File>>> {
     let name = || format!("cannot use {}", from.display());
+    // A pipe without a writer would keep the process from ending.
+    if !from.metadata().with_context(name)?.is_file() {
+        bail!("cannot use {}: it is not a regular file", from.display());
+    }
     let file = File::open(from).with_context(name)?;
     Reader::begin(BufReader::new(file)).with_context(name)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use http::Uri;
-use krake_runtime::config::{ConfigError, pick};
+use krake_runtime::config::{ConfigError, pick, read_small_text};
 use serde::Deserialize;
 
 use crate::store::{EtcdAccess, Secret};
@@ -189,7 +189,7 @@ fn check_endpoints(endpoints: &[String]) -> Result<bool, ConfigError> {
 }
 
 fn text(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+    read_small_text(path)
 }
 
 fn invalid(option: &'static str, message: &str) -> ConfigError {

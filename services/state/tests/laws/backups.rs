@@ -102,6 +102,13 @@ async fn goes_from_store_to_store(stores: Vec<Arc<dyn Store>>) {
     assert_eq!(files, stores.len() - 1, "nothing else is left behind");
 }
 
+#[test]
+fn a_back_up_is_a_regular_file() {
+    // A device that never ends; a pipe without a writer would keep the process from ending.
+    let refused = backup::verify(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(refused.contains("/dev/zero") && refused.contains("regular file"), "{refused}");
+}
+
 #[tokio::test]
 async fn a_back_up_moves_between_memory_and_files() {
     goes_from_store_to_store(vec![memory(), sqlite().await, sqlite().await, memory()]).await;
