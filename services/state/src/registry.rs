@@ -25,7 +25,7 @@ use krake_proto::{Kind, POOL};
 use prost_reflect::MessageDescriptor;
 
 pub(crate) use conditions::merge_conditions;
-pub(crate) use create::check_size;
+pub(crate) use create::check_growth;
 pub(crate) use delete::Deletion;
 pub(crate) use filter::Filter;
 pub(crate) use read::kinds;

@@ -145,9 +145,19 @@ pub(super) fn admit(kind: &Kind, namespace: &str, spec: &[u8]) -> Result<Vec<u8>
     }
 }
 
-/// Refuses what callers would make too large, and so leaves room for [`admission::MAX_ADDITIONS`].
-pub(crate) fn check_size(kind: &Kind, sections: &Sections) -> Result<(), Error> {
+/// Refuses a new object that is too large, and so leaves room for [`admission::MAX_ADDITIONS`].
+pub(super) fn check_size(kind: &Kind, sections: &Sections) -> Result<(), Error> {
     check_size_within(admission::MAX_OBJECT, kind, sections)
+}
+
+/// Refuses a change of `stored` by which a caller would make it too large. What the state service added may have taken
+/// the object past the limit: then it must not grow further. An object that is being deleted must be able to go, so
+/// only [`check_stored_size`] bounds it.
+pub(crate) fn check_growth(stored: &Stored, sections: &Sections) -> Result<(), Error> {
+    if stored.metadata.deleted.is_some() || sections.encoded_len() <= stored.sections.encoded_len() {
+        return Ok(());
+    }
+    check_size(stored.kind, sections)
 }
 
 /// Refuses what is too large even with all that the state service may add.

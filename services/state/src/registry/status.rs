@@ -9,7 +9,7 @@ use krake_proto::envelope::UpdateStatusRequest;
 use prost_reflect::MessageDescriptor;
 
 use super::conditions::merge_conditions;
-use super::create::{check_size, one};
+use super::create::{check_growth, one};
 use super::transact::{Effect, check_uid};
 use super::update::{paths, same};
 use super::{Call, Error, Registry, section_descriptor};
@@ -58,7 +58,7 @@ impl Registry {
                 }
                 let edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
                 sections.metadata = edit.finish();
-                check_size(kind, &sections)?;
+                check_growth(stored, &sections)?;
                 Ok(Effect::Put(sections).into())
             })
             .await?;

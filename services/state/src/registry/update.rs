@@ -9,7 +9,7 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use prost_types::FieldMask;
 
-use super::create::{admit, check_size, one};
+use super::create::{admit, check_growth, one};
 use super::finalizers;
 use super::transact::{Effect, Write, check_uid, check_version};
 use super::{Call, Error, Registry, section_descriptor, what};
@@ -98,7 +98,7 @@ impl Registry {
         }
         sections.metadata = edit.finish();
         sections.status = derive::status(kind, &sections)?;
-        check_size(kind, &sections)?;
+        check_growth(stored, &sections)?;
         if stored.metadata.deleted.is_some() && decoded.finalizers.is_empty() {
             return Ok(Effect::Erase(sections).into());
         }

@@ -23,6 +23,7 @@ mod repeated;
 mod reports;
 mod resume;
 mod roles;
+mod sizes;
 mod store;
 mod store_matrix;
 mod support;

@@ -22,6 +22,8 @@ mod repeated;
 mod reports;
 #[path = "../laws/resume.rs"]
 mod resume;
+#[path = "../laws/sizes.rs"]
+mod sizes;
 mod support;
 #[path = "../laws/unreadable.rs"]
 mod unreadable;

@@ -19,7 +19,7 @@ use crate::cache::Stored;
 use crate::derive;
 use crate::object::metadata::Edit;
 use crate::object::sections::Sections;
-use crate::registry::{Call, Effect, Error, Registry, Write, check_size, checked_key, what};
+use crate::registry::{Call, Effect, Error, Registry, Write, check_growth, checked_key, what};
 use crate::store::Txn;
 
 use record::Change;
@@ -94,7 +94,7 @@ impl Registry {
         let mut sections =
             Sections { metadata: metadata.finish(), status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
-        check_size(stored.kind, &sections)?;
+        check_growth(stored, &sections)?;
         Ok(Write { effect: Effect::Put(sections), also })
     }
 }

@@ -21,7 +21,7 @@ use crate::kinds::OwnCondition;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{key, wire};
-use crate::registry::{Call, Effect, Error, Registry, Write, check_size, merge_conditions, what};
+use crate::registry::{Call, Effect, Error, Registry, Write, check_growth, merge_conditions, what};
 use crate::store::{Guard, Txn};
 
 /// Krake's own condition types of a copy.
@@ -116,7 +116,7 @@ impl Registry {
             stored.metadata.deleted.is_some() && Metadata::decode(metadata.as_ref())?.finalizers.is_empty();
         let mut sections = Sections { metadata, status: Some(new.into()), ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
-        check_size(stored.kind, &sections)?;
+        check_growth(stored, &sections)?;
         Ok(Write { effect: if erase { Effect::Erase(sections) } else { Effect::Put(sections) }, also })
     }
 
