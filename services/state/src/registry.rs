@@ -20,7 +20,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use krake_proto::krake::meta::v1::View;
+use krake_proto::krake::meta::v1::{Consistency, View};
 use krake_proto::{Kind, POOL};
 use prost_reflect::MessageDescriptor;
 
@@ -97,6 +97,13 @@ pub(crate) fn what(kind: &Kind, namespace: &str, name: &str) -> String {
 pub(crate) fn view(number: i32) -> Result<View, Error> {
     let unknown = |_| Error::invalid("view", format!("is {number}; allowed are 0, 1 (BASIC) and 2 (FULL)"));
     View::try_from(number).map_err(unknown)
+}
+
+/// Reads the consistency of a request. One of a newer version is refused: what it promises is unknown here.
+fn consistency(number: i32) -> Result<Consistency, Error> {
+    let allowed = "allowed are 0, 1 (LINEARIZABLE) and 2 (CACHED)";
+    let unknown = |_| Error::invalid("consistency", format!("is {number}; {allowed}"));
+    Consistency::try_from(number).map_err(unknown)
 }
 
 /// The message of `kind`.

@@ -179,7 +179,7 @@ impl Registry {
             return Ok(());
         }
         let key = super::checked_key(kind, &deletion.namespace, &deletion.name)?;
-        self.refresh(0).await?;
+        self.refresh().await?;
         // The deletion that follows reports an object that does not exist.
         let Some(used) = self.cache.get(&key).filter(|used| used.metadata.deleted.is_none()) else {
             return Ok(());
@@ -205,7 +205,7 @@ impl Registry {
         finalizer: &str,
         relation: &Relation,
     ) -> Result<(), Error> {
-        self.refresh(0).await?;
+        self.refresh().await?;
         let Some(object) = self.cache.get(&super::checked_key(kind, namespace, name)?) else {
             return Ok(());
         };

@@ -91,7 +91,7 @@ mod tests {
         let own = async || store.commit(Txn::new().put("/krake/_x", "")).await.unwrap().unwrap();
         let read = async || {
             let start = Instant::now();
-            registry.refresh(0).await.unwrap();
+            registry.refresh().await.unwrap();
             start.elapsed()
         };
         own().await;

@@ -39,12 +39,13 @@ impl Registry {
         request: GetRequest,
     ) -> Result<Bytes, Error> {
         let key = checked_key(kind, &request.namespace, &request.name)?;
-        self.refresh(request.consistency).await?;
+        let consistency = super::consistency(request.consistency)?;
+        self.refresh_for(consistency).await?;
         if let Some(stored) = self.cache.get(&key) {
             return Ok(stored.encode());
         }
         // The cache leaves out what it cannot read, which must not look erased.
-        if request.consistency != i32::from(Consistency::Cached)
+        if consistency != Consistency::Cached
             && let Some(stored) = self.fetch(&key).await?
         {
             return Ok(stored.encode());
@@ -61,6 +62,7 @@ impl Registry {
     ) -> Result<ListResponse, Error> {
         let filter = Filter::request(kind, &request.namespace, &request.label_selector)?;
         let view = super::view(request.view)?;
+        let consistency = super::consistency(request.consistency)?;
         let descriptor = descriptor(kind);
         let item = |stored: &Arc<Stored>| {
             let item = stored.view(&descriptor, view);
@@ -70,7 +72,7 @@ impl Registry {
         let made_for = page::filter(&request);
         let token = PageToken::read(&request.page_token, &made_for, &call.user)?;
         let mut page = Collected::new(filter, request.page_size, item)?;
-        let (revision, rest) = self.fill(&mut page, request.consistency, token).await?;
+        let (revision, rest) = self.fill(&mut page, consistency, token).await?;
         let next = rest.map(|last| PageToken::new(made_for, &call.user, revision, &last).write());
         Ok(ListResponse {
             items: page.into_items().into_iter().flatten().collect(),
@@ -91,7 +93,7 @@ impl Registry {
         let token = PageToken::read(&request.page_token, &made_for, &call.user)?;
         let item = |stored: &Arc<Stored>| Ok((stored.clone(), stored.sections.metadata.len()));
         let mut page = Collected::new(filter, request.page_size, item)?;
-        let (revision, rest) = self.fill(&mut page, Consistency::Linearizable.into(), token).await?;
+        let (revision, rest) = self.fill(&mut page, Consistency::Linearizable, token).await?;
         let next = rest.map(|last| PageToken::new(made_for, &call.user, revision, &last).write());
         Ok((page.into_items(), revision, next.unwrap_or_default()))
     }
@@ -101,7 +103,7 @@ impl Registry {
     async fn fill<T, I>(
         &self,
         page: &mut Collected<T, I>,
-        consistency: i32,
+        consistency: Consistency,
         token: Option<PageToken>,
     ) -> Result<(Revision, Option<Key>), Error>
     where
@@ -110,7 +112,7 @@ impl Registry {
         if let Some(token) = token {
             return Ok((token.revision, self.later_page(page, &token).await?));
         }
-        self.refresh(consistency).await?;
+        self.refresh_for(consistency).await?;
         for _ in 0..FIRST_PAGE_ATTEMPTS {
             match self.first_page(page).await? {
                 Ok(filled) => return Ok(filled),
@@ -204,11 +206,16 @@ impl Registry {
         Ok(prefix.map(|_| after))
     }
 
-    /// Waits until the cache shows every write that was answered before this call.
-    pub(crate) async fn refresh(&self, consistency: i32) -> Result<(), Error> {
-        if consistency == i32::from(Consistency::Cached) {
-            return Ok(());
+    /// Waits until the cache shows what a read of this consistency must show.
+    async fn refresh_for(&self, consistency: Consistency) -> Result<(), Error> {
+        match consistency {
+            Consistency::Cached => Ok(()),
+            Consistency::Unspecified | Consistency::Linearizable => self.refresh().await,
         }
+    }
+
+    /// Waits until the cache shows every write that was answered before this call.
+    pub(crate) async fn refresh(&self) -> Result<(), Error> {
         let now = self.revisions.ask(|| self.store.revision()).await?;
         if self.cache.revision() >= now {
             return Ok(());

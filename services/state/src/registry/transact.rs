@@ -87,7 +87,7 @@ impl Registry {
                 entry.map(|entry| read(self.cache.keyring(), entry)).transpose()?
             } else {
                 // Another key that the decision read from the cache has changed: wait until the cache shows it.
-                self.refresh(0).await?;
+                self.refresh().await?;
                 self.fetch(&key).await?
             };
             fresh = true;

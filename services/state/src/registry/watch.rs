@@ -94,7 +94,7 @@ impl Registry {
     ) -> Result<impl Stream<Item = Result<Message, Error>> + Send + use<>, Error> {
         let mut opening = Box::pin(self.clone().caught_up());
         let in_time = match start {
-            Start::InitialState => self.refresh(0).await.map(|()| true)?,
+            Start::InitialState => self.refresh().await.map(|()| true)?,
             Start::Now | Start::After(_) => tokio::time::timeout(OPENING_TIMEOUT, &mut opening).await.is_ok(),
         };
         let now = self.cache.revision();
@@ -149,7 +149,7 @@ impl Registry {
 
     /// Waits, however long, until the cache shows what the store held when this was called.
     async fn caught_up(self: Arc<Self>) {
-        while let Err(error) = self.refresh(0).await {
+        while let Err(error) = self.refresh().await {
             tracing::debug!(%error, "a watch waits for the store");
             tokio::time::sleep(STORE_RETRY_DELAY).await;
         }

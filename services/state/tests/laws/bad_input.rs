@@ -7,8 +7,8 @@ use krake_proto::Resource;
 use krake_proto::error::{self, ErrorReason};
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationSpec, Cluster, ListClustersRequest, Manifest, WatchClustersRequest,
-    watch_clusters_request,
+    Application, ApplicationSpec, Cluster, GetClusterRequest, ListClustersRequest, Manifest,
+    WatchClustersRequest, watch_clusters_request,
 };
 use serde_json::json;
 
@@ -150,4 +150,20 @@ async fn a_view_that_is_not_known_is_refused_and_not_taken_for_everything() {
     let watch = WatchClustersRequest { namespace: "demo".into(), view: 7, start, ..Default::default() };
     let refused = server.client.clusters().watch_clusters(watch).await.unwrap_err();
     assert_eq!(error::violations(&refused)[0].field, "view", "{refused}");
+}
+
+#[tokio::test]
+async fn a_consistency_that_is_not_known_is_refused_and_not_taken_for_another() {
+    let server = Server::start(memory()).await;
+    let get = GetClusterRequest {
+        namespace: "demo".into(),
+        name: "c".into(),
+        consistency: 7,
+        ..Default::default()
+    };
+    let refused = server.client.clusters().get_cluster(get).await.unwrap_err();
+    assert_eq!(error::violations(&refused)[0].field, "consistency", "{refused}");
+    let list = ListClustersRequest { namespace: "demo".into(), consistency: 7, ..Default::default() };
+    let refused = server.client.clusters().list_clusters(list).await.unwrap_err();
+    assert_eq!(error::violations(&refused)[0].field, "consistency", "{refused}");
 }

@@ -39,7 +39,7 @@ impl Registry {
         checked_key(Application::KIND, &request.namespace, &request.name)?;
         if request.bindings.is_empty() || targets(self.cache(), &request).is_err() {
             // Whether a cluster may be bound or left depends on the cluster, which the cache must show as it is.
-            self.refresh(0).await?;
+            self.refresh().await?;
         }
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
         let after = self

@@ -46,7 +46,7 @@ impl Registry {
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
         if request.expected_version == 0 && !request.forget {
             // A first report looks at the cluster too, which the cache must show as it is.
-            self.refresh(0).await?;
+            self.refresh().await?;
         }
         let after = self
             .transact(call, Application::KIND, &namespace, &name, 0, |stored| {

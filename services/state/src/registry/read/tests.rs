@@ -42,7 +42,7 @@ impl World {
     }
 
     async fn visited<T>(&self, list: impl Future<Output = T>) -> (T, u64) {
-        self.registry.refresh(0).await.unwrap();
+        self.registry.refresh().await.unwrap();
         let before = self.registry.cache.figures().visited;
         let answer = list.await;
         (answer, self.registry.cache.figures().visited - before)
