@@ -1,6 +1,7 @@
 //! Laws of values that this version cannot read: they hurt nobody else, and never look erased.
 
-use crate::support::server::{Server, cluster, metric, named, stored};
+use crate::placement::bind;
+use crate::support::server::{Server, application, cluster, metric, named, stored};
 use crate::support::{PATIENCE, memory};
 use futures::StreamExt;
 use krake_client::{ListOptions, Mask, WatchEvent, WatchOptions};
@@ -118,4 +119,29 @@ async fn an_object_that_a_view_cannot_show_does_not_hide_the_others() {
             _ => {}
         }
     }
+}
+
+#[rstest::rstest]
+#[case::that_was_readable_before(false)]
+#[case::that_was_never_readable(true)]
+#[tokio::test]
+async fn a_move_from_a_cluster_that_cannot_be_read_is_refused_by_its_name(#[case] restarted: bool) {
+    let store = memory();
+    let mut server = Server::start(store.clone()).await;
+    server.client.api().create(&application("a")).await.unwrap();
+    let one: Cluster = server.client.api().create(&cluster("one")).await.unwrap();
+    let two: Cluster = server.client.api().create(&cluster("two")).await.unwrap();
+    bind(&server.client, &[&one], 1, &[]).await.unwrap();
+    let key = "/krake/kubernetes/clusters/demo/one";
+    let before = store.get(&key.into()).await.unwrap().unwrap().value;
+    store.commit(Txn::new().put(key, "KRK\u{9}from the future")).await.unwrap().unwrap();
+    if restarted {
+        server.stop().await;
+        server = Server::start(store.clone()).await;
+    }
+    let refused = bind(&server.client, &[&two], 1, &[&one]).await.unwrap_err();
+    assert!(refused.message().contains(key), "{refused}");
+    assert_eq!(krake_proto::error::reason(&refused), Some(ErrorReason::Internal));
+    store.commit(Txn::new().put(key, before)).await.unwrap().unwrap();
+    bind(&server.client, &[&two], 1, &[&one]).await.unwrap();
 }

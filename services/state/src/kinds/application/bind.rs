@@ -23,7 +23,7 @@ use crate::registry::{Call, Effect, Error, Registry, Write, check_growth, checke
 use crate::store::Txn;
 
 use record::Change;
-use target::{leave, targets};
+use target::{guards_on_left_clusters, targets};
 
 impl Registry {
     /// Serves `BindApplication`. `encoded` is the request as it came.
@@ -75,7 +75,7 @@ impl Registry {
         };
         let mut also = Txn::new();
         if change.moved {
-            also.guards = leave(self.cache(), &before, clusters)?;
+            also.guards = guards_on_left_clusters(self.cache(), &before, clusters)?;
         }
         let generation = stored.metadata.generation;
         let settled = (clusters.is_empty() || is_scheduled(&before))

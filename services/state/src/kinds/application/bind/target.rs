@@ -77,10 +77,13 @@ fn bindable(
     Ok(cluster)
 }
 
-/// Checks the clusters that an application leaves for `targets`. Refuses to unbind it from a cluster that stays, and to
-/// move it away from one whose deletion takes its applications along. The guards fail the commit if one of these
-/// clusters has changed since `cache` showed it: its deletion may have begun.
-pub(super) fn leave(
+/// Guards on the clusters that an application leaves for `targets`. They fail the commit if one of these clusters has
+/// changed since `cache` showed it: its deletion may have begun.
+///
+/// # Errors
+/// When it would be unbound from a cluster that stays, or moved away from one whose deletion takes its applications
+/// along.
+pub(super) fn guards_on_left_clusters(
     cache: &Cache,
     status: &ApplicationStatus,
     targets: &[ResourceRef],
