@@ -7,7 +7,7 @@ mod stored;
 mod wake;
 mod walk;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub(crate) struct Behind {
 #[derive(Debug, Default)]
 struct Contents {
     objects: BTreeMap<Key, Arc<Stored>>,
+    /// Keys whose present value cannot be read; `objects` may hold an earlier one.
+    unreadable: BTreeSet<Key>,
     /// Changes after `oldest`, in order.
     history: VecDeque<Arc<Batch>>,
     /// Size of `history`.
@@ -124,6 +126,12 @@ impl Cache {
     /// The resource at `key`.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         self.read().objects.get(key).cloned()
+    }
+
+    /// The keys below `prefix` whose present value cannot be read: a newer version wrote it, perhaps.
+    pub(crate) fn unreadable_below(&self, prefix: &Key) -> BTreeSet<Key> {
+        let contents = self.read();
+        contents.unreadable.iter().filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// The revision that the cache shows; 0 until it is filled.
@@ -191,11 +199,17 @@ impl Cache {
     }
 
     async fn fill(&self, store: &dyn Store) -> Result<Revision, StoreError> {
-        let mut objects = BTreeMap::new();
+        let (mut objects, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
         let mut page = Page::first(ENTRIES_PER_PAGE);
         let revision = loop {
             let listing = store.list(&key::ROOT, page).await?;
-            objects.extend(listing.entries.iter().filter_map(|entry| readable(&self.keyring, entry)));
+            for entry in &listing.entries {
+                match readable(&self.keyring, entry) {
+                    Some((key, stored)) => drop(objects.insert(key, stored)),
+                    None if key::parse(&entry.key).is_some() => drop(unreadable.insert(entry.key.clone())),
+                    None => {}
+                }
+            }
             match listing.next_page(ENTRIES_PER_PAGE) {
                 Some(next) => page = next,
                 None => break listing.revision,
@@ -208,7 +222,7 @@ impl Cache {
         let mut ages = Ages::default();
         ages.mark(revision, Instant::now(), self.limits.age);
         self.counters.filled(objects.values());
-        let new = Contents { objects, history, history_bytes, ages, oldest, revision };
+        let new = Contents { objects, unreadable, history, history_bytes, ages, oldest, revision };
         // The old contents are dropped after the lock is released.
         let old = std::mem::replace(&mut *self.write(), new);
         drop(old);
@@ -241,11 +255,13 @@ impl Cache {
                     Err(error) => {
                         // Written by a newer version, perhaps. It must not look erased, so the last state stays.
                         tracing::error!(%error, "a stored value is left out");
+                        contents.unreadable.insert(change.key);
                         continue;
                     }
                 },
                 ChangeKind::Delete => None,
             };
+            contents.unreadable.remove(&change.key);
             let before = match &after {
                 Some(stored) => contents.objects.insert(change.key.clone(), stored.clone()),
                 None => contents.objects.remove(&change.key),

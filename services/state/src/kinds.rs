@@ -96,8 +96,9 @@ pub(crate) enum Need {
 pub(crate) struct Relation {
     /// The kind of the other objects.
     pub(crate) of: &'static Kind,
-    /// Whether the first object stands in the relation to the second.
-    pub(crate) holds: fn(other: &Stored, to: &Stored) -> Result<bool, DecodeError>,
+    /// Whether the first object stands in the relation to the second. An error means that it cannot be read and must
+    /// count as one that does.
+    pub(crate) holds: fn(other: &Stored, to: &Stored) -> Result<bool, Malformed>,
     /// The relation for error texts: "<other object> <has>".
     pub(crate) has: &'static str,
 }

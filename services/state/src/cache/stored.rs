@@ -12,6 +12,7 @@ use crate::object::key;
 use crate::object::keyring::Keyring;
 use crate::object::projection;
 use crate::object::sections::Sections;
+use crate::object::wire::Malformed;
 use crate::store::{Entry, Key, Revision};
 
 /// A resource as it was stored at a revision.
@@ -26,7 +27,7 @@ pub(crate) struct Stored {
     /// Store revision of the last write.
     pub revision: Revision,
     /// What [`Stored::clusters`] found.
-    clusters: OnceLock<Vec<String>>,
+    clusters: OnceLock<Result<Vec<String>, Malformed>>,
 }
 
 /// A stored value that is not a resource of the kind that its key names.
@@ -86,12 +87,15 @@ impl Stored {
 
     /// The uids of the clusters that the object is on, by its kind's rules. Computed at the first call, since most
     /// objects never need it.
-    pub(crate) fn clusters(&self) -> &[String] {
-        self.clusters.get_or_init(|| {
+    ///
+    /// # Errors
+    /// When its status cannot be read: it may be on any cluster.
+    pub(crate) fn clusters(&self) -> Result<&[String], &Malformed> {
+        let found = self.clusters.get_or_init(|| {
             let status = self.sections.status.as_deref().unwrap_or_default();
-            // What state admitted can be decoded; anything else is on no cluster that a caller could name.
-            rules(self.kind).and_then(|rules| (rules.clusters)(status).ok()).unwrap_or_default()
-        })
+            rules(self.kind).map_or(Ok(Vec::new()), |rules| (rules.clusters)(status))
+        });
+        found.as_deref()
     }
 }
 

@@ -88,7 +88,9 @@ fn clusters(status: &[u8]) -> Result<Vec<String>, Malformed> {
             field::COPIES => copy_field::CLUSTER,
             _ => continue,
         };
-        let reference = wire::singular(place.content().unwrap_or_default(), cluster)?.unwrap_or_default();
+        let content =
+            place.content().ok_or_else(|| Malformed::new(format!("field {} is no message", place.number)))?;
+        let reference = wire::singular(content, cluster)?.unwrap_or_default();
         let uid = ResourceRef::decode(reference.as_slice())?.uid;
         if !uid.is_empty() && !found.contains(&uid) {
             found.push(uid);

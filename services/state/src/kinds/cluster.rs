@@ -16,6 +16,7 @@ use prost::{DecodeError, Message};
 
 use super::{KindRules, ManagedFinalizer, Need, OwnCondition, Relation, application, typed};
 use crate::cache::Stored;
+use crate::object::wire::Malformed;
 
 /// The rules.
 pub(super) static RULES: KindRules = KindRules {
@@ -45,15 +46,13 @@ fn derive(metadata: &Metadata, status: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(derive::derive(metadata, &ClusterStatus::decode(status)?).encode_to_vec())
 }
 
-fn has_copy_on(application: &Stored, cluster: &Stored) -> Result<bool, DecodeError> {
+fn has_copy_on(application: &Stored, cluster: &Stored) -> Result<bool, Malformed> {
     // Most applications are elsewhere, which the index knows.
-    if !application.clusters().contains(&cluster.metadata.uid) {
+    if !application.clusters().map_err(Clone::clone)?.contains(&cluster.metadata.uid) {
         return Ok(false);
     }
-    application::has_copy_on(
-        application.sections.status.as_deref().unwrap_or_default(),
-        &cluster.metadata.uid,
-    )
+    let status = application.sections.status.as_deref().unwrap_or_default();
+    Ok(application::has_copy_on(status, &cluster.metadata.uid)?)
 }
 
 /// The metrics that rank a cluster.

@@ -8,6 +8,7 @@ use prost::{DecodeError, Message};
 use super::{KindRules, Relation, cluster, typed};
 use crate::admission::Findings;
 use crate::cache::Stored;
+use crate::object::wire::Malformed;
 
 /// The rules.
 pub(super) static RULES: KindRules = KindRules {
@@ -16,7 +17,7 @@ pub(super) static RULES: KindRules = KindRules {
 };
 
 /// Whether the cluster's own list of metrics names this one.
-fn is_ranked_by(cluster: &Stored, metric: &Stored) -> Result<bool, DecodeError> {
+fn is_ranked_by(cluster: &Stored, metric: &Stored) -> Result<bool, Malformed> {
     let scope = &metric.metadata.namespace;
     let named = cluster::metrics(cluster)?.into_iter().any(|reference| {
         let namespace = if reference.namespaced { cluster.metadata.namespace.as_str() } else { "" };

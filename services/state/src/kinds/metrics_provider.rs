@@ -3,12 +3,12 @@
 use krake_proto::Resource;
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider, MetricsProviderSpec};
-use prost::DecodeError;
 use url::Url;
 
 use super::{KindRules, Relation, metric, typed};
 use crate::admission::Findings;
 use crate::cache::Stored;
+use crate::object::wire::Malformed;
 
 /// The rules.
 pub(super) static RULES: KindRules = KindRules {
@@ -16,7 +16,7 @@ pub(super) static RULES: KindRules = KindRules {
     ..KindRules::of(MetricsProvider::KIND, |_, spec, _, findings| typed(spec, findings, validate))
 };
 
-fn reads_from(metric: &Stored, provider: &Stored) -> Result<bool, DecodeError> {
+fn reads_from(metric: &Stored, provider: &Stored) -> Result<bool, Malformed> {
     let same_scope = metric.metadata.namespace == provider.metadata.namespace;
     Ok(same_scope && metric::provider(metric)?.as_deref() == Some(provider.metadata.name.as_str()))
 }

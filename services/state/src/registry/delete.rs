@@ -1,6 +1,7 @@
 //! Delete: mark the object and record what its deletion includes, leave it to the owners of its finalizers, erase it
 //! with the last one. No other object is written: dependents are the garbage collector's work.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -188,7 +189,7 @@ impl Registry {
         check_version(&used, deletion.resource_version)?;
         let mut users = Vec::new();
         for relation in relations {
-            users.extend(self.related(&used, relation).await?);
+            users.extend(self.related(&used, relation).await);
         }
         if users.is_empty() {
             return Ok(());
@@ -212,25 +213,36 @@ impl Registry {
         if object.metadata.deleted.is_none() {
             return Err(not_deleted(finalizer));
         }
-        match self.related(&object, relation).await? {
+        match self.related(&object, relation).await {
             others if others.is_empty() => Ok(()),
             others => Err(Error::FinalizersInUse(named(&others))),
         }
     }
 
-    /// The objects that stand in `relation` to `object`, with what they have of it.
-    async fn related(&self, object: &Stored, relation: &Relation) -> Result<Vec<String>, Error> {
-        let mut related = Vec::new();
-        for (number, (_, other)) in self.cache.below(key::all(relation.of)).enumerate() {
+    /// The objects that stand in `relation` to `object`, with what they have of it. One that cannot be read is among them:
+    /// nothing may be deleted because a relation is not seen.
+    async fn related(&self, object: &Stored, relation: &Relation) -> Vec<String> {
+        let counts = |shown: &dyn Display, reason: &dyn Display| {
+            format!("{shown} cannot be read ({reason}) and counts as one that {}", relation.has)
+        };
+        let unreadable = self.cache.unreadable_below(&key::all(relation.of));
+        let unknown = "this version does not know its form";
+        let mut related: Vec<String> = unreadable.iter().map(|key| counts(key, &unknown)).collect();
+        for (number, (key, other)) in self.cache.below(key::all(relation.of)).enumerate() {
             if number % RELATED_PER_TURN == RELATED_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
-            if (relation.holds)(&other, object)? {
-                let shown = what(other.kind, &other.metadata.namespace, &other.metadata.name);
-                related.push(format!("{shown} {}", relation.has));
+            if unreadable.contains(&key) {
+                continue;
+            }
+            let shown = || what(other.kind, &other.metadata.namespace, &other.metadata.name);
+            match (relation.holds)(&other, object) {
+                Ok(false) => {}
+                Ok(true) => related.push(format!("{} {}", shown(), relation.has)),
+                Err(error) => related.push(counts(&shown(), &error)),
             }
         }
-        Ok(related)
+        related
     }
 
     /// Which of `uids` belong to objects that this installation erased. Its caller may list objects: uids say nothing
@@ -302,7 +314,7 @@ mod tests {
         let registry = Registry::new(store, cache.clone(), Arc::new(SystemTime::now));
         let used = cache.get(&used).unwrap();
         assert!(registry.related(&used, relation).now_or_never().is_none());
-        assert_eq!(registry.related(&used, relation).await.unwrap(), Vec::<String>::new());
+        assert_eq!(registry.related(&used, relation).await, Vec::<String>::new());
         feeding.abort();
     }
 }

@@ -93,7 +93,12 @@ impl Filter {
     pub(super) fn shows(&self, key: &Key, object: &Stored) -> bool {
         self.spans.iter().any(|span| span.contains(key))
             && self.selector.matches(&object.metadata.labels)
-            && (self.cluster.is_empty() || object.clusters().contains(&self.cluster))
+            && (self.cluster.is_empty() || self.is_on_cluster(object))
+    }
+
+    /// An object whose status cannot be read is hidden: the receiver could not decode it either, and would lose its watch.
+    fn is_on_cluster(&self, object: &Stored) -> bool {
+        object.clusters().is_ok_and(|clusters| clusters.contains(&self.cluster))
     }
 
     /// Whether it may hide objects in its ranges, so that a page of a list may have to be read in several steps.

@@ -1,15 +1,17 @@
 //! Laws of values that this version cannot read: they hurt nobody else, and never look erased.
 
-use crate::placement::bind;
+use crate::placement::{bind, reference, report};
 use crate::support::server::{Server, application, cluster, metric, named, stored};
 use crate::support::{PATIENCE, memory};
 use futures::StreamExt;
-use krake_client::{ListOptions, Mask, WatchEvent, WatchOptions};
+use krake_client::{DeleteOptions, ListOptions, Mask, WatchEvent, WatchOptions};
 use krake_proto::Resource;
 use krake_proto::error::ErrorReason;
+use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::core::v1::Metric;
-use krake_proto::krake::kubernetes::v1::Cluster;
-use krake_proto::krake::meta::v1::View;
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
+use krake_proto::krake::meta::v1::{RemoveFinalizerRequest, View};
+use krake_proto::wire::delimited;
 use krake_state::store::Txn;
 use prost::Message;
 
@@ -144,4 +146,65 @@ async fn a_move_from_a_cluster_that_cannot_be_read_is_refused_by_its_name(#[case
     assert_eq!(krake_proto::error::reason(&refused), Some(ErrorReason::Internal));
     store.commit(Txn::new().put(key, before)).await.unwrap().unwrap();
     bind(&server.client, &[&two], 1, &[&one]).await.unwrap();
+}
+
+/// What is wrong with an application's stored value.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Its copies cannot be told apart from the rest.
+    Index,
+    /// Its copies can be read, another field cannot.
+    Field,
+    /// Nothing can be read.
+    Whole,
+}
+
+#[rstest::rstest]
+#[case::index(Fault::Index, "Application \"a\" in namespace \"demo\"")]
+#[case::field(Fault::Field, "Application \"a\" in namespace \"demo\"")]
+#[case::whole(Fault::Whole, "/krake/kubernetes/applications/demo/a")]
+#[tokio::test]
+async fn a_cluster_does_not_go_while_an_application_cannot_be_read(
+    #[case] fault: Fault,
+    #[case] named: &str,
+    #[values(false, true)] restarted: bool,
+) {
+    let store = memory();
+    let mut server = Server::start(store.clone()).await;
+    let uid = server.client.api().create(&application("a")).await.unwrap().metadata.unwrap().uid;
+    let one: Cluster = server.client.api().create(&cluster("one")).await.unwrap();
+    bind(&server.client, &[&one], 1, &[]).await.unwrap();
+    let mut held = report(&server.client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    server.client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+
+    let status = held.status.take().unwrap().encode_to_vec();
+    held.metadata.as_mut().unwrap().resource_version = 0;
+    let with =
+        |status: &[u8]| stored(Application::KIND, &[held.encode_to_vec(), delimited(3, status)].concat());
+    let value = match fault {
+        Fault::Index => with(&[status.as_slice(), &[0xff]].concat()),
+        // The state as a text.
+        Fault::Field => with(&[status.as_slice(), &delimited(1, b"running")].concat()),
+        Fault::Whole => b"KRK\x09from the future".to_vec(),
+    };
+    let key = "/krake/kubernetes/applications/demo/a";
+    store.commit(Txn::new().put(key, value)).await.unwrap().unwrap();
+    if restarted {
+        server.stop().await;
+        server = Server::start(store.clone()).await;
+    }
+    let remove = RemoveFinalizerRequest {
+        api: "kubernetes".into(),
+        kind: "Cluster".into(),
+        namespace: "demo".into(),
+        name: "one".into(),
+        uid: reference(&one).uid,
+        finalizer: CLUSTER_COPIES.into(),
+        ..Default::default()
+    };
+    let refused = server.client.objects().remove_finalizer(remove.clone()).await.unwrap_err();
+    assert!(refused.message().contains(named), "{refused}");
+    assert_eq!(krake_proto::error::reason(&refused), Some(ErrorReason::FinalizersInUse));
+    store.commit(Txn::new().delete(key)).await.unwrap().unwrap();
+    server.client.objects().remove_finalizer(remove).await.unwrap();
 }
