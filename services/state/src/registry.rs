@@ -29,7 +29,7 @@ pub(crate) use create::check_growth;
 pub(crate) use delete::Deletion;
 pub(crate) use filter::Filter;
 pub(crate) use read::kinds;
-pub(crate) use transact::{Effect, Write};
+pub(crate) use transact::{Effect, Write, sealed};
 pub(crate) use watch::{Message, Start};
 
 use patience::Patience;

@@ -14,12 +14,13 @@ use crate::derive;
 use crate::kinds::{self, KindRules, Rewritten, Upgrade};
 use crate::object::key;
 use crate::object::wire::Malformed;
+use crate::registry::{self, Error};
 use crate::store::{Entry, Guard, Key, Page, Store, StoreError, Txn};
 
 /// Objects that are rewritten at the same time: the store joins such commits, so a large installation starts sooner.
 const REWRITE_CONCURRENCY: usize = 32;
-/// Objects that are read from the store at a time.
-const PAGE: usize = 500;
+/// Objects that are read from the store at a time: some megabytes at most in most installations.
+const OBJECTS_PER_PAGE: usize = 500;
 
 /// Runs every rewrite that this store has not seen. Replicas may run them at the same time, and a process that ends in
 /// the middle is followed by one that starts over: each object is rewritten only if it is still as it was read.
@@ -65,11 +66,11 @@ async fn rewrite(
     upgrade: &Upgrade,
 ) -> anyhow::Result<usize> {
     let (mut rewritten, mut skipped) = (0, 0);
-    let mut page = Some(Page::first(PAGE));
+    let mut page = Some(Page::first(OBJECTS_PER_PAGE));
     // From the store, since the cache leaves out what cannot be read.
     while let Some(next) = page {
         let listing = store.list(&key::all(rules.kind), next).await?;
-        page = listing.next_page(PAGE);
+        page = listing.next_page(OBJECTS_PER_PAGE);
         let outcomes: Vec<Progress> = stream::iter(listing.entries)
             .map(|entry| rewrite_one(store, cache, upgrade, entry))
             .buffer_unordered(REWRITE_CONCURRENCY)
@@ -112,7 +113,11 @@ async fn rewrite_one(
             Ok(None) => return Ok(Progress::Unchanged),
             Err(error) => return skipped(&error),
         };
-        match store.commit(replace(cache, &entry.key, &stored, &rewritten)).await {
+        let replacing = match replace(cache, &entry.key, &stored, &rewritten) {
+            Ok(replacing) => replacing,
+            Err(error) => return skipped(&error),
+        };
+        match store.commit(replacing).await {
             Ok(Ok(_)) => {
                 if let Some(change) = rewritten.report {
                     tracing::warn!(object = %entry.key, %change, "brought a stored object up to date");
@@ -131,9 +136,9 @@ async fn rewrite_one(
 }
 
 /// Replaces an object that is still as it was read.
-fn replace(cache: &Cache, key: &Key, stored: &Stored, rewritten: &Rewritten) -> Txn {
-    let value = cache.keyring().seal(key, stored.kind.message, &rewritten.sections.encode());
-    Txn::new().guard(Guard::At(key.clone(), stored.revision)).put(key.clone(), value)
+fn replace(cache: &Cache, key: &Key, stored: &Stored, rewritten: &Rewritten) -> Result<Txn, Error> {
+    let value = registry::sealed(cache.keyring(), stored.kind, key, &rewritten.sections)?;
+    Ok(Txn::new().guard(Guard::At(key.clone(), stored.revision)).put(key.clone(), value))
 }
 
 /// What an upgrade makes of an object, with the derived fields of its status computed anew.

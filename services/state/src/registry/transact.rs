@@ -136,14 +136,9 @@ impl Registry {
         }))
     }
 
-    /// The value to store for an object. Every put of an object passes here, so none is too large or unreadable.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an object that is too large, or whose status its readers could not decode.
+    /// [`sealed`] with the keys of this registry.
     pub(crate) fn sealed(&self, kind: &'static Kind, key: &Key, sections: &Sections) -> Result<Bytes, Error> {
-        check_stored_size(kind, sections)?;
-        decodable::status(kind, sections)?;
-        Ok(self.cache.keyring().seal(key, kind.message, &sections.encode()))
+        sealed(self.cache.keyring(), kind, key, sections)
     }
 
     /// Content of a tombstone: seconds since 1970, as text.
@@ -170,6 +165,22 @@ impl Registry {
         }
         Ok(committed.map(|revision: Revision| Stored::new(kind, sections, metadata, revision)))
     }
+}
+
+/// The value to store for an object. Every put of an object passes here, so none is too large or unreadable; only a
+/// restore stores what a back-up holds as it was.
+///
+/// # Errors
+/// [`Error::Invalid`] for an object that is too large, or whose status its readers could not decode.
+pub(crate) fn sealed(
+    keyring: &Keyring,
+    kind: &'static Kind,
+    key: &Key,
+    sections: &Sections,
+) -> Result<Bytes, Error> {
+    check_stored_size(kind, sections)?;
+    decodable::status(kind, sections)?;
+    Ok(keyring.seal(key, kind.message, &sections.encode()))
 }
 
 /// The error if a conflict means that the caller's term of leadership is over.

@@ -302,3 +302,27 @@ async fn an_upgrade_that_had_to_skip_an_object_is_tried_again_at_the_next_start(
     }
     assert!(store.get(&done.into()).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn an_object_that_an_upgrade_would_make_too_large_is_left_as_it_is() {
+    // The maximum for callers, and what the state service may add.
+    const MAX_STORED: usize = 1024 * 1024 + 64 * 1024;
+    let (store, done) = (memory(), "/krake/_upgrades/cluster-condition-names");
+    let mut object = cluster("full");
+    object.metadata_mut().uid = "uid-full".into();
+    let message = |padding: usize| {
+        let status = [unhealthy(), field(2000, &vec![7; padding])].concat();
+        [object.encode_to_vec(), field(3, &status)].concat()
+    };
+    let spare = MAX_STORED - message(MAX_STORED - 4096).len();
+    let full = message(MAX_STORED - 4096 + spare);
+    assert_eq!(full.len(), MAX_STORED);
+    let key = "/krake/kubernetes/clusters/demo/full";
+    let put = Txn::new().put(key, stored(Cluster::KIND, &full));
+    let revision = store.commit(put).await.unwrap().unwrap();
+
+    let server = Server::start(store.clone()).await;
+    server.client.api::<Cluster>().get("demo", "full").await.unwrap();
+    assert_eq!(store.get(&key.into()).await.unwrap().unwrap().modified, revision);
+    assert_eq!(store.get(&done.into()).await.unwrap(), None, "the next start tries again");
+}
