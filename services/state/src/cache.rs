@@ -27,7 +27,7 @@ use retention::{Ages, Limits};
 use wake::Followers;
 
 /// Bytes that a change counts for in the history beside its object: about what its frame takes in memory.
-const CHANGE_FRAME: usize = 256;
+const CHANGE_FRAME_BYTES: usize = 256;
 /// Entries read at a time when the cache is filled: some megabytes at most in most installations.
 const ENTRIES_PER_PAGE: usize = 500;
 /// Pause after the store failed: nothing is served until the cache is filled.
@@ -46,7 +46,7 @@ impl Batch {
     /// The bytes that are kept because of it: every object that it wrote, and the last state of those that it erased.
     fn bytes(&self) -> usize {
         let kept = self.changes.iter().filter_map(|change| change.after.as_ref().or(change.before.as_ref()));
-        kept.map(|stored| CHANGE_FRAME + stored.sections.encoded_len()).sum()
+        kept.map(|stored| CHANGE_FRAME_BYTES + stored.sections.encoded_len()).sum()
     }
 }
 

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::object::key;
 use crate::store::{ChangeKind, Entry, Guard, Key, Lineage, Revision, Store, StoreError, Txn};
 
-/// Pause before a call to a store that did not answer is repeated.
+/// Pause before a call to a store that did not answer is repeated: short beside an election of etcd, which takes a few
+/// seconds, and long enough not to load a store that is in trouble.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Maximum attempts to record a new epoch, a second apart, before the process ends without it. The next start then
 /// notices by the lineage.

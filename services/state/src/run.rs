@@ -22,7 +22,8 @@ use crate::registry::Registry;
 use crate::store::{Forward, Measured, Revision, Store};
 use crate::upgrade;
 
-/// Pause before a call to a store that did not answer is repeated.
+/// Pause before a call to a store that did not answer is repeated: short beside an election of etcd, which takes a few
+/// seconds, and long enough not to load a store that is in trouble.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Maximum silence of the store before `/readyz` fails: longer than a change of etcd's leader takes.

@@ -20,9 +20,9 @@ use crate::object::sections::Sections;
 use crate::store::Revision;
 
 /// Time in which a repeated Create is answered with the object that the first one made: longer than clients retry.
-const REPEATABLE: Duration = Duration::from_secs(10 * 60);
+const REPEATED_CREATE_WINDOW: Duration = Duration::from_secs(10 * 60);
 /// Maximum length of a request id, in bytes: a UUID and a prefix fit.
-const MAX_REQUEST_ID: usize = 64;
+const MAX_REQUEST_ID_BYTES: usize = 64;
 
 impl Registry {
     /// Serves `Create<Kind>`.
@@ -113,14 +113,14 @@ impl Origin {
         !self.request_id.is_empty()
             && present.metadata.request_id == self.request_id
             && request_digest(&present.sections.metadata) == self.digest.as_bytes()
-            && age.is_some_and(|age| age <= REPEATABLE)
+            && age.is_some_and(|age| age <= REPEATED_CREATE_WINDOW)
     }
 }
 
 fn check_request_id(request_id: &str) -> Option<Violation> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let fine = request_id.len() <= MAX_REQUEST_ID && request_id.bytes().all(allowed);
-    let text = format!("must be at most {MAX_REQUEST_ID} characters of A-Z a-z 0-9 . _ and -");
+    let fine = request_id.len() <= MAX_REQUEST_ID_BYTES && request_id.bytes().all(allowed);
+    let text = format!("must be at most {MAX_REQUEST_ID_BYTES} characters of A-Z a-z 0-9 . _ and -");
     (!fine).then(|| Violation::new("request_id", text))
 }
 

@@ -219,8 +219,8 @@ impl Registry {
         }
     }
 
-    /// The objects that stand in `relation` to `object`, with what they have of it. One that cannot be read is among them:
-    /// nothing may be deleted because a relation is not seen.
+    /// The objects that stand in `relation` to `object`, with what they have of it. One that cannot be read is among
+    /// them: nothing may be deleted because a relation is not seen.
     async fn related(&self, object: &Stored, relation: &Relation) -> Vec<String> {
         let counts = |shown: &dyn Display, reason: &dyn Display| {
             format!("{shown} cannot be read ({reason}) and counts as one that {}", relation.has)

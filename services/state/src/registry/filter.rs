@@ -96,7 +96,8 @@ impl Filter {
             && (self.cluster.is_empty() || self.is_on_cluster(object))
     }
 
-    /// An object whose status cannot be read is hidden: the receiver could not decode it either, and would lose its watch.
+    /// Whether an object is on the cluster of this filter. One whose status cannot be read is hidden: the receiver could
+    /// not decode it either, and would lose its watch.
     fn is_on_cluster(&self, object: &Stored) -> bool {
         object.clusters().is_ok_and(|clusters| clusters.contains(&self.cluster))
     }

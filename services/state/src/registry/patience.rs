@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 /// The wait before a write, while only Krake writes to the store: far longer than a change takes to come, because a write
 /// for each read would cost much.
-const BEFORE_WRITE: Duration = Duration::from_millis(50);
+const WAIT_BEFORE_WRITE: Duration = Duration::from_millis(50);
 /// The wait before a report of progress, which costs little: a change that is under way mostly comes within it. Also the
 /// wait before a write while other programs write to the store.
-const FOR_CHANGES_UNDER_WAY: Duration = Duration::from_millis(2);
+const WAIT_FOR_CHANGES_UNDER_WAY: Duration = Duration::from_millis(2);
 /// Time for which other programs are expected to go on writing after a wait in vain: one wait in so many seconds is not
 /// felt.
-const FOREIGN_WRITES_EXPECTED: Duration = Duration::from_secs(5);
+const FOREIGN_WRITES_EXPECTED_FOR: Duration = Duration::from_secs(5);
 
 /// What reads have learned about the store.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ struct Seen {
 impl Seen {
     /// The wait while only Krake writes to the store.
     fn usual(&self) -> Duration {
-        if self.reports { FOR_CHANGES_UNDER_WAY } else { BEFORE_WRITE }
+        if self.reports { WAIT_FOR_CHANGES_UNDER_WAY } else { WAIT_BEFORE_WRITE }
     }
 }
 
@@ -44,11 +44,12 @@ impl Patience {
     /// The time to wait now.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately =
-            seen.missed.is_some_and(|missed| now.saturating_duration_since(missed) < FOREIGN_WRITES_EXPECTED);
+        let lately = seen
+            .missed
+            .is_some_and(|missed| now.saturating_duration_since(missed) < FOREIGN_WRITES_EXPECTED_FOR);
         match (lately, seen.reports) {
             (true, true) => Duration::ZERO,
-            (true, false) => FOR_CHANGES_UNDER_WAY,
+            (true, false) => WAIT_FOR_CHANGES_UNDER_WAY,
             (false, _) => seen.usual(),
         }
     }
@@ -95,35 +96,35 @@ mod tests {
             start.elapsed()
         };
         own().await;
-        assert!(read().await < BEFORE_WRITE, "its own change is on its way");
+        assert!(read().await < WAIT_BEFORE_WRITE, "its own change is on its way");
         foreign().await;
-        assert!(read().await >= BEFORE_WRITE);
+        assert!(read().await >= WAIT_BEFORE_WRITE);
         for _ in 0..100 {
             let written = foreign().await;
             let waited = read().await;
-            assert!((FOR_CHANGES_UNDER_WAY..BEFORE_WRITE).contains(&waited), "{waited:?}");
+            assert!((WAIT_FOR_CHANGES_UNDER_WAY..WAIT_BEFORE_WRITE).contains(&waited), "{waited:?}");
             assert!(cache.revision() >= written, "it shows what was written before");
         }
         own().await;
-        assert!(read().await < FOR_CHANGES_UNDER_WAY);
-        tokio::time::advance(FOREIGN_WRITES_EXPECTED).await;
+        assert!(read().await < WAIT_FOR_CHANGES_UNDER_WAY);
+        tokio::time::advance(FOREIGN_WRITES_EXPECTED_FOR).await;
         foreign().await;
-        assert!(read().await >= BEFORE_WRITE, "after a while it is tried again");
+        assert!(read().await >= WAIT_BEFORE_WRITE, "after a while it is tried again");
         feeding.abort();
     }
 
     #[test]
     fn a_report_of_progress_is_asked_for_sooner_than_a_write_is_made() {
         let (patience, start) = (Patience::default(), Instant::now());
-        assert_eq!(patience.wait(start), BEFORE_WRITE);
+        assert_eq!(patience.wait(start), WAIT_BEFORE_WRITE);
         patience.reports(true);
-        assert_eq!(patience.wait(start), FOR_CHANGES_UNDER_WAY);
+        assert_eq!(patience.wait(start), WAIT_FOR_CHANGES_UNDER_WAY);
         patience.missed(Duration::ZERO, start);
-        assert_eq!(patience.wait(start), FOR_CHANGES_UNDER_WAY, "that proves nothing");
-        patience.missed(FOR_CHANGES_UNDER_WAY, start);
+        assert_eq!(patience.wait(start), WAIT_FOR_CHANGES_UNDER_WAY, "that proves nothing");
+        patience.missed(WAIT_FOR_CHANGES_UNDER_WAY, start);
         assert_eq!(patience.wait(start), Duration::ZERO);
         patience.reports(false);
-        assert_eq!(patience.wait(start), FOR_CHANGES_UNDER_WAY);
-        assert_eq!(patience.wait(start + FOREIGN_WRITES_EXPECTED), BEFORE_WRITE);
+        assert_eq!(patience.wait(start), WAIT_FOR_CHANGES_UNDER_WAY);
+        assert_eq!(patience.wait(start + FOREIGN_WRITES_EXPECTED_FOR), WAIT_BEFORE_WRITE);
     }
 }

@@ -19,7 +19,7 @@ use crate::store::{Key, Page, Revision, StoreError, Txn};
 use collected::Collected;
 
 /// Maximum and default number of resources in a page: what Kubernetes' clients ask for.
-const PAGE: usize = 500;
+const MAX_OBJECTS_PER_PAGE: usize = 500;
 /// Maximum reads of the store for one later page, so that a selector that matches little keeps no call busy: it then
 /// looks at 5,000 objects, and the next page goes on from there.
 const STORE_READS_PER_PAGE: usize = 10;
@@ -178,7 +178,7 @@ impl Registry {
     where
         I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>,
     {
-        let limit = if page.filter.is_selective() { PAGE } else { page.limit };
+        let limit = if page.filter.is_selective() { MAX_OBJECTS_PER_PAGE } else { page.limit };
         let ahead = page.filter.spans().iter().filter(|span| !span.is_before(&token.after));
         let mut prefixes = ahead.map(|span| span.prefix().clone()).collect::<Vec<_>>().into_iter();
         let (mut after, mut prefix) = (token.after.clone(), prefixes.next());

@@ -86,8 +86,8 @@ impl Registry {
                 let entry = conflict.current.as_ref();
                 entry.map(|entry| read(self.cache.keyring(), entry)).transpose()?
             } else {
-                // Another key that the decision read from the cache has changed: wait until the cache shows it. The cache
-                // never shows what it cannot read, so the decision would be refused for ever.
+                // Another key that the decision read from the cache has changed: wait until the cache shows it. The
+                // cache never shows what it cannot read, so the decision would be refused for ever.
                 if let Some(entry) = &conflict.current {
                     Stored::read(self.cache.keyring(), entry)
                         .map_err(|error| Error::Internal(error.to_string()))?;

@@ -26,10 +26,11 @@ use progress::{Progress, Step};
 
 /// Interval of bookmarks on a watch without changes; clients take much longer silence for a broken connection.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(25);
-/// Maximum wait for the store before a resumed watch begins. What the store held when the watch was opened, it learns
-/// later.
+/// Maximum wait for the store before a resumed watch begins: a store in order answers in milliseconds, and what it held
+/// when the watch was opened, the watch learns later.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause before the revision of a store that failed is read again.
+/// Pause before the revision of a store that failed is read again: many watches may wait at the same
+/// time, and share one read.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Where a watch begins.

@@ -155,12 +155,7 @@ async fn a_view_that_is_not_known_is_refused_and_not_taken_for_everything() {
 #[tokio::test]
 async fn a_consistency_that_is_not_known_is_refused_and_not_taken_for_another() {
     let server = Server::start(memory()).await;
-    let get = GetClusterRequest {
-        namespace: "demo".into(),
-        name: "c".into(),
-        consistency: 7,
-        ..Default::default()
-    };
+    let get = GetClusterRequest { namespace: "demo".into(), name: "c".into(), consistency: 7 };
     let refused = server.client.clusters().get_cluster(get).await.unwrap_err();
     assert_eq!(error::violations(&refused)[0].field, "consistency", "{refused}");
     let list = ListClustersRequest { namespace: "demo".into(), consistency: 7, ..Default::default() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use krake_proto::krake::meta::v1::EventType;
 
-use super::{Error, Filter, PAGE};
+use super::{Error, Filter, MAX_OBJECTS_PER_PAGE};
 use crate::cache::{Change, Stored};
 use crate::store::Key;
 
@@ -30,8 +30,8 @@ impl<T, I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>> Collected<T, I> {
     pub(super) fn new(filter: Filter, size: i32, item: I) -> Result<Self, Error> {
         let limit = match usize::try_from(size) {
             Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
-            Ok(0) => PAGE,
-            Ok(size) => size.min(PAGE),
+            Ok(0) => MAX_OBJECTS_PER_PAGE,
+            Ok(size) => size.min(MAX_OBJECTS_PER_PAGE),
         };
         Ok(Collected { filter, limit, item, items: BTreeMap::new(), bytes: 0 })
     }
