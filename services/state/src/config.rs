@@ -71,8 +71,8 @@ enum Command {
     ///
     /// The file is checked before anything is written. The store must be empty unless --replace is given. The
     /// installation stays the same and gets a new epoch. Objects on clusters that the back-up does not contain are not
-    /// removed; they are reported as orphans. After a restore that failed or was interrupted, no service uses the store until the restore is
-    /// repeated with --replace. Logs warnings and errors, unless --log-level asks for more.
+    /// removed; they are reported as orphans. After a restore that failed or was interrupted, no service uses the store
+    /// until the restore is repeated with --replace. Logs warnings and errors, unless --log-level asks for more.
     ///
     /// Example: krake-state restore --etcd-endpoints http://10.0.0.5:2379 --from krake-2026-11-20.backup
     Restore {
