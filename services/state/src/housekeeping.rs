@@ -49,6 +49,9 @@ pub(crate) async fn run(store: Arc<Forward>, clock: Clock) {
             Err(error) => {
                 tracing::warn!(%error, "cannot clean the store; trying again");
                 tokio::time::sleep(STORE_RETRY_DELAY).await;
+                // The mark may be as young as the failure: compacting to it early would leave the history of the pause
+                // alone. If the bytes were not counted anew, they call for the next round at once.
+                reason = Reason::Time;
             }
         }
     }

@@ -1,7 +1,12 @@
 //! Laws of housekeeping: replicas agree, and keep what watches and readers need.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
 use super::*;
-use crate::store::{MemoryStore, SqliteOptions, SqliteStore};
+use crate::store::{Batch, Bid, Lineage, MemoryStore, SqliteOptions, SqliteStore, Standing, WatchError};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const STEP_BYTES: u64 = 10_000;
@@ -170,6 +175,77 @@ async fn it_runs_by_itself() {
     assert!(reads_at(&store, old).await);
     tokio::time::sleep(COMPACTION_INTERVAL * 2).await;
     assert!(!reads_at(&store, old).await && reads_at(&store, young).await);
+    running.abort();
+}
+
+/// A store in memory whose first compaction fails.
+struct FailsToCompact {
+    memory: MemoryStore,
+    failed: AtomicBool,
+}
+
+#[async_trait]
+impl Store for FailsToCompact {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.memory.revision().await
+    }
+
+    async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
+        self.memory.lineage().await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        self.memory.get(key).await
+    }
+
+    async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        self.memory.list(prefix, page).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
+        self.memory.commit(txn).await
+    }
+
+    fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.memory.watch(prefix, after)
+    }
+
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        if !self.failed.swap(true, SeqCst) {
+            return Err(StoreError::Unavailable { reason: "the first compaction fails".to_owned() });
+        }
+        self.memory.compact(to).await
+    }
+
+    async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
+        self.memory.campaign(bid).await
+    }
+
+    async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
+        self.memory.resign(key, holder).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_early_compaction_is_not_repeated_with_the_new_mark() {
+    let memory = MemoryStore::new();
+    let store = Arc::new(FailsToCompact { memory: memory.clone(), failed: AtomicBool::new(false) });
+    let forward = Arc::new(Forward::with_step(store.clone(), STEP_BYTES));
+    // There is something to forget.
+    write(&memory, 5).await;
+    let running = tokio::spawn(run(forward.clone(), at(0)));
+    let much = async || {
+        let txn = Txn::new().put("/krake/x", vec![0; STEP_BYTES as usize]);
+        forward.commit(txn).await.unwrap().unwrap()
+    };
+    tokio::time::sleep(MINUTE).await;
+    let before = much().await;
+    tokio::time::sleep(MINUTE).await;
+    assert!(store.failed.load(SeqCst), "it was compacted early");
+    assert!(reads_at(&memory, before).await, "what was written before the failure is kept");
+    much().await;
+    tokio::time::sleep(MINUTE).await;
+    assert!(!reads_at(&memory, before).await, "until as much was written again");
     running.abort();
 }
 
