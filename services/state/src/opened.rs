@@ -21,7 +21,9 @@ impl Opened {
         Ok(match config {
             StoreConfig::Etcd { endpoints, prefix, access } => {
                 let options = EtcdOptions { access, ..EtcdOptions::new(endpoints, prefix) };
-                let store = EtcdStore::connect(options).await.context("cannot use the etcd configuration")?;
+                let store = Box::pin(EtcdStore::connect(options))
+                    .await
+                    .context("cannot use the etcd configuration")?;
                 Self::Dropped(Arc::new(store))
             }
             StoreConfig::Sqlite { file } => Self::File(SqliteStore::open(SqliteOptions::new(file)).await?),

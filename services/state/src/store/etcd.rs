@@ -5,6 +5,7 @@ mod answer;
 mod batch;
 mod commit;
 mod lease;
+mod members;
 mod progress;
 mod watch;
 
@@ -29,7 +30,8 @@ pub use access::{EtcdAccess, Secret};
 use answer::{Refusal, Root, header_revision, refusal, unavailable};
 use commit::Commits;
 use lease::EtcdLeases;
-use progress::{Members, Progress, Requests};
+use members::{Members, probe};
+use progress::{Progress, Requests};
 use watch::EtcdWatch;
 
 /// The longest key prefix: it is part of what [`Txn::size`] allows for each operation.
@@ -124,6 +126,7 @@ impl EtcdStore {
             })
         };
         let (calls, watches) = (Box::pin(client()).await?, Box::pin(client()).await?);
+        let anonymous = connect.clone();
         let log_in = match options.access.user {
             Some(user) => {
                 connect = connect.with_user(&user.0, user.1.expose());
@@ -143,7 +146,12 @@ impl EtcdStore {
             root,
             deadline: options.request_timeout,
             progress: Arc::new(Progress::new()),
-            members: Arc::new(Members { endpoints: options.endpoints, connect }),
+            members: Arc::new(Members {
+                endpoints: options.endpoints,
+                anonymous,
+                connect,
+                deadline: options.request_timeout,
+            }),
             _log_in: log_in.map(Arc::new),
         })
     }
@@ -222,14 +230,11 @@ impl Store for EtcdStore {
     }
 
     async fn contact(&self) -> Contact {
-        let options = GetOptions::new().with_count_only();
-        let mut kv = self.kv.clone();
-        let read = kv.get(self.root.outer(&PROBE), Some(options));
-        match tokio::time::timeout(self.deadline, read).await {
-            Ok(Ok(_)) => Contact::Answered,
-            Ok(Err(error)) if is_connection(&error) => Contact::Unreachable,
-            // No answer, or etcd's own error: it has no leader at the moment.
-            _ => Contact::Silent,
+        let key = self.root.outer(&PROBE);
+        match probe(self.kv.clone(), &key, self.deadline).await {
+            // The connection may have been that of a member which is down: the balancer picks those as often as others.
+            Contact::Unreachable => self.members.contact(&key).await,
+            contact => contact,
         }
     }
 
@@ -308,14 +313,6 @@ impl Store for EtcdStore {
 
     async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
         self.leases().resign(key, holder).await
-    }
-}
-
-/// Whether a call failed because of the connection: etcd's own errors have no source.
-fn is_connection(error: &Error) -> bool {
-    match error {
-        Error::GRpcStatus(status) => std::error::Error::source(status).is_some(),
-        error => matches!(error, Error::TransportError(_) | Error::IoError(_)),
     }
 }
 

@@ -5,15 +5,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use krake_proto::krake::core::v1::Metric;
-use krake_state::store::{EtcdAccess, EtcdOptions, EtcdStore, Key, Store, StoreError, Txn};
+use krake_state::store::{EtcdAccess, EtcdOptions, EtcdStore, Key, Revision, Store, StoreError, Txn};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::store::put;
 use crate::support::server::{Server, metric};
-use crate::support::{Etcd, PATIENCE, Tls, have_etcd};
+use crate::support::{ETCD_3_5, Etcd, PATIENCE, Tls, have_etcd, have_etcd_3_5};
 
 /// An authority that has issued a certificate for a server and one for a client.
 struct Pki {
@@ -146,6 +147,25 @@ async fn a_user_of_etcd_needs_krakes_own_keys_and_nothing_else() {
     put(&store, "/krake/x", "y").await;
     let nobody = connect(etcd.options("/auth")).await.unwrap();
     assert!(nobody.get(&Key::from("/krake/x")).await.unwrap_err().retryable());
+}
+
+#[tokio::test]
+async fn a_member_that_is_down_does_not_hide_from_a_user_that_another_one_reports_progress() {
+    if !have_etcd_3_5() {
+        return;
+    }
+    let etcd = Etcd::start_release(ETCD_3_5).await;
+    with_users(&etcd, "/auth");
+    let options = as_user(etcd.options("/auth"), "s3cret");
+    let (store, _dead) = etcd.store_with_dead_member(options).await;
+    let mut changes = store.watch_progress(&Key::from("/krake/"), Revision(0));
+    let reports = async {
+        while !store.request_progress().await.unwrap() {
+            // The watch works only while it is read.
+            let _ = timeout(Duration::from_millis(20), changes.next()).await;
+        }
+    };
+    timeout(PATIENCE, reports).await.expect("the watch is trusted");
 }
 
 #[tokio::test]

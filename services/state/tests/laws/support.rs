@@ -1,6 +1,8 @@
 //! Stores for the conformance suite: in memory, in files, and on real etcd processes that end with the tests.
 
-// Named by its path, because the laws on SQLite include this file from another folder.
+// Named by their paths, because the laws on SQLite include this file from another folder.
+#[path = "support/proxy.rs"]
+pub(crate) mod proxy;
 #[path = "support/server.rs"]
 pub(crate) mod server;
 
@@ -16,6 +18,7 @@ use krake_state::store::{
     EtcdAccess, EtcdOptions, EtcdStore, MemoryStore, SqliteOptions, SqliteStore, Store,
 };
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
@@ -153,6 +156,15 @@ impl Etcd {
             options = std::mem::take(&mut etcd.options);
         }
         panic!("etcd does not start");
+    }
+
+    /// A store on this etcd that takes it for one of two members, and the port of the other one, which is down.
+    pub(crate) async fn store_with_dead_member(&self, options: EtcdOptions) -> (Arc<dyn Store>, TcpSocket) {
+        // Bound and not listening: connections are refused, and no other program takes the port.
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let endpoints = vec![format!("http://{}", dead.local_addr().unwrap()), self.endpoint()];
+        (Arc::new(EtcdStore::connect(EtcdOptions { endpoints, ..options }).await.unwrap()), dead)
     }
 
     /// A store on this etcd below a prefix.

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Time for all members to return their versions: a connection and a call take much less.
-const VERSIONS_DEADLINE: Duration = Duration::from_secs(5);
-/// Pause before members are asked again that did not return their versions: reads write a marker until then.
-const VERSIONS_RETRY_DELAY: Duration = Duration::from_secs(60);
+use super::members::Members;
+
+/// Time for the members to return their versions: a connection and a call take much less.
+const VERSION_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause before the members are asked again if the one that serves the watch did not return its version: reads write a
+/// marker until then.
+const VERSION_RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// Requests for progress, from the readers of a store to its watches.
 pub(super) struct Progress {
@@ -37,18 +39,21 @@ impl Progress {
     }
 }
 
-/// One watch's side of it. Trust is in the server that the watch is connected to, and ends with the connection.
+/// One watch's side of it. Trust is in the member that serves the watch, and ends with the connection: the versions of
+/// other members say nothing about it while the cluster is upgraded.
 pub(super) struct Requests {
     progress: Arc<Progress>,
     requests: watch::Receiver<()>,
     members: Arc<Members>,
+    /// Id of the member that serves the watch; `None` before its first answer.
+    server: Option<u64>,
     trust: Trust,
 }
 
 enum Trust {
-    /// Members were not asked for their versions yet, or did not return them; not before this time again.
+    /// The version of the server was not queried yet, or not returned; to be queried at this time or later.
     Unknown(Instant),
-    /// Members are asked.
+    /// The version is being queried.
     Verifying(AbortOnDropHandle<Option<bool>>),
     Known(bool),
 }
@@ -56,7 +61,7 @@ enum Trust {
 impl Requests {
     pub(super) fn new(progress: Arc<Progress>, members: Arc<Members>) -> Self {
         let requests = progress.requests.subscribe();
-        Self { progress, requests, members, trust: Trust::Unknown(Instant::now()) }
+        Self { progress, requests, members, server: None, trust: Trust::Unknown(Instant::now()) }
     }
 
     /// Waits until progress is to be requested of a server that can be trusted. Finds out meanwhile whether it can, so
@@ -87,15 +92,25 @@ impl Requests {
         matches!(self.trust, Trust::Known(true))
     }
 
+    /// Notes the member that an answer of the watch came from. Another one than before is not trusted yet.
+    pub(super) fn served_by(&mut self, member: u64) {
+        // Proxies and imitations of etcd leave the id out.
+        let server = (member != 0).then_some(member);
+        if self.server != server {
+            self.lost();
+            self.server = server;
+        }
+    }
+
     /// Begins to find out whether the server can be trusted, if that is not known.
     fn verify(&mut self) {
-        if let Trust::Unknown(next) = self.trust
-            && next <= Instant::now()
+        if let (Trust::Unknown(next), Some(server)) = (&self.trust, self.server)
+            && *next <= Instant::now()
         {
             let members = self.members.clone();
             let verification = async move {
-                let versions = timeout(VERSIONS_DEADLINE, members.versions()).await.ok()??;
-                Some(versions.iter().all(|version| is_sound(version)))
+                let version = timeout(VERSION_DEADLINE, members.version(server)).await.ok()??;
+                Some(is_sound(&version))
             };
             self.trust = Trust::Verifying(AbortOnDropHandle::new(tokio::spawn(verification)));
         }
@@ -104,39 +119,16 @@ impl Requests {
     fn learn(&mut self, sound: Option<bool>) {
         self.trust = match sound {
             Some(sound) => Trust::Known(sound),
-            None => Trust::Unknown(Instant::now() + VERSIONS_RETRY_DELAY),
+            None => Trust::Unknown(Instant::now() + VERSION_RETRY_DELAY),
         };
         self.progress.trusted.store(self.is_trusted(), SeqCst);
     }
 
     /// The connection is lost: the next one may lead to a server of another version.
     pub(super) fn lost(&mut self) {
+        self.server = None;
         self.trust = Trust::Unknown(Instant::now());
         self.progress.trusted.store(false, SeqCst);
-    }
-}
-
-/// The members of an etcd cluster, each to be reached by itself.
-pub(super) struct Members {
-    pub(super) endpoints: Vec<String>,
-    /// With the user, if there is one.
-    pub(super) connect: ConnectOptions,
-}
-
-impl Members {
-    /// The versions of all members that can be reached: an open watch is connected to one of them. `None` if there are
-    /// none, or one does not return its version.
-    async fn versions(&self) -> Option<Vec<String>> {
-        let mut versions = Vec::new();
-        for endpoint in &self.endpoints {
-            let client = Client::connect([endpoint], Some(self.connect.clone())).await;
-            match client.ok()?.status().await {
-                Ok(status) => versions.push(status.version().to_owned()),
-                Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::Unavailable => {}
-                Err(_) => return None,
-            }
-        }
-        (!versions.is_empty()).then_some(versions)
     }
 }
 

@@ -165,6 +165,9 @@ impl EtcdWatch {
             info!(revision = %self.seen, losses = self.losses, "the etcd watch is back");
             self.losses = 0;
         }
+        if let (Some(requests), Some(header)) = (&mut self.requests, answer.header()) {
+            requests.served_by(header.member_id());
+        }
         if let Some(reached) = self.progress(&answer) {
             self.seen = reached;
             self.ready.push_back(Batch { revision: reached, changes: Vec::new() });

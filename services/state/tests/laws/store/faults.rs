@@ -173,6 +173,19 @@ async fn a_dead_etcd_is_unreachable_and_a_frozen_one_does_not_answer() {
     becomes(Contact::Answered).await;
 }
 
+#[tokio::test]
+async fn an_etcd_with_a_dead_member_is_never_unreachable() {
+    if !have_etcd() {
+        return;
+    }
+    let server = Etcd::start().await;
+    let (store, _dead) = server.store_with_dead_member(server.options("/half/")).await;
+    // Each of them meets the dead member with a probability of one half.
+    for _ in 0..200 {
+        assert_ne!(store.contact().await, Contact::Unreachable);
+    }
+}
+
 /// Creates one key after the other without end; what is unavailable is tried again. The keys, each with the revision
 /// that was answered, or `None` where an earlier attempt turned out to have been applied.
 async fn create_on(

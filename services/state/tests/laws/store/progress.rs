@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use krake_proto::krake::core::v1::Metric;
-use krake_state::store::Txn;
+use krake_state::store::{Batch, EtcdOptions, EtcdStore, Txn};
 use tokio::time::{sleep, timeout};
 
-use super::{AnyStore, commit, key, put};
+use super::{AnyStore, Watch, commit, key, next, put};
+use crate::support::proxy::Proxy;
 use crate::support::server::{Server, metric};
-use crate::support::{ETCD, ETCD_3_5, Etcd, PATIENCE, have_etcd, have_etcd_3_5};
+use crate::support::{ETCD_3_5, Etcd, PATIENCE, have_etcd, have_etcd_3_5};
 
 /// Where a store reports progress, everything before it has been delivered; where it does not, nothing changes.
 pub(crate) async fn reports_of_progress_overtake_no_change(store: AnyStore) {
@@ -39,43 +40,81 @@ pub(crate) async fn reports_of_progress_overtake_no_change(store: AnyStore) {
     futures::future::join_all(writers).await;
 }
 
-/// Whether a watch on a server of this release shows a revision that is not of its own keys.
-async fn shows_foreign_revisions(executable: &'static str) -> bool {
-    let etcd = Etcd::start_release(executable).await;
-    let store = etcd.store("/progress/").await;
-    let start = put(&store, "own/a", "").await;
+/// A store on a load balancer, with a watch on `watched` and all connections after it on `queried`.
+async fn balanced(watched: &Etcd, queried: &Etcd) -> (Proxy, AnyStore, Watch) {
+    let proxy = Proxy::start(&watched.endpoint()).await;
+    let options = EtcdOptions::new(vec![proxy.endpoint.clone()], "/progress/");
+    let store: AnyStore = Arc::new(EtcdStore::connect(options).await.unwrap());
+    let start = store.revision().await.unwrap();
     let mut changes = store.watch_progress(&key("own/"), start);
-    let foreign = put(&store, "other", "").await;
-    // The first requests find out whether the server can be trusted.
-    let next = async {
-        loop {
-            store.request_progress().await.unwrap();
-            if let Ok(next) = timeout(Duration::from_millis(20), changes.next()).await {
-                return next.unwrap().unwrap();
-            }
-            // A server that is not trusted reports as well, but nothing is made of it.
-            if executable == ETCD {
-                put(&store, "own/a", "end").await;
-            }
+    let shown = put(&store, "own/a", "").await;
+    assert_eq!(next(&mut changes).await.unwrap().revision, shown);
+    proxy.lead_to(&queried.endpoint());
+    (proxy, store, changes)
+}
+
+/// The next batch of a watch, if it comes soon.
+async fn soon(changes: &mut Watch) -> Option<Batch> {
+    let next = timeout(Duration::from_millis(20), changes.next()).await.ok()?;
+    Some(next.unwrap().unwrap())
+}
+
+/// Requests reports of progress until the version must be known, and longer. None may be made.
+async fn reports_nothing(watched: &Etcd, queried: &Etcd) {
+    let (proxy, store, mut changes) = balanced(watched, queried).await;
+    put(&store, "other", "").await;
+    let mut request = async || {
+        assert!(!store.request_progress().await.unwrap(), "the server is trusted");
+        assert_eq!(soon(&mut changes).await, None);
+    };
+    let queried = async {
+        while !proxy.has_ended_one() {
+            request().await;
         }
     };
-    let batch = timeout(PATIENCE, next).await.unwrap();
-    assert!(batch.revision >= foreign);
-    assert_eq!(store.request_progress().await.unwrap(), batch.changes.is_empty());
-    batch.changes.is_empty()
+    timeout(PATIENCE, queried).await.expect("the version is queried");
+    for _ in 0..50 {
+        request().await;
+    }
+    let own = put(&store, "own/a", "").await;
+    let batch = next(&mut changes).await.unwrap();
+    assert_eq!((batch.revision, batch.changes.len()), (own, 1), "changes still come");
 }
 
 #[tokio::test]
 async fn a_server_of_a_sound_version_is_trusted() {
-    if have_etcd_3_5() {
-        assert!(shows_foreign_revisions(ETCD_3_5).await);
+    if !have_etcd_3_5() {
+        return;
     }
+    let etcd = Etcd::start_release(ETCD_3_5).await;
+    let (_proxy, store, mut changes) = balanced(&etcd, &etcd).await;
+    let foreign = put(&store, "other", "").await;
+    // The first requests find out that the server can be trusted.
+    let report = async {
+        loop {
+            store.request_progress().await.unwrap();
+            if let Some(report) = soon(&mut changes).await {
+                return report;
+            }
+        }
+    };
+    let report = timeout(PATIENCE, report).await.unwrap();
+    assert_eq!((report.revision, report.changes.len()), (foreign, 0));
+    assert!(store.request_progress().await.unwrap());
 }
 
 #[tokio::test]
 async fn a_server_whose_reports_may_overtake_changes_is_not_trusted() {
     if have_etcd() {
-        assert!(!shows_foreign_revisions(ETCD).await);
+        let etcd = Etcd::start().await;
+        reports_nothing(&etcd, &etcd).await;
+    }
+}
+
+#[tokio::test]
+async fn the_version_of_another_member_than_that_of_the_watch_gives_no_trust() {
+    if have_etcd() && have_etcd_3_5() {
+        reports_nothing(&Etcd::start().await, &Etcd::start_release(ETCD_3_5).await).await;
     }
 }
 
