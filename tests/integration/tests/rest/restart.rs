@@ -65,23 +65,36 @@ async fn watches_of_a_lost_store_end_with_a_problem() {
 async fn an_entity_tag_of_a_lost_store_guards_nothing_of_the_next() {
     let mut world = World::start().await;
     let path = format!("{METRICS}/m");
-    let make = async |world: &World| {
-        made(world, "m").await;
+    // The entity tag of the metric after another write of it, and its revision.
+    let write = async |world: &World, max: u8| {
+        world.put(&path, &metric("m", f64::from(max))).await.ok();
         let read = world.get(&path).await;
         (read.header("etag").to_owned(), read.ok()["metadata"]["resource_version"].clone())
     };
-    let (tag, revision) = make(&world).await;
+    made(&world, "m").await;
+    let mut former = Vec::new();
+    for max in 2..8 {
+        former.push(write(&world, max).await);
+    }
     restart_state(&mut world).await;
-    // The same revision by chance, of another object.
-    let (new_tag, new_revision) = make(&world).await;
-    assert_eq!(revision, new_revision, "the stores count alike");
-    let body = metric("m", 2.0);
+    made(&world, "m").await;
+    // The same revision by chance, of another object. Each store writes a few revisions of its own in between.
+    let mut max = 2;
+    let (tag, new_tag) = loop {
+        let (new_tag, new_revision) = write(&world, max).await;
+        if let Some((tag, _)) = former.iter().find(|(_, revision)| *revision == new_revision) {
+            break (tag.clone(), new_tag);
+        }
+        assert!(max < 20, "the stores count alike: {new_revision} of {former:?}");
+        max += 1;
+    };
+    let body = metric("m", 50.0);
     for method in [Method::PUT, Method::DELETE] {
         world.send_with(method, &path, &body, &[("if-match", &tag)]).await.problem(412);
     }
     world.send_with(Method::PUT, &path, &body, &[("if-match", &new_tag)]).await.ok();
     // Upstream's clients send none.
-    world.put(&path, &metric("m", 3.0)).await.ok();
+    world.put(&path, &metric("m", 60.0)).await.ok();
     world.unharmed().await;
 }
 
