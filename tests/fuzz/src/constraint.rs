@@ -66,8 +66,11 @@ pub fn target(data: &[u8]) {
     }
     if let Some(selector) = Selector::read(text) {
         let printed = selector.to_string();
-        assert_eq!(Selector::read(&printed).as_ref(), Some(&selector), "{printed:?}");
-        assert_eq!(Selector::read(&printed).unwrap().to_string(), printed, "one canonical form");
+        // The canonical form is longer than the shortest one, so it may exceed the limit of requests.
+        if printed.len() <= Selector::MAX_BYTES {
+            assert_eq!(Selector::read(&printed).as_ref(), Some(&selector), "{printed:?}");
+            assert_eq!(Selector::read(&printed).unwrap().to_string(), printed, "one canonical form");
+        }
         for labels in [BTreeMap::new(), BTreeMap::from([("a".to_owned(), "b".to_owned())])] {
             selector.matches(&labels);
         }

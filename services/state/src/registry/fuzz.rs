@@ -14,6 +14,9 @@ use crate::store::{Key, Revision};
 pub struct Selector(selector::Selector);
 
 impl Selector {
+    /// Maximum length of a selector, in bytes.
+    pub const MAX_BYTES: usize = selector::MAX_SELECTOR_BYTES;
+
     /// Reads one; `None` if the text is none.
     pub fn read(text: &str) -> Option<Self> {
         selector::Selector::read(text).ok().map(Selector)

@@ -21,7 +21,7 @@ use super::Error;
 /// The field of requests that holds it.
 const FIELD: &str = "label_selector";
 /// The longest selector in bytes: it is compared with every object, and repeated in page tokens.
-const MAX: usize = 16 * 1024;
+pub(super) const MAX_SELECTOR_BYTES: usize = 16 * 1024;
 /// Maximum number of characters of the text that an error repeats.
 const FOUND_MAX: usize = 40;
 
@@ -46,8 +46,8 @@ enum Test {
 impl Selector {
     /// Reads the field `label_selector` of a request; the empty text selects everything.
     pub(super) fn read(text: &str) -> Result<Self, Error> {
-        if text.len() > MAX {
-            let text = format!("is {} bytes; at most {MAX} are allowed", text.len());
+        if text.len() > MAX_SELECTOR_BYTES {
+            let text = format!("is {} bytes; at most {MAX_SELECTOR_BYTES} are allowed", text.len());
             return Err(Error::invalid(FIELD, text));
         }
         Self::parse(text).map_err(|error| Error::invalid(FIELD, error.to_string()))
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn selectors_are_bounded() {
-        let long = format!("tier in ({})", "a,".repeat(MAX));
+        let long = format!("tier in ({})", "a,".repeat(MAX_SELECTOR_BYTES));
         assert!(matches!(Selector::read(&long), Err(Error::Invalid(found)) if found[0].field == FIELD));
     }
 
