@@ -1,16 +1,17 @@
 //! Reading files and stdin: bounded, whatever their names lead to.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-/// Maximum size of what is read, in bytes: as much as the API takes in one message. A path may lead to a device that
-/// never ends.
-const MAX_INPUT: u64 = 4 * 1024 * 1024;
+use krake_client::read_at_most;
+
+/// Maximum size of what is read: as much as the API takes in one message.
+const MAX_INPUT_MIB: u64 = 4;
 
 /// The content of a file. A pipe is read to its end.
 pub(crate) fn file(path: &Path) -> io::Result<Vec<u8>> {
-    bounded(File::open(path)?)
+    read_at_most(MAX_INPUT_MIB, File::open(path)?)
 }
 
 /// The text of a file.
@@ -20,17 +21,7 @@ pub(crate) fn text_file(path: &Path) -> io::Result<String> {
 
 /// The text on stdin.
 pub(crate) fn stdin() -> io::Result<String> {
-    text(bounded(io::stdin().lock())?)
-}
-
-fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    source.take(MAX_INPUT + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MAX_INPUT {
-        let text = format!("it is larger than {} MiB", MAX_INPUT >> 20);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    Ok(content)
+    text(read_at_most(MAX_INPUT_MIB, io::stdin().lock())?)
 }
 
 fn text(content: Vec<u8>) -> io::Result<String> {
@@ -43,10 +34,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_end_is_refused_and_what_fits_is_whole() {
-        let error = bounded(io::repeat(b'a')).unwrap_err();
+    fn what_has_no_end_or_is_no_text_is_refused() {
+        let error = file(Path::new("/dev/zero")).unwrap_err();
         assert_eq!(error.to_string(), "it is larger than 4 MiB");
-        assert_eq!(bounded(io::repeat(b'a').take(MAX_INPUT)).unwrap().len() as u64, MAX_INPUT);
         assert_eq!(text(vec![0xff]).unwrap_err().to_string(), "it is not text in UTF-8");
     }
 }

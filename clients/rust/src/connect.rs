@@ -1,6 +1,6 @@
 //! Connecting: from a URL and files to a [`Client`].
 
-use std::io::{self, Read};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use thiserror::Error;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::api::Api;
+use crate::bounded::read_at_most;
 use crate::diagnosis::{self, Address, Diagnosis};
 use crate::error::Error as CallError;
 use crate::fence::Fence;
@@ -28,8 +29,8 @@ pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 /// but a proxy may send more.
 const DEFAULT_MAX_HEADER_BYTES: u32 = MESSAGE_LIMIT as u32;
 
-/// Bytes of one stream that the server may send before they are read: what a watch holds that nobody reads. Enough for 25
-/// MB/s over a connection with a round trip of 10 ms.
+/// Maximum number of unread bytes of one stream, and so the memory of a watch that is not read. Enough for 25 MB/s over a
+/// connection with a round trip of 10 ms.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// Bytes of all streams together: the maximum of HTTP/2 (RFC 9113, section 6.9.1), so that only the windows of streams
 /// count. Otherwise a few streams that are not read would hold up all calls of the connection.
@@ -134,21 +135,13 @@ impl ConnectOptions {
     }
 }
 
-/// Maximum size of a PEM file, in bytes: the authorities of a whole system take 250 KB. A path may lead to a device that
-/// never ends.
-const MAX_PEM: u64 = 1024 * 1024;
+/// Maximum size of a PEM file: the authorities of a whole system take 250 KB.
+const MAX_PEM_MIB: u64 = 1;
 
 /// The content of a PEM file.
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ConnectError> {
     let failed = |source| ConnectError::File { what, path: path.to_owned(), source };
-    let mut content = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MAX_PEM + 1).read_to_end(&mut content).map_err(failed)?;
-    if content.len() as u64 > MAX_PEM {
-        let text = format!("it is larger than {} MiB", MAX_PEM >> 20);
-        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, text)));
-    }
-    Ok(content)
+    File::open(path).and_then(|file| read_at_most(MAX_PEM_MIB, file)).map_err(failed)
 }
 
 /// Why connect options cannot be used. Trying again does not help.

@@ -7,6 +7,7 @@
 
 mod api;
 mod backoff;
+mod bounded;
 mod connect;
 mod diagnosis;
 mod epoch;
@@ -20,6 +21,7 @@ mod watch;
 
 pub use api::{Api, Listing, Page};
 pub use backoff::Backoff;
+pub use bounded::read_at_most;
 pub use connect::{Client, ConnectError, ConnectOptions};
 pub use diagnosis::{Cause, Diagnosis};
 pub use error::Error;

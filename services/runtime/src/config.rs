@@ -5,11 +5,12 @@
 //! at the same time a section of the file: `--tls-cert` is `tls: {cert: …}`, `--log-level` is
 //! `telemetry: {log_level: …}`.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use krake_client::ConnectOptions;
+use krake_client::{ConnectOptions, read_at_most};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -48,9 +49,8 @@ pub enum ConfigError {
     },
 }
 
-/// Maximum size of a file of options, certificates or secrets, in bytes: the authorities of a whole system take 250 KB. A
-/// path may lead to a device that never ends.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Maximum size of a file of options, certificates or secrets: the authorities of a whole system take 250 KB.
+const MAX_FILE_MIB: u64 = 1;
 
 /// Reads a small file: options, PEM or a secret.
 ///
@@ -58,13 +58,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// When it cannot be read, or is larger than 1 MiB.
 pub fn read_small_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    let mut content = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
-    if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB")));
-    }
-    Ok(content)
+    File::open(path).and_then(|file| read_at_most(MAX_FILE_MIB, file)).map_err(failed)
 }
 
 /// The same for text.

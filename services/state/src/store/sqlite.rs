@@ -33,7 +33,7 @@ use super::{
     Txn, WatchError,
 };
 use failure::unavailable;
-use file::{Lock, Opened};
+use file::{FileIdentity, Lock};
 pub use file::{OpenError, make_folder};
 use readers::{ReadError, Readers};
 use recent::Recent;
@@ -243,7 +243,8 @@ impl Writer {
         let next_end = tokio::sync::watch::Sender::new(next_end);
         lock.record(extent.revision);
         let sizes = batch_sizes();
-        let opened = Opened::at(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
+        let opened =
+            FileIdentity::at(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let mut writer =
             Self { file: path, opened, connection, leases, extent, recent, sizes, next_end, lock };
         if options.forget_leases {

@@ -139,20 +139,20 @@ impl Lock {
 
 /// Which file is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Opened {
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-impl Opened {
+impl FileIdentity {
     /// The file that has this path now.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
-        path.metadata().map(|file| Opened { device: file.dev(), inode: file.ino() })
+        path.metadata().map(|file| FileIdentity { device: file.dev(), inode: file.ino() })
     }
 
     /// Fails if another file has the path, or none: someone has moved or replaced the one that is open.
     pub(super) fn check(self, path: &Path) -> Result<(), StoreError> {
-        if Opened::at(path).is_ok_and(|now| now == self) {
+        if FileIdentity::at(path).is_ok_and(|now| now == self) {
             return Ok(());
         }
         Err(unavailable(format!(

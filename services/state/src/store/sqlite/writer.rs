@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::lease_ends::Leases;
 use super::super::{Batch, StoreError};
 use super::failure::{describe, failure};
-use super::file::{Lock, Opened};
+use super::file::{FileIdentity, Lock};
 use super::log::Extent;
 use super::recent::Recent;
 use super::sweep::{self, Progress};
@@ -36,7 +36,7 @@ pub(super) enum Request {
 pub(super) struct Writer {
     pub(super) file: PathBuf,
     /// The file that is open, which need not have the path any more.
-    pub(super) opened: Opened,
+    pub(super) opened: FileIdentity,
     pub(super) connection: Connection,
     pub(super) leases: Leases,
     pub(super) extent: Extent,
