@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod batch;
+mod calls;
 mod commit;
 mod lease;
 mod members;
@@ -15,7 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
+    Client, ConnectOptions, Error, GetOptions, GetResponse, KvClient, LeaseClient, MaintenanceClient,
+    WatchClient,
 };
 use futures::stream::BoxStream;
 use krake_runtime::reachable::Contact;
@@ -27,7 +29,8 @@ use super::{
     Txn, WatchError,
 };
 pub use access::{EtcdAccess, Secret};
-use answer::{Refusal, Root, header_revision, refusal, unavailable};
+use answer::{Refusal, Root, header_revision, refusal};
+use calls::Calls;
 use commit::Commits;
 use lease::EtcdLeases;
 use members::{Members, probe};
@@ -93,7 +96,7 @@ pub struct EtcdStore {
     /// On a connection of its own: a watch that is not read fills the flow-control window of its connection.
     watch: WatchClient,
     root: Root,
-    deadline: Duration,
+    calls: Calls,
     progress: Arc<Progress>,
     members: Arc<Members>,
     /// Goes on asking etcd to let the user in.
@@ -137,14 +140,15 @@ impl EtcdStore {
         };
         let kv = calls.kv_client().max_decoding_message_size(MAX_ANSWER_BYTES);
         let root = Root::new(&options.prefix);
+        let limits = Calls::new(options.request_timeout, options.endpoints.len());
         Ok(Self {
-            commits: Arc::new(Commits::new(kv.clone(), root.clone(), options.request_timeout)),
+            commits: Arc::new(Commits::new(kv.clone(), root.clone(), limits)),
             leases: calls.lease_client(),
             maintenance: calls.maintenance_client(),
             kv,
             watch: watches.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
             root,
-            deadline: options.request_timeout,
+            calls: limits,
             progress: Arc::new(Progress::new()),
             members: Arc::new(Members {
                 endpoints: options.endpoints,
@@ -156,15 +160,18 @@ impl EtcdStore {
         })
     }
 
-    /// Awaits a call, but not longer than its deadline.
-    async fn call<T>(&self, call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Refusal> {
-        within(self.deadline, call).await
+    async fn read(&self, key: &[u8], options: GetOptions) -> Result<GetResponse, Refusal> {
+        let get = |mut kv: KvClient| {
+            let (key, options) = (key.to_vec(), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        };
+        self.calls.within(&self.kv, get).await
     }
 
     /// One measurement; `None` from a server that does not tell its status, as a proxy may.
     async fn measure_lineage(&self) -> Result<Option<Lineage>, StoreError> {
-        let mut client = self.maintenance.clone();
-        let answer = match tokio::time::timeout(self.deadline, client.status()).await {
+        let status = self.calls.send(&self.maintenance, |mut client| async move { client.status().await });
+        let answer = match tokio::time::timeout(self.calls.deadline(), status).await {
             Ok(Ok(answer)) => answer.0,
             Ok(Err(Error::GRpcStatus(status)))
                 if matches!(status.code(), Code::Unimplemented | Code::PermissionDenied) =>
@@ -175,7 +182,7 @@ impl EtcdStore {
                 let refusal = refusal(&error);
                 return Err(self.error(refusal, Revision(0)).await);
             }
-            Err(_) => return Err(unavailable(format!("etcd did not answer within {:?}", self.deadline))),
+            Err(_) => return Err(self.calls.late()),
         };
         let at = header_revision(answer.header.as_ref())?;
         let store = answer.header.map(|header| header.cluster_id).unwrap_or_default();
@@ -189,12 +196,12 @@ impl EtcdStore {
             kv: self.kv.clone(),
             leases: self.leases.clone(),
             root: self.root.clone(),
-            deadline: self.deadline,
+            calls: self.calls,
         }
     }
 
     fn watch_range(&self, prefix: &Key, after: Revision) -> EtcdWatch {
-        EtcdWatch::new(self.watch.clone(), self.root.clone(), prefix, after, self.deadline)
+        EtcdWatch::new(self.watch.clone(), self.root.clone(), prefix, after, self.calls.deadline())
     }
 
     /// The error of a call that named the revision `asked`, if any.
@@ -223,7 +230,7 @@ impl Store for EtcdStore {
     async fn revision(&self) -> Result<Revision, StoreError> {
         let options = GetOptions::new().with_count_only();
         let key = self.root.outer(&PROBE);
-        match self.call(self.kv.clone().get(key, Some(options))).await {
+        match self.read(&key, options).await {
             Ok(answer) => header_revision(answer.0.header.as_ref()),
             Err(refusal) => Err(self.error(refusal, Revision(0)).await),
         }
@@ -231,7 +238,7 @@ impl Store for EtcdStore {
 
     async fn contact(&self) -> Contact {
         let key = self.root.outer(&PROBE);
-        match probe(self.kv.clone(), &key, self.deadline).await {
+        match probe(self.kv.clone(), &key, self.calls.deadline()).await {
             // The connection may have been that of a member which is down: the balancer picks those as often as others.
             Contact::Unreachable => self.members.contact(&key).await,
             contact => contact,
@@ -250,7 +257,7 @@ impl Store for EtcdStore {
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
         key.check()?;
-        match self.call(self.kv.clone().get(self.root.outer(key), None)).await {
+        match self.read(&self.root.outer(key), GetOptions::new()).await {
             Ok(answer) => Ok(self.root.first(answer.0)),
             Err(refusal) => Err(self.error(refusal, Revision(0)).await),
         }
@@ -267,7 +274,7 @@ impl Store for EtcdStore {
         let mut limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
         loop {
             let options = GetOptions::new().with_range(end.clone()).with_revision(at.0).with_limit(limit);
-            match self.call(self.kv.clone().get(start.clone(), Some(options))).await {
+            match self.read(&start, options).await {
                 Ok(answer) => {
                     let revision = page.at.map_or_else(|| header_revision(answer.0.header.as_ref()), Ok)?;
                     let entries = answer.0.kvs.into_iter().map(|pair| self.root.entry(pair)).collect();
@@ -301,7 +308,8 @@ impl Store for EtcdStore {
         if to < Revision(1) {
             return Ok(());
         }
-        match self.call(self.kv.clone().compact(to.0, None)).await {
+        let compact = |mut kv: KvClient| async move { kv.compact(to.0, None).await };
+        match self.calls.within(&self.kv, compact).await {
             Ok(_) | Err(Refusal::Compacted) => Ok(()),
             Err(refusal) => Err(self.error(refusal, to).await),
         }
@@ -313,16 +321,5 @@ impl Store for EtcdStore {
 
     async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
         self.leases().resign(key, holder).await
-    }
-}
-
-/// Awaits a call to etcd, but not longer than `deadline`.
-async fn within<T>(
-    deadline: Duration,
-    call: impl Future<Output = Result<T, Error>> + Send,
-) -> Result<T, Refusal> {
-    match tokio::time::timeout(deadline, call).await {
-        Ok(answer) => answer.map_err(|error| refusal(&error)),
-        Err(_) => Err(Refusal::Other(unavailable(format!("etcd did not answer within {deadline:?}")))),
     }
 }

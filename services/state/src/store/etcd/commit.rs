@@ -1,9 +1,8 @@
 //! Commits on etcd: concurrent independent ones share a transaction, which costs etcd little more than one of them.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use etcd_client::{Compare, CompareOp, KvClient, Txn as EtcdTxn, TxnOp};
+use etcd_client::{Compare, CompareOp, KvClient, Txn as EtcdTxn, TxnOp, TxnResponse};
 use futures::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +14,7 @@ use super::super::measured::batch_sizes;
 use super::super::{Guard, Op, StoreError, Txn};
 use super::answer::{Outcome, Refusal, Root, unavailable};
 use super::batch::{may_share, next_batch};
-use super::within;
+use super::calls::Calls;
 
 /// Shared transactions on their way at once: etcd works on one while the answer of the other travels. The next batch
 /// forms meanwhile.
@@ -39,8 +38,8 @@ struct Waiting {
 
 impl Commits {
     /// Must be called on the runtime that the commits are made on.
-    pub(super) fn new(kv: KvClient, root: Root, deadline: Duration) -> Self {
-        let writer = Writer { kv, root, deadline, sizes: batch_sizes() };
+    pub(super) fn new(kv: KvClient, root: Root, calls: Calls) -> Self {
+        let writer = Writer { kv, root, calls, sizes: batch_sizes() };
         let (queue, arriving) = mpsc::channel(WAITING_COMMITS);
         let sender = tokio::spawn(send_batches(writer.clone(), arriving));
         Self { queue, writer, _sender: AbortOnDropHandle::new(sender) }
@@ -61,10 +60,12 @@ impl Commits {
             self.queue.send(Waiting { txn, answer }).await.ok()?;
             answered.await.ok()
         };
-        match timeout(self.writer.deadline, answered).await {
+        match timeout(self.writer.calls.deadline(), answered).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => Err(unavailable("the task that sends commits has ended")),
-            Err(_) => Err(unavailable(format!("no answer to a commit within {:?}", self.writer.deadline))),
+            Err(_) => {
+                Err(unavailable(format!("no answer to a commit within {:?}", self.writer.calls.deadline())))
+            }
         }
     }
 }
@@ -120,7 +121,7 @@ fn take_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
 struct Writer {
     kv: KvClient,
     root: Root,
-    deadline: Duration,
+    calls: Calls,
     /// Commits in each transaction that was sent.
     sizes: Histogram,
 }
@@ -147,7 +148,7 @@ impl Writer {
     /// Commits one transaction.
     async fn alone(&self, txn: &Txn) -> Outcome {
         self.sizes.observe(1.0);
-        match within(self.deadline, self.kv.clone().txn(self.request(txn))).await {
+        match self.send(|| self.request(txn)).await {
             Ok(answer) => self.root.outcome(txn, answer.0),
             // Only the answer to a refused transaction, with what its keys hold, can be that large.
             Err(Refusal::AnswerTooLarge) => {
@@ -164,12 +165,23 @@ impl Writer {
             return Ok(vec![self.alone(txn).await]);
         }
         self.sizes.observe(f64::from(u32::try_from(txns.len()).unwrap_or(u32::MAX)));
-        let children: Vec<TxnOp> = txns.iter().map(|txn| TxnOp::txn(self.request(txn))).collect();
-        match within(self.deadline, self.kv.clone().txn(EtcdTxn::new().and_then(children))).await {
+        let request = || {
+            let children: Vec<TxnOp> = txns.iter().map(|txn| TxnOp::txn(self.request(txn))).collect();
+            EtcdTxn::new().and_then(children)
+        };
+        match self.send(request).await {
             Ok(answer) => self.root.outcomes(txns, answer.0),
             // Too large an answer comes here too: some of them may have been applied.
             Err(refusal) => Err(failure(refusal)),
         }
+    }
+
+    async fn send(&self, request: impl Fn() -> EtcdTxn) -> Result<TxnResponse, Refusal> {
+        let commit = |mut kv: KvClient| {
+            let request = request();
+            async move { kv.txn(request).await }
+        };
+        self.calls.within(&self.kv, commit).await
     }
 
     /// The guards, the operations, and what is read if a guard fails.

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_client::{Compare, CompareOp, Error, KvClient, LeaseClient, PutOptions, Txn as EtcdTxn, TxnOp};
+use etcd_client::{
+    Compare, CompareOp, Error, KvClient, LeaseClient, PutOptions, Txn as EtcdTxn, TxnOp, TxnResponse,
+};
 use tokio::time::timeout;
 
 use super::super::{Bid, Entry, Key, Revision, Standing, StoreError};
 use super::answer::{Refusal, Root, header_revision, refusal};
+use super::calls::Calls;
 
 /// Attempts to make a bid while the key comes or goes: each takes another bidder that wins or leaves in that moment.
 const BID_ATTEMPTS: usize = 5;
@@ -18,7 +21,7 @@ pub(super) struct EtcdLeases {
     pub(super) kv: KvClient,
     pub(super) leases: LeaseClient,
     pub(super) root: Root,
-    pub(super) deadline: Duration,
+    pub(super) calls: Calls,
 }
 
 /// What the key holds, by which lease, read at a revision.
@@ -31,7 +34,7 @@ impl EtcdLeases {
     /// As [`super::super::Store::campaign`].
     pub(super) async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
         bid.check()?;
-        timeout(self.deadline, self.bid(&bid)).await.unwrap_or_else(|_| Err(self.late()))
+        timeout(self.calls.deadline(), self.bid(&bid)).await.unwrap_or_else(|_| Err(self.calls.late()))
     }
 
     /// As [`super::super::Store::resign`].
@@ -43,11 +46,11 @@ impl EtcdLeases {
             let outer = self.root.outer(&key);
             let same = Compare::create_revision(outer.clone(), CompareOp::Equal, entry.created.0);
             let txn = EtcdTxn::new().when([same]).and_then([TxnOp::delete(outer, None)]);
-            self.kv.clone().txn(txn).await.map_err(failure)?;
+            self.commit(txn).await?;
             self.revoke(lease).await;
             Ok(())
         };
-        timeout(self.deadline, resign).await.unwrap_or_else(|_| Err(self.late()))
+        timeout(self.calls.deadline(), resign).await.unwrap_or_else(|_| Err(self.calls.late()))
     }
 
     async fn bid(&self, bid: &Bid) -> Result<Standing, StoreError> {
@@ -71,7 +74,11 @@ impl EtcdLeases {
     }
 
     async fn read(&self, key: &Key) -> Result<Present, StoreError> {
-        let answer = self.kv.clone().get(self.root.outer(key), None).await.map_err(failure)?.0;
+        let get = |mut kv: KvClient| {
+            let key = self.root.outer(key);
+            async move { kv.get(key, None).await }
+        };
+        let answer = self.calls.send(&self.kv, get).await.map_err(failure)?.0;
         let revision = header_revision(answer.header.as_ref())?;
         let pair = answer.kvs.into_iter().next();
         let entry = pair.map(|pair| {
@@ -85,13 +92,13 @@ impl EtcdLeases {
     async fn create(&self, bid: &Bid) -> Result<Option<Standing>, StoreError> {
         let seconds = i64::try_from(bid.ttl.as_secs()).unwrap_or(i64::MAX);
         // If the answers below are lost, the lease ends by itself, and the key with it unless it is found by the next bid.
-        let granted = self.leases.clone().grant(seconds, None).await.map_err(failure)?;
+        let grant = |mut leases: LeaseClient| async move { leases.grant(seconds, None).await };
+        let granted = self.calls.send(&self.leases, grant).await.map_err(failure)?;
         let key = self.root.outer(&bid.key);
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
         let options = PutOptions::new().with_lease(granted.id());
         let put = TxnOp::put(key, bid.holder.clone(), Some(options));
-        let answer = self.kv.clone().txn(EtcdTxn::new().when([absent]).and_then([put])).await;
-        let answer = answer.map_err(failure)?.0;
+        let answer = self.commit(EtcdTxn::new().when([absent]).and_then([put])).await?.0;
         if !answer.succeeded {
             self.revoke(granted.id()).await;
             return Ok(None);
@@ -103,25 +110,32 @@ impl EtcdLeases {
 
     /// The ttl of the lease, which begins anew; `None` if it is over.
     async fn keep_alive(&self, lease: i64) -> Result<Option<Duration>, StoreError> {
-        match self.leases.clone().keep_alive(lease).await {
+        let keep_alive = |mut leases: LeaseClient| async move { leases.keep_alive(lease).await };
+        match self.calls.send(&self.leases, keep_alive).await {
             Ok(_) => {}
             Err(Error::LeaseKeepAliveError(_)) => return Ok(None),
             Err(error) => return Err(failure(error)),
         }
         // The answer to the question itself is not told by the library.
-        let ttl = self.leases.clone().time_to_live(lease, None).await.map_err(failure)?.granted_ttl();
+        let query = |mut leases: LeaseClient| async move { leases.time_to_live(lease, None).await };
+        let ttl = self.calls.send(&self.leases, query).await.map_err(failure)?.granted_ttl();
         Ok(u64::try_from(ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs))
     }
 
     /// Ends a lease that nobody needs; if that fails, it ends by itself.
     async fn revoke(&self, lease: i64) {
-        if let Err(error) = self.leases.clone().revoke(lease).await {
+        let revoke = |mut leases: LeaseClient| async move { leases.revoke(lease).await };
+        if let Err(error) = self.calls.send(&self.leases, revoke).await {
             tracing::debug!(%error, "the lease is left to expire");
         }
     }
 
-    fn late(&self) -> StoreError {
-        StoreError::Unavailable { reason: format!("etcd did not answer within {:?}", self.deadline) }
+    async fn commit(&self, txn: EtcdTxn) -> Result<TxnResponse, StoreError> {
+        let commit = |mut kv: KvClient| {
+            let txn = txn.clone();
+            async move { kv.txn(txn).await }
+        };
+        self.calls.send(&self.kv, commit).await.map_err(failure)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use krake_runtime::reachable::Contact;
-use krake_state::store::{Batch, Guard, Key, Revision, Txn, WatchError};
+use krake_state::store::{Batch, Bid, Guard, Key, Revision, Txn, WatchError};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -184,6 +184,26 @@ async fn an_etcd_with_a_dead_member_is_never_unreachable() {
     for _ in 0..200 {
         assert_ne!(store.contact().await, Contact::Unreachable);
     }
+}
+
+/// Each call meets the dead member with a probability of one half, and was not sent then.
+#[tokio::test]
+async fn calls_that_meet_a_dead_member_are_made_over_another_one() {
+    if !have_etcd() {
+        return;
+    }
+    let server = Etcd::start().await;
+    let (store, _dead) = server.store_with_dead_member(server.options("/half/")).await;
+    let bid = Bid { key: key("place"), holder: "a".into(), ttl: Duration::from_secs(60) };
+    for round in 0..100 {
+        let written = put(&store, &format!("k/{round}"), "").await;
+        assert_eq!(store.get(&key(&format!("k/{round}"))).await.unwrap().unwrap().modified, written);
+        assert_eq!(list(&store, "k/").await.entries.len(), round + 1);
+        store.lineage().await.unwrap().unwrap();
+        store.compact(Revision(written.0 - 1)).await.unwrap();
+        assert!(store.campaign(bid.clone()).await.unwrap().kept.is_some());
+    }
+    store.resign(bid.key, bid.holder).await.unwrap();
 }
 
 /// Creates one key after the other without end; what is unavailable is tried again. The keys, each with the revision
