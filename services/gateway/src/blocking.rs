@@ -31,8 +31,12 @@ pub(crate) fn wanted(
         return Ok(None);
     };
     let wanted = text.to_uppercase();
-    let known = states(descriptor);
-    if wanted == DELETED || known.contains(&wanted) {
+    let mut known = states(descriptor);
+    // Objects of every kind can be deleted, also those without a state.
+    if !known.iter().any(|state| state == DELETED) {
+        known.push(DELETED.to_owned());
+    }
+    if known.contains(&wanted) {
         return Ok(Some(wanted));
     }
     Err(Problem::query("blocking", &format!("Must be one of: {}.", known.join(", "))))
@@ -68,7 +72,7 @@ pub(crate) async fn until(
     let object = act.await?;
     let descriptor = target.descriptor();
     let uid = answer::metadata(&object.message)?.uid;
-    if state(&descriptor, &object.message).as_deref() == Some(wanted) {
+    if current(&descriptor, &object.message).as_deref() == Some(wanted) {
         return Ok(object);
     }
     let reached = async {
@@ -79,11 +83,11 @@ pub(crate) async fn until(
                     continue;
                 }
                 let is_deleted = event.r#type == i32::from(EventType::Deleted);
-                if if wanted == DELETED {
-                    is_deleted
-                } else {
-                    state(&descriptor, &event.object).as_deref() == Some(wanted)
-                } {
+                let is_reached = match wanted {
+                    DELETED => is_deleted,
+                    state => current(&descriptor, &event.object).as_deref() == Some(state),
+                };
+                if is_reached {
                     return Ok(Reply { message: event.object, epoch: message.epoch });
                 }
                 if is_deleted {
@@ -107,7 +111,7 @@ pub(crate) async fn until(
 }
 
 /// The state of an object; `None` if it has none or cannot be shown.
-fn state(descriptor: &MessageDescriptor, object: &[u8]) -> Option<String> {
+fn current(descriptor: &MessageDescriptor, object: &[u8]) -> Option<String> {
     let mut text = Vec::new();
     answer::write(descriptor, object, &mut text).ok()?;
     let shown = json::parse_written(descriptor, &text).ok()?;

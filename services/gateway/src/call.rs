@@ -235,7 +235,11 @@ fn with_metadata(message: Bytes, metadata: MetadataMap) -> Request<Bytes> {
 
 /// The time limit of `X-Request-Timeout`: seconds, with or without a fraction.
 fn time_limit(headers: &HeaderMap) -> Result<Option<TimeLimit>, Problem> {
-    let Some(value) = headers.get(REQUEST_TIMEOUT) else { return Ok(None) };
+    let mut values = headers.get_all(REQUEST_TIMEOUT).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::header("X-Request-Timeout", "Must be sent once."));
+    }
     let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
     let seconds = seconds
         .filter(|seconds| *seconds > 0.0)
@@ -260,6 +264,8 @@ mod tests {
             time_limit(&headers).map(|limit| limit.map(|limit| limit.length))
         };
         assert_eq!(time_limit(&HeaderMap::new()), Ok(None));
+        let twice = [(REQUEST_TIMEOUT, "1".parse().unwrap()), (REQUEST_TIMEOUT, "2".parse().unwrap())];
+        assert_eq!(time_limit(&twice.into_iter().collect()).unwrap_err().status.as_u16(), 422);
         assert_eq!(limit("1.5"), Ok(Some(Duration::from_millis(1500))));
         for long in ["100000", "1e300", "inf"] {
             assert_eq!(limit(long), Ok(Some(MAX_REQUEST_TIMEOUT)), "{long}");

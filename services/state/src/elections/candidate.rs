@@ -49,7 +49,7 @@ impl Candidate {
         let ttl = request.ttl.and_then(|ttl| Duration::try_from(ttl).ok()).unwrap_or_default();
         if ttl < store::MIN_TTL || ttl > MAX_TTL || ttl.subsec_nanos() != 0 {
             let allowed = format!("whole seconds from {:?} to {MAX_TTL:?} are allowed", store::MIN_TTL);
-            refuse("ttl", format!("is {ttl:?}; {allowed}"));
+            refuse("ttl", format!("is {} s; {allowed}", ttl.as_secs_f64()));
         }
         let ticket = match request.ticket.as_str() {
             "" => Some(Ticket::random()?),

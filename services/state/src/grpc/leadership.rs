@@ -65,7 +65,8 @@ impl LeadershipService for Leadership {
         })?;
         let (answers, receiver) = mpsc::channel(1);
         let (elections, shutdown) = (self.elections.clone(), self.shutdown.clone());
-        let campaign = Campaign { elections, candidate, requests, answers };
+        let campaign =
+            Campaign { user: call.user.clone(), election, elections, candidate, requests, answers };
         let task = AbortOnDropHandle::new(tokio::spawn(campaign.run(first, shutdown, permit)));
         // The task ends with the stream, and the stream when the task has ended.
         let stream = futures::stream::unfold((receiver, task), |(mut receiver, task)| async {
@@ -78,6 +79,8 @@ impl LeadershipService for Leadership {
 
 /// A campaign that was let in.
 struct Campaign {
+    user: String,
+    election: String,
     elections: Arc<Elections>,
     candidate: Candidate,
     requests: Streaming<CampaignRequest>,
@@ -95,6 +98,10 @@ impl Campaign {
             end = self.hold(first) => end,
             () = shutdown.cancelled() => Err(Error::ShuttingDown.into()),
         };
+        // The audit of the call ended when its stream began.
+        let (user, election, code) =
+            (&self.user, &self.election, end.as_ref().err().map_or(Code::Ok, Status::code));
+        tracing::debug!(target: "krake_audit", user, election, ?code, "campaign ended");
         if let Err(status) = end {
             // The caller may be gone.
             let _ = self.answers.send(Err(status)).await;

@@ -59,6 +59,9 @@ fn check_url(text: &str) -> Result<(), String> {
                     not supported yet, use a proxy that adds them";
         return Err(text.to_owned());
     }
+    if url.host_str().is_none_or(|host| host.trim_matches('.').is_empty()) {
+        return Err("names no host".to_owned());
+    }
     if url.port() == Some(0) {
         return Err("port 0 cannot be connected to".to_owned());
     }
@@ -86,6 +89,8 @@ mod tests {
     #[case::password("http://user:s3cret@h/", Some("must not hold a user"))]
     #[case::user("http://user@h/", Some("must not hold a user"))]
     #[case::no_host("http://", Some("host"))]
+    #[case::dot("http://.", Some("names no host"))]
+    #[case::dots("http://../", Some("names no host"))]
     #[case::bad_address("http://1.2.3.400/", Some("address"))]
     #[case::space("http://a b/", Some("domain"))]
     #[case::scheme("ftp://h/", Some("not an http"))]
