@@ -4,6 +4,7 @@
 
 mod failure;
 mod file;
+mod identity;
 mod log;
 mod readers;
 mod recent;
@@ -20,6 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use krake_runtime::log_limit::LogLimit;
+use krake_runtime::reachable::Contact;
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -33,8 +36,9 @@ use super::{
     Txn, WatchError,
 };
 use failure::unavailable;
-use file::{FileIdentity, Lock};
+use file::Lock;
 pub use file::{OpenError, make_folder};
+use identity::OpenFile;
 use readers::{ReadError, Readers};
 use recent::Recent;
 pub(crate) use snapshot::snapshot;
@@ -86,6 +90,7 @@ struct Shared {
     writer: mpsc::Sender<Request>,
     recent: Arc<Recent>,
     readers: Readers,
+    file: OpenFile,
     /// Identifies the history of the file.
     history: u64,
     deadline: Duration,
@@ -105,7 +110,8 @@ impl SqliteStore {
             Err(OpenError::Sqlite { reason: format!("{}: {error}", file.display()) })
         })?;
         let (recent, sizes) = (Arc::clone(&writer.recent), writer.sizes.clone());
-        let readers = Readers::new(&writer.file, deadline);
+        let open_file = writer.file.clone();
+        let readers = Readers::new(open_file.clone(), deadline);
         let next_end = writer.next_end.subscribe();
         let (sender, arriving) = mpsc::channel(WAITING_CALLS);
         // Ends when the last sender is dropped, after what was let in is on the disk.
@@ -118,6 +124,7 @@ impl SqliteStore {
             writer: sender,
             recent,
             readers,
+            file: open_file,
             history,
             deadline,
             sizes,
@@ -164,6 +171,11 @@ impl Store for SqliteStore {
             true => Err(unavailable("the store is closed")),
             false => Ok(self.shared.recent.extent().revision),
         }
+    }
+
+    async fn contact(&self) -> Contact {
+        let in_place = !self.shared.writer.is_closed() && self.shared.file.check().is_ok();
+        if in_place { Contact::Answered } else { Contact::Unreachable }
     }
 
     async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
@@ -226,7 +238,7 @@ impl Writer {
     /// The writer of a file, and what identifies the history of it.
     fn open(options: SqliteOptions, lock: Lock) -> Result<(Self, u64), OpenError> {
         let path = options.file;
-        let connection = file::open(&path)?;
+        let (connection, file) = file::open(&path)?;
         let history = identify(&connection, &lock, &path).map_err(|error| file::failed(&error, &path))?;
         let read = || {
             let mut leases = Leases::default();
@@ -243,15 +255,13 @@ impl Writer {
         let next_end = tokio::sync::watch::Sender::new(next_end);
         lock.record(extent.revision);
         let sizes = batch_sizes();
-        let opened =
-            FileIdentity::at(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
-        let mut writer =
-            Self { file: path, opened, connection, leases, extent, recent, sizes, next_end, lock };
+        let failures = LogLimit::default();
+        let mut writer = Self { file, failures, connection, leases, extent, recent, sizes, next_end, lock };
         if options.forget_leases {
             let ended = writer.transaction(|turn| turn.end_all_leases());
-            ended.map_err(|error| file::failed(&error, &writer.file))?;
+            ended.map_err(|error| file::failed(&error, &path))?;
         }
-        tracing::info!(file = %writer.file.display(), revision = %writer.extent.revision, "store opened");
+        tracing::info!(file = %path.display(), revision = %writer.extent.revision, "store opened");
         Ok((writer, history))
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
+use krake_runtime::reachable::Contact;
 use krake_state::store::{
     Bid, Guard, Key, OpenError, Page, Revision, SqliteOptions, SqliteStore, Store, Txn,
 };
@@ -38,20 +39,58 @@ async fn what_is_made_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_to_a_file_that_was_replaced_or_removed() {
+async fn a_file_that_was_replaced_or_removed_is_neither_written_nor_read() {
     for put_back in [true, false] {
         let (folder, file) = place();
+        let moved = folder.path().join("moved.db");
         let store = open(&file).await;
         put(&store, "a", "1").await;
-        fs::rename(&file, folder.path().join("moved.db")).unwrap();
+        assert_eq!(store.contact().await, Contact::Answered);
+        fs::rename(&file, &moved).unwrap();
         if put_back {
-            fs::copy(folder.path().join("moved.db"), &file).unwrap();
+            fs::copy(&moved, &file).unwrap();
         }
-        let refused = store.commit(Txn::new().put("a", "2")).await.unwrap_err().to_string();
-        assert!(refused.contains("moved or replaced") && refused.contains("krake.db"), "{refused}");
+        let write = store.commit(Txn::new().put("a", "2")).await.unwrap_err().to_string();
+        // No connection was made for reads before.
+        let read = store.get(&Key::from("a")).await.unwrap_err().to_string();
+        assert!(write.contains("moved or replaced") && write.contains("krake.db"), "{write}");
+        assert!(read.contains("krake.db"), "{read}");
+        assert_eq!(store.contact().await, Contact::Unreachable);
         // Another name of the same file is no reason.
-        fs::rename(folder.path().join("moved.db"), &file).unwrap();
+        fs::rename(&moved, &file).unwrap();
         put(&store, "a", "3").await;
+        assert_eq!(store.contact().await, Contact::Answered);
+    }
+}
+
+/// Without this SQLite would read the log of the moved file into the other one.
+#[tokio::test]
+async fn a_file_that_takes_the_place_of_an_open_one_is_what_the_next_start_finds() {
+    for notice in [true, false] {
+        let (folder, file) = place();
+        let store = open(&file).await;
+        put(&store, "a", "copied").await;
+        store.close().await;
+        let copy = folder.path().join("copy.db");
+        fs::copy(&file, &copy).unwrap();
+
+        let store = open(&file).await;
+        for round in 0..50 {
+            put(&store, "a", format!("{round}")).await;
+        }
+        let moved = folder.path().join("moved.db");
+        fs::rename(&file, &moved).unwrap();
+        fs::copy(&copy, &file).unwrap();
+        if notice {
+            store.commit(Txn::new().put("a", "2")).await.unwrap_err();
+        }
+        store.close().await;
+
+        for (file, value) in [(file, "copied"), (moved, "49")] {
+            let store = open(&file).await;
+            assert_eq!(store.get(&Key::from("a")).await.unwrap().unwrap().value, value);
+            store.close().await;
+        }
     }
 }
 

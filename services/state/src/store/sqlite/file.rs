@@ -2,14 +2,15 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::{Revision, StoreError};
-use super::failure::{describe, unavailable};
+use super::super::Revision;
+use super::failure::describe;
+use super::identity::OpenFile;
 use super::log;
 
 /// Says in the header of the file whose it is: "Krak".
@@ -137,32 +138,6 @@ impl Lock {
     }
 }
 
-/// Which file is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileIdentity {
-    device: u64,
-    inode: u64,
-}
-
-impl FileIdentity {
-    /// The file that has this path now.
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
-        path.metadata().map(|file| FileIdentity { device: file.dev(), inode: file.ino() })
-    }
-
-    /// Fails if another file has the path, or none: someone has moved or replaced the one that is open.
-    pub(super) fn check(self, path: &Path) -> Result<(), StoreError> {
-        if FileIdentity::at(path).is_ok_and(|now| now == self) {
-            return Ok(());
-        }
-        Err(unavailable(format!(
-            "{}: the file was moved or replaced while this process has it open, so nothing more is written to it: \
-             restart this process to use the file that is there now",
-            path.display()
-        )))
-    }
-}
-
 /// Makes a folder for its owner alone, if it is not there. Returns its path without symbolic links.
 pub fn make_folder(folder: &Path) -> Result<PathBuf, OpenError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -208,8 +183,9 @@ fn dangling(path: &Path) -> Option<String> {
 }
 
 /// Opens a file for writing and makes it a store if it is new. Its [`Lock`] must be held.
-pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
-    create(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+pub(super) fn open(path: &Path) -> Result<(Connection, OpenFile), OpenError> {
+    let file = create(path).and_then(|()| OpenFile::at(path));
+    let file = file.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(LOCK_WAIT)?;
@@ -228,7 +204,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
         );
         return Err(OpenError::Sqlite { reason });
     }
-    Ok(connection)
+    Ok((connection, file))
 }
 
 /// Refuses what is not a whole store of this version.
@@ -334,7 +310,7 @@ mod tests {
         let path = folder.path().join("krake.db");
         // As it is made, and as it is opened again.
         for _ in 0..2 {
-            let connection = open(&path).unwrap();
+            let (connection, _file) = open(&path).unwrap();
             let number =
                 |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
             assert_eq!(number("synchronous"), 2, "FULL");

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::super::StoreError;
 use super::failure::{failure, unavailable};
+use super::identity::OpenFile;
 
 /// Maximum number of reads at once: each has a thread and a page cache of 2 MiB, and the disk serves no more at a time.
 const READ_CONNECTIONS: usize = 4;
@@ -19,7 +20,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The connections that are used for reading. They are opened when they are needed.
 #[derive(Clone)]
 pub(super) struct Readers {
-    file: Arc<Path>,
+    file: OpenFile,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
     deadline: Duration,
@@ -27,13 +28,8 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Of a file that is a store.
-    pub(super) fn new(file: &Path, deadline: Duration) -> Self {
-        Self {
-            file: file.into(),
-            idle: Arc::default(),
-            permits: Arc::new(Semaphore::new(READ_CONNECTIONS)),
-            deadline,
-        }
+    pub(super) fn new(file: OpenFile, deadline: Duration) -> Self {
+        Self { file, idle: Arc::default(), permits: Arc::new(Semaphore::new(READ_CONNECTIONS)), deadline }
     }
 
     /// Reads in one transaction, which sees what was committed before this was called.
@@ -44,18 +40,18 @@ impl Readers {
         let reading = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await;
             let permit = permit.map_err(|_| unavailable("the store is closed"))?;
-            let (idle, file) = (Arc::clone(&self.idle), Arc::clone(&self.file));
+            let (idle, file) = (Arc::clone(&self.idle), self.file.clone());
             let read = tokio::task::spawn_blocking(move || {
                 // Kept to the end, also if nobody waits for the answer any more.
                 let _permit = permit;
                 let reused = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let connection = match reused {
                     Some(connection) => connection,
-                    None => open(&file).map_err(|error| failure(&error, &file))?,
+                    None => open_checked(&file)?,
                 };
                 let answer = in_transaction(&connection, read);
                 match answer {
-                    Err(ReadError::Sqlite(error)) => Err(failure(&error, &file)),
+                    Err(ReadError::Sqlite(error)) => Err(failure(&error, file.path())),
                     Err(ReadError::Store(error)) => {
                         give_back(&idle, connection);
                         Err(error)
@@ -106,6 +102,14 @@ fn in_transaction<T>(
 
 fn give_back(idle: &Mutex<Vec<Connection>>, connection: Connection) {
     idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+}
+
+/// A connection that cannot write, to the file that the writer has open.
+fn open_checked(file: &OpenFile) -> Result<Connection, StoreError> {
+    let connection = open(file.path()).map_err(|error| failure(&error, file.path()))?;
+    // After it was opened: another file that comes later is none of this connection's.
+    file.check()?;
+    Ok(connection)
 }
 
 /// A connection that cannot write.

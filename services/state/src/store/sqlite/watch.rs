@@ -64,6 +64,10 @@ impl Cursor {
             Ok(log::history(connection, &prefix, seen, extent.revision)?)
         });
         match piece.await {
+            Ok((_, reached)) if reached <= seen => {
+                tracing::warn!(%seen, %reached, "the file does not hold the newest changes; trying again");
+                tokio::time::sleep(READ_RETRY_DELAY).await;
+            }
             Ok((batches, reached)) => {
                 self.seen = reached;
                 self.ready.extend(batches);

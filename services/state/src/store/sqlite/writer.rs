@@ -1,9 +1,9 @@
 //! The one thread that writes. Calls that arrive while it writes share the next transaction, and so the wait for the
 //! disk; a call never waits for others to come.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use krake_runtime::log_limit::LogLimit;
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::super::lease_ends::Leases;
 use super::super::{Batch, StoreError};
 use super::failure::{describe, failure};
-use super::file::{FileIdentity, Lock};
+use super::file::Lock;
+use super::identity::OpenFile;
 use super::log::Extent;
 use super::recent::Recent;
 use super::sweep::{self, Progress};
@@ -34,9 +35,9 @@ pub(super) enum Request {
 
 /// The writer's side of a store.
 pub(super) struct Writer {
-    pub(super) file: PathBuf,
-    /// The file that is open, which need not have the path any more.
-    pub(super) opened: FileIdentity,
+    pub(super) file: OpenFile,
+    /// Limits the log lines of transactions that fail.
+    pub(super) failures: LogLimit,
     pub(super) connection: Connection,
     pub(super) leases: Leases,
     pub(super) extent: Extent,
@@ -51,6 +52,8 @@ pub(super) struct Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        // Whatever it answers, the file is closed; SQLite itself keeps the log of a file that was moved.
+        let _ = self.is_in_place();
         self.lock.record(self.extent.revision);
     }
 }
@@ -104,12 +107,13 @@ impl Writer {
             self.sizes.observe(f64::from(u32::try_from(commits).unwrap_or(u32::MAX)));
         }
         let make = |turn: &mut Turn<'_>| batch.iter().map(|(call, _)| turn.make(call)).collect();
-        // What is written to a file that has no name any more is lost.
-        let made: Result<Vec<Answer>, StoreError> = match self.opened.check(&self.file) {
-            Ok(()) => self.transaction(make).map_err(|error| failure(&error, &self.file)),
-            Err(replaced) => Err(replaced),
-        };
-        match made {
+        // What is written to a file that has no name any more is lost. Checked again afterwards: nobody is told of a
+        // commit that went there meanwhile.
+        let checked: Result<Vec<Answer>, StoreError> = self.is_in_place().and_then(|()| {
+            let made = self.transaction(make).map_err(|error| failure(&error, self.file.path()))?;
+            self.is_in_place().map(|()| made)
+        });
+        match checked {
             Ok(answers) => {
                 for ((_, waiting), answer) in batch.into_iter().zip(answers) {
                     let answer = if let Answer::Refused(error) = answer { Err(error) } else { Ok(answer) };
@@ -118,12 +122,24 @@ impl Writer {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, commits = batch.len(), "a transaction failed");
+                if self.failures.admit(Instant::now()).is_some() {
+                    tracing::warn!(%error, commits = batch.len(), "a transaction failed");
+                }
                 for (_, waiting) in batch {
                     let _ = waiting.send(Err(error.clone()));
                 }
             }
         }
+    }
+
+    /// Fails if the file was moved or replaced. Then what its write-ahead log holds is put into it, wherever it is now: a
+    /// log that stayed would be read into the file that took its place when that is opened.
+    fn is_in_place(&self) -> Result<(), StoreError> {
+        self.file.check().inspect_err(|_| {
+            if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::warn!(%error, "cannot empty the write-ahead log of a file that was moved or replaced");
+            }
+        })
     }
 
     /// Makes a transaction and commits it to the disk; all of it, or nothing.
@@ -152,10 +168,13 @@ impl Writer {
     /// Removes a piece of what is compacted; false if there is nothing left, or if that fails: then it goes on after
     /// the next compaction.
     fn sweep(&mut self) -> bool {
+        if self.is_in_place().is_err() {
+            return false;
+        }
         match sweep::step(&mut self.connection) {
             Ok(progress) => progress == Progress::More,
             Err(error) => {
-                let error = describe(&error, &self.file);
+                let error = describe(&error, self.file.path());
                 tracing::warn!(%error, "cannot remove what is compacted; trying again after the next compaction");
                 false
             }
