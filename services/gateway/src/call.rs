@@ -14,18 +14,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use krake_client::{Client, Transport, is_read};
 use krake_proto::codec::RawCodec;
 use krake_proto::error;
 use prost::Message;
 use prost_reflect::MethodDescriptor;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tonic::client::Grpc;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{ConnectError, Request, Status, Streaming};
 
+use crate::gateway::Options;
 use crate::problem::Problem;
 
 /// Maximum size of a message in bytes: pages are cut at 2 MiB, one object may be larger.
@@ -52,10 +53,15 @@ const PASSED_ON: [HeaderName; 4] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// The connection to the state service that all callers share.
+/// The connections to the state service that all callers share.
 #[derive(Clone)]
 pub(crate) struct StateService {
+    /// For calls with one answer.
     transport: Transport,
+    /// For watches: a connection serves a limited number of streams, and further calls on it wait for the end of one.
+    watches: Transport,
+    /// Places for watches.
+    watch_places: Arc<Semaphore>,
     /// Maximum silence of a watch, see [`Options::watch_silence`](crate::Options::watch_silence).
     pub(crate) watch_silence: Duration,
     /// Places for reads that are repeated.
@@ -64,9 +70,15 @@ pub(crate) struct StateService {
 
 impl StateService {
     /// Callers read at different times, so that no write may carry what another caller has read.
-    pub(crate) fn new(client: &Client, watch_silence: Duration) -> Self {
-        let repeated_reads = Arc::new(Semaphore::new(MAX_REPEATED_READS));
-        StateService { transport: client.transport().without_epoch(), watch_silence, repeated_reads }
+    pub(crate) fn new(client: &Client, options: &Options) -> Self {
+        let transport = client.transport().without_epoch();
+        StateService {
+            watches: transport.on_new_connection(),
+            transport,
+            watch_places: Arc::new(Semaphore::new(options.max_watches)),
+            watch_silence: options.watch_silence,
+            repeated_reads: Arc::new(Semaphore::new(MAX_REPEATED_READS)),
+        }
     }
 }
 
@@ -177,14 +189,25 @@ impl Caller {
         }
     }
 
-    /// Opens a stream of encoded messages.
+    /// Takes a place for a watch, which is free again when it is dropped.
+    ///
+    /// # Errors
+    /// 429 if all places are taken.
+    pub(crate) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.state.watch_places.clone().try_acquire_owned().map_err(|_| {
+            let text = "This gateway serves as many watches as it can: end some, or use another gateway.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, text)
+        })
+    }
+
+    /// Opens a watch, on the connection of watches.
     pub(crate) async fn stream(
         &self,
         rpc: &MethodDescriptor,
         request: &impl Message,
     ) -> Result<Streaming<Bytes>, Status> {
         let request = with_metadata(request.encode_to_vec().into(), self.metadata.clone());
-        let mut grpc = grpc(self.state.transport.clone());
+        let mut grpc = grpc(self.state.watches.clone());
         grpc.ready().await?;
         Ok(grpc.server_streaming(request, path(rpc)?, RawCodec).await?.into_inner())
     }

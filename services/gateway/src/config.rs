@@ -95,8 +95,8 @@ impl Args {
         let options = Options {
             http,
             origins: origins(self.cors_origins.or(file.cors_origins).unwrap_or_default())?,
-            documentation: pick(self.problem_base_url, file.problem_base_url, defaults.documentation),
-            watch_silence: defaults.watch_silence,
+            documentation: pick(self.problem_base_url, file.problem_base_url, defaults.documentation.clone()),
+            ..defaults
         };
         Ok(Config {
             listen: pick(self.listen, file.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),

@@ -42,6 +42,10 @@ pub struct Options {
     /// as dead and the watch resumes over another one. Default 90 s: three missed bookmarks and time for a slow
     /// machine.
     pub watch_silence: Duration,
+    /// Maximum number of watches at a time; further ones are refused. All share one connection to the state service, which
+    /// serves 4096 streams on it. Default 2048: a watch that resumes finds a place while its former stream still ends.
+    /// Unread watches take up to 256 KiB each.
+    pub max_watches: usize,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             documentation: UPSTREAM_DOCUMENTATION.to_owned(),
             http: HttpOptions::default(),
             watch_silence: Duration::from_secs(90),
+            max_watches: 2048,
         }
     }
 }
@@ -70,7 +75,7 @@ enum Place {
 
 impl Gateway {
     pub(crate) fn router(client: &Client, options: Options, shutdown: Shutdown) -> Router {
-        let state = StateService::new(client, options.watch_silence);
+        let state = StateService::new(client, &options);
         let gateway = Gateway { state, options, shutdown };
         Router::new().fallback(handle).with_state(Arc::new(gateway))
     }
@@ -171,7 +176,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
     } else {
         gateway.options.origins.answer(&parts.headers)
     };
-    let answer = gateway.answer(parts, body).await;
+    let answer = Box::pin(gateway.answer(parts, body)).await;
     let mut response = answer.unwrap_or_else(|problem| problem.response(&gateway.options.documentation));
     response.headers_mut().extend(shared);
     response

@@ -38,7 +38,7 @@ pub async fn run(mut config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut probe = JoinSet::new();
     let state = Reachable { name: "state", max_silence: MAX_STATE_SILENCE };
     probe.spawn(state.follow(
-        fixed::contact(StateService::new(&client, config.options.watch_silence)),
+        fixed::contact(StateService::new(&client, &config.options)),
         admin.readiness.condition("state"),
     ));
     tasks.spawn(admin.serve(admin_listener, admin_shutdown.clone()));

@@ -16,6 +16,7 @@ use krake_client::Backoff;
 use krake_proto::envelope::{WatchRequest, WatchResponse};
 use prost::Message;
 use prost_reflect::MethodDescriptor;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tonic::{Status, Streaming};
 
@@ -35,6 +36,7 @@ pub(crate) struct Upstream {
     first: Option<WatchResponse>,
     connection: Connection,
     backoff: Backoff,
+    _place: OwnedSemaphorePermit,
 }
 
 /// State of the stream. Kept between polls: a read that times out must not restart the opening.
@@ -48,12 +50,13 @@ impl Upstream {
     /// Opens a watch and waits for its first message, which the state service sends at once.
     ///
     /// # Errors
-    /// Any refusal of the state service: only a watch that was open resumes.
+    /// Any refusal of the state service: only a watch that was open resumes. 429 if too many are open.
     pub(crate) async fn open(
         target: Arc<Target>,
         rpc: MethodDescriptor,
         request: WatchRequest,
     ) -> Result<Self, Problem> {
+        let place = target.caller.watch_place()?;
         let open = async {
             let mut stream = target.caller.stream(&rpc, &request).await?;
             let first = stream.message().await?;
@@ -72,7 +75,16 @@ impl Upstream {
         let first = position.take(first)?;
         let connection = Connection::Open { stream: Box::new(stream), heard: Instant::now() };
         let backoff = Backoff::default();
-        Ok(Upstream { target, rpc, request, position, first: Some(first), connection, backoff })
+        Ok(Upstream {
+            target,
+            rpc,
+            request,
+            position,
+            first: Some(first),
+            connection,
+            backoff,
+            _place: place,
+        })
     }
 
     /// The place to resume from: everything up to here was delivered. `None` before the first whole revision.

@@ -56,16 +56,16 @@ async fn they_are_read_and_other_calls_and_watches_go_on(
     assert_eq!(other.await.unwrap().body["metadata"]["name"], "other");
     messages.send(&changes(&["a"], 11));
     assert_eq!(lines.names().await, ["a"]);
-    assert_eq!(state.connections(), 1, "the connection that all callers share");
+    assert_eq!(state.connections(), 2, "one for all watches, one for all other calls");
 }
 
 #[rstest]
 #[tokio::test]
-async fn beyond_every_limit_calls_fail_as_passing_and_watches_resume(
+async fn beyond_every_limit_calls_fail_as_passing_and_watches_go_on(
     #[values(before, after, refusal)] answer: Answering,
 ) {
     let mut state = FakeState::with_max_header_bytes(HEADER_LIMIT).await;
-    let (mut lines, _messages) = state.watch(WATCH, 10).await;
+    let (mut lines, messages) = state.watch(WATCH, 10).await;
     let huge = state.get(&format!("{METRICS}/huge"));
     answer(state.call("GetMetric").await, headers(1, BEYOND_HEADER_LIMIT));
     // The gateway repeats the read on a connection of its own.
@@ -73,8 +73,7 @@ async fn beyond_every_limit_calls_fail_as_passing_and_watches_resume(
     let huge = huge.await.unwrap();
     assert_eq!((huge.status, &huge.body["status"]), (502, &502.into()), "{}", huge.body);
 
-    let resumed = state.call("WatchMetrics").await.stream();
-    resumed.send(&changes(&["a"], 11));
+    messages.send(&changes(&["a"], 11));
     assert_eq!(lines.names().await, ["a"]);
     let other = state.get(&format!("{METRICS}/other"));
     state.call("GetMetric").await.answer(&metric("other", 1));
