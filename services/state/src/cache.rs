@@ -15,6 +15,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::error::Error;
 use crate::object::key;
 use crate::object::keyring::Keyring;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
@@ -126,6 +127,18 @@ impl Cache {
     /// The resource at `key`.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         self.read().objects.get(key).cloned()
+    }
+
+    /// The resource at `key`, if there is one.
+    ///
+    /// # Errors
+    /// When its present value cannot be read: then it is there, and nothing may be decided on what it was before.
+    pub(crate) fn get_readable(&self, key: &Key) -> Result<Option<Arc<Stored>>, Error> {
+        let contents = self.read();
+        if contents.unreadable.contains(key) {
+            return Err(Error::Internal(format!("cannot read {key}: a newer version wrote it, perhaps")));
+        }
+        Ok(contents.objects.get(key).cloned())
     }
 
     /// The keys below `prefix` whose present value cannot be read: a newer version wrote it, perhaps.

@@ -152,12 +152,13 @@ pub(super) fn check_size(kind: &Kind, sections: &Sections) -> Result<(), Error> 
 
 /// Refuses a change of `stored` by which a caller would make it too large. What the state service added may have taken
 /// the object past the limit: then it must not grow further. An object that is being deleted must be able to go, so
-/// only [`check_stored_size`] bounds it.
+/// callers may use half of [`admission::MAX_ADDITIONS`] for it; the other half is for what its deletion adds.
 pub(crate) fn check_growth(stored: &Stored, sections: &Sections) -> Result<(), Error> {
-    if stored.metadata.deleted.is_some() || sections.encoded_len() <= stored.sections.encoded_len() {
+    if sections.encoded_len() <= stored.sections.encoded_len() {
         return Ok(());
     }
-    check_size(stored.kind, sections)
+    let additions = if stored.metadata.deleted.is_some() { admission::MAX_ADDITIONS / 2 } else { 0 };
+    check_size_within(admission::MAX_OBJECT + additions, stored.kind, sections)
 }
 
 /// Refuses what is too large even with all that the state service may add.

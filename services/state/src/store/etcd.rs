@@ -129,18 +129,18 @@ impl EtcdStore {
             })
         };
         let (calls, watches) = (Box::pin(client()).await?, Box::pin(client()).await?);
+        let limits = Calls::new(options.request_timeout, options.endpoints.len());
         let anonymous = connect.clone();
         let log_in = match options.access.user {
             Some(user) => {
                 connect = connect.with_user(&user.0, user.1.expose());
                 let clients = vec![calls.clone(), watches.clone()];
-                Box::pin(access::authenticate(user, clients, options.request_timeout)).await?
+                Box::pin(access::authenticate(user, clients, limits)).await?
             }
             None => None,
         };
         let kv = calls.kv_client().max_decoding_message_size(MAX_ANSWER_BYTES);
         let root = Root::new(&options.prefix);
-        let limits = Calls::new(options.request_timeout, options.endpoints.len());
         Ok(Self {
             commits: Arc::new(Commits::new(kv.clone(), root.clone(), limits)),
             leases: calls.lease_client(),
@@ -204,6 +204,19 @@ impl EtcdStore {
         EtcdWatch::new(self.watch.clone(), self.root.clone(), prefix, after, self.calls.deadline())
     }
 
+    /// The error of a read that was refused because its revision is compacted.
+    async fn oldest(&self) -> StoreError {
+        let mut failed = StoreError::Unavailable { reason: String::new() };
+        // A watch that fails may have met a dead member.
+        for _ in 0..self.calls.attempts() {
+            match self.watch_range(&PROBE, Revision(0)).oldest().await {
+                Ok(oldest) => return StoreError::Compacted { oldest },
+                Err(reason) => failed = StoreError::Unavailable { reason },
+            }
+        }
+        failed
+    }
+
     /// The error of a call that named the revision `asked`, if any.
     async fn error(&self, refusal: Refusal, asked: Revision) -> StoreError {
         match refusal {
@@ -213,10 +226,7 @@ impl EtcdStore {
                 StoreError::TooLarge { reason: format!("one entry exceeds {MAX_ANSWER_BYTES} bytes") }
             }
             // A refused read does not tell what is left; a watch from the beginning does.
-            Refusal::Compacted => match self.watch_range(&PROBE, Revision(0)).oldest().await {
-                Ok(oldest) => StoreError::Compacted { oldest },
-                Err(reason) => StoreError::Unavailable { reason },
-            },
+            Refusal::Compacted => self.oldest().await,
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
 use super::answer::{Refusal, refusal, unavailable};
+use super::calls::Calls;
 
 /// Pause between two log-ins: etcd checks a password slowly on purpose, and an operator who mends the user waits no more
 /// than this.
@@ -80,10 +81,10 @@ impl EtcdAccess {
 pub(super) async fn authenticate(
     user: (String, Secret),
     clients: Vec<Client>,
-    deadline: Duration,
+    calls: Calls,
 ) -> Result<Option<AbortOnDropHandle<()>>, StoreError> {
     let mut failures = Failures::default();
-    match log_in(&user, &clients, deadline).await {
+    match log_in(&user, &clients, calls).await {
         Ok(()) => return Ok(None),
         Err(error) if !error.retryable() => return Err(error),
         Err(error) => failures.report(&user.0, error),
@@ -91,7 +92,7 @@ pub(super) async fn authenticate(
     let later = tokio::spawn(async move {
         loop {
             sleep(LOG_IN_RETRY_DELAY).await;
-            match log_in(&user, &clients, deadline).await {
+            match log_in(&user, &clients, calls).await {
                 Ok(()) => {
                     tracing::info!(user = user.0, "logged in to etcd");
                     return;
@@ -131,13 +132,16 @@ impl Failures {
     }
 }
 
-async fn log_in(user: &(String, Secret), clients: &[Client], deadline: Duration) -> Result<(), StoreError> {
+async fn log_in(user: &(String, Secret), clients: &[Client], calls: Calls) -> Result<(), StoreError> {
     for client in clients {
-        let pair = (user.0.clone(), user.1.expose().to_owned());
-        match timeout(deadline, client.clone().update_user(Some(pair))).await {
+        let log_in = |mut client: Client| {
+            let pair = (user.0.clone(), user.1.expose().to_owned());
+            async move { client.update_user(Some(pair)).await }
+        };
+        match timeout(calls.deadline(), calls.send(client, log_in)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(refused(&error)),
-            Err(_) => return Err(unavailable(format!("etcd did not answer within {deadline:?}"))),
+            Err(_) => return Err(calls.late()),
         }
     }
     Ok(())

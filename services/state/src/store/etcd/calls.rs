@@ -33,6 +33,11 @@ impl Calls {
         self.deadline
     }
 
+    /// Maximum number of attempts to make a call.
+    pub(super) fn attempts(&self) -> usize {
+        self.attempts
+    }
+
     /// Makes a call, but waits no longer than its deadline.
     pub(super) async fn within<C, T, F>(&self, client: &C, call: impl Fn(C) -> F) -> Result<T, Refusal>
     where

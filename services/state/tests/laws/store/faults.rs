@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use krake_runtime::reachable::Contact;
-use krake_state::store::{Batch, Bid, Guard, Key, Revision, Txn, WatchError};
+use krake_state::store::{Batch, Bid, Guard, Key, Page, Revision, StoreError, Txn, WatchError};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -202,6 +202,9 @@ async fn calls_that_meet_a_dead_member_are_made_over_another_one() {
         store.lineage().await.unwrap().unwrap();
         store.compact(Revision(written.0 - 1)).await.unwrap();
         assert!(store.campaign(bid.clone()).await.unwrap().kept.is_some());
+        let past = Page { at: Some(Revision(1)), ..Page::first(1) };
+        let compacted = store.list(&key("k/"), past).await.unwrap_err();
+        assert!(matches!(compacted, StoreError::Compacted { .. }), "{compacted}");
     }
     store.resign(bid.key, bid.holder).await.unwrap();
 }

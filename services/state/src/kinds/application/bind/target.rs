@@ -46,7 +46,7 @@ fn target(cache: &Cache, field: &str, namespace: &str, mut wanted: ResourceRef) 
             .map_err(|error| Error::invalid(format!("{field}.{part}"), error.to_string()))?;
     }
     let key = key::resource(kind, &wanted.namespace, &wanted.name);
-    let cluster = bindable(field, namespace, &wanted, cache.get(&key))?;
+    let cluster = bindable(field, namespace, &wanted, cache.get_readable(&key)?)?;
     let reference = kind.reference(&cluster.metadata);
     Ok(Target { reference, guard: Guard::At(key, cluster.revision) })
 }
@@ -92,7 +92,7 @@ pub(super) fn guards_on_left_clusters(
     let mut guards = Vec::new();
     for cluster in status.bindings.iter().filter_map(|binding| binding.cluster.as_ref()).filter(is_left) {
         let key = key::resource(Cluster::KIND, &cluster.namespace, &cluster.name);
-        let stored = cache.get(&key);
+        let stored = cache.get_readable(&key)?;
         guards.push(match &stored {
             Some(stored) => Guard::At(key, stored.revision),
             None => Guard::Absent(key),
