@@ -38,7 +38,7 @@ use super::{
 use failure::unavailable;
 use file::Lock;
 pub use file::{OpenError, make_folder};
-use identity::OpenFile;
+use identity::OpenFiles;
 use readers::{ReadError, Readers};
 use recent::Recent;
 pub(crate) use snapshot::snapshot;
@@ -90,7 +90,7 @@ struct Shared {
     writer: mpsc::Sender<Request>,
     recent: Arc<Recent>,
     readers: Readers,
-    file: OpenFile,
+    files: OpenFiles,
     /// Identifies the history of the file.
     history: u64,
     deadline: Duration,
@@ -110,8 +110,8 @@ impl SqliteStore {
             Err(OpenError::Sqlite { reason: format!("{}: {error}", file.display()) })
         })?;
         let (recent, sizes) = (Arc::clone(&writer.recent), writer.sizes.clone());
-        let open_file = writer.file.clone();
-        let readers = Readers::new(open_file.clone(), deadline);
+        let files = writer.files.clone();
+        let readers = Readers::new(files.clone(), deadline);
         let next_end = writer.next_end.subscribe();
         let (sender, arriving) = mpsc::channel(WAITING_CALLS);
         // Ends when the last sender is dropped, after what was let in is on the disk.
@@ -124,7 +124,7 @@ impl SqliteStore {
             writer: sender,
             recent,
             readers,
-            file: open_file,
+            files,
             history,
             deadline,
             sizes,
@@ -174,7 +174,7 @@ impl Store for SqliteStore {
     }
 
     async fn contact(&self) -> Contact {
-        let in_place = !self.shared.writer.is_closed() && self.shared.file.check().is_ok();
+        let in_place = !self.shared.writer.is_closed() && self.shared.files.check().is_ok();
         if in_place { Contact::Answered } else { Contact::Unreachable }
     }
 
@@ -238,7 +238,7 @@ impl Writer {
     /// The writer of a file, and what identifies the history of it.
     fn open(options: SqliteOptions, lock: Lock) -> Result<(Self, u64), OpenError> {
         let path = options.file;
-        let (connection, file) = file::open(&path)?;
+        let (connection, files) = file::open(&path, &lock)?;
         let history = identify(&connection, &lock, &path).map_err(|error| file::failed(&error, &path))?;
         let read = || {
             let mut leases = Leases::default();
@@ -256,7 +256,7 @@ impl Writer {
         lock.record(extent.revision);
         let sizes = batch_sizes();
         let failures = LogLimit::default();
-        let mut writer = Self { file, failures, connection, leases, extent, recent, sizes, next_end, lock };
+        let mut writer = Self { files, failures, connection, leases, extent, recent, sizes, next_end, lock };
         if options.forget_leases {
             let ended = writer.transaction(|turn| turn.end_all_leases());
             ended.map_err(|error| file::failed(&error, &path))?;
@@ -274,10 +274,9 @@ fn identify(connection: &Connection, lock: &Lock, path: &Path) -> rusqlite::Resu
             file = %path.display(), %recorded, %found,
             "the file is older than the one that was here before: an older copy was put back"
         );
-        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-        log::set_history_id(connection, i64::try_from(random >> 1).unwrap_or_default())?;
+        log::set_id(connection, log::HISTORY, identity::random())?;
     }
-    Ok(u64::try_from(log::history_id(connection)?).unwrap_or_default())
+    Ok(u64::try_from(log::id(connection, log::HISTORY)?).unwrap_or_default())
 }
 
 /// Takes the lock of a file, and waits a moment for it.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,6 +11,7 @@ use krake_state::store::{
     Bid, Guard, Key, OpenError, Page, Revision, SqliteOptions, SqliteStore, Store, Txn,
 };
 use rusqlite::Connection;
+use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::{PATIENCE, contents, open, place, put, try_open};
@@ -92,6 +93,73 @@ async fn a_file_that_takes_the_place_of_an_open_one_is_what_the_next_start_finds
             store.close().await;
         }
     }
+}
+
+/// The files of a store as a process that is killed leaves them, with a log, and a copy of the file that was made before
+/// that process began.
+async fn killed() -> (TempDir, PathBuf, PathBuf) {
+    let (folder, file) = place();
+    let store = open(&file).await;
+    put(&store, "a", "copied").await;
+    store.close().await;
+    let older = folder.path().join("older.db");
+    fs::copy(&file, &older).unwrap();
+    let store = open(&file).await;
+    put(&store, "a", "later").await;
+    let left = folder.path().join("left.db");
+    for suffix in ["", "-wal", ".lock"] {
+        fs::copy(format!("{}{suffix}", file.display()), format!("{}{suffix}", left.display())).unwrap();
+    }
+    (folder, left, older)
+}
+
+#[tokio::test]
+async fn a_log_is_read_into_the_file_that_it_belongs_to_alone() {
+    let (_folder, left, _) = killed().await;
+    assert_eq!(open(&left).await.get(&Key::from("a")).await.unwrap().unwrap().value, "later");
+
+    let (_folder, left, older) = killed().await;
+    let whole = fs::read(&left).unwrap();
+    fs::copy(&older, &left).unwrap();
+    let replaced = refusal(&left).await;
+    assert!(matches!(replaced, OpenError::LogOfAnother { .. }), "{replaced}");
+    fs::remove_file(&left).unwrap();
+    assert!(matches!(refusal(&left).await, OpenError::LogOfAnother { .. }), "nothing is in its place");
+    fs::write(&left, whole).unwrap();
+    let store = open(&left).await;
+    assert_eq!(store.get(&Key::from("a")).await.unwrap().unwrap().value, "later", "it was put back");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_older_file_without_a_log_after_a_kill_is_another_history() {
+    let (_folder, left, older) = killed().await;
+    fs::remove_file(format!("{}-wal", left.display())).unwrap();
+    let history = async |file: &Path| open(file).await.lineage().await.unwrap().unwrap().store;
+    let before = history(&older).await;
+    fs::copy(&older, &left).unwrap();
+    assert_ne!(history(&left).await, before);
+}
+
+#[tokio::test]
+async fn what_stands_in_a_log_that_was_removed_is_not_lost() {
+    let (_folder, file) = place();
+    let store = open(&file).await;
+    put(&store, "a", "1").await;
+    fs::remove_file(format!("{}-wal", file.display())).unwrap();
+    let refused = store.commit(Txn::new().put("a", "2")).await.unwrap_err().to_string();
+    assert!(refused.contains("krake.db-wal"), "{refused}");
+    store.close().await;
+    assert_eq!(open(&file).await.get(&Key::from("a")).await.unwrap().unwrap().value, "1");
+}
+
+#[tokio::test]
+async fn a_file_with_two_names_is_refused() {
+    let (folder, file) = place();
+    open(&file).await.close().await;
+    fs::hard_link(&file, folder.path().join("second.db")).unwrap();
+    let refused = refusal(&file).await.to_string();
+    assert!(refused.contains("hard link"), "{refused}");
 }
 
 #[tokio::test]

@@ -146,7 +146,9 @@ impl Registry {
         };
         let kind = Cluster::KIND;
         let key = key::resource(kind, &cluster.namespace, &cluster.name);
-        let Some(target) = self.cache().get_readable(&key)?.filter(|target| target.metadata.uid == cluster.uid) else {
+        let Some(target) =
+            self.cache().get_readable(&key)?.filter(|target| target.metadata.uid == cluster.uid)
+        else {
             return Err(Error::NotFound { what: what(kind, &cluster.namespace, &cluster.name) });
         };
         if target.metadata.deleted.is_some() {

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::Revision;
 use super::failure::describe;
-use super::identity::OpenFile;
+use super::identity::{OpenFiles, beside, has_log_of_another, random};
 use super::log;
 
 /// Says in the header of the file whose it is: "Krak".
@@ -18,8 +18,8 @@ const APPLICATION: i64 = 0x4B72_616B;
 /// The form of the tables.
 const VERSION: i64 = 1;
 
-/// The length of a revision as text with its line end: 64 bits have 19 digits.
-const REVISION_TEXT: usize = 21;
+/// The length of a number as text with its line end: 64 bits have 19 digits.
+const NUMBER_TEXT: usize = 21;
 
 /// Wait for a lock that another program holds, such as the sqlite3 shell.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -88,6 +88,16 @@ pub enum OpenError {
         /// What is wrong.
         found: String,
     },
+    /// The write-ahead log beside it is that of another file.
+    #[error(
+        "{}-wal holds changes of another file that was {} before, and would damage this one: put that file back, or \
+         move the log away, together with {}-shm and beside the file that it belongs to",
+        path.display(), path.display(), path.display()
+    )]
+    LogOfAnother {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite cannot work with it.
     #[error("cannot open the store: {reason}")]
     Sqlite {
@@ -98,24 +108,23 @@ pub enum OpenError {
 
 /// The right to open a file, held by one process; ends with it. SQLite's own locks are per transaction.
 ///
-/// Its own file beside the store holds a revision that the store had, as text: so a store that was replaced by an older
-/// copy is noticed.
+/// Its own file beside the store holds, as text, a revision that the store had, so that a store which was replaced by an
+/// older copy is noticed; and who opened it last, so that a log which belongs to another file is noticed.
 #[derive(Debug)]
 pub(super) struct Lock {
+    path: PathBuf,
     file: File,
 }
 
 impl Lock {
     /// Takes it; `None` if another process has it.
     pub(super) fn take(file: &Path) -> Result<Option<Self>, OpenError> {
-        let mut path = file.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = beside(file, ".lock");
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
         let lock = lock.map_err(|source| OpenError::File { path: path.clone(), source })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { file: lock })),
+            Ok(()) => Ok(Some(Self { path, file: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
         }
@@ -123,17 +132,37 @@ impl Lock {
 
     /// The revision recorded last; `None` if there is none.
     pub(super) fn recorded(&self) -> Option<Revision> {
-        let mut text = [0; REVISION_TEXT];
-        self.file.read_exact_at(&mut text, 0).ok()?;
-        std::str::from_utf8(&text).ok()?.trim().parse().ok().map(Revision)
+        self.number(0).map(Revision)
     }
 
     /// Records a revision that the store has on the disk. Without it an older copy is noticed later or not at all, so a
     /// failure is no reason to stop.
     pub(super) fn record(&self, revision: Revision) {
-        let text = format!("{revision:>width$}\n", width = REVISION_TEXT - 1, revision = revision.0);
-        if let Err(error) = self.file.write_all_at(text.as_bytes(), 0) {
-            tracing::debug!(%error, "cannot record the revision beside the store");
+        self.set_number(0, revision.0);
+    }
+
+    /// The numbers of those who may have opened the file last; `None` from an older version.
+    fn openings(&self) -> Option<[i64; 2]> {
+        Some([self.number(1)?, self.number(2)?])
+    }
+
+    /// Records who may have opened the file last.
+    fn record_openings(&self, [before, now]: [i64; 2]) {
+        self.set_number(1, before);
+        self.set_number(2, now);
+    }
+
+    /// The number in a line.
+    fn number(&self, line: u64) -> Option<i64> {
+        let mut text = [0; NUMBER_TEXT];
+        self.file.read_exact_at(&mut text, line * NUMBER_TEXT as u64).ok()?;
+        std::str::from_utf8(&text).ok()?.trim().parse().ok()
+    }
+
+    fn set_number(&self, line: u64, number: i64) {
+        let text = format!("{number:>width$}\n", width = NUMBER_TEXT - 1);
+        if let Err(error) = self.file.write_all_at(text.as_bytes(), line * NUMBER_TEXT as u64) {
+            tracing::debug!(%error, "cannot record what the store is beside it");
         }
     }
 }
@@ -154,6 +183,12 @@ pub(super) fn make_place(file: &Path) -> Result<PathBuf, OpenError> {
     let folder = make_folder(folder(file))?;
     match (file.canonicalize(), file.file_name()) {
         (Ok(real), _) if real.is_dir() => Err(misplaced("it is a folder".to_owned())),
+        (Ok(real), _) if real.metadata().is_ok_and(|file| file.nlink() > 1) => {
+            // Each name would have a lock and a log of its own.
+            Err(misplaced(
+                "it has a second name (a hard link), by which another process could open it".to_owned(),
+            ))
+        }
         (Ok(real), _) => Ok(real),
         (Err(_), Some(name)) => match dangling(file) {
             Some(found) => Err(misplaced(found)),
@@ -183,9 +218,12 @@ fn dangling(path: &Path) -> Option<String> {
 }
 
 /// Opens a file for writing and makes it a store if it is new. Its [`Lock`] must be held.
-pub(super) fn open(path: &Path) -> Result<(Connection, OpenFile), OpenError> {
-    let file = create(path).and_then(|()| OpenFile::at(path));
-    let file = file.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles), OpenError> {
+    let failed_file = |source| OpenError::File { path: path.to_owned(), source };
+    let files = create(path).and_then(|()| OpenFiles::at(path, &[lock.path.clone()])).map_err(failed_file)?;
+    if has_log_of_another(path, lock.openings()) {
+        return Err(OpenError::LogOfAnother { path: path.to_owned() });
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(LOCK_WAIT)?;
@@ -204,7 +242,25 @@ pub(super) fn open(path: &Path) -> Result<(Connection, OpenFile), OpenError> {
         );
         return Err(OpenError::Sqlite { reason });
     }
-    Ok((connection, file))
+    if let Err(error) = mark_opening(&connection, lock) {
+        // A full disk, perhaps. Reads can be served all the same.
+        tracing::warn!(error = describe(&error, path), "cannot note in the store that it was opened");
+    }
+    // It exists as long as the file is open.
+    let files = files.and(beside(path, "-wal")).map_err(failed_file)?;
+    Ok((connection, files))
+}
+
+/// Notes in the file itself, and beside it, who opened it last. A crash in between leaves a number that was recorded.
+fn mark_opening(connection: &Connection, lock: &Lock) -> rusqlite::Result<()> {
+    let (before, now) = (log::id(connection, log::OPENING)?, random());
+    lock.record_openings([before, now]);
+    log::set_id(connection, log::OPENING, now)?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy == 0 {
+        lock.record_openings([now, now]);
+    }
+    Ok(())
 }
 
 /// Refuses what is not a whole store of this version.
@@ -310,7 +366,8 @@ mod tests {
         let path = folder.path().join("krake.db");
         // As it is made, and as it is opened again.
         for _ in 0..2 {
-            let (connection, _file) = open(&path).unwrap();
+            let lock = Lock::take(&path).unwrap().unwrap();
+            let (connection, _files) = open(&path, &lock).unwrap();
             let number =
                 |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
             assert_eq!(number("synchronous"), 2, "FULL");

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::super::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 
-/// The tables of an empty store. `meta` holds revisions, how far the log is swept: the last `id`, and `history`, a number
-/// that is replaced when the file was replaced by an older copy; absent until then.
+/// The tables of an empty store. `meta` holds revisions, how far the log is swept (the last `id`), and two numbers that are
+/// absent at first: [`HISTORY`] and [`OPENING`].
 pub(super) const SCHEMA: &str = "
     CREATE TABLE log (
         id      INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -23,6 +23,11 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO meta VALUES ('revision', 1), ('compacted', 0), ('swept', 0);
 ";
+
+/// Name of the number that identifies the history of the store. Replaced when the file was replaced by an older copy.
+pub(super) const HISTORY: &str = "history";
+/// Name of the number that identifies who opened the file last. Replaced at each start.
+pub(super) const OPENING: &str = "opening";
 
 /// Bytes of values after which a page or a piece of history ends: a watch and a list hold one in memory.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
@@ -51,17 +56,16 @@ pub(super) fn meta(connection: &Connection, name: &str) -> Result<i64> {
     connection.prepare_cached("SELECT value FROM meta WHERE name = ?")?.query_row([name], |row| row.get(0))
 }
 
-/// Identifies the history of the store.
-pub(super) fn history_id(connection: &Connection) -> Result<i64> {
-    let found = connection.query_row("SELECT value FROM meta WHERE name = 'history'", [], |row| row.get(0));
+/// Returns a number that identifies something; 0 if it was never set.
+pub(super) fn id(connection: &Connection, name: &str) -> Result<i64> {
+    let found = connection.query_row("SELECT value FROM meta WHERE name = ?", [name], |row| row.get(0));
     Ok(found.optional()?.unwrap_or_default())
 }
 
-/// Begins another history.
-pub(super) fn set_history_id(connection: &Connection, id: i64) -> Result<()> {
-    let sql =
-        "INSERT INTO meta VALUES ('history', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    connection.execute(sql, [id]).map(drop)
+/// Sets a number that identifies something.
+pub(super) fn set_id(connection: &Connection, name: &str, id: i64) -> Result<()> {
+    let sql = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, params![name, id]).map(drop)
 }
 
 /// Changes one of the numbers of `meta`.

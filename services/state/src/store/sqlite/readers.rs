@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::super::StoreError;
 use super::failure::{failure, unavailable};
-use super::identity::OpenFile;
+use super::identity::OpenFiles;
 
 /// Maximum number of reads at once: each has a thread and a page cache of 2 MiB, and the disk serves no more at a time.
 const READ_CONNECTIONS: usize = 4;
@@ -20,7 +20,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The connections that are used for reading. They are opened when they are needed.
 #[derive(Clone)]
 pub(super) struct Readers {
-    file: OpenFile,
+    file: OpenFiles,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
     deadline: Duration,
@@ -28,7 +28,7 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Of a file that is a store.
-    pub(super) fn new(file: OpenFile, deadline: Duration) -> Self {
+    pub(super) fn new(file: OpenFiles, deadline: Duration) -> Self {
         Self { file, idle: Arc::default(), permits: Arc::new(Semaphore::new(READ_CONNECTIONS)), deadline }
     }
 
@@ -105,7 +105,7 @@ fn give_back(idle: &Mutex<Vec<Connection>>, connection: Connection) {
 }
 
 /// A connection that cannot write, to the file that the writer has open.
-fn open_checked(file: &OpenFile) -> Result<Connection, StoreError> {
+fn open_checked(file: &OpenFiles) -> Result<Connection, StoreError> {
     let connection = open(file.path()).map_err(|error| failure(&error, file.path()))?;
     // After it was opened: another file that comes later is none of this connection's.
     file.check()?;

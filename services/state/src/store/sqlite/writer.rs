@@ -14,7 +14,7 @@ use super::super::lease_ends::Leases;
 use super::super::{Batch, StoreError};
 use super::failure::{describe, failure};
 use super::file::Lock;
-use super::identity::OpenFile;
+use super::identity::OpenFiles;
 use super::log::Extent;
 use super::recent::Recent;
 use super::sweep::{self, Progress};
@@ -35,7 +35,7 @@ pub(super) enum Request {
 
 /// The writer's side of a store.
 pub(super) struct Writer {
-    pub(super) file: OpenFile,
+    pub(super) files: OpenFiles,
     /// Limits the log lines of transactions that fail.
     pub(super) failures: LogLimit,
     pub(super) connection: Connection,
@@ -86,8 +86,6 @@ impl Writer {
             }
             if self.extent.compacted > compacted {
                 sweeping = true;
-                // Now and then, for a process that is killed.
-                self.lock.record(self.extent.revision);
             }
             // A piece after each transaction, so that a busy store is swept too.
             if sweeping {
@@ -110,7 +108,7 @@ impl Writer {
         // What is written to a file that has no name any more is lost. Checked again afterwards: nobody is told of a
         // commit that went there meanwhile.
         let checked: Result<Vec<Answer>, StoreError> = self.is_in_place().and_then(|()| {
-            let made = self.transaction(make).map_err(|error| failure(&error, self.file.path()))?;
+            let made = self.transaction(make).map_err(|error| failure(&error, self.files.path()))?;
             self.is_in_place().map(|()| made)
         });
         match checked {
@@ -132,10 +130,10 @@ impl Writer {
         }
     }
 
-    /// Fails if the file was moved or replaced. Then what its write-ahead log holds is put into it, wherever it is now: a
+    /// Fails if one of the files was moved or replaced. Then what its write-ahead log holds is put into it, wherever it is now: a
     /// log that stayed would be read into the file that took its place when that is opened.
     fn is_in_place(&self) -> Result<(), StoreError> {
-        self.file.check().inspect_err(|_| {
+        self.files.check().inspect_err(|_| {
             if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
                 tracing::warn!(%error, "cannot empty the write-ahead log of a file that was moved or replaced");
             }
@@ -153,6 +151,8 @@ impl Writer {
                 self.extent = extent;
                 if extent != self.recent.extent() {
                     self.recent.add(extent, batches);
+                    // In each transaction, for a process that is killed.
+                    self.lock.record(extent.revision);
                 }
                 let end = self.leases.next_end();
                 self.next_end.send_if_modified(|known| std::mem::replace(known, end) != end);
@@ -174,7 +174,7 @@ impl Writer {
         match sweep::step(&mut self.connection) {
             Ok(progress) => progress == Progress::More,
             Err(error) => {
-                let error = describe(&error, self.file.path());
+                let error = describe(&error, self.files.path());
                 tracing::warn!(%error, "cannot remove what is compacted; trying again after the next compaction");
                 false
             }
