@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod balance;
 mod batch;
 mod calls;
 mod commit;
@@ -30,6 +31,7 @@ use super::{
 };
 pub use access::{EtcdAccess, Secret};
 use answer::{Refusal, Root, header_revision, refusal};
+use balance::Balance;
 use calls::Calls;
 use commit::Commits;
 use lease::EtcdLeases;
@@ -101,12 +103,18 @@ pub struct EtcdStore {
     members: Arc<Members>,
     /// Goes on asking etcd to let the user in.
     _log_in: Option<Arc<AbortOnDropHandle<()>>>,
+    _balance: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 impl EtcdStore {
     /// Prepares the connections; they are made by the first call, so etcd may come up later.
     /// Fails with [`StoreError::Invalid`] for options that cannot work, a user that etcd refuses included.
     pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
+        // Boxed, because etcd's clients are large futures.
+        Box::pin(Self::prepare(options)).await
+    }
+
+    async fn prepare(options: EtcdOptions) -> Result<Self, StoreError> {
         if options.prefix.len() > MAX_PREFIX_BYTES {
             let reason = format!("the etcd key prefix is longer than {MAX_PREFIX_BYTES} bytes");
             return Err(StoreError::Invalid { reason });
@@ -123,10 +131,7 @@ impl EtcdStore {
         }
         let client = async || {
             let client = Client::connect(&options.endpoints, Some(connect.clone())).await;
-            client.map_err(|error| match refusal(&error) {
-                Refusal::Other(error) => error,
-                _ => StoreError::Invalid { reason: error.to_string() },
-            })
+            client.map_err(invalid)
         };
         let (calls, watches) = (Box::pin(client()).await?, Box::pin(client()).await?);
         let limits = Calls::new(options.request_timeout, options.endpoints.len());
@@ -139,6 +144,8 @@ impl EtcdStore {
             }
             None => None,
         };
+        let balanced = vec![calls.clone(), watches.clone()];
+        let balance = Balance::keep(&options.endpoints, &anonymous, balanced).await.map_err(invalid)?;
         let kv = calls.kv_client().max_decoding_message_size(MAX_ANSWER_BYTES);
         let root = Root::new(&options.prefix);
         Ok(Self {
@@ -157,6 +164,7 @@ impl EtcdStore {
                 deadline: options.request_timeout,
             }),
             _log_in: log_in.map(Arc::new),
+            _balance: balance.map(Arc::new),
         })
     }
 
@@ -228,6 +236,14 @@ impl EtcdStore {
             // A refused read does not tell what is left; a watch from the beginning does.
             Refusal::Compacted => self.oldest().await,
         }
+    }
+}
+
+/// The error of options that cannot work.
+fn invalid(error: Error) -> StoreError {
+    match refusal(&error) {
+        Refusal::Other(error) => error,
+        _ => StoreError::Invalid { reason: error.to_string() },
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use krake_client::{Client, DeleteOptions, Error, Fence, Mask, Ticket};
 use krake_proto::error::{self, ErrorReason};
-use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse};
+use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse, CreateMetricRequest};
 use krake_proto::krake::core::v1::{Metric, MetricSpec};
 use krake_state::store::{Bid, Key, Store};
 use krake_state::{Authentication, Authorization, Callers};
@@ -264,6 +264,27 @@ async fn campaigns_that_make_no_sense_are_refused_field_by_field() {
         let named: Vec<_> = error::violations(&status).into_iter().map(|wrong| wrong.field).collect();
         assert_eq!(named, fields);
     }
+}
+
+#[tokio::test]
+async fn a_write_with_two_fences_is_refused() {
+    let [one, _] = replicas().await;
+    let mut leader = Campaign::start(&one.client, request("a", LONG)).await;
+    let won = leader.answer().await;
+    let create = |fences: &[i64]| {
+        let metric = Some(metric("", "heat", 1.0));
+        let mut request = tonic::Request::new(CreateMetricRequest { metric, ..Default::default() });
+        request.metadata_mut().insert("krake-ticket", won.ticket.parse().unwrap());
+        for fence in fences {
+            request.metadata_mut().append("krake-fence", format!("test/0={fence}").parse().unwrap());
+        }
+        request
+    };
+    for fences in [[won.fence, won.fence], [won.fence, won.fence + 1], [won.fence + 1, won.fence]] {
+        let refused = one.client.metrics().create_metric(create(&fences)).await.unwrap_err();
+        assert_eq!(error::violations(&refused)[0].field, "krake-fence", "{refused}");
+    }
+    one.client.metrics().create_metric(create(&[won.fence])).await.unwrap();
 }
 
 #[tokio::test]

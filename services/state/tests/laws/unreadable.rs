@@ -144,6 +144,8 @@ async fn a_move_from_a_cluster_that_cannot_be_read_is_refused_by_its_name(#[case
     let refused = bind(&server.client, &[&two], 1, &[&one]).await.unwrap_err();
     assert!(refused.message().contains(key), "{refused}");
     assert_eq!(krake_proto::error::reason(&refused), Some(ErrorReason::Internal));
+    let refused = bind(&server.client, &[&one], 1, &[&one]).await.unwrap_err();
+    assert!(refused.message().contains(key), "it is not said to be absent: {refused}");
     store.commit(Txn::new().put(key, before)).await.unwrap().unwrap();
     bind(&server.client, &[&two], 1, &[&one]).await.unwrap();
 }

@@ -119,4 +119,15 @@ mod tests {
         assert_eq!(attempts(3, || Error::GRpcStatus(Status::from_error(Box::new(broken())))).await, 1);
         assert_eq!(attempts(3, || Error::GRpcStatus(Status::unavailable("no leader"))).await, 1);
     }
+
+    #[tokio::test]
+    async fn what_a_dead_member_refuses_was_never_sent() {
+        // Bound and not listening.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let client = etcd_client::Client::connect([url], None).await.unwrap();
+        assert!(was_never_sent(&client.kv_client().get("a", None).await.unwrap_err()));
+        assert!(was_never_sent(&client.watch_client().watch("a", None).await.unwrap_err()));
+    }
 }

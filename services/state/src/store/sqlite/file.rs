@@ -220,7 +220,9 @@ fn dangling(path: &Path) -> Option<String> {
 /// Opens a file for writing and makes it a store if it is new. Its [`Lock`] must be held.
 pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles), OpenError> {
     let failed_file = |source| OpenError::File { path: path.to_owned(), source };
-    let files = create(path).and_then(|()| OpenFiles::at(path, &[lock.path.clone()])).map_err(failed_file)?;
+    let files = create(path)
+        .and_then(|()| OpenFiles::at(path, std::slice::from_ref(&lock.path)))
+        .map_err(failed_file)?;
     if has_log_of_another(path, lock.openings()) {
         return Err(OpenError::LogOfAnother { path: path.to_owned() });
     }
