@@ -13,7 +13,9 @@ pub mod prepare;
 pub mod remove;
 pub mod services;
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -92,9 +94,12 @@ pub struct Identity {
 }
 
 /// What names one object on one cluster. Displayed as `Deployment demo/echo`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// Two keys are equal if they name the same object: group, kind, namespace and name. The version does not count, since a
+/// cluster serves each object in every version of its group.
+#[derive(Clone, Debug)]
 pub struct ObjectKey {
-    /// `v1`, `apps/v1`, …
+    /// Group and version by which the object was, or is to be, applied: `v1`, `apps/v1`, …
     pub api_version: String,
     /// `Deployment`, …
     pub kind: String,
@@ -102,6 +107,43 @@ pub struct ObjectKey {
     pub namespace: Option<String>,
     /// Name.
     pub name: String,
+}
+
+impl ObjectKey {
+    /// The API group; empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version.rsplit_once('/').map_or("", |(group, _)| group)
+    }
+
+    fn identity(&self) -> (&str, &str, Option<&str>, &str) {
+        (self.group(), &self.kind, self.namespace.as_deref(), &self.name)
+    }
+}
+
+impl PartialEq for ObjectKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for ObjectKey {}
+
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+impl PartialOrd for ObjectKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ObjectKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -135,4 +177,24 @@ pub(crate) fn field<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
 /// The whole number at a path of field names, if there is one.
 pub(crate) fn number(object: &Value, path: &[&str]) -> Option<i64> {
     field(object, path)?.as_i64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_the_same_in_every_version_of_its_group() {
+        let key = |api_version: &str| ObjectKey {
+            api_version: api_version.into(),
+            kind: "Deployment".into(),
+            namespace: Some("demo".into()),
+            name: "echo".into(),
+        };
+        assert_eq!(key("apps/v1"), key("apps/v1beta1"));
+        assert_eq!(std::collections::HashSet::from([key("apps/v1"), key("apps/v1beta1")]).len(), 1);
+        assert_ne!(key("apps/v1"), key("extensions/v1beta1"));
+        assert_ne!(key("v1"), key("apps/v1"));
+        assert_eq!((key("v1").group(), key("apps/v1").group()), ("", "apps"));
+    }
 }

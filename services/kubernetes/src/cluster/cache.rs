@@ -162,7 +162,13 @@ impl KindCache {
                 concerned.into_iter().collect()
             }
             Event::Apply(object) => {
-                let Some((name, object)) = CachedObject::of(object, &self.kind) else { return Vec::new() };
+                let name =
+                    (object.metadata.namespace.clone(), object.metadata.name.clone().unwrap_or_default());
+                let Some((name, object)) = CachedObject::of(object, &self.kind) else {
+                    // It has lost the label of its application, which is to put it back.
+                    let before = contents.objects.remove(&name);
+                    return before.map(|object| object.application.clone()).into_iter().collect();
+                };
                 let application = object.application.clone();
                 match contents.objects.insert(name, Arc::new(object)) {
                     Some(before) if before.application != application => {
@@ -172,9 +178,9 @@ impl KindCache {
                 }
             }
             Event::Delete(object) => {
-                let Some((name, object)) = CachedObject::of(object, &self.kind) else { return Vec::new() };
-                contents.objects.remove(&name);
-                vec![object.application]
+                let name = (object.metadata.namespace, object.metadata.name.unwrap_or_default());
+                let before = contents.objects.remove(&name);
+                before.map(|object| object.application.clone()).into_iter().collect()
             }
         }
     }
@@ -278,6 +284,17 @@ mod tests {
         assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "two", "2")))), ["one", "two"]);
         assert_eq!(sorted(cache.take_in(Event::Delete(object("a", "two", "3")))), ["two"]);
         assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent));
+    }
+
+    #[test]
+    fn an_object_that_loses_its_label_is_not_there_any_more() {
+        let cache = cache();
+        listed(&cache, &[object("a", "one", "1")]);
+        let mut bare = object("a", "one", "2");
+        bare.metadata.labels = None;
+        assert_eq!(sorted(cache.take_in(Event::Apply(bare.clone()))), ["one"]);
+        assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent));
+        assert_eq!(sorted(cache.take_in(Event::Apply(bare))), [""; 0]);
     }
 
     #[test]

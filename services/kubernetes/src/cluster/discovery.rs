@@ -111,6 +111,35 @@ impl Discovery {
         }
     }
 
+    /// The kind in this version or, if that is not served, in any other of its group: a cluster serves each object in all of
+    /// them. For objects that exist already.
+    pub async fn resolve_any_version(
+        &self,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<ResolvedKind, DiscoveryError> {
+        let unsupported = match self.resolve(api_version, kind).await {
+            Err(unsupported @ DiscoveryError::Unsupported { .. }) => unsupported,
+            answer => return answer,
+        };
+        let Some((group, _)) = api_version.rsplit_once('/') else { return Err(unsupported) };
+        for version in self.versions_of(group).await? {
+            match self.resolve(&version, kind).await {
+                Err(DiscoveryError::Unsupported { .. }) => {}
+                answer => return answer,
+            }
+        }
+        Err(unsupported)
+    }
+
+    /// The API versions that are served of a group; none if it is not served.
+    async fn versions_of(&self, group: &str) -> Result<Vec<String>, ClusterError> {
+        let groups = self.connection.call(self.connection.client().list_api_groups()).await?;
+        let found = groups.groups.into_iter().find(|served| served.name == group);
+        let versions = found.into_iter().flat_map(|served| served.versions);
+        Ok(versions.map(|version| version.group_version).collect())
+    }
+
     /// Forgets what is known of an API version: it is about to change.
     pub fn forget(&self, api_version: &str) {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).remove(api_version);

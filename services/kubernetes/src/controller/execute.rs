@@ -142,7 +142,7 @@ impl Executor<'_> {
             return Ok(false);
         }
         let adopt = self.application.adopt_existing;
-        let work = apply(handle.connection(), &wanted.targets, self.identity, adopt);
+        let work = apply(handle.connection(), &wanted.targets, self.identity, &recorded.inventory, adopt);
         let work = Box::pin(handle.while_answering(work));
         let applied = match self.leadership.within_lease(work).await {
             Some(Ok(applied)) => applied,

@@ -11,7 +11,7 @@ use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
 use crate::object::definition;
 use crate::object::field_ownership;
-use crate::object::ownership::{self, Admitted, Live, Refusal};
+use crate::object::ownership::{self, Admitted, Holder, Live, Refusal};
 use crate::object::prepare::Target;
 use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, Identity, InventoryEntry, ObjectKey};
 
@@ -59,11 +59,12 @@ impl AppliedObject {
 }
 
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
-/// nothing is written. Applying the same objects again changes nothing.
+/// nothing is written. Applying the same objects again changes nothing. `inventory` holds what was applied before.
 pub async fn apply(
     connection: &Connection,
     targets: &[Target],
     identity: &Identity,
+    inventory: &[InventoryEntry],
     adopt_existing: bool,
 ) -> Result<Vec<AppliedObject>, ApplyError> {
     let reads: Vec<_> = targets.iter().map(|target| read(connection, target).boxed()).collect();
@@ -72,17 +73,15 @@ pub async fn apply(
     for (target, live) in targets.iter().zip(found) {
         seen.push((target, live?));
     }
-    let holders = seen.iter().map(|(target, live)| {
-        let metadata = live.as_ref().map(|object| &object.metadata);
-        (target.prepared.key.clone(), ownership::holder(metadata, identity))
-    });
+    let claim = Claim { identity, inventory, adopt_existing };
+    let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref()));
     let admitted = ownership::preflight(holders, adopt_existing)?;
 
     let mut applied = Vec::with_capacity(targets.len());
     for ((target, live), admitted) in seen.into_iter().zip(admitted) {
         let span = tracing::info_span!("apply", otel.kind = "client", object = %target.prepared.key,
             cluster = identity.cluster.as_str());
-        let write = write(connection, target, live, admitted, identity, adopt_existing);
+        let write = write(connection, target, live, admitted, &claim);
         let mut object = write.instrument(span).await?;
         if definition::is_definition(&target.prepared.key) {
             object = established(connection, target, object).await?;
@@ -90,6 +89,24 @@ pub async fn apply(
         applied.push(AppliedObject { key: target.prepared.key.clone(), object });
     }
     Ok(applied)
+}
+
+/// By what an application claims its objects.
+struct Claim<'a> {
+    identity: &'a Identity,
+    inventory: &'a [InventoryEntry],
+    adopt_existing: bool,
+}
+
+impl Claim<'_> {
+    /// Whose the live object of a target is.
+    fn holder(&self, target: &Target, live: Option<&DynamicObject>) -> (ObjectKey, Holder) {
+        let key = &target.prepared.key;
+        let recorded = self.inventory.iter().find(|entry| entry.key == *key);
+        let recorded = recorded.and_then(|entry| entry.uid.as_deref());
+        let metadata = live.map(|object| &object.metadata);
+        (key.clone(), ownership::holder(metadata, self.identity, recorded))
+    }
 }
 
 /// Waits until the cluster serves the kind that a definition defines, so that its objects can be applied next; not for
@@ -126,8 +143,7 @@ async fn write(
     target: &Target,
     mut live: Option<DynamicObject>,
     mut admitted: Admitted,
-    identity: &Identity,
-    adopt_existing: bool,
+    claim: &Claim<'_>,
 ) -> Result<DynamicObject, ApplyError> {
     let mut attempt = 1;
     loop {
@@ -153,8 +169,7 @@ async fn write(
         if matches!(error, ClusterError::Rejected(_)) && uid(live.as_ref()) == admitted.uid() {
             return Err(failed(target, error));
         }
-        let holder = ownership::holder(live.as_ref().map(|object| &object.metadata), identity);
-        let again = ownership::preflight([(target.prepared.key.clone(), holder)], adopt_existing)?;
+        let again = ownership::preflight([claim.holder(target, live.as_ref())], claim.adopt_existing)?;
         admitted = again.into_iter().next().unwrap_or(Admitted::Create);
     }
 }

@@ -121,11 +121,7 @@ pub fn judge(object: &Marked, owner: &Owner, registration: Registration, epoch: 
         Owner::Unknown => false,
         Owner::Erased => true,
         Owner::Exists(Stake { recorded: Some(inventory), .. }) => {
-            return if inventory.iter().any(|key| same(key, &object.key)) {
-                Fate::Keep
-            } else {
-                Fate::Report
-            };
+            return if inventory.contains(&object.key) { Fate::Keep } else { Fate::Report };
         }
         // It is about to be taken over.
         Owner::Exists(Stake { bound: true, .. }) => return Fate::Keep,
@@ -144,13 +140,6 @@ pub fn judge(object: &Marked, owner: &Owner, registration: Registration, epoch: 
     } else {
         Fate::Report
     }
-}
-
-/// Whether both name one object: a kind may be served in several versions.
-fn same(one: &ObjectKey, other: &ObjectKey) -> bool {
-    let group = |key: &ObjectKey| key.api_version.rsplit_once('/').map(|(group, _)| group.to_owned());
-    (&one.kind, &one.namespace, &one.name) == (&other.kind, &other.namespace, &other.name)
-        && group(one) == group(other)
 }
 
 #[cfg(test)]
@@ -239,13 +228,5 @@ mod tests {
     fn what_goes_already_is_only_told() {
         let going = Marked { terminating: true, ..object("now") };
         assert_eq!(judge(&going, &Owner::Erased, Registration::This, "now"), Fate::Report);
-    }
-
-    #[test]
-    fn versions_of_a_kind_are_one_kind() {
-        let key = |api_version: &str| ObjectKey { api_version: api_version.into(), ..object("now").key };
-        assert!(same(&key("apps/v1"), &key("apps/v1beta1")));
-        assert!(!same(&key("apps/v1"), &key("extensions/v1beta1")));
-        assert!(same(&key("v1"), &key("v1")) && !same(&key("v1"), &key("apps/v1")));
     }
 }

@@ -86,8 +86,9 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Whose a live object is, seen by the application `identity`.
-pub fn holder(live: Option<&ObjectMeta>, identity: &Identity) -> Holder {
+/// Whose a live object is, seen by the application `identity`. `recorded` is the uid of the application's own object of this
+/// name, if it was applied before: an object with this uid that has lost a mark is still the application's.
+pub fn holder(live: Option<&ObjectMeta>, identity: &Identity, recorded: Option<&str>) -> Holder {
     let Some(metadata) = live else { return Holder::Absent };
     let label = |name: &str| metadata.labels.as_ref()?.get(name).filter(|value| !value.is_empty());
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name);
@@ -97,7 +98,16 @@ pub fn holder(live: Option<&ObjectMeta>, identity: &Identity) -> Holder {
         adopted: annotation(ADOPTED_ANNOTATION).is_some_and(|value| value == "true"),
         terminating: metadata.deletion_timestamp.is_some(),
     };
+    let is_recorded = recorded.is_some_and(|uid| !uid.is_empty() && uid == facts.uid);
+    let is_not_of_another = |label: Option<&String>, ours: &str| label.is_none_or(|label| label == ours);
     match (label(INSTALLATION_LABEL), label(APPLICATION_LABEL)) {
+        (installation, application)
+            if is_recorded
+                && is_not_of_another(installation, &identity.installation)
+                && is_not_of_another(application, identity.application.as_str()) =>
+        {
+            Holder::Ours(facts)
+        }
         (None, None) => Holder::Unlabelled(facts),
         (Some(installation), Some(application))
             if *installation == identity.installation && application == identity.application.as_str() =>
@@ -161,7 +171,7 @@ mod tests {
     }
 
     fn live(metadata: Value) -> Holder {
-        holder(Some(&serde_json::from_value(metadata).unwrap()), &identity())
+        holder(Some(&serde_json::from_value(metadata).unwrap()), &identity(), None)
     }
 
     fn labelled(installation: &str, application: &str) -> Value {
@@ -179,7 +189,7 @@ mod tests {
 
     #[test]
     fn ours_only_with_both_labels() {
-        assert_eq!(holder(None, &identity()), Holder::Absent);
+        assert_eq!(holder(None, &identity(), None), Holder::Absent);
         assert_eq!(live(labelled("inst", "app-1")), Holder::Ours(facts()));
         assert_eq!(live(json!({"uid": "u", "resourceVersion": "7"})), Holder::Unlabelled(facts()));
     }
@@ -191,6 +201,29 @@ mod tests {
     #[case(json!({"labels": {APPLICATION_LABEL: "app-1"}}), "application app-1")]
     fn everything_else_is_somebody_elses(#[case] metadata: Value, #[case] expected: &str) {
         assert_eq!(live(metadata), Holder::Other(expected.into()));
+    }
+
+    #[test]
+    fn an_object_that_was_applied_before_stays_ours_without_a_mark() {
+        let without = |label: &str| {
+            let mut metadata = labelled("inst", "app-1");
+            metadata["labels"].as_object_mut().unwrap().remove(label);
+            metadata
+        };
+        let seen = |metadata: Value, recorded| {
+            holder(Some(&serde_json::from_value(metadata).unwrap()), &identity(), Some(recorded))
+        };
+        for metadata in [
+            without(APPLICATION_LABEL),
+            without(INSTALLATION_LABEL),
+            json!({"uid": "u", "resourceVersion": "7"}),
+        ] {
+            assert_eq!(seen(metadata.clone(), "u"), Holder::Ours(facts()));
+            assert!(!matches!(seen(metadata, "another"), Holder::Ours(_)), "an object that took its place");
+        }
+        for marks in [labelled("inst", "app-2"), labelled("elsewhere", "app-1")] {
+            assert!(matches!(seen(marks, "u"), Holder::Other(_)), "it was given to another");
+        }
     }
 
     #[test]

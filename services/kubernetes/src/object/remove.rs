@@ -1,5 +1,7 @@
 //! Removing the objects of a copy from a cluster: only those that bear our marks, each under its uid.
 
+use std::collections::BTreeMap;
+
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use tracing::Instrument;
@@ -39,14 +41,14 @@ pub async fn remove(
     identity: &Identity,
 ) -> Vec<Remaining> {
     let mut remaining = Vec::new();
-    for InventoryEntry { key, .. } in inventory.iter().rev() {
-        let fate = match discovery.resolve(&key.api_version, &key.kind).await {
+    for InventoryEntry { key, uid } in inventory.iter().rev() {
+        let fate = match discovery.resolve_any_version(&key.api_version, &key.kind).await {
             Ok(kind) => {
                 let span = tracing::info_span!("remove", otel.kind = "client", object = %key,
                     cluster = identity.cluster.as_str());
-                remove_one(connection, &kind, key, identity).instrument(span).await
+                remove_one(connection, &kind, key, uid.as_deref(), identity).instrument(span).await
             }
-            // The server says that it has no such kind, so it has no such object.
+            // The server says that it has no such kind in any version, so it has no such object.
             Err(DiscoveryError::Unsupported { .. }) => Ok(Fate::Gone),
             Err(DiscoveryError::Cluster(error)) => Err(error),
         };
@@ -63,13 +65,18 @@ async fn remove_one(
     connection: &Connection,
     kind: &ResolvedKind,
     key: &ObjectKey,
+    recorded: Option<&str>,
     identity: &Identity,
 ) -> Result<Fate, ClusterError> {
     let objects = connection.objects(kind, key.namespace.as_deref());
     let Some(live) = connection.find(&objects, &key.name).await? else {
         return Ok(Fate::Gone);
     };
-    let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity) else {
+    if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
+        // Somebody has taken both marks off, which releases it.
+        return Ok(Fate::Gone);
+    }
+    let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity, recorded) else {
         return Ok(Fate::Gone);
     };
     let applied_for = live.metadata.annotations.as_ref().and_then(|all| all.get(CLUSTER_ANNOTATION));
@@ -98,6 +105,10 @@ async fn remove_one(
         _ => Fate::Gone,
     };
     settle(deleted.map(|_| ()), after)
+}
+
+fn is_marked(labels: &BTreeMap<String, String>) -> bool {
+    [INSTALLATION_LABEL, APPLICATION_LABEL].iter().any(|label| labels.contains_key(*label))
 }
 
 /// Removes one object that belongs to nobody, if it still is exactly what was seen; one that existed before is released.

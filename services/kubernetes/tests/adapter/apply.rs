@@ -62,7 +62,7 @@ async fn apply_all(
 ) -> Result<Vec<AppliedObject>, ApplyError> {
     let identity = identity(application);
     let targets = targets(server, manifest, &identity).await;
-    apply(&server.connection(), &targets, &identity, adopt).await
+    apply(&server.connection(), &targets, &identity, &[], adopt).await
 }
 
 fn occupied(outcome: Result<Vec<AppliedObject>, ApplyError>) -> Vec<String> {

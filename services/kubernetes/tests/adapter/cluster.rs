@@ -127,7 +127,7 @@ async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
     assert!(woken.contains(&Wake::Application("app-1".into(), "c".into())));
     assert_eq!(seen(&handle, &targets, &no_baselines).unwrap().missing.len(), 2);
 
-    let applied = apply(handle.connection(), &targets, &identity, false).await.unwrap();
+    let applied = apply(handle.connection(), &targets, &identity, &[], false).await.unwrap();
     let baseline = |target: &Target, object| Baseline::of(&target.prepared.body, object);
     let baselines: Baselines = targets
         .iter()
@@ -162,7 +162,7 @@ async fn changes_during_an_outage_are_seen_after_it() {
     let handle = adapter.add("c", &server);
     let identity = identity("app-1");
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
-    let applied = apply(handle.connection(), &targets, &identity, false).await.unwrap();
+    let applied = apply(handle.connection(), &targets, &identity, &[], false).await.unwrap();
     drop(applied);
     let missing = || seen(&handle, &targets, &Baselines::new()).map(|seen| seen.missing.len());
     adapter.until("present", || missing() == Some(0)).await;
@@ -186,7 +186,7 @@ async fn where_no_list_of_all_namespaces_is_allowed_each_is_watched() {
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
     let seen = || seen(&handle, &targets, &Baselines::new());
     adapter.until("the list of the namespace", || seen().is_some()).await;
-    apply(handle.connection(), &targets, &identity, false).await.unwrap();
+    apply(handle.connection(), &targets, &identity, &[], false).await.unwrap();
     adapter.until("present", || seen().unwrap().missing.is_empty()).await;
     adapter.clusters.shutdown().await;
 }

@@ -11,5 +11,6 @@ mod fake_api_server;
 mod fake_krake;
 mod fake_objects;
 mod fake_store;
+mod marks;
 mod orphans;
 mod remove;

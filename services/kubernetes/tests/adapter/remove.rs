@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::http::Method;
 use krake_kubernetes::cluster::discovery::Discovery;
 use krake_kubernetes::object::remove::{Remaining, remove};
-use krake_kubernetes::object::{ADOPTED_ANNOTATION, APPLICATION_LABEL, InventoryEntry, ObjectKey};
+use krake_kubernetes::object::{
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, INSTALLATION_LABEL, InventoryEntry, ObjectKey,
+};
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment, identity, labelled};
@@ -90,6 +92,38 @@ async fn an_adopted_object_is_released() {
     let left = server.get("configmaps", "demo", "found").unwrap();
     assert_eq!(left["metadata"]["labels"], json!({"tier": "edge"}));
     assert_eq!(left["metadata"]["annotations"], json!({"note": "mine"}));
+}
+
+#[tokio::test]
+async fn an_object_is_found_by_another_version_than_it_was_applied_by() {
+    let server = FakeApiServer::start();
+    server.put("deployments", labelled(deployment("d"), "inst", "app-1"));
+    let mut applied = deployment("d");
+    applied["apiVersion"] = json!("apps/v1beta1");
+    assert_eq!(remove_all(&server, &[applied]).await, []);
+    assert_eq!(server.get("deployments", "demo", "d"), None);
+}
+
+#[tokio::test]
+async fn an_object_that_lost_one_mark_goes_and_one_that_lost_both_stays() {
+    let server = FakeApiServer::start();
+    let mut left = Vec::new();
+    for (name, lost) in
+        [("one", &[APPLICATION_LABEL][..]), ("both", &[APPLICATION_LABEL, INSTALLATION_LABEL][..])]
+    {
+        let mut object = labelled(config_map(name), "inst", "app-1");
+        for label in lost {
+            object["metadata"]["labels"].as_object_mut().unwrap().remove(*label);
+        }
+        let live = server.put("configmaps", object);
+        let uid = live["metadata"]["uid"].as_str().map(str::to_owned);
+        left.push(InventoryEntry { uid, ..entry(&config_map(name)) });
+    }
+    let connection = server.connection();
+    let discovery = Discovery::new(connection.clone());
+    assert_eq!(remove(&connection, &discovery, &left, &identity("app-1")).await, []);
+    assert_eq!(server.get("configmaps", "demo", "one"), None);
+    assert!(server.get("configmaps", "demo", "both").is_some());
 }
 
 #[tokio::test]

@@ -103,6 +103,16 @@ fn fields_of_a_newer_peer_survive() {
     "spec.manifest[0].kind: is missing"
 )]
 #[case::no_document(ApplicationSpec { manifest: vec![Manifest::default()], ..Default::default() }, "spec.manifest[0]: is empty")]
+#[case::in_two_versions(
+    ApplicationSpec {
+        manifest: ["autoscaling/v1", "autoscaling/v2"].map(|version| Manifest {
+            document: document(json!({"apiVersion": version, "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}})),
+            ..Default::default()
+        }).to_vec(),
+        ..Default::default()
+    },
+    "spec.manifest[1]: is the same object as spec.manifest[0]"
+)]
 #[case::twice(ApplicationSpec { manifest: vec![pod("p"), pod("p")], ..Default::default() }, "spec.manifest[1]: is the same object as spec.manifest[0]")]
 #[case::negative(ApplicationSpec { backoff_delay: Some(-1), ..application() }, "spec.backoff_delay: must not be negative")]
 #[case::far_off(ApplicationSpec { backoff_delay: Some(i32::MAX), ..application() }, "spec.backoff_delay: must be at most a year")]

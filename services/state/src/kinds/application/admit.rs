@@ -126,7 +126,10 @@ fn manifest(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findin
         if object.namespace == Text::Other {
             findings.add(format!("{field}.metadata.namespace"), "is not a string");
         }
-        let identity = [&object.api_version, &object.kind, &object.namespace, &object.name].map(Text::as_str);
+        // A cluster serves each object in every version of its group.
+        let group = object.api_version.as_str().rsplit_once('/').map_or("", |(group, _)| group);
+        let [kind, namespace, name] = [&object.kind, &object.namespace, &object.name].map(Text::as_str);
+        let identity = [group, kind, namespace, name];
         if let Some(first) = seen.insert(identity, index) {
             findings.add(field, format!("is the same object as spec.manifest[{first}]"));
         }

@@ -1,0 +1,33 @@
+//! Marks that somebody takes off an application's own objects.
+
+use krake_kubernetes::object::{APPLICATION_LABEL, INSTALLATION_LABEL};
+use krake_proto::krake::kubernetes::v1::{Application, Phase};
+
+use crate::apply::config_map;
+use crate::controllers::World;
+
+#[tokio::test]
+async fn a_label_that_was_taken_off_is_put_back_and_the_rest_is_kept_in_repair() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a"), config_map("b")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let server = world.server("one");
+    let mut object = server.get("configmaps", "demo", "a").unwrap();
+    let labels = object["metadata"]["labels"].as_object_mut().unwrap();
+    let label = labels.remove(APPLICATION_LABEL).unwrap();
+    assert!(labels.contains_key(INSTALLATION_LABEL));
+    let uid = server.put("configmaps", object)["metadata"]["uid"].clone();
+    let marked = || {
+        let object = server.get("configmaps", "demo", "a").unwrap();
+        object["metadata"]["labels"][APPLICATION_LABEL] == label && object["metadata"]["uid"] == uid
+    };
+    world.until("marked again", marked).await;
+
+    server.erase("configmaps", "demo", "b");
+    world.until("repaired", || server.get("configmaps", "demo", "b").is_some()).await;
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.krake.change(|store| store.delete::<Application>("app"));
+    world.krake.until("erased", |store| store.applications.is_empty().then_some(())).await;
+    assert_eq!(server.names("configmaps"), [""; 0]);
+    world.stop().await;
+}
