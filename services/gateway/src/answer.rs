@@ -1,9 +1,11 @@
 //! Answers: encoded messages as JSON, with revision and epoch as entity tag.
 
+use axum::body::HttpBody;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use krake_proto::json::{self, Options};
 use krake_proto::krake::meta::v1::Metadata;
+use krake_runtime::serve::{AnswerBudget, SMALL_ANSWER_BYTES};
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 
@@ -28,6 +30,27 @@ pub(crate) fn metadata(object: &[u8]) -> Result<Metadata, Problem> {
 /// A JSON answer.
 pub(crate) fn json(text: impl Into<axum::body::Body>) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], text.into()).into_response()
+}
+
+/// An answer whose body is known, within the room of the caller's address. Streams care for their own.
+///
+/// # Errors
+/// When there is none. `writes`: the request has taken effect.
+pub(crate) fn within(budget: &AnswerBudget, mut answer: Response, writes: bool) -> Result<Response, Problem> {
+    let size = answer.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let Some(size) = size.filter(|size| *size >= SMALL_ANSWER_BYTES) else { return Ok(answer) };
+    let memory = if writes {
+        let done = |no_room| {
+            format!("The request has taken effect, but there is no room for its answer: {no_room}.")
+        };
+        budget
+            .hold_written(size)
+            .map_err(|no_room| Problem::new(StatusCode::TOO_MANY_REQUESTS, done(no_room)))?
+    } else {
+        budget.try_reserve(size).ok_or_else(|| Problem::no_room(&budget.no_room()))?
+    };
+    answer.extensions_mut().insert(memory);
+    Ok(answer)
 }
 
 /// Appends the JSON form of an encoded message.

@@ -20,6 +20,7 @@ use krake_client::{Client, ConnectOptions};
 use krake_proto::envelope::{Event, WatchResponse};
 use krake_proto::krake::core::v1::Metric;
 use krake_proto::krake::meta::v1::{EventType, Metadata};
+use krake_runtime::serve::AnswerBudget;
 use krake_runtime::shutdown::Shutdown;
 use prost::Message;
 use serde_json::Value;
@@ -110,6 +111,14 @@ impl FakeState {
     /// Begins a `GET` at the gateway; it goes on while the test does other things.
     pub(crate) fn get(&self, uri: &str) -> JoinHandle<Answer> {
         self.send(request(uri))
+    }
+
+    /// Begins a `GET` of a peer with this room for answers; the test reads the body, if at all.
+    pub(crate) fn get_within(&self, budget: &AnswerBudget, uri: &str) -> JoinHandle<Response<Body>> {
+        let mut request = request(uri);
+        request.extensions_mut().insert(budget.clone());
+        let response = self.router.clone().oneshot(request);
+        tokio::spawn(async move { within(response).await.unwrap() })
     }
 
     /// Begins a request at the gateway; it goes on while the test does other things.

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use krake_client::Client;
 use krake_proto::rest::{Body as Form, Verb};
+use krake_runtime::serve::AnswerBudget;
 use krake_runtime::serve::http::HttpOptions;
 use krake_runtime::shutdown::Shutdown;
 use tokio::time::timeout_at;
@@ -138,7 +139,7 @@ impl Gateway {
                         watch::watch(target, rpc, headers, &parameters, documentation, self.shutdown.clone())
                             .await
                     }
-                    _ => list::list(target, &parameters).await,
+                    _ => list::list(target, &parameters, AnswerBudget::of(&request.extensions)).await,
                 }
             }
             (Verb::Get, _) => object::get(&target).await,
@@ -176,7 +177,9 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
     } else {
         gateway.options.origins.answer(&parts.headers)
     };
+    let (budget, writes) = (AnswerBudget::of(&parts.extensions), parts.method != Method::GET);
     let answer = Box::pin(gateway.answer(parts, body)).await;
+    let answer = answer.and_then(|answer| answer::within(&budget, answer, writes));
     let mut response = answer.unwrap_or_else(|problem| problem.response(&gateway.options.documentation));
     response.headers_mut().extend(shared);
     response

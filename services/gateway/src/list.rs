@@ -1,16 +1,18 @@
-//! Lists: all pages of one revision, each fetched while the one before is written.
+//! Lists: all pages of one revision. The next page is fetched while one is written, if the caller's address has room for
+//! both; a caller who does not read holds no more than these.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::stream;
 use krake_proto::envelope::{ListRequest, ListResponse};
+use krake_runtime::serve::{AnswerBudget, AnswerMemory};
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 use serde_json::json;
-use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer;
@@ -18,43 +20,96 @@ use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::target::Target;
 
-/// A page that is being fetched.
-type Page = AbortOnDropHandle<Result<ListResponse, Problem>>;
+/// Room for a page and its JSON form, in bytes: pages are cut at 2 MiB, and most take less than twice as much as JSON.
+const PAGE_ROOM: usize = 8 << 20;
+
+/// A page, and the memory that it holds.
+type Page = (ListResponse, AnswerMemory);
+
+/// The page after one that was written.
+enum Next {
+    /// There is none.
+    None,
+    /// It is being fetched.
+    Fetched(AbortOnDropHandle<Result<Page, Problem>>),
+    /// There was no room for it.
+    Later(ListRequest),
+}
+
+/// A list that is being answered.
+struct Answer {
+    target: Arc<Target>,
+    descriptor: MessageDescriptor,
+    budget: AnswerBudget,
+    /// The request of the first page.
+    request: ListRequest,
+    /// No item was written yet.
+    is_first: bool,
+}
 
 /// `GET` of many objects. Whatever fails before the first page is a problem; later failures cut the answer off.
-pub(crate) async fn list(target: Arc<Target>, parameters: &Parameters) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    target: Arc<Target>,
+    parameters: &Parameters,
+    budget: AnswerBudget,
+) -> Result<Response, Problem> {
     let request = ListRequest {
         namespace: target.namespace.clone(),
         label_selector: parameters.get("label_selector").unwrap_or_default().to_owned(),
         ..Default::default()
     };
-    let first = page(&target, &request).await?;
+    let memory = budget.reserve(PAGE_ROOM).await.map_err(|no_room| Problem::no_room(&no_room))?;
+    let first = fetch(&target, &request, memory).await?;
+    let head = head(&target, &first.0);
     let descriptor = target.descriptor();
-    let mut text = head(&target, &first);
-    let next = ask_next(&target, &request, &first);
-    let mut is_first = true;
-    items(&descriptor, &first, &mut is_first, &mut text);
-    if next.is_none() {
-        text.extend_from_slice(b"]}");
-        return Ok(answer::json(text));
-    }
-    let state = Some((text, next, is_first));
-    let chunks = stream::try_unfold(state, move |state| {
-        let (target, request, descriptor) = (target.clone(), request.clone(), descriptor.clone());
-        async move {
-            let Some((text, next, mut is_first)) = state else { return Ok::<_, io::Error>(None) };
-            let Some(next) = next else { return Ok(Some((Bytes::from(text), None))) };
-            let page = next.await.map_err(io::Error::other)?.map_err(cut_off)?;
-            let next = ask_next(&target, &request, &page);
-            let mut more = Vec::new();
-            items(&descriptor, &page, &mut is_first, &mut more);
-            if next.is_none() {
-                more.extend_from_slice(b"]}");
-            }
-            Ok(Some((Bytes::from(text), Some((more, next, is_first)))))
+    let mut answer = Answer { target, descriptor, budget, request, is_first: true };
+    let (text, next) = answer.write(head, first);
+    let state = Some((Some(text), next, answer));
+    let chunks = stream::try_unfold(state, |state| async {
+        let Some((text, next, mut answer)) = state else { return Ok::<_, io::Error>(None) };
+        // Sent before the next page is waited for: a list that waits for room holds nothing.
+        if let Some(text) = text {
+            return Ok(Some((text, Some((None, next, answer)))));
         }
+        let Some(page) = answer.page(next).await? else { return Ok(None) };
+        let (text, next) = answer.write(Vec::new(), page);
+        Ok(Some((text, Some((None, next, answer)))))
     });
     Ok(answer::json(Body::from_stream(chunks)))
+}
+
+impl Answer {
+    /// Appends a page to `text`, and begins to fetch the next one if there is room.
+    fn write(&mut self, mut text: Vec<u8>, (page, memory): Page) -> (Bytes, Next) {
+        items(&self.descriptor, &page, &mut self.is_first, &mut text);
+        if page.next_page_token.is_empty() {
+            text.extend_from_slice(b"]}");
+        }
+        let request = ListRequest { page_token: page.next_page_token.clone(), ..self.request.clone() };
+        drop(page);
+        memory.resize(text.capacity());
+        let text = memory.carry(Bytes::from(text));
+        if request.page_token.is_empty() {
+            return (text, Next::None);
+        }
+        let Some(memory) = self.budget.try_reserve(PAGE_ROOM) else { return (text, Next::Later(request)) };
+        let target = self.target.clone();
+        let fetch = tokio::spawn(async move { fetch(&target, &request, memory).await });
+        (text, Next::Fetched(AbortOnDropHandle::new(fetch)))
+    }
+
+    /// The next page, if there is one.
+    async fn page(&self, next: Next) -> io::Result<Option<Page>> {
+        match next {
+            Next::None => Ok(None),
+            Next::Fetched(page) => Ok(Some(page.await.map_err(io::Error::other)?.map_err(cut_off)?)),
+            Next::Later(request) => {
+                let memory = self.budget.reserve(PAGE_ROOM).await;
+                let memory = memory.map_err(|no_room| cut_off(Problem::no_room(&no_room)))?;
+                Ok(Some(fetch(&self.target, &request, memory).await.map_err(cut_off)?))
+            }
+        }
+    }
 }
 
 /// The beginning of a list, up to its items.
@@ -80,21 +135,17 @@ fn items(descriptor: &MessageDescriptor, page: &ListResponse, is_first: &mut boo
     }
 }
 
-async fn page(target: &Target, request: &ListRequest) -> Result<ListResponse, Problem> {
-    ListResponse::decode(target.call(request).await?.message).map_err(answer::garbled)
-}
-
-/// Requests the page after `page`; `None` after the last.
-fn ask_next(target: &Arc<Target>, request: &ListRequest, page: &ListResponse) -> Option<Page> {
-    if page.next_page_token.is_empty() {
-        return None;
-    }
-    let request = ListRequest { page_token: page.next_page_token.clone(), ..request.clone() };
-    let target = target.clone();
-    Some(AbortOnDropHandle::new(tokio::spawn(async move { self::page(&target, &request).await })))
+/// Fetches a page, which counts for its own size from then on.
+async fn fetch(target: &Target, request: &ListRequest, memory: AnswerMemory) -> Result<Page, Problem> {
+    let message = target.call(request).await?.message;
+    memory.resize(message.len());
+    Ok((ListResponse::decode(message).map_err(answer::garbled)?, memory))
 }
 
 fn cut_off(problem: Problem) -> io::Error {
     tracing::warn!(detail = problem.detail, "a list was cut off");
     io::Error::other(problem.detail)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use krake_proto::error::{self, ErrorReason, Violation};
+use krake_runtime::serve::NoRoom;
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
@@ -119,6 +120,11 @@ impl Problem {
         let detail = format!(r#"{{"headers": {{"{name}": [{}]}}}}"#, Value::from(text));
         let violations = vec![Violation::new(format!("headers.{name}"), text)];
         Problem { violations, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// There is no room for the answer.
+    pub(crate) fn no_room(no_room: &NoRoom) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, format!("There is no room for the answer: {no_room}."))
     }
 
     /// The answer did not begin within the time that the caller allowed.

@@ -4,6 +4,7 @@
 //! (`hosts.rs`), its span (`trace.rs`), its deadline (`deadline.rs`), and then the services.
 
 mod activity;
+mod answers;
 mod certificate;
 mod connections;
 mod deadline;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Request;
+pub use answers::{AnswerBudget, AnswerMemory, NoRoom, SMALL_ANSWER_BYTES};
 pub use certificate::CertificateNames;
 pub use deadline::CallDeadline;
 pub use hosts::{AllowedHosts, HostRules, TrustedOrigins};

@@ -3,6 +3,7 @@
 //! A call passes `pipeline.rs` (authentication, audit), then its handler authorizes it by what it names (`rpc.rs`), its
 //! preconditions are checked (`preconditions.rs`), and the registry or the elections serve it.
 
+mod answers;
 mod audit;
 mod authentication;
 mod dispatch;

@@ -1,4 +1,4 @@
-//! Which calls are open on a connection, and since when there are none.
+//! Which calls are open on a connection, since when there are none, and the memory that their answers hold.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
+use super::answers::{AnswerBudget, AnswerMemory};
 use super::peer::{Peer, PeerCounts, PeerPlace};
 
 /// The calls of one connection; clones share it.
@@ -84,6 +86,8 @@ pub(super) struct Tracked<S, B> {
     pub(super) peer: Arc<Peer>,
     /// Open calls of all connections.
     pub(super) calls: PeerCounts,
+    /// Room for answers to the peer.
+    pub(super) answers: AnswerBudget,
     /// Makes the answer to a call beyond the limit.
     pub(super) refuse: fn() -> Response<B>,
     /// Counts them.
@@ -93,8 +97,8 @@ pub(super) struct Tracked<S, B> {
 impl<S: Clone, B> Clone for Tracked<S, B> {
     fn clone(&self) -> Self {
         let (activity, peer, calls) = (self.activity.clone(), self.peer.clone(), self.calls.clone());
-        let (refuse, refused) = (self.refuse, self.refused.clone());
-        Tracked { inner: self.inner.clone(), activity, peer, calls, refuse, refused }
+        let (answers, refuse, refused) = (self.answers.clone(), self.refuse, self.refused.clone());
+        Tracked { inner: self.inner.clone(), activity, peer, calls, answers, refuse, refused }
     }
 }
 
@@ -119,6 +123,7 @@ where
         };
         let open = Open { _activity: self.activity.open(), _place: place };
         request.extensions_mut().insert(self.peer.clone());
+        request.extensions_mut().insert(self.answers.clone());
         TrackedFuture::Admitted { answer: self.inner.call(request), open: Some(open) }
     }
 }
@@ -146,7 +151,10 @@ where
                 None => return Poll::Pending,
             },
         };
-        Poll::Ready(answer.map(|answer| answer.map(|body| TrackedBody { body, _open: open })))
+        Poll::Ready(answer.map(|mut answer| {
+            let memory = answer.extensions_mut().remove::<AnswerMemory>();
+            answer.map(|body| TrackedBody { body, memory, _open: open })
+        }))
     }
 }
 
@@ -154,18 +162,25 @@ where
 #[derive(Debug)]
 pub(super) struct TrackedBody<B> {
     body: B,
+    /// Memory of the whole answer; of a large one.
+    memory: Option<AnswerMemory>,
     _open: Option<Open>,
 }
 
-impl<B: Body + Unpin> Body for TrackedBody<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for TrackedBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // The connection drops the body once it has taken the last frame, which may be long before that is sent.
+        Poll::Ready(match (frame, &self.memory) {
+            (Some(Ok(frame)), Some(memory)) => Some(Ok(frame.map_data(|data| memory.clone().carry(data)))),
+            (frame, _) => frame,
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tower::util::BoxCloneSyncService;
 
 use super::activity::{Activity, Tracked};
+use super::answers::PeerBudgets;
 use super::certificate::CertificateNames;
 use super::guard::Guarded;
 use super::incoming::{Gathered, Listener, next};
@@ -99,6 +100,7 @@ where
         let slots = Arc::new(Semaphore::new(self.limits.max_connections));
         let peers = PeerCounts::new(self.limits.max_connections_per_peer);
         let calls = PeerCounts::new(self.limits.max_calls_per_peer);
+        let answers = PeerBudgets::new(&self.limits);
         let mut warned: Option<Instant> = None;
         // The semaphore is never closed.
         while let Ok(slot) = slots.clone().acquire_owned().await {
@@ -112,7 +114,12 @@ where
                 continue;
             };
             let connected = self.metrics.connected();
-            let shared = Shared { calls: calls.clone(), tasks: tasks.clone(), shutdown: shutdown.clone() };
+            let shared = Shared {
+                calls: calls.clone(),
+                answers: answers.clone(),
+                tasks: tasks.clone(),
+                shutdown: shutdown.clone(),
+            };
             let serve = self.clone().connection(stream, address, shared);
             // A token of its own: a shared one would have all tasks wait on one lock.
             let cut = tasks.cut.child_token();
@@ -154,6 +161,7 @@ where
         let service = Tracked {
             inner: self.handler.clone(),
             activity: activity.clone(),
+            answers: shared.answers.of(peer.address),
             peer: Arc::new(peer),
             calls: shared.calls,
             refuse: self.refuse,
@@ -204,6 +212,8 @@ where
 struct Shared {
     /// Open calls of each peer.
     calls: PeerCounts,
+    /// Room for the answers to each peer.
+    answers: PeerBudgets,
     tasks: Tasks,
     shutdown: Shutdown,
 }

@@ -22,6 +22,13 @@ pub struct ConnectionLimits {
     /// refused before they are authenticated. A gateway or a proxy is one peer, whose calls are those of all its users.
     /// Default 16,384: what four connections may have open.
     pub max_calls_per_peer: usize,
+    /// Bytes of answers to one address that are not sent yet, over all its connections: pages of lists, and other answers
+    /// of 64 KiB and more. Further ones wait, then they are refused; watches have bounds of their own. Default 64 MiB: 16
+    /// pages of the largest size at the same time.
+    pub max_unread_bytes_per_peer: usize,
+    /// Longest wait of a call for room for its answer. Default 20 s: less than the 30 s that clients wait for an answer,
+    /// so that they learn why there is none.
+    pub room_timeout: Duration,
     /// Time for the TLS handshake, and then for the peer to show which protocol it speaks. Default 10 s: enough for a
     /// handshake over a satellite link with lost packets.
     pub opening_timeout: Duration,
@@ -50,6 +57,8 @@ impl Default for ConnectionLimits {
             max_connections: 4096,
             max_connections_per_peer: 1024,
             max_calls_per_peer: 4 * 4096,
+            max_unread_bytes_per_peer: 64 << 20,
+            room_timeout: Duration::from_secs(20),
             opening_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             stall_timeout: Duration::from_secs(60),
@@ -63,7 +72,7 @@ impl Default for ConnectionLimits {
 }
 
 /// Limits and host names of a listener. In the file: section `listener` with `max_connections`,
-/// `max_connections_per_peer`, `max_calls_per_peer` and `allowed_hosts`.
+/// `max_connections_per_peer`, `max_calls_per_peer`, `max_unread_mib_per_peer` and `allowed_hosts`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Connections")]
@@ -78,6 +87,10 @@ pub struct ListenerArgs {
     /// counts as one address for all its users: where it serves many watches, raise this at the API. [default: 16384]
     #[arg(long, env = "KRAKE_MAX_CALLS_PER_PEER", value_name = "NUMBER")]
     pub max_calls_per_peer: Option<usize>,
+    /// MiB of answers to one address that it has not read; further calls with large answers wait, then they are refused.
+    /// A proxy that makes its users' slowness its own needs more. [default: 64]
+    #[arg(long, env = "KRAKE_MAX_UNREAD_MIB_PER_PEER", value_name = "NUMBER")]
+    pub max_unread_mib_per_peer: Option<usize>,
     /// Host name, without port, that requests may name beside loopback names and IP addresses; may be given several
     /// times. On a loopback address other names are always refused, so that no web page can reach the API by a name of
     /// its own (DNS rebinding). On other addresses every name is served until this is set.
@@ -92,6 +105,9 @@ impl ListenerArgs {
     /// When a limit is not between 1 and 10,000,000, or an allowed host is not a host name.
     pub fn resolve(self, file: ListenerArgs) -> Result<(ConnectionLimits, HostRules), ConfigError> {
         let defaults = ConnectionLimits::default();
+        let default_unread = defaults.max_unread_bytes_per_peer >> 20;
+        let unread_mib = pick(self.max_unread_mib_per_peer, file.max_unread_mib_per_peer, default_unread);
+        check("--max-unread-mib-per-peer", unread_mib)?;
         let limits = ConnectionLimits {
             max_connections: pick(self.max_connections, file.max_connections, defaults.max_connections),
             max_connections_per_peer: pick(
@@ -104,6 +120,7 @@ impl ListenerArgs {
                 file.max_calls_per_peer,
                 defaults.max_calls_per_peer,
             ),
+            max_unread_bytes_per_peer: unread_mib << 20,
             ..defaults
         };
         check("--max-connections", limits.max_connections)?;
@@ -136,7 +153,7 @@ mod tests {
         let flags = ListenerArgs { allowed_hosts: Some(vec!["Krake.example".into()]), ..Default::default() };
         let (limits, rules) = flags.resolve(file).unwrap();
         assert_eq!((limits.max_connections, limits.max_connections_per_peer), (7, 1024));
-        assert_eq!(limits.max_calls_per_peer, 9);
+        assert_eq!((limits.max_calls_per_peer, limits.max_unread_bytes_per_peer), (9, 64 << 20));
         assert!(!rules.allowed.is_empty());
         let none = || ListenerArgs::default();
         for wrong in [
@@ -145,6 +162,8 @@ mod tests {
             ListenerArgs { max_connections_per_peer: Some(0), ..none() },
             ListenerArgs { max_calls_per_peer: Some(0), ..none() },
             ListenerArgs { max_calls_per_peer: Some(usize::MAX), ..none() },
+            ListenerArgs { max_unread_mib_per_peer: Some(0), ..none() },
+            ListenerArgs { max_unread_mib_per_peer: Some(usize::MAX), ..none() },
             ListenerArgs { allowed_hosts: Some(vec!["http://a".into()]), ..none() },
             ListenerArgs { allowed_hosts: Some(vec!["a:80".into()]), ..none() },
             ListenerArgs { allowed_hosts: Some(vec![String::new()]), ..none() },

@@ -17,6 +17,7 @@ use krake_proto::envelope::{
     CreateRequest, DeleteRequest, GetRequest, ListRequest, UpdateRequest, UpdateStatusRequest, WatchRequest,
 };
 use krake_proto::error::{self, ErrorReason, Violation};
+use krake_runtime::serve::AnswerBudget;
 use prost::Message as _;
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use tokio_util::sync::CancellationToken;
@@ -25,10 +26,10 @@ use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Code, Status};
 
 use super::pipeline::Authorizer;
-use super::{MAX_REQUEST, encoding::Encoding};
+use super::{MAX_REQUEST, answers, encoding::Encoding};
 use crate::access::Authorized;
 use crate::kinds::{CustomMethod, rules};
-use crate::registry::{Error, Filter, Registry, Start, view};
+use crate::registry::{Call, Error, Filter, Registry, Start, view};
 
 /// The methods of a kind's service.
 #[derive(Clone, Copy)]
@@ -97,11 +98,25 @@ impl KindService {
 }
 
 impl Service {
-    async fn unary(&self, handler: &Handler, authorized: Authorized<Bytes>) -> Result<Bytes, Error> {
-        let (registry, kind) = (&self.registry, self.kind);
+    /// Answers within the room that the caller's peer has for answers.
+    async fn answer(
+        &self,
+        handler: &Handler,
+        authorized: Authorized<Bytes>,
+        budget: &AnswerBudget,
+    ) -> Result<tonic::Response<Bytes>, Status> {
         let (call, request) = authorized.into_parts();
-        let call = &call;
-        handler.check(&request)?;
+        handler.check(&request).map_err(Error::from)?;
+        let answer = async || Ok(self.unary(handler, &call, request.clone()).await?);
+        match handler.method {
+            Method::List => answers::page(budget, answer()).await,
+            Method::Get => answers::object(budget, answer).await,
+            _ => answers::written(budget, answer().await?),
+        }
+    }
+
+    async fn unary(&self, handler: &Handler, call: &Call, request: Bytes) -> Result<Bytes, Error> {
+        let (registry, kind) = (&self.registry, self.kind);
         match handler.method {
             Method::Create => registry.create(call, kind, CreateRequest::decode(request)?).await,
             Method::Get => registry.get(call, kind, GetRequest::decode(request)?).await,
@@ -164,8 +179,9 @@ impl UnaryService<Bytes> for Unary {
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (service, handler) = (self.service.clone(), self.handler.clone());
         Box::pin(async move {
+            let budget = AnswerBudget::of(request.extensions());
             let authorized = authorized(request).await?;
-            Ok(tonic::Response::new(service.unary(&handler, authorized).await?))
+            service.answer(&handler, authorized, &budget).await
         })
     }
 }

@@ -13,9 +13,12 @@ use krake_proto::krake::meta::v1::{
     ListObjectsRequest, ListObjectsResponse, Metadata, Object, ObjectEvent, RemoveFinalizerRequest,
     ReportDeletionRequest, WatchObjectsRequest, WatchObjectsResponse,
 };
+use krake_runtime::serve::AnswerBudget;
+use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::answers;
 use super::pipeline::Authorizer;
 use crate::cache::Stored;
 use crate::installation::Installation;
@@ -75,14 +78,18 @@ impl ObjectService for Objects {
         &self,
         request: Request<ListObjectsRequest>,
     ) -> Result<Response<ListObjectsResponse>, Status> {
+        let budget = AnswerBudget::of(request.extensions());
         let (call, request) = Authorizer::decoded(request).await?.into_parts();
-        let (found, revision, next_page_token) = self.registry.list_objects(&call, &request).await?;
-        Ok(Response::new(ListObjectsResponse {
-            objects: found.iter().map(|stored| object(stored)).collect(),
-            resource_version: revision.0,
-            epoch: self.installation.epoch.to_string(),
-            next_page_token,
-        }))
+        let page = async {
+            let (found, revision, next_page_token) = self.registry.list_objects(&call, &request).await?;
+            Ok(ListObjectsResponse {
+                objects: found.iter().map(|stored| object(stored)).collect(),
+                resource_version: revision.0,
+                epoch: self.installation.epoch.to_string(),
+                next_page_token,
+            })
+        };
+        answers::decoded_page(&budget, page, ListObjectsResponse::encoded_len).await
     }
 
     async fn watch_objects(

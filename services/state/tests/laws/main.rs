@@ -27,6 +27,7 @@ mod sizes;
 mod store;
 mod store_matrix;
 mod support;
+mod unread;
 mod unreadable;
 mod updates;
 mod upgrades;
