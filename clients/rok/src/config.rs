@@ -1,5 +1,6 @@
 //! Which server, which namespace, which certificates: flags, then environment, then `rok.yaml`, then defaults.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -50,7 +51,7 @@ pub(crate) struct Settings {
 pub(crate) fn load(connection: &Connection) -> Result<Settings, Failure> {
     let (file, folder) = match &connection.config {
         Some(path) => (read(path)?, path.parent()),
-        None => match places().into_iter().find(|path| path.is_file()) {
+        None => match find(places())? {
             Some(path) => return Ok(settings(connection, read(&path)?, path.parent())),
             None => (File::default(), None),
         },
@@ -66,10 +67,27 @@ fn places() -> Vec<PathBuf> {
     folders.into_iter().flatten().map(|folder| folder.join(FILE_NAME)).collect()
 }
 
+/// The first place where something is. If that cannot be read, it is an error: without it, a command could reach another
+/// server than the one that it names.
+fn find(places: Vec<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+    for path in places {
+        match path.symlink_metadata() {
+            Ok(_) => return Ok(Some(path)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(unreadable(&path, &error)),
+        }
+    }
+    Ok(None)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::input(format!("cannot read {}: {error}", path.display()))
+}
+
 fn read(path: &Path) -> Result<File, Failure> {
     let shown = path.display();
     let text = input::text_file(path);
-    let text = text.map_err(|error| Failure::input(format!("cannot read {shown}: {error}")))?;
+    let text = text.map_err(|error| unreadable(path, &error))?;
     parse(&text).map_err(|error| match error.line {
         Some(line) => Failure::input(format!("{shown}:{line}: {}", error.problem)),
         None => Failure::input(format!("{shown}: {}", error.problem)),
@@ -134,6 +152,26 @@ mod tests {
         assert_eq!(on.key.as_deref(), Some(Path::new("/abs/key.pem")));
         let off = settings(&Connection::default(), parse(&text.replace("true", "false")).unwrap(), folder);
         assert_eq!((off.api_url.as_str(), off.ca), ("http://h:1", None));
+    }
+
+    #[test]
+    fn the_first_place_where_something_is_counts_whatever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name).join(FILE_NAME);
+        for name in ["directory", "dangling", "loop", "file"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::create_dir(place("directory")).unwrap();
+        std::os::unix::fs::symlink("nothing", place("dangling")).unwrap();
+        std::os::unix::fs::symlink(place("loop"), place("loop")).unwrap();
+        std::fs::write(place("file"), "").unwrap();
+        let absent = || vec![place("none"), place("file").join("below")];
+        assert_eq!(find(absent()).unwrap(), None);
+        for name in ["directory", "dangling", "loop"] {
+            let found = find([absent(), vec![place(name), place("file")]].concat()).unwrap().unwrap();
+            let error = read(&found).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("cannot read {}: ", place(name).display())), "{error}");
+        }
     }
 
     #[test]

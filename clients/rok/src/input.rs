@@ -1,17 +1,16 @@
 //! Reading files and stdin: bounded, whatever their names lead to.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use krake_client::read_at_most;
+use krake_client::{read_at_most, read_file_at_most};
 
 /// Maximum size of what is read: as much as the API takes in one message.
 const MAX_INPUT_MIB: u64 = 4;
 
-/// The content of a file. A pipe is read to its end.
+/// The content of a file, or of a pipe with a writer, such as `<(…)`.
 pub(crate) fn file(path: &Path) -> io::Result<Vec<u8>> {
-    read_at_most(MAX_INPUT_MIB, File::open(path)?)
+    read_file_at_most(MAX_INPUT_MIB, path)
 }
 
 /// The text of a file.
@@ -36,7 +35,7 @@ mod tests {
     #[test]
     fn what_has_no_end_or_is_no_text_is_refused() {
         let error = file(Path::new("/dev/zero")).unwrap_err();
-        assert_eq!(error.to_string(), "it is larger than 4 MiB");
+        assert_eq!(error.to_string(), "it is a device");
         assert_eq!(text(vec![0xff]).unwrap_err().to_string(), "it is not text in UTF-8");
     }
 }

@@ -1,6 +1,6 @@
 //! Connecting: from a URL and files to a [`Client`].
 
-use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,11 +12,13 @@ use krake_proto::krake::core::v1::metrics_provider_service_client::MetricsProvid
 use krake_proto::krake::kubernetes::v1::application_service_client::ApplicationServiceClient;
 use krake_proto::krake::kubernetes::v1::cluster_service_client::ClusterServiceClient;
 use krake_proto::krake::meta::v1::object_service_client::ObjectServiceClient;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::api::Api;
-use crate::bounded::read_at_most;
+use crate::bounded::read_file_at_most;
 use crate::diagnosis::{self, Address, Diagnosis};
 use crate::error::Error as CallError;
 use crate::fence::Fence;
@@ -121,12 +123,13 @@ impl ConnectOptions {
         let mut tls = ClientTlsConfig::new().timeout(self.connect_timeout);
         tls = match &self.ca_file {
             None => tls.with_enabled_roots(),
-            Some(path) => tls.ca_certificate(Certificate::from_pem(read("CA file", path)?)),
+            Some(path) => tls.ca_certificate(Certificate::from_pem(read_certificates("CA file", path)?)),
         };
         tls = match (&self.client_cert_file, &self.client_key_file) {
             (None, None) => tls,
             (Some(cert), Some(key)) => {
-                tls.identity(Identity::from_pem(read("client certificate", cert)?, read("client key", key)?))
+                let cert = read_certificates("client certificate", cert)?;
+                tls.identity(Identity::from_pem(cert, read("client key", key)?))
             }
             (Some(_), None) => return Err(ConnectError::Incomplete { given: "certificate", missing: "key" }),
             (None, Some(_)) => return Err(ConnectError::Incomplete { given: "key", missing: "certificate" }),
@@ -141,7 +144,18 @@ const MAX_PEM_MIB: u64 = 1;
 /// The content of a PEM file.
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ConnectError> {
     let failed = |source| ConnectError::File { what, path: path.to_owned(), source };
-    File::open(path).and_then(|file| read_at_most(MAX_PEM_MIB, file)).map_err(failed)
+    read_file_at_most(MAX_PEM_MIB, path).map_err(failed)
+}
+
+/// The content of a PEM file that must hold a certificate: without one, no server would be trusted.
+fn read_certificates(what: &'static str, path: &Path) -> Result<Vec<u8>, ConnectError> {
+    let pem = read(what, path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    if found.is_ok_and(|certificates| !certificates.is_empty()) {
+        return Ok(pem);
+    }
+    let source = io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate in the form PEM");
+    Err(ConnectError::File { what, path: path.to_owned(), source })
 }
 
 /// Why connect options cannot be used. Trying again does not help.
@@ -340,8 +354,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_holds_no_key_is_named_as_a_tls_problem() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("empty.pem");
-        std::fs::write(&path, "not a certificate").unwrap();
+        let path = folder.path().join("certificate.pem");
+        let certificate = rcgen::generate_simple_self_signed(Vec::new()).unwrap().cert;
+        std::fs::write(&path, certificate.pem()).unwrap();
         let text = error(
             |options| {
                 options.client_cert_file = Some(path.clone());
@@ -350,5 +365,23 @@ mod tests {
             "https://localhost:7700",
         );
         assert!(text.starts_with("TLS for \"https://localhost:7700\""), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_file_without_a_certificate_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for content in ["", "not a certificate", broken, &key] {
+            std::fs::write(&path, content).unwrap();
+            let ca = |options: &mut ConnectOptions| options.ca_file = Some(path.clone());
+            let text = error(ca, "https://localhost:7700");
+            let name = path.display();
+            assert_eq!(
+                text,
+                format!("cannot read the CA file {name}: it holds no certificate in the form PEM")
+            );
+        }
     }
 }

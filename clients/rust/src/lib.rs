@@ -21,7 +21,7 @@ mod watch;
 
 pub use api::{Api, Listing, Page};
 pub use backoff::Backoff;
-pub use bounded::read_at_most;
+pub use bounded::{read_at_most, read_file_at_most};
 pub use connect::{Client, ConnectError, ConnectOptions};
 pub use diagnosis::{Cause, Diagnosis};
 pub use error::Error;

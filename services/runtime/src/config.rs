@@ -5,12 +5,11 @@
 //! at the same time a section of the file: `--tls-cert` is `tls: {cert: …}`, `--log-level` is
 //! `telemetry: {log_level: …}`.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use krake_client::{ConnectOptions, read_at_most};
+use krake_client::{ConnectOptions, read_file_at_most};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -55,10 +54,10 @@ const MAX_FILE_MIB: u64 = 1;
 /// Reads a small file: options, PEM or a secret.
 ///
 /// # Errors
-/// When it cannot be read, or is larger than 1 MiB.
+/// When it cannot be read, is no file (nor a pipe with a writer), or is larger than 1 MiB.
 pub fn read_small_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    File::open(path).and_then(|file| read_at_most(MAX_FILE_MIB, file)).map_err(failed)
+    read_file_at_most(MAX_FILE_MIB, path).map_err(failed)
 }
 
 /// The same for text.
@@ -236,7 +235,7 @@ mod tests {
         let endless = Path::new("/dev/zero");
         let ConfigError::Read { path, source } = read_small_file(endless).unwrap_err() else { panic!() };
         assert_eq!(path, endless);
-        assert!(source.to_string().contains("1 MiB"), "{source}");
+        assert!(source.to_string().contains("it is a device"), "{source}");
         assert!(read_file::<Sample>(endless).is_err());
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The files are read once, at start: a renewed certificate needs a restart of the process.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl TlsArgs {
             None => None,
             Some(path) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates(&read(&path)?)? {
+                for certificate in certificates(&path, &read(&path)?)? {
                     roots.add(certificate).map_err(unusable)?;
                 }
                 Some(Arc::new(roots))
@@ -80,7 +81,8 @@ impl TlsArgs {
             }
         };
         let key = PrivateKeyDer::from_pem_slice(&read(&key)?).map_err(|_| self::unusable())?;
-        let mut config = builder.with_single_cert(certificates(&read(&cert)?)?, key).map_err(unusable)?;
+        let mut config =
+            builder.with_single_cert(certificates(&cert, &read(&cert)?)?, key).map_err(unusable)?;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Some(Arc::new(config)))
     }
@@ -98,8 +100,22 @@ impl TlsArgs {
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| unusable())
+/// Reads a PEM file of certificates.
+///
+/// # Errors
+/// When it cannot be read, or holds no certificate: an authority without any would trust nobody.
+pub fn read_certificates(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let pem = read(path)?;
+    certificates(path, &pem)?;
+    Ok(pem)
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    found.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(|| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate in the form PEM");
+        ConfigError::Read { path: path.to_owned(), source }
+    })
 }
 
 fn unusable() -> ConfigError {
@@ -212,6 +228,19 @@ pub(crate) mod tests {
             assert_eq!(args.resolve(TlsArgs::default()).unwrap_err().to_string(), message);
         }
         assert!(TlsArgs::default().resolve(TlsArgs::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn files_without_a_certificate_are_named() {
+        let pki = Pki::new();
+        for name in ["ca.pem", "cert.pem"] {
+            let args = pki.server_args();
+            std::fs::write(pki.path(name), "s3cret").unwrap();
+            let error = args.resolve(TlsArgs::default()).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot read {}", pki.path(name).display()));
+            assert!(!format!("{error:?}").contains("s3cret"));
+            std::fs::write(pki.path(name), pki.issuer.pem()).unwrap();
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod fake;
 
+use std::process::Command;
+
 use fake::{Fake, HANG_GUARD, metric, rok, run, text};
 use krake_proto::krake::core::v1::watch_metrics_request::Start;
 use krake_proto::krake::meta::v1::EventType;
@@ -106,20 +108,40 @@ async fn a_watch_says_when_its_connection_is_lost_and_back_and_misses_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_file_is_read_without_end() {
+async fn no_file_is_read_without_end_or_waited_for() {
     let fake = Fake::start(metric(1, 1.0)).await;
-    for line in [
-        "kube app create -f /dev/zero a",
-        "kube cluster register -k /dev/zero",
-        "core gm get m --config /dev/zero",
-        "core gm get m --client-ca /dev/zero --api-url https://127.0.0.1:1",
-    ] {
-        let command = if line.contains("--api-url") { rok(line) } else { fake.rok(line) };
-        let output = run(command).await;
-        let errors = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{line}: {errors}");
-        assert!(errors.contains("/dev/zero") && errors.contains("it is larger than"), "{line}: {errors}");
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (file, problem) in
+        [("/dev/zero", "it is a device"), (pipe.to_str().unwrap(), "it is a pipe without a writer")]
+    {
+        for line in [
+            "kube app create a -f",
+            "kube cluster register -k",
+            "core gm get m --config",
+            "core gm get m --api-url https://127.0.0.1:1 --client-ca",
+        ] {
+            let line = format!("{line} {file}");
+            let command = if line.contains("--api-url") { rok(&line) } else { fake.rok(&line) };
+            let output = run(command).await;
+            let errors = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{line}: {errors}");
+            assert!(errors.contains(file) && errors.contains(problem), "{line}: {errors}");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_read_is_an_error_and_no_default() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("nothing", folder.path().join("rok.yaml")).unwrap();
+    let mut command = rok("core gm list");
+    command.current_dir(folder.path());
+    let output = run(command).await;
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("cannot read rok.yaml: it is a link that leads nowhere"), "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +151,7 @@ async fn ctrl_c_ends_a_watch_in_order() {
     let pid = child.id().to_string();
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
     fake.tell(EventType::Modified, metric(6, 2.0)).await;
-    let interrupt = std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap();
+    let interrupt = Command::new("kill").args(["-s", "INT", &pid]).status().unwrap();
     assert!(interrupt.success());
     let output = tokio::time::timeout(HANG_GUARD, ended).await.expect("rok ends").unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use http::Uri;
 use krake_runtime::config::{ConfigError, pick, read_small_text};
+use krake_runtime::tls::read_certificates;
 use serde::Deserialize;
 
 use crate::store::{EtcdAccess, Secret};
@@ -150,12 +151,12 @@ impl Access {
             (None, None, _) => None,
         };
         let identity = match (self.cert, self.key) {
-            (Some(cert), Some(key)) => Some((text(&cert)?.into_bytes(), Secret::from(text(&key)?))),
+            (Some(cert), Some(key)) => Some((read_certificates(&cert)?, Secret::from(text(&key)?))),
             (None, None) => None,
             (Some(_), None) => return Err(invalid("--etcd-cert", "needs --etcd-key beside it")),
             (None, Some(_)) => return Err(invalid("--etcd-key", "needs --etcd-cert beside it")),
         };
-        let ca = self.ca.map(|path| text(&path).map(String::into_bytes)).transpose()?;
+        let ca = self.ca.map(|path| read_certificates(&path)).transpose()?;
         Ok(EtcdAccess { user, ca, identity })
     }
 }
@@ -227,17 +228,21 @@ mod tests {
         let user = || StoreArgs { etcd_user: Some("krake".into()), ..etcd("https://e:2379") };
         let from_environment = access(user(), Some(" s3cret "));
         assert_eq!(from_environment.user, Some(("krake".into(), Secret::from(" s3cret ".to_owned()))));
+        let certificate = || rcgen::generate_simple_self_signed(Vec::new()).unwrap().cert.pem();
+        let (ca, cert) = (certificate(), certificate());
         let args = StoreArgs {
             etcd_password_file: file("password", "pass word\r\n"),
-            etcd_ca: file("ca", "CA"),
-            etcd_cert: file("cert", "C"),
+            etcd_ca: file("ca", &ca),
+            etcd_cert: file("cert", &cert),
             etcd_key: file("key", "s3cret"),
             ..user()
         };
         let all = access(args, Some("not this one"));
         let secret = |text: &str| Secret::from(text.to_owned());
         assert_eq!(all.user, Some(("krake".into(), secret("pass word"))));
-        assert_eq!((all.ca, all.identity), (Some(b"CA".to_vec()), Some((b"C".to_vec(), secret("s3cret")))));
+        assert_eq!((all.ca, all.identity), (Some(ca.into()), Some((cert.into(), secret("s3cret")))));
+        let without = StoreArgs { etcd_ca: file("key.pem", "no authority"), ..etcd("https://e:2379") };
+        assert!(refused(without).contains("key.pem"));
     }
 
     #[test]
