@@ -21,6 +21,8 @@ mod watch;
 
 pub use api::{Api, Listing, Page};
 pub use backoff::Backoff;
+// No part of the SDK: `rok` and the services read files as it does, and no crate below all of them reads any.
+#[doc(hidden)]
 pub use bounded::{read_at_most, read_file_at_most};
 pub use connect::{Client, ConnectError, ConnectOptions};
 pub use diagnosis::{Cause, Diagnosis};
