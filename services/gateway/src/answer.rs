@@ -10,6 +10,7 @@ use prost::Message;
 use prost_reflect::MessageDescriptor;
 
 use crate::call::Reply;
+use crate::headers::single;
 use crate::problem::Problem;
 use crate::version::Version;
 
@@ -100,9 +101,16 @@ pub(crate) fn deleted(descriptor: &MessageDescriptor, reply: &Reply) -> Result<R
 
 /// The version that `If-Match` demands: an entity tag, or a revision alone, which a restore may give to another state
 /// of the object. `None` without the header, or if it accepts any version.
+///
+/// # Errors
+/// 422 for several versions, 412 for what is no version.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let Some(value) = single(headers, "If-Match")? else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
+    // A list is the same as several headers. No tag of Krake's has a comma.
+    if text.contains(',') {
+        return Err(Problem::header("If-Match", "Must name one version."));
+    }
     if text == "*" {
         return Ok(None);
     }
@@ -133,8 +141,9 @@ mod tests {
         assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
         assert_eq!((read("\"7\""), read("7"), read("*")), (version(""), version(""), Ok(None)));
         assert_eq!(read("\"7/e-1\""), version("e-1"));
-        for wrong in ["\"x\"", "W/\"7\"", "-7", "0", "\"0/e-1\"", "", "\"7\", \"8\"", "\"7/e f\""] {
+        for wrong in ["\"x\"", "W/\"7\"", "-7", "0", "\"0/e-1\"", "", "\"7/e f\""] {
             assert_eq!(read(wrong), Err(412), "{wrong:?}");
         }
+        assert_eq!(read("\"7\", \"8\""), Err(422), "a list");
     }
 }

@@ -27,6 +27,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{ConnectError, Request, Status, Streaming};
 
 use crate::gateway::Options;
+use crate::headers::single;
 use crate::problem::Problem;
 
 /// Maximum size of a message in bytes: pages are cut at 2 MiB, one object may be larger.
@@ -42,7 +43,7 @@ const SERVER_GRACE: Duration = Duration::from_millis(500);
 const MAX_REPEATED_READS: usize = 16;
 
 /// Header by which a caller limits the time until the answer begins, in seconds.
-const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
+const REQUEST_TIMEOUT: &str = "X-Request-Timeout";
 /// Metadata that names a history of the store: in answers the present one, in writes that of their preconditions.
 const KRAKE_EPOCH: &str = "krake-epoch";
 /// Headers that are passed on unchanged.
@@ -112,8 +113,11 @@ impl Caller {
     /// The caller who sent a request with these headers.
     ///
     /// # Errors
-    /// When `X-Request-Timeout` is not a time.
+    /// When `X-Request-Timeout` is not a time, or it or a header that says who calls was sent more than once.
     pub(crate) fn new(state: StateService, headers: &HeaderMap) -> Result<Self, Problem> {
+        for name in ["Authorization", "X-Request-Id"] {
+            single(headers, name)?;
+        }
         let passed_on: HeaderMap = PASSED_ON
             .into_iter()
             .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
@@ -258,15 +262,11 @@ fn with_metadata(message: Bytes, metadata: MetadataMap) -> Request<Bytes> {
 
 /// The time limit of `X-Request-Timeout`: seconds, with or without a fraction.
 fn time_limit(headers: &HeaderMap) -> Result<Option<TimeLimit>, Problem> {
-    let mut values = headers.get_all(REQUEST_TIMEOUT).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Problem::header("X-Request-Timeout", "Must be sent once."));
-    }
+    let Some(value) = single(headers, REQUEST_TIMEOUT)? else { return Ok(None) };
     let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
     let seconds = seconds
         .filter(|seconds| *seconds > 0.0)
-        .ok_or_else(|| Problem::header("X-Request-Timeout", "Must be a number of seconds greater than 0."))?;
+        .ok_or_else(|| Problem::header(REQUEST_TIMEOUT, "Must be a number of seconds greater than 0."))?;
     let length = Duration::from_secs_f64(seconds.min(MAX_REQUEST_TIMEOUT.as_secs_f64()));
     Ok(Some(TimeLimit { deadline: Instant::now() + length, length }))
 }
@@ -280,14 +280,16 @@ fn path(rpc: &MethodDescriptor) -> Result<PathAndQuery, Status> {
 mod tests {
     use super::*;
 
+    const NAME: HeaderName = HeaderName::from_static("x-request-timeout");
+
     #[test]
     fn callers_limit_the_time_in_seconds() {
         let limit = |text: &str| {
-            let headers: HeaderMap = [(REQUEST_TIMEOUT, text.parse().unwrap())].into_iter().collect();
+            let headers: HeaderMap = [(NAME, text.parse().unwrap())].into_iter().collect();
             time_limit(&headers).map(|limit| limit.map(|limit| limit.length))
         };
         assert_eq!(time_limit(&HeaderMap::new()), Ok(None));
-        let twice = [(REQUEST_TIMEOUT, "1".parse().unwrap()), (REQUEST_TIMEOUT, "2".parse().unwrap())];
+        let twice = [(NAME, "1".parse().unwrap()), (NAME, "2".parse().unwrap())];
         assert_eq!(time_limit(&twice.into_iter().collect()).unwrap_err().status.as_u16(), 422);
         assert_eq!(limit("1.5"), Ok(Some(Duration::from_millis(1500))));
         for long in ["100000", "1e300", "inf"] {

@@ -18,6 +18,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzz;
 mod gateway;
+mod headers;
 mod list;
 mod matcher;
 mod object;

@@ -1,7 +1,7 @@
 //! Preconditions of REST belong to the history of the store that they were read in.
 
 use axum::body::Body;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderName, Request};
 
 use crate::fake_state::{Call, FakeState, metric};
 
@@ -21,6 +21,29 @@ fn answer(call: Call, epoch: &str) {
 
 fn epoch(call: &Call) -> Option<&str> {
     call.metadata.get("krake-epoch").map(|epoch| epoch.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_header_that_is_sent_twice_is_refused_by_its_name() {
+    let mut state = FakeState::start().await;
+    for name in ["If-Match", "Authorization", "X-Request-Id", "X-Request-Timeout"] {
+        for method in ["PUT", "DELETE"] {
+            let mut twice = request(method, None);
+            for value in ["1", "2"] {
+                twice.headers_mut().append(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+            }
+            let answer = state.send(twice).await.unwrap();
+            assert_eq!(answer.status, 422, "{name}");
+            assert_eq!(answer.body["violations"][0]["field"], format!("headers.{name}"));
+        }
+    }
+    let mut watch = request("GET", None);
+    *watch.uri_mut() = "/core/namespaces/demo/metrics?watch".parse().unwrap();
+    for id in ["7", "8"] {
+        watch.headers_mut().append("last-event-id", id.parse().unwrap());
+    }
+    assert_eq!(state.send(watch).await.unwrap().status, 422);
+    assert!(!state.was_called("UpdateMetric") && !state.was_called("WatchMetrics"));
 }
 
 #[tokio::test]

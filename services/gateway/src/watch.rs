@@ -16,6 +16,7 @@ use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::frame::Form;
+use crate::headers::single;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::target::Target;
@@ -23,7 +24,7 @@ use crate::upstream::Upstream;
 use crate::version::Version;
 
 /// Header by which browsers resume a stream of events.
-const LAST_EVENT_ID: &str = "last-event-id";
+const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 /// `GET …?watch`: the answer begins once nothing can be missed any more.
 pub(crate) async fn watch(
@@ -61,7 +62,7 @@ pub(crate) async fn watch(
 fn request(target: &Target, headers: &HeaderMap, parameters: &Parameters) -> Result<WatchRequest, Problem> {
     let mut epoch = parameters.get("epoch").unwrap_or_default().to_owned();
     let mut after = parameters.revision("resource_version")?;
-    if let Some(id) = headers.get(LAST_EVENT_ID) {
+    if let Some(id) = single(headers, LAST_EVENT_ID)? {
         let version = id.to_str().ok().and_then(Version::parse).ok_or_else(|| {
             Problem::new(StatusCode::BAD_REQUEST, "Last-Event-ID: not the id of an event of this watch")
         })?;
