@@ -13,7 +13,7 @@ pub enum Component {
     Etcd35,
     /// The metrics server.
     Prometheus,
-    /// kube-apiserver, kube-controller-manager, kube-scheduler and kubemark.
+    /// kube-apiserver, kube-controller-manager, kube-scheduler and kubemark. Their data is in etcd: [`Component::Etcd35`].
     Kubernetes,
     /// The command line client of Kubernetes.
     Kubectl,

@@ -16,7 +16,6 @@ use crate::process::{Process, Program};
 use crate::wait::{self, HANG_GUARD};
 use crate::{folder, ports};
 
-/// Several clusters that start together on a small machine take their time.
 /// The bearer token of a member of `system:masters`.
 const ADMIN_TOKEN: &str = "admin-token";
 
@@ -31,6 +30,7 @@ pub struct Kubernetes {
     pub scheduler: Process,
     /// One kubemark for each node, in the order of their names `<cluster>-node-<n>`.
     pub nodes: Vec<Process>,
+    release: Release,
     api: KubernetesApi,
     server: String,
     ca: Vec<u8>,
@@ -45,7 +45,15 @@ impl Kubernetes {
         ports::retry_on_clash(async || Self::start_once(binaries, etcd, name, nodes).await).await
     }
 
+    /// Starts an etcd that the API server of these binaries works with: etcd 3.5, or Debian's 3.4 for releases that are
+    /// older than it. Later ones ask for reports of progress, which 3.4.23 does not give soundly.
+    pub async fn etcd(binaries: &Binaries) -> Result<Etcd> {
+        let executable = if Release::of(binaries)?.needs_etcd_3_5() { "etcd-3.5" } else { "etcd" };
+        Etcd::start_as(binaries, executable).await
+    }
+
     async fn start_once(binaries: &Binaries, etcd: &Etcd, name: &str, nodes: usize) -> Result<Self> {
+        let release = Release::of(binaries)?;
         let folder = folder::create(&format!("kubernetes-{name}"))?;
         let path = folder.path();
         make_service_account_keys(&binaries.path("openssl")?, path)?;
@@ -69,9 +77,12 @@ impl Kubernetes {
 
         let mut cluster = Self {
             api_server,
-            controller_manager: controller_manager(binaries, path)?,
-            scheduler: scheduler(binaries, path)?,
-            nodes: (0..nodes).map(|index| node(binaries, path, name, index)).collect::<Result<_>>()?,
+            controller_manager: controller_manager(binaries, path, release)?,
+            scheduler: scheduler(binaries, path, release)?,
+            nodes: (0..nodes)
+                .map(|index| node(binaries, path, release, name, index))
+                .collect::<Result<_>>()?,
+            release,
             api,
             server,
             ca,
@@ -84,7 +95,7 @@ impl Kubernetes {
     /// Waits until the API server serves, every node is ready and pods can be created, after a start or
     /// [`Process::restart`]. All processes must be running.
     pub async fn ready(&mut self) -> Result<()> {
-        let Self { api, api_server, controller_manager, scheduler, nodes, .. } = self;
+        let Self { api, api_server, controller_manager, scheduler, nodes, release, .. } = self;
         let count = nodes.len();
         let usable = async || {
             let mut others = [&mut *controller_manager, &mut *scheduler].into_iter().chain(nodes.iter_mut());
@@ -96,7 +107,7 @@ impl Kubernetes {
             // Without it every pod is refused.
             let account = api.get("/api/v1/namespaces/default/serviceaccounts/default").await;
             let ready = nodes.iter().filter(|node| is_ready(node)).count() == count
-                && account.is_ok_and(|account| account.is_some_and(|account| !account["secrets"].is_null()));
+                && account.is_ok_and(|account| account.is_some_and(|account| release.accepts_pods(&account)));
             ready.then_some(Ok(()))
         };
         api_server.must_run()?;
@@ -204,10 +215,11 @@ fn api_server(binaries: &Binaries, folder: &Path, etcd: &str, name: &str, port: 
         .start()
 }
 
-fn controller_manager(binaries: &Binaries, folder: &Path) -> Result<Process> {
+fn controller_manager(binaries: &Binaries, folder: &Path, release: Release) -> Result<Process> {
     let [port] = ports::free()?;
     Program::new("kube-controller-manager", &binaries.path("kube-controller-manager")?, folder)
-        .args(["--kubeconfig=kubeconfig", "--bind-address=127.0.0.1", "--port=0", "--leader-elect=false"])
+        .args(["--kubeconfig=kubeconfig", "--bind-address=127.0.0.1", "--leader-elect=false"])
+        .args(release.no_insecure_port())
         .args([format!("--secure-port={port}"), "--use-service-account-credentials=true".into()])
         .args(["--service-account-private-key-file=sa.key", "--root-ca-file=certificates/apiserver.crt"])
         // A new node is free for pods at the second look at it; the default is five seconds between looks.
@@ -215,20 +227,63 @@ fn controller_manager(binaries: &Binaries, folder: &Path) -> Result<Process> {
         .start()
 }
 
-fn scheduler(binaries: &Binaries, folder: &Path) -> Result<Process> {
+fn scheduler(binaries: &Binaries, folder: &Path, release: Release) -> Result<Process> {
     let [port] = ports::free()?;
     Program::new("kube-scheduler", &binaries.path("kube-scheduler")?, folder)
-        .args(["--kubeconfig=kubeconfig", "--bind-address=127.0.0.1", "--port=0", "--leader-elect=false"])
+        .args(["--kubeconfig=kubeconfig", "--bind-address=127.0.0.1", "--leader-elect=false"])
+        .args(release.no_insecure_port())
         .args([format!("--secure-port={port}")])
         .start()
 }
 
-fn node(binaries: &Binaries, folder: &Path, cluster: &str, index: usize) -> Result<Process> {
+fn node(
+    binaries: &Binaries,
+    folder: &Path,
+    release: Release,
+    cluster: &str,
+    index: usize,
+) -> Result<Process> {
     let [port, read_only_port] = ports::free()?;
     Program::new(&format!("kubemark-{index}"), &binaries.path("kubemark")?, folder)
         .args(["--morph=kubelet", "--kubeconfig=kubeconfig", &format!("--name={cluster}-node-{index}")])
         .args([format!("--kubelet-port={port}"), format!("--kubelet-read-only-port={read_only_port}")])
-        // Sockets that do not exist, so that no container engine of this machine is touched.
-        .args(["--containerd=/nonexistent.sock", "--docker=unix:///nonexistent.sock"])
+        .args(release.no_container_engine())
         .start()
+}
+
+/// A release of Kubernetes by its minor version: 35 is 1.35. What differs between those that the tests run on.
+#[derive(Debug, Clone, Copy)]
+struct Release(u32);
+
+impl Release {
+    /// Asks the API server's executable.
+    fn of(binaries: &Binaries) -> Result<Self> {
+        let output = Command::new(binaries.path("kube-apiserver")?).arg("--version").output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let minor = text.trim().strip_prefix("Kubernetes v1.").and_then(|rest| rest.split('.').next());
+        let minor = minor.and_then(|minor| minor.parse().ok());
+        minor.map(Release).with_context(|| format!("the version of kube-apiserver: {text:?}"))
+    }
+
+    fn needs_etcd_3_5(self) -> bool {
+        self.0 >= 28
+    }
+
+    /// Whether pods of this service account are not refused: until 1.23 they need the secret of a token.
+    fn accepts_pods(self, account: &Value) -> bool {
+        self.0 >= 24 || !account["secrets"].is_null()
+    }
+
+    /// Until 1.23 programs also listen without TLS.
+    fn no_insecure_port(self) -> Option<&'static str> {
+        (self.0 < 24).then_some("--port=0")
+    }
+
+    /// Sockets that do not exist, so that kubemark touches no container engine of this machine.
+    fn no_container_engine(self) -> &'static [&'static str] {
+        match self.0 {
+            0..24 => &["--containerd=/nonexistent.sock", "--docker=unix:///nonexistent.sock"],
+            _ => &["--use-host-image-service=false"],
+        }
+    }
 }

@@ -55,8 +55,8 @@ async fn prometheus_follows_the_values_that_a_test_sets() {
 
 #[tokio::test]
 async fn two_kubernetes_clusters_run_workloads_apart() {
-    let Some(binaries) = require(&[Component::Etcd, Component::Kubernetes]) else { return };
-    let etcd = Etcd::start(&binaries).await.unwrap();
+    let Some(binaries) = require(&[Component::Etcd35, Component::Kubernetes]) else { return };
+    let etcd = Kubernetes::etcd(&binaries).await.unwrap();
     let (mut one, two) = two_clusters(&binaries, &etcd).await;
 
     let path = "/apis/apps/v1/namespaces/default/deployments/web";

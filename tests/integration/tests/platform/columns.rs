@@ -40,9 +40,9 @@ impl Cluster {
 
     /// A real control plane with one hollow node; `None` where it cannot be had.
     pub(crate) async fn real(name: &str) -> Option<Result<Self>> {
-        let binaries = require(&[Component::Etcd, Component::Kubernetes])?;
+        let binaries = require(&[Component::Etcd35, Component::Kubernetes])?;
         let start = async || {
-            let etcd = Etcd::start(&binaries).await?;
+            let etcd = Kubernetes::etcd(&binaries).await?;
             let kubernetes = Box::new(Kubernetes::start(&binaries, &etcd, name, 1).await?);
             Ok(Self::Real { kubernetes, _etcd: etcd })
         };

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use krake_integration::binaries::{Binaries, Component, require};
-use krake_integration::etcd::Etcd;
 use krake_integration::kubernetes::Kubernetes;
 use krake_integration::process::{Process, Program};
 use krake_integration::wait::{self, HANG_GUARD};
@@ -212,10 +211,10 @@ async fn the_commands_of_the_quickstart_work() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_that_register_a_cluster_work() {
-    let components = [Component::Grpcurl, Component::Etcd, Component::Kubernetes, Component::Kubectl];
+    let components = [Component::Grpcurl, Component::Etcd35, Component::Kubernetes, Component::Kubectl];
     let Some(binaries) = require(&components) else { return };
     let mut reader = Reader::new(&binaries);
-    let etcd = Etcd::start(&binaries).await.unwrap();
+    let etcd = Kubernetes::etcd(&binaries).await.unwrap();
     let kubernetes = Kubernetes::start(&binaries, &etcd, "north", 1).await.unwrap();
     let kubeconfig = reader.folder.path().join("admin.kubeconfig");
     std::fs::write(&kubeconfig, kubernetes.kubeconfig().to_string()).unwrap();

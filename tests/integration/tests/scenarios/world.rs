@@ -37,7 +37,7 @@ impl Ground {
     async fn start(binaries: Binaries) -> Self {
         let exporter = Exporter::start().unwrap();
         let targets = [exporter.address()];
-        let etcd = Etcd::start(&binaries).await.unwrap();
+        let etcd = Kubernetes::etcd(&binaries).await.unwrap();
         let (one, two, prometheus) = tokio::try_join!(
             Kubernetes::start(&binaries, &etcd, "one", 1),
             Kubernetes::start(&binaries, &etcd, "two", 1),
@@ -90,7 +90,8 @@ fn query(cluster: &str) -> String {
 pub(crate) async fn ground() -> Option<(&'static Ground, MutexGuard<'static, ()>)> {
     static TURN: Mutex<()> = Mutex::const_new(());
     static GROUND: OnceCell<Ground> = OnceCell::const_new();
-    let binaries = require(&[Component::Etcd, Component::Prometheus, Component::Kubernetes])?;
+    let binaries =
+        require(&[Component::Etcd, Component::Etcd35, Component::Prometheus, Component::Kubernetes])?;
     let turn = TURN.lock().await;
     let ground = GROUND.get_or_init(|| Ground::start(binaries)).await;
     ground.clean().await;
