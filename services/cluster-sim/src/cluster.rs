@@ -11,7 +11,7 @@ use crate::agenda::Agenda;
 use crate::api::discovery;
 use crate::api::failure::Failure;
 use crate::api::path::{self, Path};
-use crate::faults::{Faults, Verdict};
+use crate::faults::{Asked, Faults, Verdict};
 use crate::request::{Query, Request, Verb};
 use crate::store::{Answer, Store};
 
@@ -185,10 +185,10 @@ impl Cluster {
     }
 
     /// Decides about one request by the faults that count down.
-    pub(crate) fn judge(&self, writes: bool) -> (Verdict, u64) {
+    pub(crate) fn judge(&self, asked: &Asked<'_>) -> (Verdict, u64) {
         let mut verdict = Verdict::Pass;
         self.inner.faults.send_if_modified(|faults| {
-            verdict = faults.judge(writes);
+            verdict = faults.judge(asked);
             false
         });
         (verdict, self.inner.faults.borrow().retry_after_seconds)

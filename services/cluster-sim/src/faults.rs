@@ -1,8 +1,15 @@
 //! Faults that a cluster can be given while it runs.
 
+mod rule;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use rule::Asked;
+pub use rule::{Fault, Refusal, Rule, RuleVerb};
 
 /// How a cluster does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +24,16 @@ pub enum Down {
 }
 
 /// What is wrong with a cluster; by default nothing. In JSON every field may be left out.
+///
+/// ```
+/// let faults = r#"{"rules": [
+///     {"verbs": ["create", "apply"], "kinds": ["deployments.apps"], "fault": {"code": 403}, "times": 2},
+///     {"verbs": ["list"], "fault": {"huge": {"bytes": 2000000000}}},
+///     {"kinds": ["discovery"], "fault": "hang"}]}"#;
+/// let faults: krake_cluster_sim::Faults = serde_json::from_str(faults)?;
+/// assert_eq!(faults.rules.len(), 3);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
@@ -28,12 +45,14 @@ pub struct Faults {
     pub conflicts: u32,
     /// Number of following requests that are answered with 429 Too Many Requests; counts down.
     pub too_many_requests: u32,
-    /// What those answers say in `Retry-After`, in seconds.
+    /// `Retry-After` of every 429, in seconds.
     pub retry_after_seconds: u64,
     /// Watches are cut off, in the middle of the connection, when they are this old, in milliseconds.
     pub cut_watches_after_ms: Option<u64>,
     /// Open and resumed watches get the error that their version is too old (410).
     pub expire_watches: bool,
+    /// Faults of single verbs and kinds. A request gets the first that is for it.
+    pub rules: Vec<Rule>,
 }
 
 /// What becomes of a request.
@@ -43,6 +62,8 @@ pub(crate) enum Verdict {
     Pass,
     Conflict,
     TooManyRequests,
+    /// A rule is for it.
+    Ruled(Fault),
 }
 
 impl Faults {
@@ -51,40 +72,16 @@ impl Faults {
     }
 
     /// Decides about one request, and counts it.
-    pub(crate) fn judge(&mut self, writes: bool) -> Verdict {
+    pub(crate) fn judge(&mut self, asked: &Asked<'_>) -> Verdict {
         if self.too_many_requests > 0 {
             self.too_many_requests -= 1;
             Verdict::TooManyRequests
-        } else if writes && self.conflicts > 0 {
+        } else if asked.verb.writes() && self.conflicts > 0 {
             self.conflicts -= 1;
             Verdict::Conflict
         } else {
-            Verdict::Pass
+            let rule = self.rules.iter_mut().find_map(|rule| rule.meets(asked).then_some(rule.fault));
+            rule.map_or(Verdict::Pass, Verdict::Ruled)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counted_faults_are_used_up() {
-        let mut faults = Faults { conflicts: 1, too_many_requests: 1, ..Faults::default() };
-        assert_eq!(faults.judge(true), Verdict::TooManyRequests);
-        assert_eq!(faults.judge(false), Verdict::Pass, "reads do not conflict");
-        assert_eq!(faults.judge(true), Verdict::Conflict);
-        assert_eq!(faults.judge(true), Verdict::Pass);
-        assert_eq!(faults, Faults::default());
-    }
-
-    #[test]
-    fn json_may_leave_everything_out_and_says_what_it_does_not_know() {
-        assert_eq!(serde_json::from_str::<Faults>("{}").unwrap(), Faults::default());
-        let down: Faults = serde_json::from_str(r#"{"down": "hang", "delay_ms": 5}"#).unwrap();
-        assert_eq!((down.down, down.delay()), (Some(Down::Hang), Duration::from_millis(5)));
-        assert!(
-            serde_json::from_str::<Faults>(r#"{"dwon": "hang"}"#).unwrap_err().to_string().contains("dwon")
-        );
     }
 }

@@ -1,5 +1,6 @@
 //! The listener: clusters by the first steps of the path, faults, credentials, and the form of answers.
 
+mod inject;
 mod listener;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::failure::Failure;
 use crate::api::path::{self, Path};
 use crate::cluster::{self, Cluster};
-use crate::faults::{Down, Faults, Verdict};
+use crate::faults::{Faults, RuleVerb};
 use crate::fleet::Fleet;
 use crate::request::{PatchType, Query, Request, Verb};
 use listener::{Cut, CutListener};
@@ -72,19 +73,40 @@ async fn answer(
     if rest == "faults" {
         return faults(&cluster, &method, &body);
     }
-    if let Some(refused) = suffer(&cluster, &method, &connection).await {
-        return refused;
+    let path = path::parse(&format!("/{rest}"));
+    let asked = inject::asked(&method, Query::is_watch(&query), &headers, path.as_ref());
+    let target = path.as_ref().and_then(Path::target);
+    let fault = match inject::suffer(&cluster, asked, target, &connection).await {
+        Ok(fault) => fault,
+        Err(refused) => return refuse(&refused),
+    };
+    let watch = asked.verb == RuleVerb::Watch;
+    let answer = carry_out(&server, &cluster, path, &method, &query, &headers, &body);
+    match fault {
+        None => answer,
+        Some(fault) => inject::alter(answer, fault, watch),
     }
+}
+
+/// The answer to a request that suffers no fault before it is carried out.
+fn carry_out(
+    server: &Server,
+    cluster: &Cluster,
+    path: Option<Path>,
+    method: &Method,
+    query: &HashMap<String, String>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Response {
     let authorized = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if authorized.and_then(|value| value.strip_prefix("Bearer ")) != Some(cluster.token()) {
         return refuse(&Failure::unauthorized());
     }
-    let path = path::parse(&format!("/{rest}"));
     let outcome = match path {
         None => Err(Failure::no_page()),
-        Some(Path::Objects(target)) => understand(target, &method, &query, &headers, &body),
+        Some(Path::Objects(target)) => understand(target, method, query, headers, body),
         Some(Path::Health) => return "ok".into_response(),
-        Some(path) if method == Method::GET => {
+        Some(path) if *method == Method::GET => {
             return cluster
                 .discover(&path)
                 .map_or_else(|no| refuse(&no), |found| json(200, found.to_string()));
@@ -93,7 +115,7 @@ async fn answer(
     };
     let outcome = match outcome {
         Ok(request) if request.verb == Verb::Watch => {
-            return watch::open(&cluster, &request, server.shutdown).unwrap_or_else(|no| refuse(&no));
+            return watch::open(cluster, &request, server.shutdown.clone()).unwrap_or_else(|no| refuse(&no));
         }
         Ok(request) => cluster.answer(&request),
         Err(no) => Err(no),
@@ -101,27 +123,6 @@ async fn answer(
     match outcome {
         Ok(answer) => json(answer.code, answer.body),
         Err(no) => refuse(&no),
-    }
-}
-
-/// Waits, cuts or refuses as the cluster's faults say; `None` if the request is to be carried out.
-async fn suffer(cluster: &Cluster, method: &Method, connection: &CancellationToken) -> Option<Response> {
-    let mut faults = cluster.watch_faults();
-    let present = faults.borrow().clone();
-    tokio::time::sleep(present.delay()).await;
-    match present.down {
-        Some(Down::Refuse) => {
-            connection.cancel();
-            std::future::pending::<()>().await;
-        }
-        Some(Down::Hang) => drop(faults.wait_for(|faults| faults.down != Some(Down::Hang)).await),
-        Some(Down::Unavailable) => return Some(refuse(&Failure::unavailable())),
-        None => {}
-    }
-    match cluster.judge(method != Method::GET) {
-        (Verdict::Pass, _) => None,
-        (Verdict::Conflict, _) => Some(refuse(&Failure::injected_conflict())),
-        (Verdict::TooManyRequests, retry_after) => Some(refuse(&Failure::too_many_requests(retry_after))),
     }
 }
 

@@ -38,6 +38,6 @@ mod store;
 
 pub use cluster::Cluster;
 pub use config::{Args, Config};
-pub use faults::{Down, Faults};
+pub use faults::{Down, Fault, Faults, Refusal, Rule, RuleVerb};
 pub use fleet::{AddError, Fleet, Options};
 pub use run::run;

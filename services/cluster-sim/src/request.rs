@@ -59,6 +59,11 @@ pub(crate) struct Query {
 }
 
 impl Query {
+    /// Whether it asks for a watch.
+    pub(crate) fn is_watch(query: &HashMap<String, String>) -> bool {
+        query.get("watch").is_some_and(|value| matches!(value.as_str(), "true" | "1" | ""))
+    }
+
     pub(crate) fn of(query: &HashMap<String, String>) -> Result<Self, Failure> {
         let text = |name: &str| query.get(name).cloned().unwrap_or_default();
         let some = |name: &str| query.get(name).filter(|value| !value.is_empty()).cloned();
@@ -79,7 +84,7 @@ impl Query {
             return Err(Failure::not_simulated("lists of an earlier state (resourceVersionMatch=Exact)"));
         }
         Ok(Self {
-            watch: flag("watch"),
+            watch: Self::is_watch(query),
             label_selector: text("labelSelector"),
             field_selector: text("fieldSelector"),
             limit: number("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),

@@ -1,5 +1,7 @@
 //! Answers that are no: a code, and the `Status` object that Kubernetes has for it.
 
+pub(crate) mod injected;
+
 use serde_json::{Value, json};
 
 use crate::api::kinds::Kind;

@@ -19,6 +19,16 @@ pub(crate) enum Path {
     Objects(Target),
 }
 
+impl Path {
+    /// The collection or object that it names.
+    pub(crate) fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Objects(target) => Some(target),
+            _ => None,
+        }
+    }
+}
+
 /// A collection or an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::faults::Faults;
 use crate::fleet::{Fleet, Options};
 
 /// Longest time that a test waits for something that must come. A machine that is busy with other work may be many times
@@ -67,6 +68,121 @@ async fn a_kubeconfig_leads_to_its_cluster_and_no_other() {
     assert_eq!(line, "HTTP/1.1 401 Unauthorized");
     let line = served.first_line("/clusters/west/api/v1/nodes", token).await;
     assert_eq!(line, "HTTP/1.1 404 Not Found");
+}
+
+fn fault(fault: &Value, verbs: &Value) -> Faults {
+    serde_json::from_value(json!({"rules": [{"verbs": verbs, "fault": fault}]})).unwrap()
+}
+
+/// Reads what is left of an answer; whether it came to its end.
+async fn rest(answer: &mut BufReader<TcpStream>) -> (String, bool) {
+    let mut text = Vec::new();
+    let end = timeout(HANG_GUARD, answer.read_to_end(&mut text)).await.expect("it ends");
+    let text = String::from_utf8(text).unwrap();
+    let whole = end.is_ok() && text.ends_with("\r\n0\r\n\r\n");
+    (text, whole)
+}
+
+#[tokio::test]
+async fn rules_refuse_with_a_status_and_spare_other_requests() {
+    let served = serve().await;
+    let cluster = served.fleet.add("north").unwrap();
+    let rules = json!([{"kinds": ["nodes"], "verbs": ["list"], "fault": {"code": 403}, "times": 1},
+        {"kinds": ["discovery"], "fault": {"code": 429}}]);
+    cluster.set_faults(Faults {
+        rules: serde_json::from_value(rules).unwrap(),
+        retry_after_seconds: 3,
+        ..Faults::default()
+    });
+    let nodes = "/clusters/north/api/v1/nodes";
+    assert_eq!(served.first_line(nodes, cluster.token()).await, "HTTP/1.1 403 Forbidden");
+    assert_eq!(served.first_line(nodes, cluster.token()).await, "HTTP/1.1 200 OK", "it is used up");
+    let mut answer = served.ask("/clusters/north/apis", cluster.token()).await;
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n") {
+        assert!(timeout(HANG_GUARD, answer.read_line(&mut text)).await.unwrap().unwrap() > 0, "{text}");
+    }
+    assert!(text.contains(" 429 ") && text.contains("retry-after: 3"), "{text}");
+}
+
+#[tokio::test]
+async fn answers_break_are_garbled_or_come_slowly() {
+    let served = serve().await;
+    let cluster = served.fleet.add("north").unwrap();
+    let closing = async |path: &str| {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let token = cluster.token();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut BufReader::new(stream)).await
+    };
+    let nodes = "/clusters/north/api/v1/nodes";
+    let watch = "/clusters/north/api/v1/nodes?watch=true";
+    cluster.set_faults(fault(&json!("cut"), &json!([])));
+    for path in [nodes, watch] {
+        let (text, whole) = closing(path).await;
+        assert!(text.contains("200 OK") && !whole, "{text}");
+    }
+    cluster.set_faults(fault(&json!("bad_json"), &json!([])));
+    for path in [nodes, watch] {
+        let (text, _) = closing(path).await;
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        assert!(text.contains("200 OK") && serde_json::from_str::<Value>(body).is_err(), "{text}");
+    }
+    cluster.set_faults(fault(&json!({"huge": {"bytes": 300_000}}), &json!([])));
+    for path in [nodes, watch] {
+        let (text, whole) = closing(path).await;
+        assert!(whole && (300_000..300_500).contains(&text.len()), "{}", text.len());
+    }
+    let size = cluster.read("/api/v1/nodes").unwrap().to_string().len();
+    let rate = u32::try_from(size).unwrap();
+    cluster.set_faults(fault(&json!({"slow": {"bytes_per_second": rate * 4}}), &json!(["list"])));
+    let begun = std::time::Instant::now();
+    assert!(closing(nodes).await.1);
+    assert!(begun.elapsed() >= Duration::from_millis(200), "about a quarter of a second");
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_is_judged_by_the_next_faults() {
+    let served = serve().await;
+    let cluster = served.fleet.add("north").unwrap();
+    cluster.set_faults(fault(&json!("hang"), &json!(["get"])));
+    let mut hanging = served.ask("/clusters/north/api/v1/nodes/north-node-0", cluster.token()).await;
+    let line = served.first_line("/clusters/north/api/v1/nodes", cluster.token()).await;
+    assert_eq!(line, "HTTP/1.1 200 OK", "another verb is answered");
+    cluster.set_faults(fault(&json!({"code": 503}), &json!(["get"])));
+    let mut line = String::new();
+    timeout(HANG_GUARD, hanging.read_line(&mut line)).await.unwrap().unwrap();
+    assert_eq!(line.trim_end(), "HTTP/1.1 503 Service Unavailable");
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_cut_is_carried_out_and_a_refused_one_is_not() {
+    let served = serve().await;
+    let cluster = served.fleet.add("north").unwrap();
+    let path = "/clusters/north/api/v1/namespaces/default/configmaps";
+    let post = async |name: &str| {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let body = json!({"metadata": {"name": name}}).to_string();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            cluster.token(),
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut line = String::new();
+        let _ = timeout(HANG_GUARD, BufReader::new(stream).read_line(&mut line)).await.expect("an answer");
+        line
+    };
+    let there = |name: &str| cluster.read(&format!("/api/v1/namespaces/default/configmaps/{name}")).is_some();
+    cluster.set_faults(fault(&json!("cut"), &json!(["create"])));
+    post("cut").await;
+    cluster.set_faults(fault(&json!({"code": 500}), &json!(["create"])));
+    assert!(post("refused").await.contains(" 500 "));
+    assert!(there("cut") && !there("refused"));
 }
 
 #[tokio::test]
