@@ -167,7 +167,7 @@ impl Cluster {
             Path::Groups => Some(discovery::groups(&kinds)),
             Path::Group(group) => discovery::group(&kinds, group),
             Path::Resources { group, version } => discovery::resources(&kinds, group, version),
-            Path::Health | Path::Objects(_) => Some(json!("ok")),
+            Path::Health | Path::OpenApi | Path::Objects(_) => Some(json!("ok")),
         };
         found.ok_or_else(Failure::no_page)
     }

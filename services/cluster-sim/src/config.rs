@@ -28,7 +28,7 @@ use serde::Deserialize;
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections admin (listen) and
 /// telemetry (log_level, log_format, otlp_endpoint) and the keys listen, clusters, count, nodes, ready_after,
-/// kubeconfig_dir and advertise.
+/// kubeconfig_dir, advertise and insecure_http.
 #[derive(Debug, Parser)]
 #[command(name = "krake-cluster-sim", version)]
 pub struct Args {
@@ -59,9 +59,13 @@ pub struct Args {
     /// of an earlier run is replaced.
     #[arg(long, env = "KRAKE_KUBECONFIG_DIR", value_name = "PATH")]
     kubeconfig_dir: Option<PathBuf>,
-    /// URL by which clients reach this process, for the kubeconfigs. [default: http:// and the address served on]
+    /// URL by which clients reach this process, for the kubeconfigs. [default: https:// and the address served on]
     #[arg(long, env = "KRAKE_ADVERTISE", value_name = "URL")]
     advertise: Option<String>,
+    /// Serve plain HTTP. By default the clusters are served by TLS, and the kubeconfigs hold the authority, which is also
+    /// written to ca.crt beside them. kubectl sends no token by plain HTTP.
+    #[arg(long, env = "KRAKE_INSECURE_HTTP")]
+    insecure_http: bool,
     #[command(flatten)]
     admin: AdminArgs<7709>,
     #[command(flatten)]
@@ -79,6 +83,7 @@ struct File {
     ready_after: Option<f64>,
     kubeconfig_dir: Option<PathBuf>,
     advertise: Option<String>,
+    insecure_http: bool,
     admin: AdminSection,
     telemetry: TelemetryArgs,
 }
@@ -98,6 +103,8 @@ pub struct Config {
     pub kubeconfig_dir: Option<PathBuf>,
     /// URL for the kubeconfigs; the address served on if absent.
     pub advertise: Option<String>,
+    /// Whether plain HTTP is served in place of TLS.
+    pub insecure_http: bool,
     /// Where metrics and health are served.
     pub admin: SocketAddr,
     /// What to log and where to send traces.
@@ -119,13 +126,25 @@ impl Args {
             option: "--ready-after",
             message: "must be a number of seconds, 0 or more".to_owned(),
         })?;
+        let insecure_http = self.insecure_http || file.insecure_http;
+        let advertise = self.advertise.or(file.advertise).map(|url| url.trim_end_matches('/').to_owned());
+        let scheme = if insecure_http { "http://" } else { "https://" };
+        if advertise.as_ref().is_some_and(|url| !url.starts_with(scheme)) {
+            return Err(ConfigError::Invalid {
+                option: "--advertise",
+                message: format!(
+                    "must begin with {scheme}, as the clusters are served (see --insecure-http)"
+                ),
+            });
+        }
         Ok(Config {
             listen: pick(self.listen, file.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, 7710))),
             clusters,
             nodes: pick(self.nodes, file.nodes, 1),
             ready_after,
             kubeconfig_dir: self.kubeconfig_dir.or(file.kubeconfig_dir),
-            advertise: self.advertise.or(file.advertise).map(|url| url.trim_end_matches('/').to_owned()),
+            advertise,
+            insecure_http,
             admin: self.admin.resolve(file.admin),
             telemetry: self.telemetry.resolve(file.telemetry)?,
         })
@@ -156,8 +175,12 @@ mod tests {
     #[test]
     fn times_are_checked_and_urls_lose_their_slash() {
         assert!(resolve(&["--ready-after=-1"]).unwrap_err().to_string().contains("--ready-after"));
-        let config = resolve(&["--ready-after", "0.5", "--advertise", "http://sim:7710/"]).unwrap();
+        let config = resolve(&["--ready-after", "0.5", "--advertise", "https://sim:7710/"]).unwrap();
         assert_eq!(config.ready_after, Duration::from_millis(500));
-        assert_eq!(config.advertise.as_deref(), Some("http://sim:7710"));
+        assert!(!config.insecure_http);
+        let plain = ["--insecure-http", "--advertise", "http://sim:7710"];
+        assert!(resolve(&plain).unwrap().insecure_http);
+        assert!(resolve(&plain[1..]).unwrap_err().to_string().contains("https://"));
+        assert_eq!(config.advertise.as_deref(), Some("https://sim:7710"));
     }
 }

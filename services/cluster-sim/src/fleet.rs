@@ -5,6 +5,8 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use krake_runtime::shutdown::Shutdown;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -12,12 +14,15 @@ use tokio::net::TcpListener;
 use crate::agenda::Agenda;
 use crate::cluster::Cluster;
 use crate::http;
+use crate::tls::Tls;
 
 /// What the clusters of a fleet are like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// Where clients reach the listener, without a slash at the end: `http://127.0.0.1:PORT`. Goes into kubeconfigs.
+    /// Where clients reach the listener, without a slash at the end: `https://127.0.0.1:PORT`. Goes into kubeconfigs.
     pub base_url: String,
+    /// The certificate to serve. Without it the base URL begins with `http://`, which kubectl sends no token by.
+    pub tls: Option<Tls>,
     /// Nodes of each cluster.
     pub nodes: usize,
     /// Time that pods take to become ready.
@@ -25,9 +30,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// One node, pods ready after a second.
+    /// One node, pods ready after a second, no TLS.
     pub fn new(base_url: impl Into<String>) -> Self {
-        Self { base_url: base_url.into(), nodes: 1, ready_after: Duration::from_secs(1) }
+        Self { base_url: base_url.into(), tls: None, nodes: 1, ready_after: Duration::from_secs(1) }
     }
 }
 
@@ -90,10 +95,14 @@ impl Fleet {
     pub fn kubeconfig(&self, name: &str) -> Option<String> {
         let cluster = self.cluster(name)?;
         let server = format!("{}/clusters/{name}", self.options.base_url);
+        let mut access = json!({"server": server});
+        if let Some(tls) = &self.options.tls {
+            access["certificate-authority-data"] = json!(BASE64.encode(tls.authority()));
+        }
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": name, "cluster": {"server": server}}],
+            "clusters": [{"name": name, "cluster": access}],
             "users": [{"name": name, "user": {"token": cluster.token()}}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
             "current-context": name,
@@ -116,7 +125,7 @@ impl Fleet {
             }
         };
         tokio::select! {
-            result = http::serve(self.clone(), listener, shutdown) => result,
+            result = http::serve(self.clone(), listener, self.options.tls.clone(), shutdown) => result,
             () = run_workloads => Ok(()),
         }
     }

@@ -17,14 +17,17 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use krake_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::discovery;
 use crate::api::failure::Failure;
 use crate::api::path::{self, Path};
 use crate::cluster::{self, Cluster};
 use crate::faults::{Faults, RuleVerb};
 use crate::fleet::Fleet;
 use crate::request::{PatchType, Query, Request, Verb};
+use crate::tls::Tls;
 use listener::{Cut, CutListener};
 
 /// Maximum time for answers under way once shutdown is requested. Watches end at once.
@@ -38,7 +41,14 @@ struct Server {
     shutdown: CancellationToken,
 }
 
-pub(crate) async fn serve(fleet: Fleet, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
+/// Serves all clusters of a fleet, by TLS if there is a certificate.
+pub(crate) async fn serve(
+    fleet: Fleet,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let tls = tls.map(|tls| TlsAcceptor::from(tls.config()));
     let cut = CancellationToken::new();
     let _cut_on_return = cut.clone().drop_guard();
     let server = Server { fleet, shutdown: shutdown.token() };
@@ -48,7 +58,7 @@ pub(crate) async fn serve(fleet: Fleet, listener: TcpListener, shutdown: Shutdow
         .with_state(server)
         .into_make_service_with_connect_info::<Cut>();
     let requested = shutdown.token().cancelled_owned();
-    let serving = axum::serve(CutListener { listener, cut }, router).with_graceful_shutdown(requested);
+    let serving = axum::serve(CutListener { listener, tls, cut }, router).with_graceful_shutdown(requested);
     match shutdown.run_until_done(DRAIN, async { serving.await }).await {
         Ok(result) => result,
         Err(cut_off) => {
@@ -88,6 +98,17 @@ async fn answer(
     }
 }
 
+/// Answers `/openapi/v2` with a document that describes no kind: kubectl checks nothing then, and the server does.
+fn open_api(headers: &HeaderMap) -> Response {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains("proto-openapi.spec.v2") {
+        // Every field of a protobuf message may be absent.
+        return ([(header::CONTENT_TYPE, PROTOBUF)], Body::empty()).into_response();
+    }
+    json(200, discovery::open_api().to_string())
+}
+
 /// The answer to a request that suffers no fault before it is carried out.
 fn carry_out(
     server: &Server,
@@ -106,6 +127,7 @@ fn carry_out(
         None => Err(Failure::no_page()),
         Some(Path::Objects(target)) => understand(target, method, query, headers, body),
         Some(Path::Health) => return "ok".into_response(),
+        Some(Path::OpenApi) => return open_api(headers),
         Some(path) if *method == Method::GET => {
             return cluster
                 .discover(&path)
@@ -148,6 +170,9 @@ fn understand(
 ) -> Result<Request, Failure> {
     let query = Query::of(query)?;
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if header(header::CONTENT_TYPE).starts_with("application/vnd.kubernetes.protobuf") {
+        return Err(Failure::not_simulated("bodies in protobuf; send JSON"));
+    }
     let one = target.name.is_some();
     let verb = match *method {
         Method::GET if query.watch => Verb::Watch,

@@ -1,6 +1,7 @@
 //! Simulated Kubernetes API servers, for demos, for scale and for faults.
 //!
-//! A [`Fleet`] serves any number of clusters behind one listener, each below a path of its own. They behave as Kubernetes
+//! A [`Fleet`] serves any number of clusters behind one listener, each below a path of its own, by TLS or in the
+//! clear. They behave as Kubernetes
 //! 1.20 does, as far as Krake's adapter uses it: discovery, reads, writes with their preconditions, server-side apply with
 //! field ownership, watches, custom resource definitions, namespaces, and workloads that become ready after a while. No
 //! container runs, and everything is in memory only. Requests that are not simulated are answered with 501.
@@ -10,11 +11,12 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use krake_cluster_sim::{Faults, Fleet, Options};
+//! use krake_cluster_sim::{Faults, Fleet, Options, Tls};
 //! use krake_runtime::shutdown::Shutdown;
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-//! let fleet = Fleet::new(Options::new(format!("http://{}", listener.local_addr()?)));
+//! let base_url = format!("https://{}", listener.local_addr()?);
+//! let fleet = Fleet::new(Options { tls: Some(Tls::of_hosts(["127.0.0.1"])?), ..Options::new(base_url) });
 //! let north = fleet.add("north")?;
 //! println!("{}", fleet.kubeconfig("north").unwrap_or_default());
 //! north.set_faults(Faults { delay_ms: 200, ..Faults::default() });
@@ -35,9 +37,11 @@ mod ownership;
 mod request;
 mod run;
 mod store;
+mod tls;
 
 pub use cluster::Cluster;
 pub use config::{Args, Config};
 pub use faults::{Down, Fault, Faults, Refusal, Rule, RuleVerb};
 pub use fleet::{AddError, Fleet, Options};
 pub use run::run;
+pub use tls::{Tls, TlsError};

@@ -8,12 +8,20 @@ use crate::api::kinds::Kind;
 
 const VERBS: [&str; 7] = ["create", "delete", "get", "list", "patch", "update", "watch"];
 
+/// The release that is simulated.
+const VERSION: &str = "v1.35.8";
+
 /// Answers `/version`: that of the server whose behaviour is simulated.
 pub(crate) fn version() -> Value {
     json!({
-        "major": "1", "minor": "20", "gitVersion": "v1.20.2", "gitCommit": "simulated", "gitTreeState": "clean",
+        "major": "1", "minor": "35", "gitVersion": VERSION, "gitCommit": "simulated", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "none", "platform": "simulated",
     })
+}
+
+/// Answers `/openapi/v2`: no kind is described.
+pub(crate) fn open_api() -> Value {
+    json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": VERSION}, "paths": {}})
 }
 
 /// Answers `/api`.

@@ -7,6 +7,8 @@ pub(crate) enum Path {
     Version,
     /// `/healthz`, `/livez`, `/readyz`
     Health,
+    /// `/openapi/v2`
+    OpenApi,
     /// `/api`
     CoreVersions,
     /// `/apis`
@@ -48,6 +50,7 @@ pub(crate) fn parse(path: &str) -> Option<Path> {
     let (group, version, rest) = match steps.as_slice() {
         ["version"] => return Some(Path::Version),
         ["healthz" | "livez" | "readyz"] => return Some(Path::Health),
+        ["openapi", "v2"] => return Some(Path::OpenApi),
         ["api"] => return Some(Path::CoreVersions),
         ["apis"] => return Some(Path::Groups),
         ["apis", group] => return Some(Path::Group((*group).to_owned())),

@@ -1,16 +1,20 @@
 //! The listener over real connections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use krake_runtime::shutdown::Shutdown;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
 use crate::faults::Faults;
 use crate::fleet::{Fleet, Options};
+use crate::tls::Tls;
 
 /// Longest time that a test waits for something that must come. A machine that is busy with other work may be many times
 /// slower than an idle one, so only a hang takes as long.
@@ -24,9 +28,14 @@ struct Served {
 }
 
 async fn serve() -> Served {
+    serve_by("http", None).await
+}
+
+async fn serve_by(scheme: &str, tls: Option<Tls>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let options = Options { ready_after: Duration::ZERO, ..Options::new(format!("http://{address}")) };
+    let options =
+        Options { ready_after: Duration::ZERO, tls, ..Options::new(format!("{scheme}://{address}")) };
     let fleet = Fleet::new(options);
     let shutdown = Shutdown::new();
     let task = tokio::spawn({
@@ -139,7 +148,7 @@ async fn answers_break_are_garbled_or_come_slowly() {
     let size = cluster.read("/api/v1/nodes").unwrap().to_string().len();
     let rate = u32::try_from(size).unwrap();
     cluster.set_faults(fault(&json!({"slow": {"bytes_per_second": rate * 4}}), &json!(["list"])));
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     assert!(closing(nodes).await.1);
     assert!(begun.elapsed() >= Duration::from_millis(200), "about a quarter of a second");
 }
@@ -183,6 +192,43 @@ async fn a_write_whose_answer_is_cut_is_carried_out_and_a_refused_one_is_not() {
     cluster.set_faults(fault(&json!({"code": 500}), &json!(["create"])));
     assert!(post("refused").await.contains(" 500 "));
     assert!(there("cut") && !there("refused"));
+}
+
+#[tokio::test]
+async fn the_authority_in_a_kubeconfig_vouches_for_the_address_in_it() {
+    use base64::Engine as _;
+    let served = serve_by("https", Some(Tls::of_hosts(["127.0.0.1"]).unwrap())).await;
+    let cluster = served.fleet.add("north").unwrap();
+    let config: Value = serde_json::from_str(&served.fleet.kubeconfig("north").unwrap()).unwrap();
+    let access = &config["clusters"][0]["cluster"];
+    let server = access["server"].as_str().unwrap();
+    assert_eq!(server, format!("https://{}/clusters/north", served.address));
+    let pem = access["certificate-authority-data"].as_str().unwrap();
+    let pem = base64::engine::general_purpose::STANDARD.decode(pem).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(client));
+    let dial = async |name: &str| {
+        let stream = TcpStream::connect(served.address).await.unwrap();
+        connector.connect(name.to_owned().try_into().unwrap(), stream).await
+    };
+    // A connection without handshake keeps no other waiting.
+    let _silent = TcpStream::connect(served.address).await.unwrap();
+    let mut stream = dial("127.0.0.1").await.unwrap();
+    let token = cluster.token();
+    let request =
+        format!("GET /clusters/north/version HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    timeout(HANG_GUARD, BufReader::new(stream).read_line(&mut line)).await.unwrap().unwrap();
+    assert_eq!(line.trim_end(), "HTTP/1.1 200 OK");
+    assert!(dial("other.example").await.is_err(), "another name is not vouched for");
 }
 
 #[tokio::test]

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use krake_cluster_sim::{Fleet, Options};
+use krake_cluster_sim::{Fleet, Options, Tls};
 use serde_json::Value;
 
 use super::regions::REGIONS;
 
 /// A cluster for each region, empty, to be served at this address; and how to reach each, in the order of the regions.
 pub(crate) fn clusters(address: SocketAddr) -> anyhow::Result<(Fleet, Vec<Value>)> {
-    let fleet = Fleet::new(Options::new(format!("http://{address}")));
+    let tls = Tls::of_hosts([address.ip().to_string()])?;
+    let fleet = Fleet::new(Options { tls: Some(tls), ..Options::new(format!("https://{address}")) });
     let mut kubeconfigs = Vec::new();
     for region in REGIONS {
         fleet.add(region.cluster)?;
@@ -30,7 +31,7 @@ mod tests {
         assert_eq!(kubeconfigs.len(), REGIONS.len());
         for (region, kubeconfig) in REGIONS.iter().zip(kubeconfigs) {
             let text = kubeconfig.to_string();
-            assert!(text.contains("http://127.0.0.1:4711/") && text.contains(region.cluster), "{text}");
+            assert!(text.contains("https://127.0.0.1:4711/") && text.contains(region.cluster), "{text}");
         }
     }
 }

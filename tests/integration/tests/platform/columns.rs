@@ -32,7 +32,7 @@ impl Cluster {
             let more = ["--kubeconfig-dir", configs, "--ready-after", "0.5"];
             let ready = Ready::Http(format!("http://{admin_listen}/readyz"));
             let process = Krake::spawn("krake-cluster-sim", &[&args[..], &more].concat(), ready).await?;
-            Ok((process, format!("http://{listen}")))
+            Ok((process, format!("https://{listen}")))
         };
         let (process, base) = ports::retry_on_clash(start).await?;
         Ok(Self::Simulated { _process: Box::new(process), folder, base })
@@ -62,9 +62,9 @@ impl Cluster {
     /// Has the API server take requests without answering, or answer again.
     pub(crate) async fn hang(&mut self, name: &str, hang: bool) -> Result<()> {
         match self {
-            Self::Simulated { base, .. } => {
+            Self::Simulated { base, folder, .. } => {
                 let faults = if hang { json!({"down": "hang"}) } else { json!({}) };
-                set_faults(base, name, &faults).await
+                set_faults(&simulator(folder)?, base, name, &faults).await
             }
             Self::Real { kubernetes, .. } if hang => kubernetes.api_server.pause(),
             Self::Real { kubernetes, .. } => kubernetes.api_server.resume(),
@@ -88,9 +88,19 @@ pub(crate) async fn columns() -> MutexGuard<'static, Columns> {
     COLUMNS.get_or_init(start).await.lock().await
 }
 
+/// A client of the simulator that wrote its authority into this folder.
+pub(crate) fn simulator(folder: &TempDir) -> Result<reqwest::Client> {
+    http::client_trusting(&std::fs::read(folder.path().join("ca.crt"))?)
+}
+
 /// Gives a simulated cluster faults, or takes them away.
-pub(crate) async fn set_faults(base: &str, cluster: &str, faults: &Value) -> Result<()> {
+pub(crate) async fn set_faults(
+    client: &reqwest::Client,
+    base: &str,
+    cluster: &str,
+    faults: &Value,
+) -> Result<()> {
     let url = format!("{base}/clusters/{cluster}/faults");
-    http::client()?.put(url).body(faults.to_string()).send().await?.error_for_status()?;
+    client.put(url).body(faults.to_string()).send().await?.error_for_status()?;
     Ok(())
 }
