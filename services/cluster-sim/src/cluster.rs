@@ -169,7 +169,11 @@ impl Cluster {
             Path::Resources { group, version } => discovery::resources(&kinds, group, version),
             Path::Health | Path::OpenApi | Path::Objects(_) => Some(json!("ok")),
         };
-        found.ok_or_else(Failure::no_page)
+        let known = match path {
+            Path::Resources { group, .. } => kinds.iter().any(|kind| kind.group == *group),
+            _ => false,
+        };
+        found.ok_or_else(if known { Failure::not_served } else { Failure::no_page })
     }
 
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {

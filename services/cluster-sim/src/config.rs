@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 /// Simulated Kubernetes API servers: for demos, for tests of scale, and for faults on demand.
 ///
-/// Every cluster answers at /clusters/NAME as a Kubernetes 1.20 API server does, as far as Krake's adapter and kubectl's
+/// Every cluster answers at /clusters/NAME as a Kubernetes 1.35 API server does, as far as Krake's adapter and kubectl's
 /// everyday commands use one; whatever is not simulated is answered with 501. No container runs: workloads become ready
 /// after a while. Everything is in memory and gone when the process ends.
 ///

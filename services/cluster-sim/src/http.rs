@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Query as UrlQuery, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use krake_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -143,7 +143,7 @@ fn carry_out(
         Err(no) => Err(no),
     };
     match outcome {
-        Ok(answer) => json(answer.code, answer.body),
+        Ok(answer) => warned(json(answer.code, answer.body), &answer.warnings),
         Err(no) => refuse(&no),
     }
 }
@@ -215,6 +215,17 @@ fn refuse(failure: &Failure) -> Response {
     let mut response = json(failure.code, failure.status().to_string());
     if let Some(seconds) = failure.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The response with a header for each warning. Texts that cannot stand in a header are left out.
+fn warned(mut response: Response, warnings: &[String]) -> Response {
+    for text in warnings {
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
     }
     response
 }

@@ -11,6 +11,6 @@ mod schema;
 mod tests;
 
 pub(crate) use apply::{Applied, Ask, apply, update};
-pub(crate) use fields::Unnamed;
+pub(crate) use fields::{Malformed, item_path};
 pub(crate) use merge::{merge_patch, strategic_merge};
-pub(crate) use schema::Schema;
+pub(crate) use schema::{Key, List, Schema};

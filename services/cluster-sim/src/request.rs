@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::api::decode::FieldValidation;
 use crate::api::failure::Failure;
 use crate::api::path::Target;
 
@@ -51,6 +52,7 @@ pub(crate) struct Query {
     pub(crate) continue_: String,
     pub(crate) resource_version: String,
     pub(crate) dry_run: bool,
+    pub(crate) field_validation: FieldValidation,
     pub(crate) field_manager: Option<String>,
     pub(crate) force: bool,
     pub(crate) timeout_seconds: Option<u64>,
@@ -91,6 +93,12 @@ impl Query {
             continue_: text("continue"),
             resource_version: text("resourceVersion"),
             dry_run,
+            field_validation: match query.get("fieldValidation").map(String::as_str) {
+                None | Some("" | "Warn") => FieldValidation::Warn,
+                Some("Strict") => FieldValidation::Strict,
+                Some("Ignore") => FieldValidation::Ignore,
+                Some(other) => return Err(Failure::wrong_field_validation(other)),
+            },
             field_manager: some("fieldManager"),
             force: flag("force"),
             timeout_seconds: number("timeoutSeconds")?,

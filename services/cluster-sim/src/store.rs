@@ -30,6 +30,20 @@ pub(crate) use stored::Stored;
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) body: String,
+    /// For headers `Warning`.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Answer {
+    fn new(code: u16, body: String) -> Self {
+        Self { code, body, warnings: Vec::new() }
+    }
+
+    /// Warns of these first.
+    fn warning(mut self, warnings: Vec<String>) -> Self {
+        self.warnings.splice(0..0, warnings);
+        self
+    }
 }
 
 /// What happened to an object and may concern others.
@@ -74,7 +88,7 @@ impl Store {
         for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             store.install(
                 "Namespace",
-                json!({"metadata": {"name": namespace}, "spec": {"finalizers": ["kubernetes"]},
+                json!({"metadata": {"name": namespace, "labels": {"kubernetes.io/metadata.name": namespace}}, "spec": {"finalizers": ["kubernetes"]},
                 "status": {"phase": "Active"}}),
                 now,
             );
@@ -111,8 +125,8 @@ impl Store {
         let fits = |kind: &&Arc<Kind>| {
             kind.group == target.group && kind.version == target.version && kind.plural == target.plural
         };
-        let group = |kind: &Arc<Kind>| kind.group == target.group && kind.version == target.version;
-        let served = known.clone().any(group);
+        // Real servers answer a version that they do not serve with a Status, a group in plain text.
+        let served = known.clone().any(|kind| kind.group == target.group);
         let absent = if served { Failure::not_served } else { Failure::no_page };
         let kind = known.find(fits).ok_or_else(absent)?;
         let scoped = match (kind.namespaced, &target.namespace, &target.name) {

@@ -12,25 +12,47 @@ const NODE_PORTS: std::ops::Range<u64> = 30_000..32_768;
 pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Service") => service(object),
-        ("", "Namespace") => default(&mut object["status"], "phase", json!("Active")),
+        ("", "Namespace") => {
+            let name = object["metadata"]["name"].clone();
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+        }
         ("", "Pod") => pod(&mut object["spec"]),
         ("", "Secret") => {
             secret_data(object);
             default(object, "type", json!("Opaque"));
         }
-        ("", "PersistentVolumeClaim") => default(&mut object["status"], "phase", json!("Pending")),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") if !kind.custom => {
             default(&mut object["spec"], "replicas", json!(1));
             pod(&mut object["spec"]["template"]["spec"]);
         }
         ("apps", "DaemonSet") => pod(&mut object["spec"]["template"]["spec"]),
+        ("batch", "CronJob") => {
+            let spec = &mut object["spec"];
+            default(spec, "concurrencyPolicy", json!("Allow"));
+            default(spec, "suspend", json!(false));
+            default(spec, "successfulJobsHistoryLimit", json!(3));
+            default(spec, "failedJobsHistoryLimit", json!(1));
+            pod(&mut spec["jobTemplate"]["spec"]["template"]["spec"]);
+        }
+        ("networking.k8s.io", "NetworkPolicy") => {
+            default(&mut object["spec"], "policyTypes", json!(["Ingress"]));
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            let average = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}});
+            default(&mut object["spec"], "minReplicas", json!(1));
+            default(&mut object["spec"], "metrics", json!([{"type": "Resource", "resource": average}]));
+        }
+        ("storage.k8s.io", "StorageClass") => {
+            default(object, "reclaimPolicy", json!("Delete"));
+            default(object, "volumeBindingMode", json!("Immediate"));
+        }
         ("batch", "Job") => {
             let uid = object["metadata"]["uid"].clone();
             let spec = &mut object["spec"];
             default(spec, "parallelism", json!(1));
             default(spec, "completions", json!(1));
             default(spec, "backoffLimit", json!(6));
-            default(spec, "selector", json!({"matchLabels": {"controller-uid": uid}}));
+            default(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
             pod(&mut spec["template"]["spec"]);
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
@@ -71,6 +93,9 @@ fn service(object: &mut Value) {
     let spec = &mut object["spec"];
     default(spec, "type", json!("ClusterIP"));
     default(spec, "sessionAffinity", json!("None"));
+    if spec["type"] != "ExternalName" {
+        default(spec, "internalTrafficPolicy", json!("Cluster"));
+    }
     if on_nodes(spec) {
         default(spec, "externalTrafficPolicy", json!("Cluster"));
     }
@@ -112,6 +137,9 @@ pub(crate) fn allocate(kind: &Kind, object: &mut Value, number: u64) {
         object["spec"]["finalizers"] = json!(["kubernetes"]);
         default(&mut object["status"], "phase", json!("Active"));
     }
+    if kind.is("", "PersistentVolumeClaim") {
+        default(&mut object["status"], "phase", json!("Pending"));
+    }
     if !kind.is("", "Service") || object["spec"]["type"] == "ExternalName" {
         return;
     }
@@ -120,6 +148,8 @@ pub(crate) fn allocate(kind: &Kind, object: &mut Value, number: u64) {
         spec["clusterIP"] = json!(format!("10.0.{}.{}", number / 250 % 256, number % 250 + 2));
     }
     spec["clusterIPs"] = json!([spec["clusterIP"]]);
+    default(spec, "ipFamilies", json!(["IPv4"]));
+    default(spec, "ipFamilyPolicy", json!("SingleStack"));
     let on_nodes = on_nodes(spec);
     let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
     for (index, port) in (0..).zip(ports) {

@@ -36,7 +36,8 @@ pub(crate) fn kinds(definition: &Value) -> Vec<Arc<Kind>> {
                 generation: true,
                 custom: true,
                 fields: fields.clone(),
-                schema: Schema::of_definition(fields, &kinds::schema(&[], None)),
+                types: None,
+                schema: Schema::of_definition(fields, kinds::metadata_schema()),
                 zero: json!({"metadata": {}}),
             })
         })

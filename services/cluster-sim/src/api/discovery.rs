@@ -70,9 +70,8 @@ fn described(kinds: &[Arc<Kind>], name: &str) -> Option<Value> {
 pub(crate) fn resources(kinds: &[Arc<Kind>], group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
     for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
-        let singular = if kind.custom { kind.singular.as_str() } else { "" };
         let mut resource = json!({
-            "name": kind.plural, "singularName": singular, "namespaced": kind.namespaced, "kind": kind.kind,
+            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
             "verbs": VERBS,
         });
         if !kind.short_names.is_empty() {

@@ -4,7 +4,7 @@ pub(crate) mod injected;
 
 use serde_json::{Value, json};
 
-use crate::api::kinds::Kind;
+use crate::api::kinds::{self, Kind};
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,23 +131,29 @@ impl Failure {
 
     /// Fields with something wrong: (field, reason, what).
     pub(crate) fn invalid(kind: &Kind, name: &str, causes: &[(String, &str, String)]) -> Self {
+        Self::invalid_as(&kind.kind, kind, name, causes)
+    }
+
+    /// The same with the plural of the kind in place of its name.
+    pub(crate) fn invalid_resource(kind: &Kind, name: &str, causes: &[(String, &str, String)]) -> Self {
+        Self::invalid_as(&kind.plural, kind, name, causes)
+    }
+
+    fn invalid_as(called: &str, kind: &Kind, name: &str, causes: &[(String, &str, String)]) -> Self {
         let list: Vec<String> = causes.iter().map(|(field, _, what)| format!("{field}: {what}")).collect();
         let list = if let [only] = list.as_slice() { only.clone() } else { format!("[{}]", list.join(", ")) };
-        let qualified = match kind.group.as_str() {
-            "" => kind.kind.clone(),
-            group => format!("{}.{group}", kind.kind),
-        };
         let causes: Vec<Value> = causes
             .iter()
             .map(|(field, reason, what)| json!({"reason": reason, "message": what, "field": field}))
             .collect();
-        let mut details = json!({"kind": kind.kind, "causes": causes});
+        let mut details = json!({"kind": called, "causes": causes});
         if !kind.group.is_empty() {
             details["group"] = json!(kind.group);
         }
         if !name.is_empty() {
             details["name"] = json!(name);
         }
+        let qualified = kinds::resource(called, &kind.group);
         Self::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {list}")).with(details)
     }
 
@@ -155,6 +161,21 @@ impl Failure {
     pub(crate) fn wrong_dry_run() -> Self {
         let what = "Unsupported value: supported values: \"All\"";
         Self::wrong_option("CreateOptions", "dryRun", "FieldValueNotSupported", what)
+    }
+
+    /// A field validation that there is not.
+    pub(crate) fn wrong_field_validation(given: &str) -> Self {
+        let what = format!(
+            "Unsupported value: \"{given}\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+        );
+        Self::wrong_option("CreateOptions", "fieldValidation", "FieldValueNotSupported", &what)
+    }
+
+    /// A patch that makes of an object what its kind does not have. `shown` is the patch, or what it makes.
+    pub(crate) fn invalid_patch(shown: &str, why: &str) -> Self {
+        let what = format!("Invalid value: {}: {why}", Value::from(shown));
+        let causes = json!([{"reason": "FieldValueInvalid", "message": what, "field": "patch"}]);
+        Self::new(422, "Invalid", format!(" \"\" is invalid: patch: {what}")).with(json!({"causes": causes}))
     }
 
     fn wrong_option(options: &str, field: &str, reason: &str, what: &str) -> Self {
@@ -199,6 +220,16 @@ impl Failure {
     /// As API servers say it of what goes wrong inside of them; such answers have no reason.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
+    }
+
+    /// An apply whose object does not fit the schema of its kind.
+    pub(crate) fn untyped_patch(kind: &Kind, object: &Value, why: &str) -> Self {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        let Kind { group, version, kind, .. } = kind;
+        let (namespace, name) = (text("namespace"), text("name"));
+        Self::internal(format!(
+            "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={kind}): {why}"
+        ))
     }
 
     /// What real servers do and this one does not.

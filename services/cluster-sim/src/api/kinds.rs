@@ -1,9 +1,11 @@
-//! The kinds that every cluster serves, as Kubernetes 1.20 has them.
+//! The kinds that every cluster serves, as Kubernetes 1.35 has them. Of kinds in several versions only the
+//! preferred one is served.
 
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
+use crate::api::types::{self, Shape};
 use crate::ownership::Schema;
 
 /// A kind in one version.
@@ -25,6 +27,8 @@ pub(crate) struct Kind {
     pub(crate) custom: bool,
     /// The OpenAPI schema of a custom kind; null otherwise.
     pub(crate) fields: Value,
+    /// The types of a built-in kind.
+    pub(crate) types: Option<&'static types::Object>,
     pub(crate) schema: Schema,
     /// The fields that an empty object of the kind has.
     pub(crate) zero: Value,
@@ -41,6 +45,14 @@ impl Kind {
         resource(&self.plural, &self.group)
     }
 
+    /// What its objects may be.
+    pub(crate) fn shape(&self) -> Shape<'_> {
+        match self.types {
+            Some(types) => Shape::Object(types),
+            None => Shape::Custom(&self.fields),
+        }
+    }
+
     pub(crate) fn is(&self, group: &str, kind: &str) -> bool {
         !self.custom && self.group == group && self.kind == kind
     }
@@ -51,46 +63,9 @@ pub(crate) fn resource(plural: &str, group: &str) -> String {
     if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
 }
 
-/// Lists in every object.
-const METADATA: [(&str, &str); 2] = [("metadata.finalizers", "set"), ("metadata.ownerReferences", "uid")];
-
-/// Lists in a pod's spec.
-const POD_SPEC: [(&str, &str); 22] = [
-    ("containers", "name"),
-    ("containers[].env", "name"),
-    ("containers[].ports", "containerPort,protocol"),
-    ("containers[].volumeMounts", "mountPath"),
-    ("containers[].volumeDevices", "devicePath"),
-    ("initContainers", "name"),
-    ("initContainers[].env", "name"),
-    ("initContainers[].ports", "containerPort,protocol"),
-    ("initContainers[].volumeMounts", "mountPath"),
-    ("initContainers[].volumeDevices", "devicePath"),
-    ("volumes", "name"),
-    ("imagePullSecrets", "name"),
-    ("hostAliases", "ip"),
-    ("topologySpreadConstraints", "topologyKey,whenUnsatisfiable"),
-    ("containers[].env[].valueFrom.configMapKeyRef", "atomic"),
-    ("containers[].env[].valueFrom.secretKeyRef", "atomic"),
-    ("containers[].env[].valueFrom.fieldRef", "atomic"),
-    ("containers[].env[].valueFrom.resourceFieldRef", "atomic"),
-    ("initContainers[].env[].valueFrom.configMapKeyRef", "atomic"),
-    ("initContainers[].env[].valueFrom.secretKeyRef", "atomic"),
-    ("initContainers[].env[].valueFrom.fieldRef", "atomic"),
-    ("initContainers[].env[].valueFrom.resourceFieldRef", "atomic"),
-];
-
-/// The schema of a kind: lists of its own (`path keys`), and where it has a pod's spec.
-pub(crate) fn schema(own: &[&str], pod_spec: Option<&str>) -> Schema {
-    let prefix = pod_spec.unwrap_or_default();
-    let pods: Vec<(String, &str)> = POD_SPEC
-        .iter()
-        .filter(|_| pod_spec.is_some())
-        .map(|(path, keys)| (format!("{prefix}.{path}"), *keys))
-        .collect();
-    let own = own.iter().filter_map(|entry| entry.split_once(' '));
-    let pods = pods.iter().map(|(path, keys)| (path.as_str(), *keys));
-    Schema::of(METADATA.into_iter().chain(own).chain(pods))
+/// How the fields of `metadata` are shared.
+pub(crate) fn metadata_schema() -> Schema {
+    types::metadata().map(types::schema).unwrap_or_default()
 }
 
 struct Form {
@@ -99,15 +74,13 @@ struct Form {
     namespaced: bool,
     status: bool,
     generation: bool,
-    lists: &'static [&'static str],
-    pod_spec: Option<&'static str>,
     zero: Value,
 }
 
 impl Form {
     fn new(names: [&'static str; 6]) -> Self {
         let zero = json!({"metadata": {}});
-        Self { names, namespaced: true, status: false, generation: false, lists: &[], pod_spec: None, zero }
+        Self { names, namespaced: true, status: false, generation: false, zero }
     }
 
     fn cluster_wide(self) -> Self {
@@ -118,16 +91,14 @@ impl Form {
         Self { status: true, ..self }.zero("/status", json!({}))
     }
 
+    /// `kubectl get all` shows it.
+    fn in_all(mut self) -> Self {
+        self.names[5] = "all";
+        self
+    }
+
     fn counted(self) -> Self {
         Self { generation: true, ..self }
-    }
-
-    fn lists(self, lists: &'static [&'static str]) -> Self {
-        Self { lists, ..self }
-    }
-
-    fn pods_at(self, pod_spec: &'static str) -> Self {
-        Self { pod_spec: Some(pod_spec), ..self }
     }
 
     /// An empty object has `value` at `pointer`, and all that leads there.
@@ -147,11 +118,11 @@ impl Form {
         self.with_status()
             .zero("/spec/template", json!({"metadata": {}, "spec": {"containers": null}}))
             .zero("/spec/selector", Value::Null)
-            .pods_at("spec.template.spec")
     }
 
     fn build(self) -> Arc<Kind> {
         let [group, version, kind, plural, short_names, category] = self.names.map(str::to_owned);
+        let types = types::of_kind(&group, &version, &kind);
         let some = |name: String| if name.is_empty() { Vec::new() } else { vec![name] };
         Arc::new(Kind {
             singular: kind.to_lowercase(),
@@ -170,20 +141,28 @@ impl Form {
             generation: self.generation,
             custom: false,
             fields: Value::Null,
-            schema: schema(self.lists, self.pod_spec),
+            schema: types.map(types::schema).unwrap_or_default(),
+            types,
             zero: self.zero,
         })
     }
 }
 
-const CONDITIONS: &[&str] = &["status.conditions type", "spec.selector atomic"];
-
 static KINDS: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| {
     let core = |kind, plural, short| Form::new(["", "v1", kind, plural, short, ""]);
     let apps = |kind, plural, short| Form::new(["apps", "v1", kind, plural, short, "all"]);
+    let other = |at: &'static str, kind, plural, short| {
+        let (group, version) = at.split_once('/').unwrap_or_default();
+        Form::new([group, version, kind, plural, short, ""])
+    };
     let rbac = |kind, plural| Form::new(["rbac.authorization.k8s.io", "v1", kind, plural, "", ""]);
+    let webhooks = |kind, plural| {
+        Form::new(["admissionregistration.k8s.io", "v1", kind, plural, "", "api-extensions"])
+            .cluster_wide()
+            .counted()
+    };
     let job = ["batch", "v1", "Job", "jobs", "", "all"];
-    let cron_job = ["batch", "v1beta1", "CronJob", "cronjobs", "cj", "all"];
+    let cron_job = ["batch", "v1", "CronJob", "cronjobs", "cj", "all"];
     let ingress = ["networking.k8s.io", "v1", "Ingress", "ingresses", "ing", ""];
     let definition = [
         "apiextensions.k8s.io",
@@ -196,55 +175,59 @@ static KINDS: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| {
     [
         core("ConfigMap", "configmaps", "cm"),
         core("Endpoints", "endpoints", "ep"),
-        core("Namespace", "namespaces", "ns")
-            .cluster_wide()
-            .with_status()
-            .zero("/spec", json!({}))
-            .lists(&["status.conditions type"]),
-        core("Node", "nodes", "no")
-            .cluster_wide()
-            .with_status()
-            .zero("/spec", json!({}))
-            .lists(&["status.conditions type", "status.addresses type"]),
+        core("Namespace", "namespaces", "ns").cluster_wide().with_status().zero("/spec", json!({})),
+        core("Node", "nodes", "no").cluster_wide().with_status().zero("/spec", json!({})),
         core("PersistentVolumeClaim", "persistentvolumeclaims", "pvc")
             .with_status()
-            .zero("/spec", json!({"resources": {}}))
-            .lists(CONDITIONS),
+            .zero("/spec", json!({"resources": {}})),
         Form { names: ["", "v1", "Pod", "pods", "po", "all"], ..core("", "", "") }
             .with_status()
-            .zero("/spec", json!({"containers": null}))
-            .pods_at("spec")
-            .lists(&["status.conditions type", "status.podIPs ip"]),
+            .counted()
+            .zero("/spec", json!({"containers": null})),
+        core("LimitRange", "limitranges", "limits").zero("/spec", json!({"limits": null})),
+        core("PersistentVolume", "persistentvolumes", "pv")
+            .cluster_wide()
+            .with_status()
+            .zero("/spec", json!({})),
+        core("ResourceQuota", "resourcequotas", "quota").with_status().zero("/spec", json!({})),
         core("Secret", "secrets", ""),
         Form { names: ["", "v1", "Service", "services", "svc", "all"], ..core("", "", "") }
             .with_status()
             .zero("/status/loadBalancer", json!({}))
-            .zero("/spec", json!({}))
-            .lists(&["status.conditions type", "spec.ports port,protocol"]),
-        core("ServiceAccount", "serviceaccounts", "sa").lists(&["secrets name", "imagePullSecrets name"]),
-        apps("DaemonSet", "daemonsets", "ds")
-            .workload()
-            .counted()
-            .zero("/spec/updateStrategy", json!({}))
-            .lists(CONDITIONS),
-        apps("Deployment", "deployments", "deploy")
-            .workload()
-            .counted()
-            .zero("/spec/strategy", json!({}))
-            .lists(CONDITIONS),
-        apps("ReplicaSet", "replicasets", "rs").workload().counted().lists(CONDITIONS),
+            .zero("/spec", json!({})),
+        core("ServiceAccount", "serviceaccounts", "sa"),
+        apps("DaemonSet", "daemonsets", "ds").workload().counted().zero("/spec/updateStrategy", json!({})),
+        apps("Deployment", "deployments", "deploy").workload().counted().zero("/spec/strategy", json!({})),
+        apps("ReplicaSet", "replicasets", "rs").workload().counted(),
         apps("StatefulSet", "statefulsets", "sts")
             .workload()
             .counted()
             .zero("/spec/updateStrategy", json!({}))
-            .zero("/spec/serviceName", json!(""))
-            .lists(CONDITIONS),
-        Form::new(job).workload().lists(CONDITIONS),
+            .zero("/spec/serviceName", json!("")),
+        Form::new(job).workload().counted(),
         Form::new(cron_job)
             .with_status()
-            .zero("/spec/jobTemplate/spec/template", json!({"metadata": {}, "spec": {"containers": null}}))
-            .pods_at("spec.jobTemplate.spec.template.spec")
-            .lists(&["spec.jobTemplate.spec.selector atomic"]),
+            .counted()
+            .zero("/spec/jobTemplate/spec/template", json!({"metadata": {}, "spec": {"containers": null}})),
+        other("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa")
+            .in_all()
+            .with_status()
+            .zero("/spec", json!({"scaleTargetRef": {}})),
+        other("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", "pdb")
+            .with_status()
+            .counted()
+            .zero("/spec", json!({})),
+        other("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", "netpol")
+            .counted()
+            .zero("/spec", json!({"podSelector": {}})),
+        other("networking.k8s.io/v1", "IngressClass", "ingressclasses", "")
+            .cluster_wide()
+            .counted()
+            .zero("/spec", json!({})),
+        other("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", "").counted(),
+        other("coordination.k8s.io/v1", "Lease", "leases", "").zero("/spec", json!({})),
+        other("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", "pc").cluster_wide().counted(),
+        other("storage.k8s.io/v1", "StorageClass", "storageclasses", "sc").cluster_wide(),
         Form::new(ingress)
             .with_status()
             .counted()
@@ -254,12 +237,13 @@ static KINDS: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| {
         rbac("ClusterRoleBinding", "clusterrolebindings").cluster_wide().zero("/roleRef", json!({})),
         rbac("Role", "roles").zero("/rules", Value::Null),
         rbac("RoleBinding", "rolebindings").zero("/roleRef", json!({})),
+        webhooks("ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
+        webhooks("MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
         Form::new(definition)
             .cluster_wide()
             .with_status()
             .counted()
-            .zero("/spec", json!({"names": {}, "versions": null}))
-            .lists(&["status.conditions type"]),
+            .zero("/spec", json!({"names": {}, "versions": null})),
     ]
     .into_iter()
     .map(Form::build)

@@ -1,4 +1,4 @@
-//! Custom resources against the schema of their definition: types, required fields, and fields that it does not have.
+//! Custom resources against the schema of their definition: types and required fields.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ fn walk(schema: &Value, value: &Value, path: &str, causes: &mut Causes) {
             let found = type_name(value);
             let what =
                 format!("Invalid value: \"{found}\": {path} in body must be of type {wanted}: \"{found}\"");
-            causes.push((path.to_owned(), "FieldValueInvalid", what));
+            causes.push((path.to_owned(), "FieldValueTypeInvalid", what));
         }
         return;
     }
@@ -67,38 +67,11 @@ fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
-    }
-}
-
-/// The first field of an object that the schema does not have, as a path.
-pub(crate) fn undeclared(schema: &Value, object: &Value) -> Option<String> {
-    let top = |name: &str| matches!(name, "apiVersion" | "kind" | "metadata");
-    let mut fields = object.as_object()?.iter().filter(|(name, _)| !top(name));
-    fields.find_map(|(name, value)| undeclared_field(schema, name, value, &format!(".{name}")))
-}
-
-fn undeclared_field(schema: &Value, name: &str, value: &Value, path: &str) -> Option<String> {
-    let declared = &schema["properties"][name];
-    let rest = &schema["additionalProperties"];
-    let free = schema["x-kubernetes-preserve-unknown-fields"] == true || *rest == true;
-    match (declared.is_object(), rest.is_object()) {
-        (true, _) => undeclared_below(declared, value, path),
-        (false, true) => undeclared_below(rest, value, path),
-        (false, false) => (!free).then(|| path.to_owned()),
-    }
-}
-
-fn undeclared_below(schema: &Value, value: &Value, path: &str) -> Option<String> {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .find_map(|(name, value)| undeclared_field(schema, name, value, &format!("{path}.{name}"))),
-        Value::Array(items) => items.iter().find_map(|item| undeclared_below(&schema["items"], item, path)),
-        _ => None,
     }
 }
 
@@ -108,7 +81,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn types_required_and_undeclared_fields_are_found() {
+    fn types_and_required_fields_are_found() {
         let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "required": ["size"],
             "properties": {"size": {"type": "integer"}, "list": {"type": "array", "items": {"type": "string"}},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}});
@@ -118,11 +91,5 @@ mod tests {
         assert!(fields(json!({"spec": {"size": 1, "list": ["a"]}})).is_empty());
         assert_eq!(fields(json!({"spec": {"size": "x", "list": [1]}})), ["spec.list[0]", "spec.size"]);
         assert_eq!(fields(json!({"spec": {}})), ["spec.size"]);
-        let undeclared = |object: Value| undeclared(&schema, &object);
-        assert_eq!(
-            undeclared(json!({"metadata": {"name": "a"}, "spec": {"size": 1, "free": {"x": 1}}})),
-            None
-        );
-        assert_eq!(undeclared(json!({"spec": {"list": [], "other": 1}})).as_deref(), Some(".spec.other"));
     }
 }

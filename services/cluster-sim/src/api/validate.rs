@@ -37,10 +37,53 @@ pub(crate) fn check(kind: &Kind, object: &Value, before: Option<&Value>) -> Resu
     if causes.is_empty() { Ok(()) } else { Err(Failure::invalid(kind, name, &causes)) }
 }
 
+/// What a server warns of in an object that it accepts: what server-side apply cannot tell apart.
+pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
+    let path = match (kind.group.as_str(), kind.kind.as_str()) {
+        ("apps", _) | ("batch", "Job") => "spec.template.spec",
+        ("batch", "CronJob") => "spec.jobTemplate.spec.template.spec",
+        ("", "Pod") => "spec",
+        _ => return Vec::new(),
+    };
+    let Some(spec) = object.pointer(&format!("/{}", path.replace('.', "/"))) else { return Vec::new() };
+    let mut warnings = Vec::new();
+    for (index, container) in spec["containers"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("{path}.containers[{index}]");
+        for (at, _, name) in repeated(&container["env"], |variable| variable["name"].clone()) {
+            warnings.push(format!(
+                "{path}.env[{at}]: hides previous definition of {name}, which may be dropped when using apply"
+            ));
+        }
+        let place =
+            |port: &Value| serde_json::json!([port["containerPort"], port["protocol"], port["hostPort"]]);
+        for (at, first, _) in repeated(&container["ports"], place) {
+            warnings
+                .push(format!("{path}.ports[{at}]: duplicate port definition with {path}.ports[{first}]"));
+        }
+    }
+    warnings
+}
+
+/// The items of a list that have the key of an earlier one: place, place of the first, and key.
+fn repeated(list: &Value, key: impl Fn(&Value) -> Value) -> Vec<(usize, usize, Value)> {
+    let keys: Vec<Value> = list.as_array().into_iter().flatten().map(key).collect();
+    let found = keys.iter().enumerate().filter_map(|(at, key)| {
+        let first = keys.iter().position(|other| other == key)?;
+        (first < at).then(|| (at, first, key.clone()))
+    });
+    found.collect()
+}
+
 /// A field that may not change.
 pub(crate) fn immutable(kind: &Kind, name: &str, field: &str, value: &str) -> Failure {
     let cause = invalid(field, &format!("\"{value}\": field is immutable"));
     Failure::invalid(kind, name, &[cause.clone(), cause])
+}
+
+/// A custom object that replaces another without naming its version. The server names the kind by its plural here.
+pub(crate) fn unversioned(kind: &Kind, name: &str) -> Failure {
+    let cause = invalid("metadata.resourceVersion", "0: must be specified for an update");
+    Failure::invalid_resource(kind, name, &[cause])
 }
 
 /// An object with neither name nor beginning of one.

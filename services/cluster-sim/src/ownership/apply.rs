@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::ownership::books::{self, APPLY, Entry, UPDATE};
 use crate::ownership::compare::compare;
-use crate::ownership::fields::{FieldSet, Unnamed};
+use crate::ownership::fields::{FieldSet, Malformed};
 use crate::ownership::merge::{merge, prune};
 use crate::ownership::schema::Schema;
 
@@ -31,6 +31,10 @@ pub(crate) struct Ask<'a> {
     /// The fields that an empty object of the kind has.
     pub(crate) zero: &'a Value,
     pub(crate) manager: &'a str,
+    /// The subresource that is written; empty for the object itself.
+    pub(crate) subresource: &'a str,
+    /// Whether the status has a subresource of its own: writing the object then owns nothing of it.
+    pub(crate) own_status: bool,
     pub(crate) api_version: &'a str,
     /// As in objects.
     pub(crate) now: &'a str,
@@ -43,8 +47,8 @@ pub(crate) enum Applied {
     Object(Value),
     /// Others own fields that it would change: (who, field).
     Conflicts(Vec<(String, String)>),
-    /// What is applied has a list item without name.
-    Unnamed(Unnamed),
+    /// What is applied has list items without name, or twice.
+    Malformed(Malformed),
 }
 
 /// Applies `applied` to `live` (the empty object where there is none).
@@ -55,16 +59,18 @@ pub(crate) fn apply(live: &Value, applied: &Value, ask: Ask<'_>, force: bool) ->
     {
         fields.remove("metadata");
     }
-    let set = match FieldSet::of(ask.schema, &part_applied) {
+    let mut set = match FieldSet::of(ask.schema, &part_applied) {
         Ok(set) => set,
-        Err(unnamed) => return Applied::Unnamed(unnamed),
+        Err(malformed) => return Applied::Malformed(malformed),
     };
+    restrict(ask, &mut set);
     let mut entries = books::read(live);
     if entries.is_empty() && !live["metadata"]["uid"].is_null() {
-        let all = compare(ask.schema, &owned_part(ask.zero), &part(ask, live)).set;
+        let mut all = compare(ask.schema, &owned_part(ask.zero), &part(ask, live)).set;
+        restrict(ask, &mut all);
         entries.push(Entry { manager: "before-first-apply".to_owned(), ..new_entry(ask, UPDATE, all) });
     }
-    let ours = |entry: &Entry| entry.is(ask.manager, APPLY, ask.api_version);
+    let ours = |entry: &Entry| entry.is(ask, APPLY);
     let before =
         entries.iter().find(|entry| ours(entry)).map(|entry| entry.fields.clone()).unwrap_or_default();
 
@@ -121,8 +127,9 @@ pub(crate) fn update(live: &Value, mut new: Value, ask: Ask<'_>) -> Value {
         books::write(&mut new, Vec::new());
         return new;
     }
-    let changes = compare(ask.schema, &part(ask, live), &part(ask, &new));
-    let ours = |entry: &Entry| entry.is(ask.manager, UPDATE, ask.api_version);
+    let mut changes = compare(ask.schema, &part(ask, live), &part(ask, &new));
+    restrict(ask, &mut changes.set);
+    let ours = |entry: &Entry| entry.is(ask, UPDATE);
     for entry in &mut entries {
         if !ours(entry) {
             entry.fields.subtract(&changes.set);
@@ -142,10 +149,21 @@ pub(crate) fn update(live: &Value, mut new: Value, ask: Ask<'_>) -> Value {
     new
 }
 
+/// Takes out what the request does not write: the status of the object itself, or all but the status.
+fn restrict(ask: Ask<'_>, set: &mut FieldSet) {
+    let is_status = |element: &String| element == "f:status";
+    match ask.subresource {
+        "status" => set.below.retain(|element, _| is_status(element)),
+        _ if ask.own_status => set.below.retain(|element, _| !is_status(element)),
+        _ => {}
+    }
+}
+
 fn new_entry(ask: Ask<'_>, operation: &str, fields: FieldSet) -> Entry {
     Entry {
         manager: ask.manager.to_owned(),
         operation: operation.to_owned(),
+        subresource: ask.subresource.to_owned(),
         api_version: ask.api_version.to_owned(),
         time: ask.now.to_owned(),
         fields,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::ownership::apply::Ask;
 use crate::ownership::fields::FieldSet;
 
 pub(super) const APPLY: &str = "Apply";
@@ -13,6 +14,8 @@ pub(super) struct Entry {
     pub(super) manager: String,
     /// `Apply` or `Update`.
     pub(super) operation: String,
+    /// Empty for the object itself.
+    pub(super) subresource: String,
     pub(super) api_version: String,
     pub(super) time: String,
     pub(super) fields: FieldSet,
@@ -20,10 +23,11 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Whether it is the entry of this writer: appliers are the same in all API versions, updaters are not.
-    pub(super) fn is(&self, manager: &str, operation: &str, api_version: &str) -> bool {
-        self.manager == manager
+    pub(super) fn is(&self, ask: Ask<'_>, operation: &str) -> bool {
+        self.manager == ask.manager
             && self.operation == operation
-            && (operation == APPLY || self.api_version == api_version)
+            && self.subresource == ask.subresource
+            && (operation == APPLY || self.api_version == ask.api_version)
     }
 }
 
@@ -35,6 +39,7 @@ pub(super) fn read(object: &Value) -> Vec<Entry> {
         .map(|entry| Entry {
             manager: text(entry, "manager"),
             operation: text(entry, "operation"),
+            subresource: text(entry, "subresource"),
             api_version: text(entry, "apiVersion"),
             time: text(entry, "time"),
             fields: FieldSet::of_json(&entry["fieldsV1"]),
@@ -47,12 +52,11 @@ pub(super) fn read(object: &Value) -> Vec<Entry> {
 pub(super) fn write(object: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
     entries.sort_by(|a, b| {
-        (&a.operation, &a.time, &a.manager, &a.api_version).cmp(&(
-            &b.operation,
-            &b.time,
-            &b.manager,
-            &b.api_version,
-        ))
+        let place = |entry: &Entry| {
+            let Entry { operation, time, manager, api_version, subresource, .. } = entry.clone();
+            (operation, time, manager, api_version, subresource)
+        };
+        place(a).cmp(&place(b))
     });
     let Some(metadata) = object["metadata"].as_object_mut() else { return };
     if entries.is_empty() {
@@ -62,10 +66,14 @@ pub(super) fn write(object: &mut Value, mut entries: Vec<Entry>) {
     let entries: Vec<Value> = entries
         .into_iter()
         .map(|entry| {
-            json!({
+            let mut book = json!({
                 "manager": entry.manager, "operation": entry.operation, "apiVersion": entry.api_version,
                 "time": entry.time, "fieldsType": "FieldsV1", "fieldsV1": entry.fields.to_json(),
-            })
+            });
+            if !entry.subresource.is_empty() {
+                book["subresource"] = json!(entry.subresource);
+            }
+            book
         })
         .collect();
     metadata.insert("managedFields".to_owned(), Value::Array(entries));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::ownership::schema::{List, Schema};
+use crate::ownership::schema::{Key, List, Schema};
 
 /// A set of paths. A path element is written as in `FieldsV1`: `f:<name>`, `k:{<keys>}`, `v:<value>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,14 +14,9 @@ pub(crate) struct FieldSet {
     pub(super) below: BTreeMap<String, FieldSet>,
 }
 
-/// An item of a list without one of the fields that name it.
+/// Why an object has no set of fields: in a server's words, after the path of the field.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unnamed {
-    /// Path of the list.
-    pub(crate) list: String,
-    pub(crate) index: usize,
-    pub(crate) key: String,
-}
+pub(crate) struct Malformed(pub(crate) String);
 
 /// How paths name a field of an object.
 pub(super) fn named(field: &str) -> String {
@@ -29,13 +24,12 @@ pub(super) fn named(field: &str) -> String {
 }
 
 /// How paths name an item of a keyed list; the key that is missing, otherwise.
-pub(super) fn keyed<'a>(keys: &'a [String], item: &Value) -> Result<String, &'a str> {
+pub(super) fn keyed<'a>(keys: &'a [Key], item: &Value) -> Result<String, &'a str> {
     let mut element = Map::new();
     for key in keys {
-        match item.get(key) {
-            Some(value) if !value.is_null() => drop(element.insert(key.clone(), value.clone())),
-            _ => return Err(key),
-        }
+        let given = item.get(&key.name).filter(|value| !value.is_null());
+        let value = given.or(key.default.as_ref()).ok_or(key.name.as_str())?;
+        element.insert(key.name.clone(), value.clone());
     }
     Ok(format!("k:{}", Value::Object(element)))
 }
@@ -47,7 +41,7 @@ pub(super) fn valued(value: &Value) -> String {
 
 impl FieldSet {
     /// The fields that `value` sets.
-    pub(crate) fn of(schema: &Schema, value: &Value) -> Result<Self, Unnamed> {
+    pub(crate) fn of(schema: &Schema, value: &Value) -> Result<Self, Malformed> {
         let mut set = Self::default();
         collect(schema, value, &mut set, &mut String::new())?;
         // The object itself has no owner.
@@ -129,15 +123,24 @@ impl FieldSet {
             paths.push(path.to_owned());
         }
         for (element, below) in &self.below {
-            let step = match element.split_once(':') {
-                Some(("f", name)) => format!(".{name}"),
-                Some(("k", keys)) => bracketed(keys),
-                Some((_, value)) => format!("[={value}]"),
-                None => element.clone(),
-            };
-            below.write_paths(&format!("{path}{step}"), paths);
+            below.write_paths(&format!("{path}{}", step(element)), paths);
         }
     }
+}
+
+/// An element of a path as people write it: `.image`, `[name="web"]`.
+fn step(element: &str) -> String {
+    match element.split_once(':') {
+        Some(("f", name)) => format!(".{name}"),
+        Some(("k", keys)) => bracketed(keys),
+        Some((_, value)) => format!("[={value}]"),
+        None => element.to_owned(),
+    }
+}
+
+/// How people name an item of a keyed list: `[name="web"]`.
+pub(crate) fn item_path(keys: &[Key], item: &Value) -> Option<String> {
+    keyed(keys, item).ok().map(|element| step(&element))
 }
 
 fn bracketed(keys: &str) -> String {
@@ -146,42 +149,59 @@ fn bracketed(keys: &str) -> String {
     format!("[{}]", keys.join(","))
 }
 
-fn collect(schema: &Schema, value: &Value, set: &mut FieldSet, path: &mut String) -> Result<(), Unnamed> {
+fn collect(schema: &Schema, value: &Value, set: &mut FieldSet, path: &mut String) -> Result<(), Malformed> {
     match (&schema.list, value) {
         (Some(List::Atomic), _) => set.own = true,
-        (Some(List::Keyed(keys)), Value::Array(items)) if !items.is_empty() => {
+        (Some(List::Keyed(keys)), Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
-                let element = keyed(keys, item).map_err(|key| Unnamed {
-                    list: path.clone(),
-                    index,
-                    key: key.to_owned(),
+                let element = keyed(keys, item).map_err(|key| {
+                    Malformed(format!(
+                        "{path}: element {index}: associative list with keys has an element that omits key field \
+                         \"{key}\" (and doesn't have default value)"
+                    ))
                 })?;
-                let child = set.below.entry(element).or_default();
-                child.own = true;
-                collect(schema.item(), item, child, path)?;
+                let child = unshared(set, element.clone(), path)?;
+                within(path, &step(&element), |path| collect(schema.item(), item, child, path))?;
             }
         }
-        (Some(List::Set), Value::Array(items)) if !items.is_empty() => {
+        (Some(List::Set), Value::Array(items)) => {
             for item in items {
-                set.below.entry(valued(item)).or_default().own = true;
+                unshared(set, valued(item), path)?;
             }
         }
-        (_, Value::Object(fields)) if !fields.is_empty() => {
+        (_, Value::Object(fields)) => {
+            // An empty object stands for all that it could hold; an empty list that would be shared for nothing.
+            set.own |= fields.is_empty();
             for (name, value) in fields {
-                let length = path.len();
-                path.push('.');
-                path.push_str(name);
-                let mut below = FieldSet::default();
-                collect(schema.field(name), value, &mut below, path)?;
+                let mut below = FieldSet { own: schema.is_entry(name), ..FieldSet::default() };
+                within(path, &format!(".{name}"), |path| {
+                    collect(schema.field(name), value, &mut below, path)
+                })?;
                 if !below.is_empty() {
                     set.below.insert(named(name), below);
                 }
-                path.truncate(length);
             }
         }
-        // Empty objects and lists that would be shared have no owner.
-        (_, Value::Object(_)) | (Some(List::Keyed(_) | List::Set), _) => {}
         _ => set.own = true,
     }
     Ok(())
+}
+
+/// The place of a list's item, which it has alone.
+fn unshared<'a>(set: &'a mut FieldSet, element: String, path: &str) -> Result<&'a mut FieldSet, Malformed> {
+    let child = set.below.entry(element.clone()).or_default();
+    if child.own {
+        return Err(Malformed(format!("{path}: duplicate entries for key {}", step(&element))));
+    }
+    child.own = true;
+    Ok(child)
+}
+
+/// Does something with a path that goes one step further.
+fn within<T>(path: &mut String, step: &str, work: impl FnOnce(&mut String) -> T) -> T {
+    let length = path.len();
+    path.push_str(step);
+    let done = work(path);
+    path.truncate(length);
+    done
 }

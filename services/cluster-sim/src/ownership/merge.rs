@@ -10,23 +10,20 @@ pub(super) fn merge(schema: &Schema, live: Option<Value>, applied: &Value) -> Va
     match (&schema.list, live, applied) {
         (Some(List::Atomic), _, applied) => applied.clone(),
         (Some(List::Keyed(keys)), Some(Value::Array(mut items)), Value::Array(more)) => {
-            for item in more {
-                let name = keyed(keys, item).ok();
-                let found = items.iter_mut().find(|live| keyed(keys, live).ok() == name);
-                match found {
-                    Some(live) => *live = merge(schema.item(), Some(live.take()), item),
-                    None => items.push(item.clone()),
-                }
-            }
-            Value::Array(items)
+            let name = |item: &Value| keyed(keys, item).unwrap_or_default();
+            let order = order(&items, more, name);
+            let merged = order.into_iter().map(|(live, applied)| match (live, applied) {
+                (live, Some(at)) => merge(schema.item(), live.map(|live| items[live].take()), &more[at]),
+                (live, None) => live.map(|live| items[live].take()).unwrap_or_default(),
+            });
+            Value::Array(merged.collect())
         }
-        (Some(List::Set), Some(Value::Array(mut items)), Value::Array(more)) => {
-            for item in more {
-                if !items.contains(item) {
-                    items.push(item.clone());
-                }
-            }
-            Value::Array(items)
+        (Some(List::Set), Some(Value::Array(items)), Value::Array(more)) => {
+            let order = order(&items, more, valued);
+            let item = |(live, applied): (Option<usize>, Option<usize>)| {
+                live.map(|live| &items[live]).or_else(|| applied.map(|at| &more[at])).cloned()
+            };
+            Value::Array(order.into_iter().filter_map(item).collect())
         }
         (_, Some(Value::Object(mut fields)), Value::Object(more)) => {
             for (name, value) in more {
@@ -37,6 +34,46 @@ pub(super) fn merge(schema: &Schema, live: Option<Value>, applied: &Value) -> Va
         }
         (_, _, applied) => applied.clone(),
     }
+}
+
+/// The order in which the items of two lists are merged: each item by its place in the live list, in the applied one, or
+/// in both. Items of both keep the order of the applied list, items of the live list alone their place before the items
+/// of both that follow them, and what is only applied comes before what is only live from there on.
+fn order(
+    live: &[Value],
+    applied: &[Value],
+    name: impl Fn(&Value) -> String,
+) -> Vec<(Option<usize>, Option<usize>)> {
+    let names = |items: &[Value]| items.iter().map(&name).collect::<Vec<_>>();
+    let (live, applied) = (names(live), names(applied));
+    let place = |names: &[String], wanted: &String| names.iter().position(|name| name == wanted);
+    let mut shared = applied.iter().filter(|name| live.contains(name)).peekable();
+    let mut order = Vec::with_capacity(live.len() + applied.len());
+    let (mut left, mut right) = (0, 0);
+    while left < live.len() || right < applied.len() {
+        let (ours, theirs) = (live.get(left), applied.get(right));
+        match (ours, theirs) {
+            (Some(ours), _) if !applied.contains(ours) => {
+                order.push((Some(left), None));
+                left += 1;
+            }
+            // It comes, or came, at its place in the applied list.
+            (Some(ours), Some(theirs))
+                if ours != theirs && shared.peek().is_some_and(|next| *next != ours) =>
+            {
+                left += 1;
+            }
+            (Some(ours), _) if place(&applied, ours).is_some_and(|at| at < right) => left += 1,
+            (_, Some(theirs)) => {
+                order.push((place(&live, theirs), Some(right)));
+                shared.next_if(|next| *next == theirs);
+                right += 1;
+                left += usize::from(ours == Some(theirs));
+            }
+            (_, None) => left += 1,
+        }
+    }
+    order
 }
 
 /// `value` without the fields in `gone`, except where something in `kept` is at or below them; `None` if nothing is left.
@@ -120,7 +157,7 @@ pub(crate) fn strategic_merge(schema: &Schema, target: &mut Value, patch: &Value
             }
             for item in items.iter().filter(|item| item["$patch"] != "replace") {
                 // Patches name items by the first key alone.
-                let same = |live: &Value| keys.first().is_some_and(|key| live[key] == item[key]);
+                let same = |live: &Value| keys.first().is_some_and(|key| live[&key.name] == item[&key.name]);
                 let place = list.iter().position(same);
                 match (place, item["$patch"] == "delete") {
                     (Some(place), true) => drop(list.remove(place)),

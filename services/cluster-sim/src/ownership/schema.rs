@@ -13,7 +13,46 @@ pub(crate) enum List {
     /// Each value is owned by itself.
     Set,
     /// Each item is owned by itself, and named by these of its fields.
-    Keyed(Vec<String>),
+    Keyed(Vec<Key>),
+}
+
+impl List {
+    /// From `atomic`, `set`, or the names of the keys, with commas between them, each with its default behind `=` if it
+    /// has one.
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "atomic" => Self::Atomic,
+            "set" => Self::Set,
+            keys => Self::Keyed(keys.split(',').map(Key::parse).collect()),
+        }
+    }
+}
+
+/// A field that names the items of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) name: String,
+    /// Its value in items without it. Absent: every item needs it.
+    pub(crate) default: Option<Value>,
+}
+
+impl Key {
+    /// From `name`, or `name=default` with a number or a text.
+    fn parse(text: &str) -> Self {
+        let Some((name, default)) = text.split_once('=') else {
+            return Self { name: text.to_owned(), default: None };
+        };
+        let number = default.parse::<u64>().map(Value::from);
+        Self { name: name.to_owned(), default: Some(number.unwrap_or_else(|_| default.into())) }
+    }
+
+    /// Those of a list in the OpenAPI schema of a definition.
+    pub(crate) fn of_definition(list: &Value) -> Vec<Self> {
+        let names =
+            list["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let default = |name: &str| list["items"]["properties"][name].get("default").cloned();
+        names.map(|name| Self { name: name.to_owned(), default: default(name) }).collect()
+    }
 }
 
 /// The schema of one field and of those below it, as far as it says more than the defaults.
@@ -26,13 +65,36 @@ pub(crate) struct Schema {
     items: Option<Box<Schema>>,
     /// Of fields of any other name.
     rest: Option<Box<Schema>>,
+    /// Nothing is described from here on: objects are maps, lists have one owner.
+    free: bool,
 }
 
 static NOTHING_SAID: LazyLock<Schema> = LazyLock::new(Schema::default);
+static FREE: LazyLock<Schema> = LazyLock::new(|| Schema { free: true, ..Schema::default() });
 
 impl Schema {
-    /// From paths such as `spec.template.spec.containers[].ports` and how each is shared: `atomic`, `set`, or the names
-    /// of the keys, with commas between them.
+    /// An object with these fields.
+    pub(crate) fn object(fields: BTreeMap<String, Schema>) -> Self {
+        Self { fields, ..Self::default() }
+    }
+
+    /// A map with such values.
+    pub(crate) fn map(value: Self) -> Self {
+        Self { rest: Some(Box::new(value)), ..Self::default() }
+    }
+
+    /// A list with such items; with [`List::Atomic`] anything that has one owner.
+    pub(crate) fn list(list: List, item: Self) -> Self {
+        Self { list: Some(list), items: Some(Box::new(item)), ..Self::default() }
+    }
+
+    /// Whatever it may be: nothing is described from here on.
+    pub(crate) fn free() -> Self {
+        Self { free: true, ..Self::default() }
+    }
+
+    /// From paths such as `spec.containers[].ports`, and how each is shared.
+    #[cfg(test)]
     pub(crate) fn of<'a>(paths: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut schema = Self::default();
         for (path, shared) in paths {
@@ -44,41 +106,37 @@ impl Schema {
                     place = place.items.get_or_insert_default();
                 }
             }
-            place.list = Some(match shared {
-                "atomic" => List::Atomic,
-                "set" => List::Set,
-                keys => List::Keyed(keys.split(',').map(str::to_owned).collect()),
-            });
+            place.list = Some(List::parse(shared));
         }
         schema
     }
 
-    /// From the OpenAPI schema in a custom resource definition; `metadata` is taken from `common`.
-    pub(crate) fn of_definition(definition: &Value, common: &Schema) -> Self {
+    /// From the OpenAPI schema in a custom resource definition.
+    pub(crate) fn of_definition(definition: &Value, metadata: Schema) -> Self {
         let mut schema = from_open_api(definition);
-        if let Some(metadata) = common.fields.get("metadata") {
-            schema.fields.insert("metadata".to_owned(), metadata.clone());
-        }
+        schema.fields.insert("metadata".to_owned(), metadata);
         schema
     }
 
     pub(super) fn field(&self, name: &str) -> &Schema {
-        self.fields.get(name).or(self.rest.as_deref()).unwrap_or(&NOTHING_SAID)
+        let known = self.fields.get(name).or(self.rest.as_deref());
+        known.unwrap_or(if self.free { &FREE } else { &NOTHING_SAID })
+    }
+
+    /// Whether a field is an entry of a map: such an entry is owned beside what is in it.
+    pub(super) fn is_entry(&self, name: &str) -> bool {
+        (self.free || self.rest.is_some()) && !self.fields.contains_key(name)
     }
 
     pub(super) fn item(&self) -> &Schema {
-        self.items.as_deref().unwrap_or(&NOTHING_SAID)
+        self.items.as_deref().unwrap_or(if self.free { &FREE } else { &NOTHING_SAID })
     }
 }
 
 fn from_open_api(definition: &Value) -> Schema {
-    let keys = || {
-        let keys = definition["x-kubernetes-list-map-keys"].as_array().into_iter().flatten();
-        keys.filter_map(|key| key.as_str().map(str::to_owned)).collect()
-    };
     let list =
         match (definition["x-kubernetes-list-type"].as_str(), definition["x-kubernetes-map-type"].as_str()) {
-            (Some("map"), _) => Some(List::Keyed(keys())),
+            (Some("map"), _) => Some(List::Keyed(Key::of_definition(definition))),
             (Some("set"), _) => Some(List::Set),
             (Some("atomic"), _) | (_, Some("atomic")) => Some(List::Atomic),
             _ => None,
@@ -86,14 +144,12 @@ fn from_open_api(definition: &Value) -> Schema {
     let below = |name: &str| {
         definition.get(name).filter(|schema| schema.is_object()).map(from_open_api).map(Box::new)
     };
-    // What is not described has one owner.
-    let free = definition["x-kubernetes-preserve-unknown-fields"] == true;
-    let undescribed = || free.then(|| Box::new(Schema { list: Some(List::Atomic), ..Schema::default() }));
     let properties = definition["properties"].as_object().into_iter().flatten();
     Schema {
         list,
         fields: properties.map(|(name, schema)| (name.clone(), from_open_api(schema))).collect(),
         items: below("items"),
-        rest: below("additionalProperties").or_else(undescribed),
+        rest: below("additionalProperties"),
+        free: definition["x-kubernetes-preserve-unknown-fields"] == true,
     }
 }

@@ -4,20 +4,25 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::ownership::{Applied, Ask, Schema, apply, merge_patch, strategic_merge, update};
+use crate::ownership::{Applied, Ask, Malformed, Schema, apply, merge_patch, strategic_merge, update};
 
 fn schema() -> Schema {
     Schema::of([
         ("metadata.finalizers", "set"),
         ("spec.items", "name"),
         ("spec.items[].ports", "port,protocol"),
+        ("spec.defaulted", "port=0,protocol=TCP"),
         ("spec.whole", "atomic"),
     ])
 }
 
+fn ask<'a>(schema: &'a Schema, zero: &'a Value, manager: &'a str) -> Ask<'a> {
+    Ask { schema, zero, manager, subresource: "", own_status: true, api_version: "v1", now: "now" }
+}
+
 fn apply_as(live: &Value, spec: Value, manager: &str, force: bool) -> Applied {
-    let zero = json!({"metadata": {}, "spec": {}});
-    let ask = Ask { schema: &schema(), zero: &zero, manager, api_version: "v1", now: "now" };
+    let (schema, zero) = (schema(), json!({"metadata": {}, "spec": {}}));
+    let ask = ask(&schema, &zero, manager);
     apply(live, &json!({"metadata": {"name": "a"}, "spec": spec}), ask, force)
 }
 
@@ -88,16 +93,77 @@ fn what_another_owns_is_a_conflict_and_force_takes_it(
 #[test]
 fn an_item_without_its_keys_is_named() {
     let spec = json!({"items": [{"name": "x", "ports": [{"port": 1}]}]});
-    let Applied::Unnamed(unnamed) = apply_as(&nothing(), spec, "first", false) else { panic!("applied") };
-    assert_eq!(
-        (unnamed.list.as_str(), unnamed.index, unnamed.key.as_str()),
-        (".spec.items.ports", 0, "protocol")
-    );
+    let Applied::Malformed(Malformed(why)) = apply_as(&nothing(), spec, "first", false) else {
+        panic!("applied")
+    };
+    let text = ".spec.items[name=\"x\"].ports: element 0: associative list with keys has an element that omits key \
+                field \"protocol\" (and doesn't have default value)";
+    assert_eq!(why, text);
+}
+
+#[test]
+fn keys_have_defaults_and_name_one_item() {
+    let one = applied(&nothing(), json!({"defaulted": [{"port": 80}]}), "first");
+    let element = json!({"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}});
+    assert_eq!(owned(&one, "first"), json!({"f:spec": {"f:defaulted": element}}));
+    let twice = json!({"defaulted": [{"port": 80}, {"port": 80, "protocol": "TCP"}]});
+    let Applied::Malformed(Malformed(why)) = apply_as(&nothing(), twice, "first", false) else {
+        panic!("applied")
+    };
+    assert_eq!(why, ".spec.defaulted: duplicate entries for key [port=80,protocol=\"TCP\"]");
+}
+
+#[test]
+fn an_empty_object_is_owned_until_another_fills_it() {
+    let mut one = applied(&nothing(), json!({"data": {}, "items": [], "whole": null}), "first");
+    assert_eq!(owned(&one, "first"), json!({"f:spec": {"f:data": {}, "f:whole": {}}}));
+    // Servers do not store it.
+    one["spec"].as_object_mut().unwrap().remove("data");
+    let Applied::Conflicts(conflicts) = apply_as(&one, json!({"data": {"k": 1}}), "second", false) else {
+        panic!("applied")
+    };
+    assert_eq!(conflicts, [("\"first\"".to_owned(), ".spec.data".to_owned())]);
+}
+
+/// As a real server (1.35.8) orders them.
+#[rstest]
+#[case("a", "ba", "ba")]
+#[case("ab", "c", "abc")]
+#[case("abc", "cda", "bcda")]
+#[case("abcd", "da", "bcda")]
+#[case("ab", "ba", "ba")]
+fn merged_items_keep_the_order_of_the_applied_ones(
+    #[case] live: &str,
+    #[case] new: &str,
+    #[case] merged: &str,
+) {
+    let list = |names: &str| names.chars().map(|name| json!({"name": name})).collect::<Value>();
+    let one = applied(&nothing(), json!({"items": list(live)}), "first");
+    let both = applied(&one, json!({"items": list(new)}), "second");
+    assert_eq!(both["spec"]["items"], list(merged));
+}
+
+#[test]
+fn the_status_is_booked_apart_and_not_to_writers_of_the_object() {
+    let mut live = applied(&nothing(), json!({"a": 1}), "first");
+    live["metadata"]["uid"] = json!("u");
+    let (schema, zero) = (schema(), json!({"metadata": {}, "spec": {}}));
+    let mut new = live.clone();
+    new["status"] = json!({"phase": "Full"});
+    let ask = Ask { subresource: "status", ..ask(&schema, &zero, "first") };
+    let new = update(&live, new, ask);
+    let books = new["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(books.len(), 2);
+    assert_eq!(books[1]["subresource"], "status");
+    assert_eq!(books[1]["fieldsV1"], json!({"f:status": {".": {}, "f:phase": {}}}));
+    let mut again = new.clone();
+    again["status"] = json!({"phase": "Empty"});
+    assert_eq!(updated(&new, again, "second")["metadata"]["managedFields"], new["metadata"]["managedFields"]);
 }
 
 fn updated(live: &Value, new: Value, manager: &str) -> Value {
     let zero = json!({"metadata": {}, "spec": {}});
-    update(live, new, Ask { schema: &schema(), zero: &zero, manager, api_version: "v1", now: "now" })
+    update(live, new, ask(&schema(), &zero, manager))
 }
 
 #[test]
@@ -194,7 +260,12 @@ proptest! {
         }
         // When all let go, nothing is left.
         for manager in managers {
-            live = applied(&live, json!({}), manager);
+            let zero = json!({"metadata": {}, "spec": {}});
+            let none = json!({"metadata": {"name": "a"}});
+            let Applied::Object(next) = apply(&live, &none, ask(&schema(), &zero, manager), false) else {
+                panic!("letting go is refused")
+            };
+            live = next;
         }
         prop_assert_eq!(&live["metadata"].get("managedFields"), &None);
         prop_assert!(live["spec"].as_object().is_none_or(serde_json::Map::is_empty), "{}", live);

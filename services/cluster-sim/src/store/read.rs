@@ -86,7 +86,7 @@ impl Store {
     fn get_one(&self, kind: &Arc<Kind>, request: &Request) -> Result<Answer, Failure> {
         let name = name_of(request);
         let object = self.get(kind, &name).ok_or_else(|| Failure::not_found(kind, &name.1))?;
-        Ok(Answer { code: 200, body: Form::of(kind, request)?.object(object) })
+        Ok(Answer::new(200, Form::of(kind, request)?.object(object)))
     }
 
     /// The objects that are asked for, in their order.
@@ -126,7 +126,7 @@ impl Store {
         let body = format!(
             r#"{{"kind":"{list}List","apiVersion":"{version}","metadata":{metadata},"items":[{items}]}}"#
         );
-        Ok(Answer { code: 200, body })
+        Ok(Answer::new(200, body))
     }
 }
 

@@ -50,11 +50,11 @@ impl Store {
             return Err(Failure::forbidden(kind, &name.1, "this namespace may not be deleted"));
         }
         if dry {
-            return Ok(Answer { code: 200, body: success(kind, &live) });
+            return Ok(Answer::new(200, success(kind, &live)));
         }
         match self.begin_deletion(kind, &name, live.clone(), &request.now, orphan) {
-            Some(object) => Ok(Answer { code: 200, body: object }),
-            None => Ok(Answer { code: 200, body: success(kind, &live) }),
+            Some(object) => Ok(Answer::new(200, object)),
+            None => Ok(Answer::new(200, success(kind, &live))),
         }
     }
 

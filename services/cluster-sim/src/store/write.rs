@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::api::failure::Failure;
 use crate::api::kinds::{self, Kind};
-use crate::api::{allocate, definition, schema, typed, validate};
-use crate::ownership::{self, Applied, Ask};
+use crate::api::{allocate, conform, decode, definition, typed, validate};
+use crate::ownership::{self, Applied, Ask, Malformed};
 use crate::request::{PatchType, Request};
 use crate::store::read::name_of;
 use crate::store::stored::{Name, Stored};
@@ -18,7 +18,15 @@ const SERVER_METADATA: [&str; 5] =
     ["creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "selfLink"];
 
 fn ask<'a>(kind: &'a Kind, request: &'a Request, api_version: &'a str) -> Ask<'a> {
-    Ask { schema: &kind.schema, zero: &kind.zero, manager: request.manager(), api_version, now: &request.now }
+    Ask {
+        schema: &kind.schema,
+        zero: &kind.zero,
+        manager: request.manager(),
+        subresource: request.target.subresource.as_deref().unwrap_or_default(),
+        own_status: kind.status,
+        api_version,
+        now: &request.now,
+    }
 }
 
 impl Store {
@@ -26,7 +34,7 @@ impl Store {
         if kind.namespaced && request.target.namespace.is_none() || request.target.name.is_some() {
             return Err(Failure::method_not_allowed());
         }
-        let mut object = parse(kind, &request.body)?;
+        let (mut object, warnings) = decode::written(kind, &request.body, request.query.field_validation)?;
         if !text(&object, "resourceVersion").is_empty() {
             return Err(Failure::internal("resourceVersion should not be set on objects to be created"));
         }
@@ -35,7 +43,7 @@ impl Store {
         shape(kind, &mut object);
         let api_version = kind.api_version();
         let object = ownership::update(&kind.zero, object, ask(kind, request, &api_version));
-        self.add(kind, &name, object, request)
+        Ok(self.add(kind, &name, object, request)?.warning(warnings))
     }
 
     /// Where a new object goes; sets its namespace and name.
@@ -94,16 +102,17 @@ impl Store {
         if self.get(kind, name).is_some() {
             return Err(Failure::already_exists(kind, &name.1));
         }
+        let warnings = validate::warnings(kind, &object);
         if request.query.dry_run {
-            return Ok(Answer { code: 201, body: object_text(kind, object) });
+            return Ok(Answer::new(201, object_text(kind, object)).warning(warnings));
         }
         let stored = self.put(kind, object);
-        Ok(Answer { code: 201, body: stored.text(kind) })
+        Ok(Answer::new(201, stored.text(kind)).warning(warnings))
     }
 
     pub(super) fn replace(&mut self, kind: &Arc<Kind>, request: &Request) -> Result<Answer, Failure> {
         let name = name_of(request);
-        let new = parse(kind, &request.body)?;
+        let (new, warnings) = decode::written(kind, &request.body, request.query.field_validation)?;
         if text(&new, "name") != name.1 {
             let (given, wanted) = (text(&new, "name"), &name.1);
             let message =
@@ -111,6 +120,9 @@ impl Store {
             return Err(Failure::bad_request(message));
         }
         let live = self.get(kind, &name).ok_or_else(|| Failure::not_found(kind, &name.1))?.value(kind);
+        if kind.custom && text(&new, "resourceVersion").is_empty() {
+            return Err(validate::unversioned(kind, &name.1));
+        }
         let (uid, wanted) = (text(&live, "uid"), text(&new, "uid"));
         if !wanted.is_empty() && wanted != uid {
             let why = format!(
@@ -119,7 +131,7 @@ impl Store {
             );
             return Err(Failure::conflict(kind, &name.1, &why));
         }
-        self.change(kind, &name, &live, new, request, true)
+        Ok(self.change(kind, &name, &live, new, request, true)?.warning(warnings))
     }
 
     pub(super) fn patch(
@@ -145,14 +157,22 @@ impl Store {
         if let Some(metadata) = new["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
-        match patch_type {
-            PatchType::Strategic => ownership::strategic_merge(&kind.schema, &mut new, &patch),
-            _ => ownership::merge_patch(&mut new, &patch),
-        }
+        let shown = match patch_type {
+            PatchType::Strategic => {
+                ownership::strategic_merge(&kind.schema, &mut new, &patch);
+                conform::go_value(&patch)
+            }
+            _ => {
+                ownership::merge_patch(&mut new, &patch);
+                new.to_string()
+            }
+        };
+        let validation = request.query.field_validation;
+        let (new, warnings) = decode::patched(kind, &request.body, &new, &shown, validation)?;
         if !new["metadata"].is_object() {
             return Err(Failure::bad_request("metadata must be an object"));
         }
-        self.change(kind, &name, &live, new, request, true)
+        Ok(self.change(kind, &name, &live, new, request, true)?.warning(warnings))
     }
 
     fn apply(&mut self, kind: &Arc<Kind>, name: &Name, request: &Request) -> Result<Answer, Failure> {
@@ -162,17 +182,15 @@ impl Store {
         if serde_json::from_slice::<Value>(&request.body).is_err() {
             return Err(Failure::not_simulated("patches in YAML; send JSON"));
         }
-        let applied = parse(kind, &request.body)?;
+        let (applied, warnings) = decode::applied(kind, &request.body, request.query.field_validation)?;
         if !applied["metadata"]["managedFields"].is_null() {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
         if !matches!(text(&applied, "name"), "") && text(&applied, "name") != name.1 {
             return Err(Failure::bad_request("the name of the object does not match the name on the URL"));
         }
-        if let Some(path) = kind.custom.then(|| schema::undeclared(&kind.fields, &applied)).flatten() {
-            let message =
-                format!("failed to create typed patch object: {path}: field not declared in schema");
-            return Err(Failure::internal(message));
+        if let Some(why) = conform::apply_error(kind, &applied) {
+            return Err(Failure::untyped_patch(kind, &applied, &why));
         }
         let live = self.get(kind, name).map(|live| live.value(kind));
         let api_version = kind.api_version();
@@ -181,13 +199,7 @@ impl Store {
         let mut object = match ownership::apply(&base, &applied, ask, request.query.force) {
             Applied::Object(object) => object,
             Applied::Conflicts(conflicts) => return Err(Failure::field_conflicts(&conflicts)),
-            Applied::Unnamed(unnamed) => {
-                let ownership::Unnamed { list, index, key } = unnamed;
-                return Err(Failure::internal(format!(
-                    "failed to create typed patch object: {list}: element {index}: associative list with keys has \
-                     an element that omits key field \"{key}\" (and doesn't have default value)"
-                )));
-            }
+            Applied::Malformed(Malformed(why)) => return Err(Failure::untyped_patch(kind, &applied, &why)),
         };
         if let Some(live) = live {
             if text(&applied, "resourceVersion").is_empty()
@@ -195,7 +207,7 @@ impl Store {
             {
                 metadata.remove("resourceVersion");
             }
-            return self.change(kind, name, &live, object, request, false);
+            return Ok(self.change(kind, name, &live, object, request, false)?.warning(warnings));
         }
         let uid = text(&applied, "uid");
         if !uid.is_empty() {
@@ -208,7 +220,7 @@ impl Store {
         let name = self.place(kind, request, &mut object)?;
         complete(kind, &mut object, &request.now);
         shape(kind, &mut object);
-        self.add(kind, &name, object, request)
+        Ok(self.add(kind, &name, object, request)?.warning(warnings))
     }
 
     /// Makes `new` of `live`: its own metadata put right, its fields given to their owners where `owners` says so.
@@ -262,10 +274,11 @@ impl Store {
             new["metadata"]["generation"] = json!(live["metadata"]["generation"].as_u64().unwrap_or(0) + 1);
         }
         if same(live, &new) {
-            return Ok(Answer { code: 200, body: object_text(kind, live.clone()) });
+            return Ok(Answer::new(200, object_text(kind, live.clone())));
         }
+        let warnings = validate::warnings(kind, &new);
         if request.query.dry_run {
-            return Ok(Answer { code: 200, body: object_text(kind, new) });
+            return Ok(Answer::new(200, object_text(kind, new)).warning(warnings));
         }
         let released = new["metadata"]["deletionTimestamp"].is_string()
             && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
@@ -274,7 +287,7 @@ impl Store {
         if released {
             self.erase(kind, name, false);
         }
-        Ok(Answer { code: 200, body: stored.text(kind) })
+        Ok(Answer::new(200, stored.text(kind)).warning(warnings))
     }
 }
 
@@ -289,37 +302,6 @@ fn shape(kind: &Kind, object: &mut Value) {
         object["metadata"]["managedFields"] = books;
     }
     allocate::defaults(kind, object);
-}
-
-/// The object in a body, of this kind.
-fn parse(kind: &Kind, body: &[u8]) -> Result<Value, Failure> {
-    let mut object: Value = serde_json::from_slice(body).map_err(|error| {
-        Failure::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): {error}",
-            kind.kind
-        ))
-    })?;
-    let Some(fields) = object.as_object_mut() else {
-        return Err(Failure::bad_request("the object provided is no object"));
-    };
-    let given = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (version, name) = (given("apiVersion"), given("kind"));
-    if kind.custom && (version.is_empty() || name.is_empty()) {
-        return Err(Failure::bad_request("apiVersion or kind is missing"));
-    }
-    if !version.is_empty() && version != kind.api_version() || !name.is_empty() && name != kind.kind {
-        let wanted = (&kind.kind, kind.api_version());
-        let message =
-            format!("{name} in version \"{version}\" cannot be handled as a {} of {}", wanted.0, wanted.1);
-        return Err(Failure::bad_request(message));
-    }
-    fields.insert("apiVersion".to_owned(), json!(kind.api_version()));
-    fields.insert("kind".to_owned(), json!(kind.kind));
-    let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-    if !metadata.is_object() {
-        return Err(Failure::bad_request("metadata must be an object"));
-    }
-    Ok(object)
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {

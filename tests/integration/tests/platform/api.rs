@@ -22,6 +22,8 @@ pub(crate) struct Reply {
     pub(crate) code: u16,
     /// Null where it is no JSON.
     pub(crate) body: Value,
+    /// Its headers `Warning`.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Reply {
@@ -117,7 +119,7 @@ impl Api {
         let mut comparable = body.clone();
         normalise(&mut comparable);
         self.note(&format!("GET {path} as {form}"), comparable);
-        Ok(Reply { code, body })
+        Ok(Reply { code, body, warnings: Vec::new() })
     }
 
     pub(crate) async fn post(&self, path: &str, object: &Value) -> Result<Reply> {
@@ -172,8 +174,10 @@ impl Api {
         let answer =
             self.request(method, path, content, body).send().await.with_context(|| path.to_owned())?;
         let code = answer.status().as_u16();
+        let warnings = answer.headers().get_all(header::WARNING).iter();
+        let warnings = warnings.filter_map(|text| text.to_str().ok().map(str::to_owned)).collect();
         let text = answer.text().await?;
-        Ok(Reply { code, body: serde_json::from_str(&text).unwrap_or_default() })
+        Ok(Reply { code, body: serde_json::from_str(&text).unwrap_or_default(), warnings })
     }
 
     fn request(

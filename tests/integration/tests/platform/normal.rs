@@ -23,7 +23,6 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
         "status",
         "it comes whenever the controller comes by; cases wait for what they need of it",
     ),
-    ("Namespace", "metadata/labels", "newer servers put the name there"),
     ("CustomResourceDefinition", "spec/conversion", "there is one stored form"),
     ("CustomResourceDefinition", "status", "it comes by and by; cases wait for what they need of it"),
     ("CustomResourceDefinition", "metadata/finalizers", "set when its controller comes by"),

@@ -4,6 +4,7 @@ mod apply;
 mod kinds;
 mod lists;
 mod objects;
+mod validation;
 mod watches;
 mod workloads;
 
@@ -20,6 +21,7 @@ async fn api_servers_answer_alike() {
         watches::cases(),
         kinds::cases(),
         workloads::cases(),
+        validation::cases(),
     ];
     report::run(&columns, &cases.into_iter().flatten().collect::<Vec<_>>()).await;
 }

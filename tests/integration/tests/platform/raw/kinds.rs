@@ -68,15 +68,28 @@ async fn resources(api: Api) -> Result<()> {
     let kinds = [
         (
             "/api/v1",
-            "configmaps,endpoints,namespaces,nodes,persistentvolumeclaims,pods,secrets,services,serviceaccounts",
+            "configmaps,endpoints,limitranges,namespaces,nodes,persistentvolumeclaims,persistentvolumes,pods,\
+             resourcequotas,secrets,services,serviceaccounts",
         ),
         ("/apis/apps/v1", "daemonsets,deployments,replicasets,statefulsets"),
-        ("/apis/batch/v1", "jobs"),
-        ("/apis/batch/v1beta1", "cronjobs"),
-        ("/apis/networking.k8s.io/v1", "ingresses"),
+        ("/apis/batch/v1", "cronjobs,jobs"),
+        ("/apis/networking.k8s.io/v1", "ingressclasses,ingresses,networkpolicies"),
+        ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
+        ("/apis/policy/v1", "poddisruptionbudgets"),
+        ("/apis/discovery.k8s.io/v1", "endpointslices"),
+        ("/apis/coordination.k8s.io/v1", "leases"),
+        ("/apis/scheduling.k8s.io/v1", "priorityclasses"),
+        ("/apis/storage.k8s.io/v1", "storageclasses"),
+        (
+            "/apis/admissionregistration.k8s.io/v1",
+            "mutatingwebhookconfigurations,validatingwebhookconfigurations",
+        ),
         ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings,clusterroles,rolebindings,roles"),
         ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     ];
+    for path in ["/apis/batch/v1beta1", "/apis/batch/v1beta1/cronjobs", "/apis/none.example.org/v1"] {
+        api.get(path).await?.expect(404)?;
+    }
     for (path, plurals) in kinds {
         let list = api.call(Method::GET, path, JSON, None).await?.expect(200)?.body;
         for plural in plurals.split(',') {
@@ -101,7 +114,7 @@ fn described(mut resource: Value) -> Value {
     resource
 }
 
-async fn defined(api: &Api, plural: &str, kind: &str) -> Result<String> {
+pub(super) async fn defined(api: &Api, plural: &str, kind: &str) -> Result<String> {
     api.post(DEFINITIONS, &definition(plural, kind)).await?.expect(201)?;
     let established = |reply: &crate::api::Reply| {
         let conditions = reply.body["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -139,8 +152,10 @@ async fn custom_kind(api: Api) -> Result<()> {
     let other = format!("{path}/b");
     let parts = json!({"parts": [{"name": "x", "value": "1"}, {"name": "y"}], "tags": ["a"], "free": {"deep": {"k": 1}}});
     api.apply("krake", &other, &custom("Tub", "b", parts)).await?.expect(201)?;
-    let theirs = json!({"free": {"deep": {"l": 1}}});
+    let theirs = json!({"free": {"deep": {"k": 2, "l": 1}}});
     api.apply("other", &other, &custom("Tub", "b", theirs)).await?.refused(409, "Conflict")?;
+    let beside = json!({"free": {"deep": {"l": 1}, "list": [1], "none": {}}});
+    api.apply("other", &other, &custom("Tub", "b", beside)).await?.expect(200)?;
     let more = json!({"parts": [{"name": "z"}], "tags": ["b"], "free": {"wide": {"l": 1}}});
     api.apply("other", &other, &custom("Tub", "b", more)).await?.expect(200)?;
     let less = api

@@ -114,6 +114,9 @@ async fn others(api: Api) -> Result<()> {
     api.until(&format!("{jobs}/once"), |reply| number(reply, "active") + number(reply, "succeeded") == 1)
         .await?;
     let ready = |reply: &Reply| {
+        if reply.body["status"]["phase"] != "Running" {
+            return false;
+        }
         let conditions = reply.body["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
     };
