@@ -24,6 +24,8 @@ pub struct Cluster {
 struct Inner {
     name: String,
     token: String,
+    /// Uid of the namespace kube-system.
+    identity: String,
     store: Mutex<Store>,
     /// The version of the last change: wakes watches.
     changed: watch::Sender<u64>,
@@ -46,16 +48,18 @@ impl Cluster {
     pub(crate) fn new(
         name: &str,
         token: &str,
+        identity: String,
         nodes: usize,
         ready_after: Duration,
         agenda: &Arc<Agenda>,
     ) -> Self {
-        let store = Store::new(name, nodes, ready_after, &now());
+        let store = Store::new(name, &identity, nodes, ready_after, &now());
         let changed = watch::Sender::new(store.version());
         Self {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
                 token: token.to_owned(),
+                identity,
                 store: Mutex::new(store),
                 changed,
                 faults: watch::Sender::new(Faults::default()),
@@ -84,6 +88,12 @@ impl Cluster {
         if faults.expire_watches {
             self.store().forget_history();
         }
+        let version = {
+            let mut store = self.store();
+            store.identify(faults.identity.as_deref().unwrap_or(&self.inner.identity));
+            store.version()
+        };
+        self.tell(version, None);
         self.inner.faults.send_replace(faults);
     }
 

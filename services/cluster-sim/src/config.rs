@@ -19,10 +19,10 @@ use serde::Deserialize;
 ///
 /// PUT /clusters/NAME/faults, without credentials, replaces the faults of a cluster, and GET shows them. The body is
 /// JSON, {} for none: delay_ms; down (refuse, hang, unavailable); conflicts and too_many_requests (numbers of requests);
-/// retry_after_seconds; cut_watches_after_ms; expire_watches; rules. A rule gives a fault to some requests:
-/// {"verbs": ["create", "apply"], "kinds": ["deployments"], "fault": {"code": 403}, "times": 3}. Verbs are get, list,
-/// watch, create, update, patch (apply included), apply and delete; kinds are plurals such as deployments or
-/// deployments.apps, or discovery; without verbs, kinds or times it is for all. Faults are {"code": N} with 401, 403,
+/// retry_after_seconds; cut_watches_after_ms; expire_watches; identity (uid of kube-system); rules. A rule gives a fault
+/// to some requests: {"verbs": ["create", "apply"], "kinds": ["deployments"], "fault": {"code": 403}, "times": 3}. Verbs
+/// are get, list, watch, create, update, patch (apply included), apply and delete; kinds are plurals such as deployments
+/// or deployments.apps, or discovery; without verbs, kinds or times it is for all. Faults are {"code": N} with 401, 403,
 /// 404, 409, 422, 429, 500 or 503, "hang", "cut" (in the middle of the answer), {"slow": {"bytes_per_second": N}},
 /// {"huge": {"bytes": N}} and "bad_json".
 ///

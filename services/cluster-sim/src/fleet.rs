@@ -1,6 +1,7 @@
 //! Any number of simulated clusters behind one listener.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -62,7 +63,8 @@ impl Fleet {
     }
 
     /// Adds a cluster, at `<base_url>/clusters/<name>`. A cluster of the same name has the same credentials in every
-    /// fleet, so that kubeconfigs outlive a restart; they protect nothing.
+    /// fleet, and the same identity in every fleet at the same address, so that kubeconfigs outlive a restart; they
+    /// protect nothing.
     ///
     /// # Errors
     /// When the name is taken or does not fit.
@@ -76,7 +78,9 @@ impl Fleet {
             return Err(AddError::Exists(name.to_owned()));
         }
         let Options { nodes, ready_after, .. } = *self.options;
-        let cluster = Cluster::new(name, &format!("simulated-{name}"), nodes, ready_after, &self.agenda);
+        let identity = identity(&self.options.base_url, name);
+        let token = format!("simulated-{name}");
+        let cluster = Cluster::new(name, &token, identity, nodes, ready_after, &self.agenda);
         clusters.insert(name.to_owned(), cluster.clone());
         Ok(cluster)
     }
@@ -128,5 +132,48 @@ impl Fleet {
             result = http::serve(self.clone(), listener, self.options.tls.clone(), shutdown) => result,
             () = run_workloads => Ok(()),
         }
+    }
+}
+
+/// Uid of a cluster's namespace kube-system: the same after a restart at the same address.
+fn identity(base_url: &str, name: &str) -> String {
+    let half = |number: u8| {
+        let mut hasher = DefaultHasher::new();
+        (number, base_url, name).hash(&mut hasher);
+        hasher.finish().to_be_bytes()
+    };
+    let bytes: Vec<u8> = [half(0), half(1)].concat();
+    let bytes = bytes.try_into().unwrap_or_default();
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Faults;
+
+    const KUBE_SYSTEM: &str = "/api/v1/namespaces/kube-system";
+
+    fn uid(cluster: &Cluster) -> String {
+        cluster.read(KUBE_SYSTEM).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_cluster_keeps_its_identity_over_a_restart_and_shares_it_with_none() {
+        let cluster = |url: &str, name: &str| Fleet::new(Options::new(url)).add(name).unwrap();
+        let north = uid(&cluster("http://127.0.0.1:1", "north"));
+        assert_eq!(uid(&cluster("http://127.0.0.1:1", "north")), north);
+        assert_ne!(uid(&cluster("http://127.0.0.1:1", "south")), north);
+        assert_ne!(uid(&cluster("http://127.0.0.1:2", "north")), north);
+    }
+
+    #[test]
+    fn another_cluster_can_be_at_the_address_for_a_while() {
+        let cluster = Fleet::new(Options::new("http://127.0.0.1:1")).add("north").unwrap();
+        let own = uid(&cluster);
+        cluster.set_faults(Faults { identity: Some("other".to_owned()), ..Faults::default() });
+        assert_eq!(uid(&cluster), "other");
+        cluster.set_faults(Faults::default());
+        assert_eq!(uid(&cluster), own);
     }
 }

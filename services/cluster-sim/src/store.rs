@@ -75,7 +75,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// A cluster as it is after its installation, with nodes `<name>-node-<n>`.
-    pub(crate) fn new(cluster: &str, nodes: usize, ready_after: Duration, now: &str) -> Self {
+    pub(crate) fn new(cluster: &str, identity: &str, nodes: usize, ready_after: Duration, now: &str) -> Self {
         let mut store = Self {
             version: 1,
             objects: BTreeMap::new(),
@@ -102,9 +102,22 @@ impl Store {
         for index in 0..nodes {
             store.install("Node", node(&format!("{cluster}-node-{index}"), now), now);
         }
+        store.identify(identity);
         store.settle(now, None);
         store.history.forget(store.version);
         store
+    }
+
+    /// Gives the namespace kube-system this uid, by which clients tell clusters apart.
+    pub(crate) fn identify(&mut self, identity: &str) {
+        let namespaces = kinds::built_in().iter().find(|kind| kind.is("", "Namespace"));
+        let Some(namespaces) = namespaces else { return };
+        let Some(stored) = self.get(namespaces, &(String::new(), "kube-system".to_owned())) else { return };
+        let mut object = stored.value(namespaces);
+        if object["metadata"]["uid"] != identity {
+            object["metadata"]["uid"] = json!(identity);
+            self.put(namespaces, object);
+        }
     }
 
     fn install(&mut self, kind: &str, mut object: Value, now: &str) {
@@ -257,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_idle_cluster_is_small() {
-        let store = Store::new("idle", 1, Duration::ZERO, "now");
+        let store = Store::new("idle", "uid", 1, Duration::ZERO, "now");
         let bytes: usize =
             store.objects.values().flat_map(BTreeMap::values).map(|object| object.size()).sum();
         assert_eq!(store.len(), 10, "namespaces with their accounts, a Service, a node");
