@@ -10,6 +10,9 @@ use crate::ownership::item_path;
 const QUANTITY: &str = "quantities must match the regular expression \
     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
+/// What a server says of base64 that is none, before the place of the first wrong byte.
+const BASE64: &str = "illegal base64 data at input byte ";
+
 /// Why an object cannot be decoded: the first value of a wrong type. Of custom kinds only the metadata is decoded.
 pub(crate) fn decoding_error(kind: &Kind, object: &Value) -> Option<String> {
     match (kind.types, types::metadata()) {
@@ -52,6 +55,9 @@ fn decode_value(kind: &Type, value: &Value, holder: &str, path: &str) -> Option<
             item => fields.values().find_map(|value| decode_value(item, value, holder, path)),
         },
         (Type::Object(name), Value::Object(_)) => decode(types::object(name)?, value, path),
+        (Type::Scalar("bytes"), Value::String(text)) => {
+            illegal_base64(text).map(|at| format!("{BASE64}{at}"))
+        }
         (Type::Scalar("quantity"), value) => (!is_quantity(value)).then(|| QUANTITY.to_owned()),
         (Type::Scalar(scalar), value) if fits(scalar, value) => None,
         _ => wrong(),
@@ -82,10 +88,29 @@ fn is_quantity(value: &Value) -> bool {
         && suffix.chars().all(|c| "eEinumkKMGTP+-".contains(c) || c.is_ascii_digit())
 }
 
+/// The place of the first byte that cannot stand there. Line breaks may stand anywhere.
+fn illegal_base64(text: &str) -> Option<usize> {
+    let mut bytes = text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
+    let mut in_quantum = 0;
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'=' if in_quantum == 3
+                || in_quantum == 2 && bytes.next().is_some_and(|(_, next)| next == b'=') =>
+            {
+                return bytes.next().map(|(at, _)| at);
+            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => in_quantum = (in_quantum + 1) % 4,
+            _ => return Some(at),
+        }
+    }
+    (in_quantum > 0).then(|| text.len() - in_quantum)
+}
+
 fn go_type(kind: &Type) -> String {
     match kind {
         Type::Scalar("bytes") => "[]uint8".to_owned(),
-        Type::Scalar("int-or-string") => "intstr.IntOrString".to_owned(),
+        // What Go decodes that is no string.
+        Type::Scalar("int-or-string") => "int32".to_owned(),
         Type::Scalar(name) => (*name).to_owned(),
         Type::List(item, _) => format!("[]{}", go_type(item)),
         Type::Map(value, _) => format!("map[string]{}", go_type(value)),
@@ -105,6 +130,27 @@ fn json_type(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
+}
+
+/// Why an applied object that fits its schema cannot be decoded.
+pub(crate) fn conversion_error(kind: &Kind, object: &Value) -> Option<String> {
+    let why = decoding_error(kind, object).filter(|_| kind.types.is_some())?;
+    // Numbers that are too large are another matter, and not looked at.
+    let why = match why.split_once(" into Go struct field ") {
+        Some((found, _)) if found.contains(" number") => return None,
+        Some((found, place)) => {
+            let wanted = place.rsplit(' ').next().unwrap_or_default();
+            format!("{found} into Go value of type {wanted}")
+        }
+        None => from_json(why),
+    };
+    let kind = format!("{}/{}, Kind={}", kind.group, kind.version, kind.kind);
+    Some(format!("to proper version: unable to convert unstructured object to {kind}: {why}"))
+}
+
+/// The message of a decoder that another one called.
+fn from_json(why: String) -> String {
+    if why.starts_with(BASE64) { format!("error decoding from json: {why}") } else { why }
 }
 
 /// Why an applied object does not fit its kind: all of it, up to the first field of each object that is not declared.

@@ -224,12 +224,12 @@ impl Failure {
 
     /// An apply whose object does not fit the schema of its kind.
     pub(crate) fn untyped_patch(kind: &Kind, object: &Value, why: &str) -> Self {
-        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
-        let Kind { group, version, kind, .. } = kind;
-        let (namespace, name) = (text("namespace"), text("name"));
-        Self::internal(format!(
-            "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={kind}): {why}"
-        ))
+        Self::internal(format!("failed to create typed patch object {}: {why}", applied(kind, object)))
+    }
+
+    /// An apply whose object fits the schema of its kind, and cannot be decoded.
+    pub(crate) fn unconverted_patch(kind: &Kind, object: &Value, why: &str) -> Self {
+        Self::internal(format!("failed to convert new object {} {why}", applied(kind, object)))
     }
 
     /// What real servers do and this one does not.
@@ -265,4 +265,11 @@ impl Failure {
         }
         status
     }
+}
+
+/// How messages about an apply name its object.
+fn applied(kind: &Kind, object: &Value) -> String {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    let Kind { group, version, kind, .. } = kind;
+    format!("({}/{}; {group}/{version}, Kind={kind})", text("namespace"), text("name"))
 }

@@ -157,6 +157,7 @@ impl Store {
         if let Some(metadata) = new["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
+        // Of a merge patch servers show what it makes, of a strategic one the patch.
         let shown = match patch_type {
             PatchType::Strategic => {
                 ownership::strategic_merge(&kind.schema, &mut new, &patch);
@@ -191,6 +192,9 @@ impl Store {
         }
         if let Some(why) = conform::apply_error(kind, &applied) {
             return Err(Failure::untyped_patch(kind, &applied, &why));
+        }
+        if let Some(why) = conform::conversion_error(kind, &applied) {
+            return Err(Failure::unconverted_patch(kind, &applied, &why));
         }
         let live = self.get(kind, name).map(|live| live.value(kind));
         let api_version = kind.api_version();

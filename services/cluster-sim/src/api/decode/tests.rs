@@ -125,6 +125,28 @@ fn quantities_and_maps_have_their_types_too() {
     assert!(refused.ends_with("number into Go struct field ConfigMap.data of type string"), "{refused}");
 }
 
+#[rstest]
+#[case("hunter2 is no base64!", Some(7))]
+#[case("a b", Some(1))]
+#[case("aGk", Some(0))]
+#[case("aGk=", None)]
+#[case("aGk=x", Some(4))]
+#[case("aG==", None)]
+#[case("aGVs\nbG8=", None)]
+#[case("", None)]
+fn bytes_are_in_base64(#[case] text: &str, #[case] at: Option<usize>) {
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": text}});
+    let body = secret.to_string();
+    let refused =
+        written(kind("Secret"), body.as_bytes(), FieldValidation::Warn).err().map(|no| message(&no));
+    let begin = "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte ";
+    assert_eq!(refused, at.map(|at| format!("{begin}{at}")));
+    let begin = "to proper version: unable to convert unstructured object to /v1, Kind=Secret: error decoding from \
+                 json: illegal base64 data at input byte ";
+    assert_eq!(conform::conversion_error(kind("Secret"), &secret), at.map(|at| format!("{begin}{at}")));
+}
+
 #[test]
 fn patches_are_judged_by_what_they_make() {
     let made = json!({"metadata": {"name": "m"}, "dta": {"a": "1"}, "data": {"b": "2"}});

@@ -95,6 +95,22 @@ async fn applied(api: Api) -> Result<()> {
     ] {
         told(&api, Method::PATCH, &path, APPLY, &deployment(spec, container)).await?;
     }
+    for resources in [r#"{"limits": {"cpu": true}}"#, r#"{"limits": {"cpu": "abc"}}"#] {
+        let body = deployment("", &format!(r#", "resources": {resources}"#));
+        told(&api, Method::PATCH, &path, APPLY, &body).await?;
+    }
+    for (kind, plural, more) in [
+        ("Secret", "secrets", r#""data": {"k": "hunter2 is no base64!"}"#),
+        ("Secret", "secrets", r#""stringData": {"k": 7}"#),
+        ("Service", "services", r#""spec": {"ports": [{"port": "http"}]}"#),
+        ("Service", "services", r#""spec": {"ports": [{"port": 80, "targetPort": true}]}"#),
+    ] {
+        let body =
+            format!(r#"{{"apiVersion": "v1", "kind": "{kind}", "metadata": {{"name": "s"}}, {more}}}"#);
+        let path = api.core(plural);
+        told(&api, Method::POST, &format!("{path}?dryRun=All"), JSON, &body).await?;
+        told(&api, Method::PATCH, &format!("{path}/s?dryRun=All&fieldManager=krake"), APPLY, &body).await?;
+    }
     // In one line: the line is told too.
     let twice = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1", "a": "2"}}"#;
     for mode in MODES {
