@@ -143,6 +143,25 @@ fn merged_items_keep_the_order_of_the_applied_ones(
     assert_eq!(both["spec"]["items"], list(merged));
 }
 
+proptest! {
+    #[test]
+    fn a_merged_list_has_every_item_once_and_keeps_both_orders(
+        live in prop::sample::subsequence(vec!['a', 'b', 'c', 'd', 'e', 'f'], 1..6).prop_shuffle(),
+        new in prop::sample::subsequence(vec!['a', 'b', 'c', 'd', 'e', 'f'], 1..6).prop_shuffle(),
+    ) {
+        let (live, new) = (live.iter().collect::<String>(), new.iter().collect::<String>());
+        let list = |names: &str| names.chars().map(|name| json!({"name": name})).collect::<Value>();
+        let one = applied(&nothing(), json!({"items": list(&live)}), "first");
+        let both = applied(&one, json!({"items": list(&new)}), "second");
+        let merged: String = both["spec"]["items"].as_array().into_iter().flatten()
+            .filter_map(|item| item["name"].as_str()).collect();
+        let only = |text: &str, of: &dyn Fn(char) -> bool| text.chars().filter(|name| of(*name)).collect::<String>();
+        prop_assert_eq!(only(&merged, &|name| new.contains(name)), new.clone());
+        let alone = |name: char| !new.contains(name);
+        prop_assert_eq!(only(&merged, &alone), only(&live, &alone));
+    }
+}
+
 #[test]
 fn the_status_is_booked_apart_and_not_to_writers_of_the_object() {
     let mut live = applied(&nothing(), json!({"a": 1}), "first");

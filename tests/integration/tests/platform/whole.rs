@@ -50,6 +50,7 @@ async fn one_column(world: Result<World<'_>>) -> Vec<(&'static str, Outcome)> {
         "what is deleted by hand comes back" => recreated,
         "what leaves the manifest leaves the cluster" => pruned,
         "a custom resource and its definition in one manifest" => custom,
+        "kinds of current clusters" => current,
         "objects of others are refused, and nothing is applied" => refused,
         "adopted objects are released at the end" => adopted,
         "deletion takes all, and leaves bystanders" => deleted,

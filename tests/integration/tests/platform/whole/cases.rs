@@ -195,6 +195,26 @@ pub(super) async fn custom(world: &mut World<'_>) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn current(world: &mut World<'_>) -> Result<()> {
+    let pod = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}});
+    let object = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "web", "namespace": SPACE}, "spec": spec});
+    let labels = json!({"matchLabels": {"app": "web"}});
+    let job = json!({"spec": {"template": pod}});
+    let manifest = [
+        object("batch/v1", "CronJob", json!({"schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": job})),
+        object(
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            json!({"podSelector": {}, "policyTypes": ["Ingress"]}),
+        ),
+        object("policy/v1", "PodDisruptionBudget", json!({"minAvailable": 1, "selector": labels})),
+    ];
+    world.run(&manifest, &[]).await?;
+    let application = runs(world).await?;
+    world.note("application", told(&application));
+    world.remove().await
+}
+
 pub(super) async fn refused(world: &mut World<'_>) -> Result<()> {
     let theirs = world.make(&world.api.core("services"), &service()).await?;
     let manifest = [settings(json!({"k": "v"})), service()];
