@@ -1,13 +1,13 @@
 //! Simulated Kubernetes API servers, for demos, for scale and for faults.
 //!
-//! A [`Fleet`] serves any number of clusters behind one listener, each below a path of its own, by TLS or in the
-//! clear. They behave as Kubernetes
-//! 1.35 does, as far as Krake's adapter uses it: discovery, reads, writes with their preconditions, the validation of
-//! fields by the types of 1.35.8 (`api/types.txt`), server-side apply with field ownership, watches, custom resource definitions, namespaces, and workloads that become ready after a while. No
+//! A [`Fleet`] serves any number of clusters behind one listener, each below a path of its own, by TLS or in the clear.
+//! They behave as Kubernetes 1.35 does, as far as Krake's adapter uses it: discovery, reads, writes with their
+//! preconditions, the validation of fields by the types of 1.35.8 (`api/types.txt`), server-side apply with field
+//! ownership, watches, custom resource definitions, namespaces, and workloads that become ready after a while. No
 //! container runs, and everything is in memory only. Requests that are not simulated are answered with 501.
 //!
-//! Requests are understood in `request`, decided on by the pure rules in `api` and `ownership`, and carried out in `store`;
-//! `http` is the listener, `faults` what may go wrong on demand.
+//! Requests are understood in `request`, decided on by the pure rules in `api` and `ownership`, and carried out in
+//! `store`; `http` is the listener, `faults` what may go wrong on demand.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,8 +2,8 @@
 //!
 //! `types.txt` has a line for each: `kind GROUP/VERSION/KIND TYPE`, or the type itself, `TYPE VERSION FIELD:TYPE …`. A
 //! type is a scalar, `any`, another type by its name, `[]TYPE` for a list, or `{}TYPE` for a map. `!` behind a map or a
-//! type's own name says that it has one owner as a whole. A list has one too, unless there is `@set` behind it, or `@` and
-//! the keys of its items, each with its default behind `=`. `types.py` beside this crate's manifest makes the file.
+//! type's own name says that it has one owner as a whole. A list has one too, unless there is `@set` behind it, or `@`
+//! and the keys of its items, each with its default behind `=`. `types.py` beside this crate's manifest makes the file.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

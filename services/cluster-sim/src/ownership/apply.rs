@@ -111,9 +111,8 @@ pub(crate) fn apply(live: &Value, applied: &Value, ask: Ask<'_>, force: bool) ->
     Applied::Object(object)
 }
 
-/// `new` with the books that follow from its writing it over `live` (the empty object where there is none). Books in `new`
-/// that are not empty replace those of `live`;
-/// an empty list, or a list of nothing, drops them.
+/// `new` with the books that follow from its writing it over `live` (the empty object where there is none). Books in
+/// `new` that are not empty replace those of `live`; an empty list, or a list of nothing, drops them.
 pub(crate) fn update(live: &Value, mut new: Value, ask: Ask<'_>) -> Value {
     let given = new["metadata"]["managedFields"].as_array();
     let reset = given.is_some_and(|given| given.iter().all(|entry| *entry == serde_json::json!({})));

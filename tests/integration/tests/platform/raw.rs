@@ -1,6 +1,7 @@
 //! What the adapter relies on of an API server, request by request.
 
 mod apply;
+mod current;
 mod kinds;
 mod lists;
 mod objects;
@@ -20,6 +21,7 @@ async fn api_servers_answer_alike() {
         lists::cases(),
         watches::cases(),
         kinds::cases(),
+        current::cases(),
         workloads::cases(),
         validation::cases(),
     ];

@@ -14,7 +14,6 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("version, groups and health", server),
         case("kinds as they are served", resources),
-        case("current kinds are applied, and counted where they are", current),
         case("a definition brings its kind along", custom_kind),
         case("custom resources are checked", custom_rules),
         case("a definition takes its objects along", custom_end),
@@ -99,98 +98,6 @@ async fn resources(api: Api) -> Result<()> {
                 let found = all.find(|resource| resource["name"] == name.as_str()).cloned();
                 api.note(&format!("{path} {name}"), found.map(described).unwrap_or_default());
             }
-        }
-    }
-    Ok(())
-}
-
-/// An object of each kind that applications have: who owns its fields, and whether changes are counted.
-async fn current(api: Api) -> Result<()> {
-    let pod = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "none",
-        "resources": {"limits": {"cpu": 1}}}]}});
-    let scaled = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
-    let rule = json!({"host": "a.example", "http": {"paths": [{"path": "/", "pathType": "Prefix",
-        "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}});
-    let hook = json!({"name": "a.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-        "failurePolicy": "Ignore", "clientConfig": {"url": "https://a.example"}});
-    let labels = json!({"matchLabels": {"app": "web"}});
-    let objects = [
-        (
-            "batch/v1",
-            "CronJob",
-            "cronjobs",
-            json!({"spec": {"schedule": "0 0 1 1 *", "suspend": true,
-            "jobTemplate": {"spec": {"template": pod}}}}),
-        ),
-        ("batch/v1", "Job", "jobs", json!({"spec": {"suspend": true, "template": pod}})),
-        (
-            "networking.k8s.io/v1",
-            "NetworkPolicy",
-            "networkpolicies",
-            json!({"spec": {"podSelector": {},
-            "ingress": [{"from": [{"podSelector": labels}]}]}}),
-        ),
-        ("networking.k8s.io/v1", "Ingress", "ingresses", json!({"spec": {"rules": [rule]}})),
-        (
-            "policy/v1",
-            "PodDisruptionBudget",
-            "poddisruptionbudgets",
-            json!({"spec": {"minAvailable": "50%", "selector": labels}}),
-        ),
-        (
-            "autoscaling/v2",
-            "HorizontalPodAutoscaler",
-            "horizontalpodautoscalers",
-            json!({"spec": {"maxReplicas": 3, "scaleTargetRef": scaled}}),
-        ),
-        (
-            "v1",
-            "PersistentVolumeClaim",
-            "persistentvolumeclaims",
-            json!({"spec": {"accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "1Gi"}}}}),
-        ),
-        ("v1", "ResourceQuota", "resourcequotas", json!({"spec": {"hard": {"pods": "100"}}})),
-        ("v1", "Secret", "secrets", json!({"stringData": {"k": "v"}})),
-        ("coordination.k8s.io/v1", "Lease", "leases", json!({"spec": {"holderIdentity": "a"}})),
-        (
-            "rbac.authorization.k8s.io/v1",
-            "Role",
-            "roles",
-            json!({"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}),
-        ),
-        (
-            "rbac.authorization.k8s.io/v1",
-            "RoleBinding",
-            "rolebindings",
-            json!({
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"},
-            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": api.namespace}]}),
-        ),
-        (
-            "admissionregistration.k8s.io/v1",
-            "ValidatingWebhookConfiguration",
-            "validatingwebhookconfigurations",
-            json!({"webhooks": [hook]}),
-        ),
-        ("storage.k8s.io/v1", "StorageClass", "storageclasses", json!({"provisioner": "example.org/none"})),
-        ("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", json!({"value": 1})),
-    ];
-    for (version, kind, plural, mut object) in objects {
-        object["apiVersion"] = json!(version);
-        object["kind"] = json!(kind);
-        object["metadata"] = json!({"name": "a"});
-        let root = if version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
-        let cluster_wide = plural.ends_with("classes") || plural.ends_with("configurations");
-        let place = if cluster_wide { String::new() } else { format!("/namespaces/{}", api.namespace) };
-        let path = format!("{root}{place}/{plural}/a");
-        let made = api.unrecorded().apply("krake", &path, &object).await?.expect(201)?;
-        let metadata = &made.body["metadata"];
-        api.note(kind, json!([metadata["generation"], metadata["managedFields"][0]["fieldsV1"]]));
-        let again = api.unrecorded().apply("krake", &path, &object).await?.expect(200)?;
-        ensure!(again.text("/metadata/uid") == made.text("/metadata/uid"), "{again:?}");
-        if cluster_wide {
-            api.unrecorded().delete(&path, &json!({})).await?.expect(200)?;
         }
     }
     Ok(())
