@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use krake_proto::json::{self, Options};
 use krake_proto::krake::meta::v1::Metadata;
-use krake_runtime::serve::{AnswerBudget, SMALL_ANSWER_BYTES};
+use krake_runtime::serve::{AnswerBudget, AnswerMemory, SMALL_ANSWER_BYTES};
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 
@@ -33,13 +33,16 @@ pub(crate) fn json(text: impl Into<axum::body::Body>) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], text.into()).into_response()
 }
 
-/// An answer whose body is known, within the room of the caller's address. Streams care for their own.
+/// An answer whose body is known, within the room of the caller's address. Lists care for their own.
 ///
 /// # Errors
 /// When there is none. `writes`: the request has taken effect.
 pub(crate) fn within(budget: &AnswerBudget, mut answer: Response, writes: bool) -> Result<Response, Problem> {
     let size = answer.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
     let Some(size) = size.filter(|size| *size >= SMALL_ANSWER_BYTES) else { return Ok(answer) };
+    if answer.extensions().get::<AnswerMemory>().is_some() {
+        return Ok(answer);
+    }
     let memory = if writes {
         let done = |no_room| {
             format!("The request has taken effect, but there is no room for its answer: {no_room}.")

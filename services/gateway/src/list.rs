@@ -63,7 +63,13 @@ pub(crate) async fn list(
     let head = head(&target, &first.0);
     let descriptor = target.descriptor();
     let mut answer = Answer { target, descriptor, budget, request, is_first: true };
+    let memory = first.1.clone();
     let (text, next) = answer.write(head, first);
+    if matches!(next, Next::None) {
+        let mut response = answer::json(text);
+        response.extensions_mut().insert(memory);
+        return Ok(response);
+    }
     let state = Some((Some(text), next, answer));
     let chunks = stream::try_unfold(state, |state| async {
         let Some((text, next, mut answer)) = state else { return Ok::<_, io::Error>(None) };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody;
 use http_body_util::BodyExt;
 use krake_proto::envelope::{ListRequest, ListResponse};
 use serde_json::Value;
@@ -82,6 +83,20 @@ async fn a_list_that_has_room_for_one_page_at_a_time_is_whole() {
     let mut state = FakeState::start().await;
     let budget = AnswerBudget::new(PAGE_ROOM, Duration::from_secs(60));
     assert_eq!(read_whole(&mut state, &budget).await, PAGES);
+    assert_eq!(budget.held(), 0);
+}
+
+#[tokio::test]
+async fn a_list_of_one_page_has_a_known_length_and_counts_once() {
+    let mut state = FakeState::start().await;
+    let budget = AnswerBudget::new(PAGE_ROOM, Duration::ZERO);
+    let list = state.get_within(&budget, METRICS);
+    let items = vec![metric(&"x".repeat(OBJECT), 1).encode_to_vec().into()];
+    state.call("ListMetrics").await.answer(&ListResponse { items, ..Default::default() });
+    let list = list.await.unwrap();
+    let length = list.body().size_hint().exact().unwrap();
+    assert!((length..2 * length).contains(&(budget.held() as u64)), "{length} {}", budget.held());
+    drop(list);
     assert_eq!(budget.held(), 0);
 }
 
