@@ -1,5 +1,6 @@
 //! Clusters: how they are reached, what they serve, how they do, and what is seen on them.
 
+pub(crate) mod bounded;
 pub mod cache;
 pub mod clusters;
 pub mod connection;
@@ -7,6 +8,7 @@ pub mod discovery;
 mod handle;
 pub(crate) mod kubeconfig;
 pub mod nodes;
+mod paging;
 mod probe;
 pub mod survey;
 pub mod wake;

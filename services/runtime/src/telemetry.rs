@@ -54,6 +54,9 @@ pub struct TelemetryArgs {
     pub otlp_endpoint: Option<String>,
 }
 
+/// Log directives that hold unless the settings name the same target: this library logs whole answers of servers.
+const QUIET: &str = "kube_client::client=off";
+
 /// Telemetry settings in force, checked.
 #[derive(Clone, Debug)]
 pub struct TelemetryConfig {
@@ -87,7 +90,7 @@ impl Default for TelemetryConfig {
 
 impl TelemetryConfig {
     fn env_filter(&self) -> Result<EnvFilter, ConfigError> {
-        EnvFilter::try_new(&self.filter).map_err(|error| ConfigError::Invalid {
+        EnvFilter::try_new(format!("{QUIET},{}", self.filter)).map_err(|error| ConfigError::Invalid {
             option: "--log-level",
             message: format!(
                 "{error}; write a level such as `info` or directives such as `info,krake_gc=debug`"

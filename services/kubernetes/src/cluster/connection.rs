@@ -8,6 +8,7 @@ use kube::api::{Api, DynamicObject};
 use kube::{Client, Config};
 use serde_json::Value;
 
+use crate::cluster::bounded::bounded;
 use crate::cluster::discovery::ResolvedKind;
 use crate::cluster::kubeconfig::{self, KubeconfigError};
 use crate::error::ClusterError;
@@ -72,10 +73,12 @@ impl Connection {
         Ok(Self::over(client, &default_namespace, &host, deadlines))
     }
 
-    /// A connection over a ready-made client: another transport, or a server in the same process.
+    /// A connection over a ready-made client: another transport, or a server in the same process. Its answers are bounded.
+    /// Must be called inside a Tokio runtime.
     /// `host` is the address by which node ports are reached.
     pub fn over(client: Client, default_namespace: &str, host: &str, deadlines: Deadlines) -> Self {
         let default_namespace = if default_namespace.is_empty() { "default" } else { default_namespace };
+        let client = bounded(client, deadlines);
         Self { client, default_namespace: default_namespace.to_owned(), host: host.to_owned(), deadlines }
     }
 

@@ -15,10 +15,14 @@ use tracing::{debug, info};
 
 use crate::cluster::connection::Connection;
 use crate::cluster::nodes::{self, ClusterState, Fitness, Look, NodeFacts};
+use crate::cluster::paging::PageSize;
 use crate::cluster::wake::{Wake, Wakes};
 use crate::cluster::watch;
 use crate::error::ClusterError;
 use crate::object::ClusterUid;
+
+/// Maximum length of a version in bytes; `v1.34.1-gke.1829001` has 19.
+const LONGEST_VERSION: usize = 64;
 
 /// How often a cluster is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,7 @@ pub(crate) struct Probe {
     nodes: Nodes,
     /// A node list that is not complete yet.
     arriving: BTreeMap<String, NodeFacts>,
+    page: PageSize,
     version: Option<String>,
     /// Why there was no answer at the last look.
     silence: Option<String>,
@@ -92,6 +97,7 @@ impl Probe {
             revived,
             nodes: Nodes::Listing,
             arriving: BTreeMap::new(),
+            page: PageSize::default(),
             version: None,
             silence: None,
         }
@@ -116,6 +122,9 @@ impl Probe {
                     self.publish();
                 }
                 Some(event) = events.next() => {
+                    if event.as_ref().is_err_and(|error| self.page.shrink_after(error)) {
+                        events = self.watch_nodes();
+                    }
                     if self.take_in(event) && !self.awaits_look() {
                         self.publish();
                     }
@@ -131,7 +140,7 @@ impl Probe {
 
     fn watch_nodes(&self) -> BoxStream<'static, watcher::Result<Event<DynamicObject>>> {
         let seconds = self.connection.deadlines().watch.as_secs().try_into().unwrap_or(u32::MAX);
-        let config = watcher::Config::default().timeout(seconds);
+        let config = watcher::Config::default().timeout(seconds).page_size(self.page.objects());
         watcher::watcher(self.node_api(), config).default_backoff().boxed()
     }
 
@@ -155,7 +164,8 @@ impl Probe {
         } else if self.version.is_none() {
             let version = self.connection.client().apiserver_version();
             let answer = tokio::time::timeout(self.times.deadline, self.connection.call(version)).await;
-            self.version = answer.ok().and_then(Result::ok).map(|version| version.git_version);
+            self.version =
+                answer.ok().and_then(Result::ok).map(|version| version.git_version).filter(is_version);
         }
     }
 
@@ -227,6 +237,12 @@ impl Probe {
             self.wakes.push(Wake::Cluster(self.cluster.clone()));
         }
     }
+}
+
+/// Whether a text is a version, so that nothing else that a server says is shown as one.
+fn is_version(text: &String) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
+    text.len() <= LONGEST_VERSION && text.bytes().all(fits)
 }
 
 fn facts(node: &DynamicObject) -> NodeFacts {

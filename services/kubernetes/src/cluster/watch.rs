@@ -15,6 +15,7 @@ use tracing::debug;
 use crate::cluster::cache::KindCache;
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::ResolvedKind;
+use crate::cluster::paging::PageSize;
 use crate::cluster::wake::{Wake, Wakes};
 use crate::error::ClusterError;
 use crate::object::{ApplicationUid, ClusterUid, INSTALLATION_LABEL};
@@ -110,8 +111,10 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self) {
+        let mut page = PageSize::default();
         loop {
-            let events = watcher::watcher(self.objects.clone(), self.config.clone()).default_backoff();
+            let config = self.config.clone().page_size(page.objects());
+            let events = watcher::watcher(self.objects.clone(), config).default_backoff();
             let mut events = pin!(events);
             loop {
                 let event = tokio::select! {
@@ -127,6 +130,7 @@ impl Watch {
                         self.wake(self.cache.forbid());
                         return;
                     }
+                    Some(Err(error)) if page.shrink_after(&error) => break,
                     Some(Err(error)) => {
                         let kind = self.objects.resource_url();
                         debug!(cluster = %self.cluster, kind, error = %cause(error), "watch interrupted");
