@@ -67,6 +67,16 @@ names! {
         DEADLINE_EXCEEDED = "DeadlineExceeded";
         /// The cluster does not answer.
         CLUSTER_NOT_REACHABLE = "ClusterNotReachable";
+        /// The cluster answers, but not as a Kubernetes API that works.
+        BROKEN = "Broken";
+        /// The cluster's certificate does not prove its identity.
+        TLS_NOT_VERIFIED = "TlsNotVerified";
+        /// The cluster does not accept the credentials of its kubeconfig.
+        UNAUTHORIZED = "Unauthorized";
+        /// Another cluster answers than the one that was registered.
+        WRONG_CLUSTER = "WrongCluster";
+        /// The cluster answers that it has too many requests.
+        THROTTLED = "Throttled";
         /// The cluster answers again; the next probe decides.
         CONNECTING = "Connecting";
         /// A node reports memory, disk or PID pressure.

@@ -10,6 +10,7 @@ pub(crate) mod kubeconfig;
 pub mod nodes;
 mod paging;
 mod probe;
+pub mod reachability;
 pub mod survey;
 pub mod wake;
 pub mod watch;

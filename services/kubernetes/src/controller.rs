@@ -12,5 +12,6 @@ mod record;
 mod report;
 pub(crate) mod stake;
 pub(crate) mod strays;
+mod tell;
 pub(crate) mod turns;
 pub(crate) mod view;

@@ -49,9 +49,12 @@ struct Rules {
     /// Advantage of the present cluster: added to its score with this weight and the value 1. [default: 0.1]
     #[arg(long, env = "KRAKE_STICKINESS", value_name = "WEIGHT")]
     stickiness: Option<f64>,
-    /// Seconds that a cluster may be OFFLINE before its applications move. [default: 60]
+    /// Seconds that a cluster may not answer before its applications move, from the first probe that failed. [default: 60]
     #[arg(long, env = "KRAKE_OFFLINE_GRACE", value_name = "SECONDS")]
     offline_grace: Option<f64>,
+    /// Seconds that a cluster may answer as no Kubernetes API that works before its applications move. [default: 600]
+    #[arg(long, env = "KRAKE_BROKEN_GRACE", value_name = "SECONDS")]
+    broken_grace: Option<f64>,
     /// Seconds that a cluster is no candidate for an application after its copy failed there while another one still
     /// ran. Doubles with every further failure. [default: 600]
     #[arg(long, env = "KRAKE_FAILURE_COOLDOWN", value_name = "SECONDS")]
@@ -148,6 +151,7 @@ impl Args {
                     "--offline-grace",
                     pick(rules.offline_grace, filed.offline_grace, 60.0),
                 )?,
+                broken_grace: seconds("--broken-grace", pick(rules.broken_grace, filed.broken_grace, 600.0))?,
                 failure_cooldown: seconds(
                     "--failure-cooldown",
                     pick(rules.failure_cooldown, filed.failure_cooldown, 600.0),

@@ -43,18 +43,21 @@ pub struct Options {
     pub stickiness: f64,
     /// How long a cluster may be OFFLINE before its applications move.
     pub offline_grace: Duration,
+    /// How long a cluster may answer as no Kubernetes API that works, before its applications move.
+    pub broken_grace: Duration,
     /// How long a cluster is no candidate for an application after a copy of it failed there. Doubles with every
     /// further failure.
     pub failure_cooldown: Duration,
 }
 
 impl Default for Options {
-    /// 60 s, 0.1, 60 s and 10 min.
+    /// 60 s, 0.1, 60 s, 10 min and 10 min.
     fn default() -> Self {
         Self {
             reschedule_after: Duration::from_secs(60),
             stickiness: 0.1,
             offline_grace: Duration::from_secs(60),
+            broken_grace: Duration::from_secs(600),
             failure_cooldown: Duration::from_secs(600),
         }
     }
@@ -122,12 +125,8 @@ impl Case<'_> {
         if let Err(rejection) = self.tenable(rank) {
             return self.unless_given_up(|| self.leave(BindReason::NoLongerMatches(rejection)));
         }
-        if let ClusterState::Offline { since } = entry.cluster.state {
-            let end = self.end(since, self.options.offline_grace);
-            return match end > self.now {
-                true => self.keep_until(end, KeepReason::ClusterOffline),
-                false => self.unless_given_up(|| self.leave(BindReason::ClusterOffline)),
-            };
+        if entry.cluster.state.is_unreachable() {
+            return self.unreachable(entry.cluster.state);
         }
         let stay = self.application.min_residency.unwrap_or(self.options.reschedule_after);
         let end = self.end(binding.bound, stay);
@@ -157,6 +156,20 @@ impl Case<'_> {
         }
     }
 
+    /// What follows if the bound cluster is unreachable: whether its applications may be lost depends on why.
+    fn unreachable(&self, state: ClusterState) -> Decision {
+        let (since, grace) = match state {
+            ClusterState::Offline { since } => (since, self.options.offline_grace),
+            ClusterState::Broken { since } => (since, self.options.broken_grace),
+            _ => return self.keep(KeepReason::ClusterInaccessible),
+        };
+        let end = self.end(since, grace);
+        match end > self.now {
+            true => self.keep_until(end, KeepReason::ClusterOffline),
+            false => self.unless_given_up(|| self.leave(BindReason::ClusterOffline)),
+        }
+    }
+
     /// What follows if the copy on the bound cluster failed and another one still runs. That one is a safe place only
     /// with the very spec that is wanted: another spec may be what failed.
     fn after_failed_handover(&self, binding: &Binding, rank: usize) -> Option<Decision> {
@@ -169,7 +182,7 @@ impl Case<'_> {
         let safe = |rank: &usize| {
             let cluster = &self.world.ranked()[*rank].cluster;
             cluster.lifecycle == Lifecycle::Active
-                && !matches!(cluster.state, ClusterState::Offline { .. })
+                && !cluster.state.is_unreachable()
                 && self.tenable(*rank).is_ok()
         };
         let back = running()

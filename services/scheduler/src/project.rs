@@ -173,7 +173,7 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
         key: key(&metadata),
         uid: metadata.uid,
         labels: metadata.labels,
-        state: state(&status.conditions),
+        state: state(&status),
         lifecycle: match (&metadata.deleted, &metadata.deletion) {
             (None, _) => Lifecycle::Active,
             (Some(_), Some(deletion)) if deletion.cascade => Lifecycle::Cascading,
@@ -203,14 +203,25 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
 }
 
 /// What a cluster is fit for. Its metrics are judged by the world, not by its conditions.
-fn state(conditions: &[Condition]) -> ClusterState {
+fn state(status: &api::ClusterStatus) -> ClusterState {
+    let conditions = &status.conditions;
     let Some(reachable) = find(conditions, types::REACHABLE) else {
         return ClusterState::Unavailable;
     };
     match reachable.status() {
         ConditionStatus::True => {}
         ConditionStatus::False => {
-            return ClusterState::Offline { since: timestamp(reachable.last_transition_time.as_ref()) };
+            // Older adapters wrote no time of their own.
+            let since =
+                timestamp(status.unreachable_since.as_ref().or(reachable.last_transition_time.as_ref()));
+            return match reason_of(reachable) {
+                reasons::UNAUTHORIZED
+                | reasons::WRONG_CLUSTER
+                | reasons::TLS_NOT_VERIFIED
+                | reasons::INVALID_KUBECONFIG => ClusterState::Inaccessible,
+                reasons::BROKEN => ClusterState::Broken { since },
+                _ => ClusterState::Offline { since },
+            };
         }
         ConditionStatus::Unknown | ConditionStatus::Unspecified => return ClusterState::Connecting,
     }

@@ -105,6 +105,13 @@ pub enum ClusterState {
         /// When it was found not to answer.
         since: Timestamp,
     },
+    /// Answers, but not as a Kubernetes API that works, since then.
+    Broken {
+        /// When that began.
+        since: Timestamp,
+    },
+    /// Not reachable for Krake alone, as far as can be told: its applications run on and stay.
+    Inaccessible,
     /// Answers again; not yet looked at.
     Connecting,
     /// A node reports pressure.
@@ -113,6 +120,13 @@ pub enum ClusterState {
     NotReady,
     /// Anything else: being created or changed, failed, unknown.
     Unavailable,
+}
+
+impl ClusterState {
+    /// Whether Krake can do nothing there at present.
+    pub fn is_unreachable(self) -> bool {
+        matches!(self, Self::Offline { .. } | Self::Broken { .. } | Self::Inaccessible)
+    }
 }
 
 /// Whether a cluster is there to stay.

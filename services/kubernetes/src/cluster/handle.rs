@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::cache::Lookup;
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError};
-use crate::cluster::nodes::ClusterState;
 use crate::cluster::probe::{ClusterReport, Probe, ProbeTimes};
+use crate::cluster::reachability::Reachable;
 use crate::cluster::wake::Wakes;
 use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
@@ -85,30 +85,31 @@ impl ClusterHandle {
         self.report.borrow().clone()
     }
 
-    /// Whether the cluster answered at the last look: nothing is known before the first one.
+    /// Whether the cluster is reachable; nothing is known before its first answer.
     pub fn answers(&self) -> Option<Result<(), String>> {
         let report = self.report.borrow();
-        let fitness = &report.as_ref()?.fitness;
-        Some(match fitness.state {
-            ClusterState::Offline => Err(fitness.message.clone()),
-            _ => Ok(()),
-        })
+        let record = &report.as_ref()?.record;
+        match (record.reachable, record.cause) {
+            (Reachable::No, _) => Some(Err(record.message.clone())),
+            (Reachable::Unknown, Some(_)) => None,
+            (Reachable::Unknown, None) | (Reachable::Yes, _) => Some(Ok(())),
+        }
     }
 
-    /// Waits for an answer of the cluster as long as its probe gets answers.
+    /// Waits for an answer of the cluster as long as it is not unreachable.
     ///
     /// # Errors
-    /// When the cluster goes silent first.
+    /// When the cluster becomes unreachable first.
     pub async fn while_answering<T>(&self, work: impl Future<Output = T>) -> Result<T, ClusterError> {
         let mut reports = self.report.clone();
         let silent = reports.wait_for(|report| {
-            report.as_ref().is_some_and(|report| report.fitness.state == ClusterState::Offline)
+            report.as_ref().is_some_and(|report| report.record.reachable == Reachable::No)
         });
         tokio::select! {
             biased;
             done = work => Ok(done),
             silent = silent => Err(ClusterError::Unreachable(match silent.ok().as_deref() {
-                Some(Some(report)) => report.fitness.message.clone(),
+                Some(Some(report)) => report.record.message.clone(),
                 _ => "it is not looked after any more".to_owned(),
             })),
         }

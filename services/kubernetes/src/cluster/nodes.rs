@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
+use crate::cluster::reachability::{Reachable, Record};
 use crate::object::{field, text};
 
 /// What a cluster is fit for, as far as its API server tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterState {
-    /// Answers, but not enough is known yet; after being offline, for one look.
+    /// Not enough is known yet: it was never reached, or it answered once after it was offline.
     Connecting,
     /// Takes applications.
     Online,
@@ -64,8 +65,6 @@ impl NodeFacts {
 /// One look at a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Look<'a> {
-    /// No usable answer, and why.
-    NoAnswer(&'a str),
     /// It answers; its nodes are not listed yet.
     Listing,
     /// It answers, but does not let us see its nodes.
@@ -83,15 +82,17 @@ pub struct Fitness {
     pub message: String,
 }
 
-/// The state after a look, given the state before. A cluster that was offline is connecting for one look. The first
-/// condition that is wrong, in the order of nodes and conditions, decides.
-pub fn judge(before: Option<ClusterState>, look: &Look<'_>) -> Fitness {
+/// The state of a cluster with this reachability, by what is seen of its nodes. The first condition that is wrong, in the
+/// order of nodes and conditions, decides.
+pub fn judge(record: &Record, look: &Look<'_>) -> Fitness {
     let fitness = |state, message: String| Fitness { state, message };
+    match (record.reachable, record.cause) {
+        (Reachable::No, _) => return fitness(ClusterState::Offline, record.message.clone()),
+        (Reachable::Unknown, Some(_)) => return fitness(ClusterState::Connecting, record.message.clone()),
+        (Reachable::Unknown, None) => return fitness(ClusterState::Connecting, "answers again".to_owned()),
+        (Reachable::Yes, _) => {}
+    }
     let nodes = match look {
-        Look::NoAnswer(why) => return fitness(ClusterState::Offline, (*why).to_owned()),
-        _ if before == Some(ClusterState::Offline) => {
-            return fitness(ClusterState::Connecting, "answers again".to_owned());
-        }
         Look::Listing => return fitness(ClusterState::Connecting, "its nodes are being listed".to_owned()),
         Look::NodesHidden => {
             let message = "its credentials may not list nodes, so their health is not known";
@@ -117,8 +118,15 @@ pub fn judge(before: Option<ClusterState>, look: &Look<'_>) -> Fitness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::reachability::Cause;
     use rstest::rstest;
     use serde_json::json;
+    use std::time::Duration;
+
+    fn reached() -> Record {
+        let (since, message) = (Duration::ZERO, String::new());
+        Record { reachable: Reachable::Yes, cause: None, message, since, throttled: false }
+    }
 
     fn node(name: &str, conditions: &[(&str, &str)]) -> NodeFacts {
         let conditions: Vec<_> = conditions
@@ -142,26 +150,33 @@ mod tests {
     #[case::other_conditions(&[("NetworkUnavailable", "True"), ("Ready", "True")], ClusterState::Online)]
     fn first_wrong_condition_decides(#[case] conditions: &[(&str, &str)], #[case] expected: ClusterState) {
         let nodes = [node("good", &[("Ready", "True")]), node("n2", conditions)];
-        let fitness = judge(Some(ClusterState::Online), &Look::Nodes(&nodes));
+        let fitness = judge(&reached(), &Look::Nodes(&nodes));
         assert_eq!(fitness.state, expected);
         assert_eq!(fitness.message.starts_with("node n2: "), expected != ClusterState::Online);
     }
 
-    #[test]
-    fn no_answer_is_offline_and_the_way_back_leads_over_connecting() {
+    #[rstest]
+    #[case::unreachable(Reachable::No, Some(Cause::Silent), ClusterState::Offline)]
+    #[case::never_reached(Reachable::Unknown, Some(Cause::Silent), ClusterState::Connecting)]
+    #[case::back(Reachable::Unknown, None, ClusterState::Connecting)]
+    #[case::reachable(Reachable::Yes, None, ClusterState::Online)]
+    fn nodes_count_on_a_reachable_cluster(
+        #[case] reachable: Reachable,
+        #[case] cause: Option<Cause>,
+        #[case] expected: ClusterState,
+    ) {
         let nodes = [node("n", &[("Ready", "True")])];
-        let offline = judge(Some(ClusterState::Online), &Look::NoAnswer("connection refused"));
-        assert_eq!(offline, Fitness { state: ClusterState::Offline, message: "connection refused".into() });
-        let back = judge(Some(ClusterState::Offline), &Look::Nodes(&nodes)).state;
-        assert_eq!(back, ClusterState::Connecting);
-        assert_eq!(judge(Some(back), &Look::Nodes(&nodes)).state, ClusterState::Online);
+        let record = Record { reachable, cause, message: "why".into(), ..reached() };
+        let fitness = judge(&record, &Look::Nodes(&nodes));
+        assert_eq!(fitness.state, expected);
+        assert_eq!(fitness.message == "why", cause.is_some());
     }
 
     #[test]
     fn a_new_cluster_is_connecting_until_its_nodes_are_listed() {
-        assert_eq!(judge(None, &Look::Listing).state, ClusterState::Connecting);
-        assert_eq!(judge(None, &Look::Nodes(&[])).state, ClusterState::Online);
-        assert_eq!(judge(None, &Look::NodesHidden).state, ClusterState::Online);
+        assert_eq!(judge(&reached(), &Look::Listing).state, ClusterState::Connecting);
+        assert_eq!(judge(&reached(), &Look::Nodes(&[])).state, ClusterState::Online);
+        assert_eq!(judge(&reached(), &Look::NodesHidden).state, ClusterState::Online);
     }
 
     #[test]

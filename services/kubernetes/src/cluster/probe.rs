@@ -14,8 +14,11 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::cluster::connection::Connection;
-use crate::cluster::nodes::{self, ClusterState, Fitness, Look, NodeFacts};
+use crate::cluster::nodes::{self, Fitness, Look, NodeFacts};
 use crate::cluster::paging::PageSize;
+use crate::cluster::reachability::{
+    Cause, Failure, Outcome, Reachability, Reachable, Record, Thresholds, classify, classify_discovery,
+};
 use crate::cluster::wake::{Wake, Wakes};
 use crate::cluster::watch;
 use crate::error::ClusterError;
@@ -24,15 +27,23 @@ use crate::object::ClusterUid;
 /// Maximum length of a version in bytes; `v1.34.1-gke.1829001` has 19.
 const LONGEST_VERSION: usize = 64;
 
-/// How often a cluster is looked at.
+/// Failures in a row to connect after which watches may hang over connections that are dead.
+const RESTART_AFTER: u32 = 2;
+/// Longest pause between two looks at a cluster that throttles.
+const THROTTLED_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often a cluster is looked at, and what a look means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeTimes {
-    /// Between two looks.
+    /// From the beginning of one look to that of the next. Doubles, up to a minute, with each look that is answered with
+    /// 429.
     pub interval: Duration,
     /// Until the look after the first answer of a cluster that was offline.
     pub second_look: Duration,
-    /// A look that takes longer finds the cluster offline.
+    /// A look that takes longer has failed.
     pub deadline: Duration,
+    /// How many failures and answers change whether the cluster is reachable.
+    pub thresholds: Thresholds,
 }
 
 impl Default for ProbeTimes {
@@ -41,6 +52,7 @@ impl Default for ProbeTimes {
             interval: Duration::from_secs(5),
             second_look: Duration::from_secs(1),
             deadline: Duration::from_secs(5),
+            thresholds: Thresholds::default(),
         }
     }
 }
@@ -50,6 +62,10 @@ impl Default for ProbeTimes {
 pub struct ClusterReport {
     /// Its state and why.
     pub fitness: Fitness,
+    /// Whether it is reachable. Its times are since [`ClusterReport::origin`].
+    pub record: Record,
+    /// When the first look began.
+    pub origin: Instant,
     /// Its nodes, by name.
     pub nodes: Vec<NodeFacts>,
     /// Version that its API server tells, for example `v1.34.1`.
@@ -75,8 +91,11 @@ pub(crate) struct Probe {
     arriving: BTreeMap<String, NodeFacts>,
     page: PageSize,
     version: Option<String>,
-    /// Why there was no answer at the last look.
-    silence: Option<String>,
+    /// When the first look began.
+    origin: Instant,
+    reachability: Reachability,
+    /// The version was read since the cluster was unreachable.
+    version_read: bool,
 }
 
 impl Probe {
@@ -99,7 +118,9 @@ impl Probe {
             arriving: BTreeMap::new(),
             page: PageSize::default(),
             version: None,
-            silence: None,
+            origin: Instant::now(),
+            reachability: Reachability::new(times.thresholds),
+            version_read: false,
         }
     }
 
@@ -110,13 +131,18 @@ impl Probe {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {
-                    let was_silent = self.silence.is_some();
-                    self.look().await;
-                    next = Instant::now() + self.times.interval;
-                    if was_silent && self.silence.is_none() {
+                    let begin = Instant::now();
+                    let (was, silent) = (self.reachability.record().reachable, self.reachability.silent_failures());
+                    let outcome = self.look().await;
+                    self.reachability.observe(self.origin.elapsed(), outcome.clone());
+                    next = (begin + self.pause()).max(Instant::now());
+                    let answered = outcome == Outcome::Answer;
+                    if answered && (was == Reachable::No || silent >= RESTART_AFTER) {
                         // Watches over a connection that broke may hang until their deadline: all start over.
                         self.revived.send_modify(|times| *times += 1);
                         events = self.watch_nodes();
+                    }
+                    if was == Reachable::No && self.reachability.record().reachable == Reachable::Unknown {
                         next = Instant::now() + self.times.second_look;
                     }
                     self.publish();
@@ -144,29 +170,53 @@ impl Probe {
         watcher::watcher(self.node_api(), config).default_backoff().boxed()
     }
 
-    /// Asks for one node: shows that the server answers, reads its store, and accepts our credentials.
-    async fn look(&mut self) {
+    /// From the beginning of the last look to that of the next.
+    fn pause(&self) -> Duration {
+        let longest = THROTTLED_INTERVAL.max(self.times.interval);
+        self.times
+            .interval
+            .saturating_mul(2u32.saturating_pow(self.reachability.throttled_answers()))
+            .min(longest)
+    }
+
+    /// Asks for one node: shows that the server answers, reads its store, and accepts our credentials. Where nodes may not be
+    /// read, the API groups show the last.
+    async fn look(&mut self) -> Outcome {
         let nodes = self.node_api();
         let one = ListParams::default().limit(1);
-        let answer = tokio::time::timeout(self.times.deadline, self.connection.call(nodes.list(&one))).await;
-        self.silence = match answer {
-            Ok(Ok(_)) => None,
-            Ok(Err(ClusterError::Forbidden(_))) => {
+        let outcome = match self.within_deadline(nodes.list(&one)).await {
+            Ok(_) => Outcome::Answer,
+            Err(Failure::Outcome(outcome)) => outcome,
+            Err(Failure::Forbidden) => {
                 self.nodes = Nodes::Hidden;
-                None
+                let groups = self.connection.client().list_api_groups();
+                match tokio::time::timeout(self.times.deadline, groups).await {
+                    Ok(Ok(_)) => Outcome::Answer,
+                    Ok(Err(error)) => classify_discovery(error),
+                    Err(_) => self.too_late(),
+                }
             }
-            Ok(Err(ClusterError::NotFound(_))) => Some("its server is no Kubernetes API server".to_owned()),
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {} s", self.times.deadline.as_secs_f32())),
         };
-        if self.silence.is_some() {
-            self.version = None;
-        } else if self.version.is_none() {
-            let version = self.connection.client().apiserver_version();
-            let answer = tokio::time::timeout(self.times.deadline, self.connection.call(version)).await;
-            self.version =
-                answer.ok().and_then(Result::ok).map(|version| version.git_version).filter(is_version);
+        self.version_read &= self.reachability.record().reachable != Reachable::No;
+        if !self.version_read && outcome == Outcome::Answer {
+            let version = self.within_deadline(self.connection.client().apiserver_version()).await;
+            self.version_read = version.is_ok();
+            let version = version.ok().map(|version| version.git_version).filter(is_version);
+            self.version = version.or(self.version.take());
         }
+        outcome
+    }
+
+    async fn within_deadline<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+        match tokio::time::timeout(self.times.deadline, call).await {
+            Ok(answer) => answer.map_err(classify),
+            Err(_) => Err(Failure::Outcome(self.too_late())),
+        }
+    }
+
+    fn too_late(&self) -> Outcome {
+        let message = format!("no answer within {} s", self.times.deadline.as_secs_f32());
+        Outcome::Failure(Cause::Silent, message)
     }
 
     /// Takes in an event of the node watch; tells whether the nodes changed.
@@ -205,10 +255,10 @@ impl Probe {
         false
     }
 
-    /// Only a look tells that a cluster answers, at first and after it was offline.
+    /// Only a look tells whether a cluster answers, at first and after it was offline.
     fn awaits_look(&self) -> bool {
         let report = self.report.borrow();
-        report.as_ref().is_none_or(|report| report.fitness.state == ClusterState::Offline)
+        report.as_ref().is_none_or(|report| report.record.reachable != Reachable::Yes)
     }
 
     fn publish(&self) {
@@ -216,18 +266,19 @@ impl Probe {
             Nodes::Known(nodes) => nodes.values().cloned().collect(),
             Nodes::Listing | Nodes::Hidden => Vec::new(),
         };
-        let look = match (&self.silence, &self.nodes) {
-            (Some(why), _) => Look::NoAnswer(why),
-            (None, Nodes::Listing) => Look::Listing,
-            (None, Nodes::Hidden) => Look::NodesHidden,
-            (None, Nodes::Known(_)) => Look::Nodes(&nodes),
+        let look = match &self.nodes {
+            Nodes::Listing => Look::Listing,
+            Nodes::Hidden => Look::NodesHidden,
+            Nodes::Known(_) => Look::Nodes(&nodes),
         };
+        let record = self.reachability.record().clone();
         let before = self.report.borrow().as_ref().map(|report| report.fitness.clone());
-        let fitness = nodes::judge(before.as_ref().map(|fitness| fitness.state), &look);
+        let fitness = nodes::judge(&record, &look);
         if before.as_ref().map(|before| before.state) != Some(fitness.state) {
             info!(cluster = %self.cluster, state = ?fitness.state, message = fitness.message, "cluster state");
         }
-        let report = Some(ClusterReport { fitness, nodes, version: self.version.clone() });
+        let (origin, version) = (self.origin, self.version.clone());
+        let report = Some(ClusterReport { fitness, record, origin, nodes, version });
         let changed = self.report.send_if_modified(|present| {
             let changed = *present != report;
             *present = report;

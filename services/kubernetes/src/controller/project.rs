@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use krake_client::NamespacedName;
 use krake_proto::finalizer::KUBERNETES_RESOURCES;
 use krake_proto::json::document_value;
@@ -126,6 +127,8 @@ pub(crate) struct Told {
     pub(crate) conditions: Vec<Condition>,
     pub(crate) nodes: Vec<api::ClusterNode>,
     pub(crate) version: String,
+    /// The first of the failures for which the cluster is unreachable.
+    pub(crate) unreachable_since: Option<Timestamp>,
 }
 
 /// A cluster with a kubeconfig; others are not this adapter's.
@@ -140,7 +143,14 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         next_finalizer: metadata.finalizers.last().cloned(),
         kubeconfig: Arc::new(kubeconfig),
         orphans: status.orphans,
-        told: Told { conditions: status.conditions, nodes: status.nodes, version: status.kubernetes_version },
+        told: Told {
+            conditions: status.conditions,
+            nodes: status.nodes,
+            version: status.kubernetes_version,
+            unreachable_since: status
+                .unreachable_since
+                .and_then(|time| Timestamp::new(time.seconds, time.nanos).ok()),
+        },
         resource_version: metadata.resource_version,
     })
 }

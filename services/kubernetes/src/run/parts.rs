@@ -69,6 +69,7 @@ impl Parts {
             applications: applications.clone(),
             clusters: adapter.clusters.clone(),
             leadership: adapter.leadership.clone(),
+            clock: adapter.clock.clone(),
         };
         let application_controller = Applications {
             client,

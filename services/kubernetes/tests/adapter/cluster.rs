@@ -6,6 +6,7 @@ use std::time::Duration;
 use krake_kubernetes::cluster::clusters::Clusters;
 use krake_kubernetes::cluster::connection::Deadlines;
 use krake_kubernetes::cluster::nodes::ClusterState;
+use krake_kubernetes::cluster::reachability::Thresholds;
 use krake_kubernetes::cluster::wake::{Wake, Wakes};
 use krake_kubernetes::cluster::{ClusterHandle, ProbeTimes};
 use krake_kubernetes::object::ClusterUid;
@@ -20,30 +21,31 @@ use crate::controllers::HANG_GUARD;
 use crate::fake_api_server::{FakeApiServer, Mood};
 
 /// Deadline of a probe in tests that do not wait for it: a cluster must not be lost on a busy machine.
-const CALM: Duration = Duration::from_secs(10);
+pub(crate) const CALM: Duration = Duration::from_secs(10);
 /// Deadline of a probe in tests that wait for it.
-const HASTY: Duration = Duration::from_millis(200);
+pub(crate) const HASTY: Duration = Duration::from_millis(200);
 
-struct Adapter {
-    clusters: Clusters,
+pub(crate) struct Adapter {
+    pub(crate) clusters: Clusters,
     wakes: Arc<Wakes>,
 }
 
 impl Adapter {
-    fn start(deadline: Duration) -> Self {
+    pub(crate) fn start(deadline: Duration) -> Self {
         let wakes = Arc::new(Wakes::default());
         let (interval, second_look) = (Duration::from_millis(20), Duration::from_millis(10));
-        let times = ProbeTimes { interval, second_look, deadline };
+        let thresholds = Thresholds { failing_for: Duration::from_millis(50), ..Thresholds::default() };
+        let times = ProbeTimes { interval, second_look, deadline, thresholds };
         let clusters = Clusters::new("inst", Deadlines::default(), times, Arc::clone(&wakes));
         Self { clusters, wakes }
     }
 
-    fn add(&self, uid: &str, server: &Arc<FakeApiServer>) -> Arc<ClusterHandle> {
+    pub(crate) fn add(&self, uid: &str, server: &Arc<FakeApiServer>) -> Arc<ClusterHandle> {
         self.clusters.set_connection(&uid.into(), server.connection())
     }
 
     /// Waits for the condition, looking again at each wake; returns all wakes.
-    async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Vec<Wake> {
+    pub(crate) async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Vec<Wake> {
         let mut woken = Vec::new();
         let waiting = async {
             while !condition() {
@@ -55,12 +57,12 @@ impl Adapter {
     }
 }
 
-fn node(name: &str, kind: &str, status: &str) -> Value {
+pub(crate) fn node(name: &str, kind: &str, status: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
         "status": {"conditions": [{"type": kind, "status": status, "reason": "R", "message": "m"}]}})
 }
 
-fn state(handle: &ClusterHandle) -> Option<ClusterState> {
+pub(crate) fn state(handle: &ClusterHandle) -> Option<ClusterState> {
     handle.report().map(|report| report.fitness.state)
 }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 use clap::Parser as _;
 use krake_kubernetes::cluster::ProbeTimes;
 use krake_kubernetes::cluster::clusters::Opener;
+use krake_kubernetes::cluster::reachability::Thresholds;
 use krake_kubernetes::object::EPOCH_ANNOTATION;
 use krake_kubernetes::{Args, SweepTimes};
 use krake_proto::condition::{find, reasons, types};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
+use krake_proto::krake::meta::v1::ConditionStatus;
 use krake_runtime::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -18,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::apply::{config_map, deployment};
 use crate::fake_api_server::{FakeApiServer, Journal, Mood};
 use crate::fake_krake::FakeKrake;
+use crate::fake_store::Store;
 
 /// Longest time that a test waits for something that must come. A machine that is busy with other work may be many times
 /// slower than an idle one, so only a hang takes as long.
@@ -78,6 +81,7 @@ impl World {
             second_look: Duration::from_millis(10),
             // No test here waits for it, and a cluster must not be lost on a busy machine.
             deadline: Duration::from_secs(10),
+            thresholds: Thresholds { failing_for: Duration::from_millis(100), ..Thresholds::default() },
         };
         config.sweep = SweepTimes { interval: Duration::from_millis(100), pause: Duration::from_millis(20) };
         let shutdown = Shutdown::new();
@@ -275,6 +279,12 @@ async fn a_deleted_cluster_is_drained_and_waits_while_it_is_silent() {
     world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
     world.until_phases("app", &[("one", Phase::Running)]).await;
     world.server("one").set_mood(Mood::Down);
+    let unreachable = |store: &Store| {
+        let status = store.clusters["one"].status.clone()?;
+        let reachable = find(&status.conditions, types::REACHABLE)?.status();
+        (reachable == ConditionStatus::False && status.unreachable_since.is_some()).then_some(())
+    };
+    world.krake.until("unreachable", unreachable).await;
     world.krake.change(|store| {
         store.delete::<Cluster>("one");
         store.bind("app", &["two"]);

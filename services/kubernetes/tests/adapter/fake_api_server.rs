@@ -21,6 +21,8 @@ pub(crate) enum Mood {
     Well,
     /// 503 for everything, watches end.
     Down,
+    /// Everything is answered with a `Status` of this code, and watches end.
+    Answers(u16),
     /// Takes requests and does not answer; watches go silent for ever.
     Hanging,
 }
@@ -171,6 +173,9 @@ async fn answer(
     match mood {
         Mood::Well => {}
         Mood::Down => return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "down"),
+        Mood::Answers(code) => {
+            return failure(StatusCode::from_u16(code).unwrap(), "Injected", "injected by the test");
+        }
         Mood::Hanging => drop(moods.wait_for(|mood| *mood != Mood::Hanging).await),
     }
     if method != Method::GET {
@@ -298,7 +303,7 @@ fn watch_objects(server: Arc<FakeApiServer>, target: Target, query: &HashMap<Str
                 let mood = *server.mood.borrow();
                 match mood {
                     Mood::Well => {}
-                    Mood::Down => return None,
+                    Mood::Down | Mood::Answers(_) => return None,
                     // As over a connection that was lost unnoticed: nothing comes any more.
                     Mood::Hanging => std::future::pending().await,
                 }

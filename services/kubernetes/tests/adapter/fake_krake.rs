@@ -264,7 +264,13 @@ impl ClusterService for Service {
             let status = cluster.status.get_or_insert_default();
             for path in paths {
                 match path.as_str() {
-                    "status.conditions" => status.conditions.clone_from(&new.conditions),
+                    "status.conditions" => {
+                        status
+                            .conditions
+                            .retain(|old| new.conditions.iter().all(|new| new.r#type != old.r#type));
+                        status.conditions.extend(new.conditions.iter().cloned());
+                    }
+                    "status.unreachable_since" => status.unreachable_since = new.unreachable_since,
                     "status.nodes" => status.nodes.clone_from(&new.nodes),
                     "status.kubernetes_version" => {
                         status.kubernetes_version.clone_from(&new.kubernetes_version)

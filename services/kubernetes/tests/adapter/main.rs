@@ -13,4 +13,5 @@ mod fake_objects;
 mod fake_store;
 mod marks;
 mod orphans;
+mod reachability;
 mod remove;

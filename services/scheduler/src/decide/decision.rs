@@ -95,6 +95,8 @@ pub enum KeepReason {
     MigrationDisabled,
     /// Its cluster does not answer, but may come back.
     ClusterOffline,
+    /// Krake has no access to its cluster, where it runs on as far as can be told.
+    ClusterInaccessible,
     /// It was bound a short time ago.
     RecentlyScheduled,
     /// Its cluster cannot be compared with others at present.
@@ -121,6 +123,7 @@ impl KeepReason {
             | Self::MetricsPending => false,
             Self::MigrationDisabled
             | Self::ClusterOffline
+            | Self::ClusterInaccessible
             | Self::RecentlyScheduled
             | Self::MetricsUnavailable
             | Self::Best

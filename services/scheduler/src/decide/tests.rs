@@ -59,6 +59,14 @@ fn offline(seconds: u64) -> impl Fn(&mut crate::world::Cluster) {
     move |cluster| cluster.state = ClusterState::Offline { since: ago(seconds) }
 }
 
+fn broken(seconds: u64) -> impl Fn(&mut crate::world::Cluster) {
+    move |cluster| cluster.state = ClusterState::Broken { since: ago(seconds) }
+}
+
+fn inaccessible(cluster: &mut crate::world::Cluster) {
+    cluster.state = ClusterState::Inaccessible;
+}
+
 /// An application that is bound to "a" since the given number of seconds.
 #[rstest]
 #[case::best_place(Fleet::measured(&[0.7, 0.5]), 61, "keep: Best")]
@@ -79,6 +87,9 @@ fn offline(seconds: u64) -> impl Fn(&mut crate::world::Cluster) {
 #[case::other_failing_metrics_do_not_attract(Fleet::measured(&[0.5, 0.7]).failing("m_b"), 61, "keep: Best")]
 #[case::offline_waits(Fleet::measured(&[0.5, 0.7]).with("a", offline(59)), 600, "keep for 1 s: ClusterOffline")]
 #[case::offline_moves(Fleet::measured(&[0.5, 0.1]).with("a", offline(60)), 10, "bind b: ClusterOffline")]
+#[case::broken_waits(Fleet::measured(&[0.5, 0.7]).with("a", broken(599)), 600, "keep for 1 s: ClusterOffline")]
+#[case::broken_moves(Fleet::measured(&[0.5, 0.1]).with("a", broken(600)), 10, "bind b: ClusterOffline")]
+#[case::inaccessible_stays(Fleet::measured(&[0.1, 0.9]).with("a", inaccessible), 6000, "keep: ClusterInaccessible")]
 #[case::offline_alone(Fleet::measured(&[0.5]).with("a", offline(60)), 600, "none: Stay(ClusterOffline)")]
 #[case::draining(Fleet::measured(&[0.5, 0.1]).with("a", |c| c.lifecycle = Lifecycle::Draining), 10, "bind b: ClusterDraining")]
 #[case::draining_alone(Fleet::measured(&[0.5]).with("a", |c| c.lifecycle = Lifecycle::Draining), 10, "none: Stay(ClusterDraining)")]

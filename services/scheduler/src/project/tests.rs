@@ -44,7 +44,29 @@ fn say(r#type: &str, status: ConditionStatus, reason: &str) -> Condition {
     ClusterState::Online
 )]
 fn states_follow_the_conditions(#[case] conditions: Vec<Condition>, #[case] expected: ClusterState) {
-    assert_eq!(state(&conditions), expected);
+    assert_eq!(state(&api::ClusterStatus { conditions, ..Default::default() }), expected);
+}
+
+#[test]
+fn unreachable_clusters_differ_by_cause() {
+    let since = Timestamp::from_second(5).unwrap();
+    let cases = [
+        (reasons::CLUSTER_NOT_REACHABLE, ClusterState::Offline { since }),
+        ("OfANewerVersion", ClusterState::Offline { since }),
+        (reasons::BROKEN, ClusterState::Broken { since }),
+        (reasons::UNAUTHORIZED, ClusterState::Inaccessible),
+        (reasons::WRONG_CLUSTER, ClusterState::Inaccessible),
+        (reasons::TLS_NOT_VERIFIED, ClusterState::Inaccessible),
+        (reasons::INVALID_KUBECONFIG, ClusterState::Inaccessible),
+    ];
+    for (reason, expected) in cases {
+        let status = api::ClusterStatus {
+            conditions: vec![say(types::REACHABLE, ConditionStatus::False, reason)],
+            unreachable_since: Some(prost_types::Timestamp { seconds: 5, nanos: 0 }),
+            ..Default::default()
+        };
+        assert_eq!(state(&status), expected, "{reason}");
+    }
 }
 
 #[test]

@@ -29,9 +29,14 @@ fn code(reason: &str) -> Option<ReasonCode> {
         | reasons::PROGRESSING
         | reasons::NODE_PRESSURE
         | reasons::NODE_NOT_READY => ReasonCode::KubernetesError,
-        reasons::CLUSTER_NOT_REACHABLE | reasons::CONNECTING | reasons::INVALID_KUBECONFIG => {
-            ReasonCode::ClusterNotReachable
-        }
+        reasons::CLUSTER_NOT_REACHABLE
+        | reasons::BROKEN
+        | reasons::TLS_NOT_VERIFIED
+        | reasons::UNAUTHORIZED
+        | reasons::WRONG_CLUSTER
+        | reasons::THROTTLED
+        | reasons::CONNECTING
+        | reasons::INVALID_KUBECONFIG => ReasonCode::ClusterNotReachable,
         reasons::INVALID_METRIC => ReasonCode::InvalidMetric,
         reasons::UNREACHABLE_METRICS_PROVIDER => ReasonCode::UnreachableMetricsProvider,
         reasons::UNKNOWN_METRIC => ReasonCode::UnknownMetric,

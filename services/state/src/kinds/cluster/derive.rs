@@ -23,7 +23,10 @@ fn state(metadata: &Metadata, status: &ClusterStatus) -> (State, Option<Reason>)
     }
     match answer(types::REACHABLE) {
         None => return (State::Pending, None),
-        Some(condition) if condition.status() != ConditionStatus::True => return (State::Connecting, None),
+        Some(condition) if condition.status() != ConditionStatus::True => {
+            let why = (reason_of(condition) != reasons::CONNECTING).then(|| reason(condition));
+            return (State::Connecting, why);
+        }
         Some(_) => {}
     }
     if let Some(condition) = no(types::METRICS_AVAILABLE) {

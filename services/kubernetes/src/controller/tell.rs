@@ -1,0 +1,142 @@
+//! From what is known of a cluster to what the API shows of it. Pure.
+
+use jiff::Timestamp;
+use krake_proto::condition::{bounded, find, reason_of, reasons, types};
+use krake_proto::krake::kubernetes::v1 as api;
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
+
+use super::project::Told;
+use crate::cluster::ClusterReport;
+use crate::cluster::nodes::{ClusterState, NodeFacts};
+use crate::cluster::reachability::{Cause, Reachable};
+
+/// What to show of a cluster, given what is shown now. What is not known anew stays as it is shown.
+pub(super) fn tell(report: &ClusterReport, shown: &Told, now: Timestamp) -> Told {
+    let reachable = reachable(report, shown);
+    let healthy = healthy(report);
+    let unreachable_since = match &reachable {
+        Some(condition) if condition.status() == ConditionStatus::False => {
+            let since = (report.origin + report.record.since).elapsed();
+            Some(since_of(condition, shown, now.checked_sub(since).unwrap_or(now)))
+        }
+        Some(_) => None,
+        None => shown.unreachable_since,
+    };
+    let listed =
+        report.record.reachable == Reachable::Yes && report.fitness.state != ClusterState::Connecting;
+    Told {
+        nodes: if listed { report.nodes.iter().map(node).collect() } else { shown.nodes.clone() },
+        version: report.version.clone().filter(|_| listed).unwrap_or_else(|| shown.version.clone()),
+        conditions: reachable.into_iter().chain(healthy).collect(),
+        unreachable_since,
+    }
+}
+
+/// What to show of a cluster whose kubeconfig cannot be used.
+pub(super) fn unusable(why: &str, shown: &Told, now: Timestamp) -> Told {
+    let (status, reason) = (ConditionStatus::False, reasons::INVALID_KUBECONFIG);
+    let condition = condition(types::REACHABLE, status, reason, why.to_owned());
+    let unreachable_since = Some(since_of(&condition, shown, now));
+    Told { conditions: vec![condition], unreachable_since, ..shown.clone() }
+}
+
+/// When the failures began: a process that starts anew does not know those before it.
+fn since_of(condition: &Condition, shown: &Told, since: Timestamp) -> Timestamp {
+    let same = find(&shown.conditions, types::REACHABLE).is_some_and(|shown| {
+        shown.status() == ConditionStatus::False && reason_of(shown) == condition.reason
+    });
+    shown.unreachable_since.filter(|_| same).map_or(since, |shown| shown.min(since))
+}
+
+/// The condition Reachable; `None` if there is nothing new to say.
+fn reachable(report: &ClusterReport, shown: &Told) -> Option<Condition> {
+    let record = &report.record;
+    let say =
+        |status, reason, message: &str| Some(condition(types::REACHABLE, status, reason, message.to_owned()));
+    let shows = |r#type| find(&shown.conditions, r#type);
+    match (record.reachable, record.cause) {
+        (Reachable::No, Some(cause)) => say(ConditionStatus::False, reason(cause), &record.message),
+        (Reachable::No, None) => None,
+        (Reachable::Unknown, Some(cause)) => {
+            // This process has not reached it yet. What a former one has found holds until there is more to say.
+            let known = shows(types::REACHABLE).is_some_and(|shown| {
+                matches!(shown.status(), ConditionStatus::True | ConditionStatus::False)
+            });
+            if known { None } else { say(ConditionStatus::Unknown, reason(cause), &record.message) }
+        }
+        (Reachable::Unknown, None) => {
+            say(ConditionStatus::Unknown, reasons::CONNECTING, &report.fitness.message)
+        }
+        (Reachable::Yes, _)
+            if report.fitness.state == ClusterState::Connecting && shows(types::NODES_HEALTHY).is_none() =>
+        {
+            say(ConditionStatus::Unknown, reasons::CONNECTING, &report.fitness.message)
+        }
+        (Reachable::Yes, _) if record.throttled => {
+            let message = "the cluster answers that it has too many requests; Krake asks it less often";
+            say(ConditionStatus::True, reasons::THROTTLED, message)
+        }
+        (Reachable::Yes, _) => say(ConditionStatus::True, "", ""),
+    }
+}
+
+/// The condition NodesHealthy; `None` if nothing new is known of the nodes.
+fn healthy(report: &ClusterReport) -> Option<Condition> {
+    let (status, reason) = match report.fitness.state {
+        ClusterState::Online => (ConditionStatus::True, ""),
+        ClusterState::Unhealthy => (ConditionStatus::False, reasons::NODE_PRESSURE),
+        ClusterState::NotReady => (ConditionStatus::False, reasons::NODE_NOT_READY),
+        ClusterState::Offline | ClusterState::Connecting => return None,
+    };
+    Some(condition(types::NODES_HEALTHY, status, reason, report.fitness.message.clone()))
+}
+
+/// The reason of Reachable for a cause.
+fn reason(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Silent => reasons::CLUSTER_NOT_REACHABLE,
+        Cause::Broken => reasons::BROKEN,
+        Cause::Untrusted => reasons::TLS_NOT_VERIFIED,
+        Cause::Unauthorized => reasons::UNAUTHORIZED,
+        Cause::WrongCluster => reasons::WRONG_CLUSTER,
+    }
+}
+
+fn condition(r#type: &str, status: ConditionStatus, reason: &str, message: String) -> Condition {
+    let (r#type, status, reason) = (r#type.into(), status.into(), reason.into());
+    Condition { r#type, status, reason, message: bounded(message), ..Condition::default() }
+}
+
+fn node(node: &NodeFacts) -> api::ClusterNode {
+    let conditions = node.conditions.iter().map(|condition| api::ClusterNodeCondition {
+        message: condition.message.clone(),
+        reason: condition.reason.clone(),
+        status: condition.status.clone(),
+        r#type: condition.kind.clone(),
+    });
+    api::ClusterNode {
+        api: "kubernetes".to_owned(),
+        kind: "ClusterNode".to_owned(),
+        metadata: Some(api::ClusterNodeMetadata { name: node.name.clone() }),
+        status: Some(api::ClusterNodeStatus { conditions: conditions.collect() }),
+    }
+}
+
+/// Whether there is anything new to report.
+pub(super) fn differs(told: &Told, shown: &Told) -> bool {
+    let new = |condition: &Condition| {
+        let shown = find(&shown.conditions, &condition.r#type);
+        shown.is_none_or(|shown| {
+            (shown.status, reason_of(shown), &shown.message)
+                != (condition.status, reason_of(condition), &condition.message)
+        })
+    };
+    told.conditions.iter().any(new)
+        || told.nodes != shown.nodes
+        || told.version != shown.version
+        // The time itself is that of the transition, and follows from nothing else.
+        || told.unreachable_since.is_some() != shown.unreachable_since.is_some()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What is shown, by what is known and what was shown before.
+
+use std::time::Duration;
+
+use rstest::rstest;
+use tokio::time::Instant;
+
+use super::*;
+use crate::cluster::nodes::Fitness;
+use crate::cluster::reachability::Record;
+
+fn report(state: ClusterState, message: &str) -> ClusterReport {
+    let (reachable, cause) = match state {
+        ClusterState::Offline => (Reachable::No, Some(Cause::Silent)),
+        _ => (Reachable::Yes, None),
+    };
+    let (message, since) = (message.to_owned(), Duration::ZERO);
+    let fitness = Fitness { state, message: message.clone() };
+    let record = Record { reachable, cause, message, since, throttled: false };
+    ClusterReport { fitness, record, origin: Instant::now(), nodes: vec![], version: None }
+}
+
+fn unknown(cause: Option<Cause>) -> ClusterReport {
+    let mut report = report(ClusterState::Connecting, "why");
+    (report.record.reachable, report.record.cause) = (Reachable::Unknown, cause);
+    report
+}
+
+fn first(report: &ClusterReport) -> Told {
+    tell(report, &Told::default(), Timestamp::UNIX_EPOCH)
+}
+
+fn said<'a>(told: &'a Told, r#type: &str) -> Option<(ConditionStatus, &'a str)> {
+    let condition = find(&told.conditions, r#type)?;
+    Some((condition.status(), condition.reason.as_str()))
+}
+
+#[test]
+fn every_state_has_its_conditions() {
+    let online = first(&report(ClusterState::Online, ""));
+    assert_eq!(said(&online, types::REACHABLE), Some((ConditionStatus::True, "")));
+    assert_eq!(said(&online, types::NODES_HEALTHY).unwrap().0, ConditionStatus::True);
+    let offline = first(&report(ClusterState::Offline, "connection refused"));
+    let reason = reasons::CLUSTER_NOT_REACHABLE;
+    assert_eq!(said(&offline, types::REACHABLE), Some((ConditionStatus::False, reason)));
+    assert_eq!(said(&offline, types::NODES_HEALTHY), None, "an old answer about nodes is not overwritten");
+    let pressed = first(&report(ClusterState::Unhealthy, "node n: DiskPressure"));
+    assert_eq!(said(&pressed, types::NODES_HEALTHY).unwrap().1, reasons::NODE_PRESSURE);
+}
+
+#[rstest]
+#[case(Cause::Silent, reasons::CLUSTER_NOT_REACHABLE)]
+#[case(Cause::Broken, reasons::BROKEN)]
+#[case(Cause::Untrusted, reasons::TLS_NOT_VERIFIED)]
+#[case(Cause::Unauthorized, reasons::UNAUTHORIZED)]
+#[case(Cause::WrongCluster, reasons::WRONG_CLUSTER)]
+fn every_cause_has_its_reason(#[case] cause: Cause, #[case] expected: &str) {
+    let mut report = report(ClusterState::Offline, "why");
+    report.record.cause = Some(cause);
+    assert_eq!(said(&first(&report), types::REACHABLE), Some((ConditionStatus::False, expected)));
+}
+
+#[test]
+fn a_cluster_that_was_never_reached_shows_why() {
+    let told = first(&unknown(Some(Cause::Unauthorized)));
+    assert_eq!(said(&told, types::REACHABLE), Some((ConditionStatus::Unknown, reasons::UNAUTHORIZED)));
+    let back = first(&unknown(None));
+    assert_eq!(said(&back, types::REACHABLE), Some((ConditionStatus::Unknown, reasons::CONNECTING)));
+}
+
+#[test]
+fn a_process_that_starts_anew_overwrites_nothing_before_it_knows_more() {
+    let online = first(&report(ClusterState::Online, ""));
+    for known in
+        [report(ClusterState::Connecting, "its nodes are being listed"), unknown(Some(Cause::Silent))]
+    {
+        let told = tell(&known, &online, Timestamp::UNIX_EPOCH);
+        assert!(!differs(&told, &online), "{told:?}");
+    }
+}
+
+#[test]
+fn failures_before_the_start_of_this_process_count() {
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let offline = report(ClusterState::Offline, "why");
+    let shown = tell(&offline, &Told::default(), at(1000));
+    assert_eq!(shown.unreachable_since.unwrap().as_second(), 999);
+    let later = tell(&offline, &shown, at(5000));
+    assert_eq!(later.unreachable_since, shown.unreachable_since);
+    assert!(!differs(&later, &shown));
+    let mut other = offline.clone();
+    other.record.cause = Some(Cause::Unauthorized);
+    assert!(tell(&other, &shown, at(5000)).unreachable_since > shown.unreachable_since);
+    assert_eq!(tell(&report(ClusterState::Online, ""), &shown, at(5000)).unreachable_since, None);
+}
+
+#[test]
+fn an_unreachable_cluster_keeps_what_is_shown_of_its_nodes() {
+    let mut online = report(ClusterState::Online, "");
+    online.version = Some("v1.35.8".to_owned());
+    online.nodes = vec![NodeFacts { name: "n".to_owned(), conditions: vec![] }];
+    let shown = first(&online);
+    let told = tell(&report(ClusterState::Offline, "why"), &shown, Timestamp::UNIX_EPOCH);
+    assert_eq!((&told.nodes, &told.version), (&shown.nodes, &shown.version));
+}
+
+#[test]
+fn only_news_is_told() {
+    let told = first(&report(ClusterState::Online, ""));
+    assert!(differs(&told, &Told::default()));
+    let mut shown = told.clone();
+    shown.conditions[0].last_transition_time = Some(Default::default());
+    let (status, reason) = (ConditionStatus::False, reasons::INVALID_METRIC);
+    shown.conditions.push(condition(types::METRICS_AVAILABLE, status, reason, String::new()));
+    assert!(!differs(&told, &shown), "others' conditions and times are no news");
+    assert!(differs(&first(&report(ClusterState::Offline, "")), &shown));
+}

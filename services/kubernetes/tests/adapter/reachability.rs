@@ -1,0 +1,63 @@
+//! What a cluster's answers say about it: causes, and what is not taken for an outage.
+
+use krake_kubernetes::cluster::nodes::ClusterState;
+use krake_kubernetes::cluster::reachability::{Cause, Reachable};
+use rstest::rstest;
+
+use crate::cluster::{Adapter, CALM, node, state};
+use crate::fake_api_server::{FakeApiServer, Mood};
+
+#[tokio::test]
+async fn a_cluster_that_throttles_stays_reachable_and_is_asked_less() {
+    let server = FakeApiServer::start();
+    server.put("nodes", node("n1", "Ready", "True"));
+    let adapter = Adapter::start(CALM);
+    let handle = adapter.add("c", &server);
+    adapter.until("online", || state(&handle) == Some(ClusterState::Online)).await;
+    server.set_mood(Mood::Answers(429));
+    let throttled = || handle.report().is_some_and(|report| report.record.throttled);
+    adapter.until("throttled", throttled).await;
+    assert_eq!(handle.answers(), Some(Ok(())));
+    assert_eq!(state(&handle), Some(ClusterState::Online), "its nodes stay as they were seen");
+    server.set_mood(Mood::Well);
+    adapter.until("not throttled", || !throttled()).await;
+    adapter.clusters.shutdown().await;
+}
+
+#[rstest]
+#[case::unauthorized(401, Cause::Unauthorized)]
+#[case::broken(500, Cause::Broken)]
+#[case::unavailable(503, Cause::Broken)]
+#[case::behind_a_proxy(502, Cause::Silent)]
+#[case::no_kubernetes(404, Cause::Broken)]
+#[case::nothing_allowed(403, Cause::Unauthorized)]
+#[tokio::test]
+async fn answers_are_told_apart(#[case] code: u16, #[case] expected: Cause) {
+    let server = FakeApiServer::start();
+    let adapter = Adapter::start(CALM);
+    let handle = adapter.add("c", &server);
+    adapter.until("online", || state(&handle) == Some(ClusterState::Online)).await;
+    server.set_mood(Mood::Answers(code));
+    let record = || handle.report().unwrap().record;
+    adapter.until("unreachable", || record().reachable == Reachable::No).await;
+    assert_eq!(record().cause, Some(expected));
+    assert!(handle.answers().unwrap().is_err());
+    server.set_mood(Mood::Well);
+    adapter.until("reachable", || record().reachable == Reachable::Yes).await;
+    adapter.clusters.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_never_reached_says_why_and_gets_nothing() {
+    let server = FakeApiServer::start();
+    server.set_mood(Mood::Answers(401));
+    let adapter = Adapter::start(CALM);
+    let handle = adapter.add("c", &server);
+    adapter.until("looked at", || handle.report().is_some()).await;
+    if handle.report().unwrap().record.reachable == Reachable::Unknown {
+        assert_eq!((state(&handle), handle.answers()), (Some(ClusterState::Connecting), None));
+    }
+    let unauthorized = || handle.report().unwrap().record.cause == Some(Cause::Unauthorized);
+    adapter.until("unauthorized", unauthorized).await;
+    adapter.clusters.shutdown().await;
+}
