@@ -1,7 +1,7 @@
 //! What tables show of a cluster.
 
 use krake_proto::finalizer::CLUSTER_COPIES;
-use krake_proto::krake::kubernetes::v1::{Cluster, ClusterNode, ClusterStatus};
+use krake_proto::krake::kubernetes::v1::{Cluster, ClusterNode, ClusterStatus, NodeCounts};
 
 use super::Columns;
 use super::text::{self, NONE};
@@ -26,15 +26,16 @@ impl Columns for Cluster {
         let reference = |reference: Option<&_>| {
             reference.map_or_else(|| NONE.to_owned(), |reference| text::reference(reference, ""))
         };
+        let nodes = status.node_counts.unwrap_or_else(|| counted(&status.nodes));
         vec![
             ("state", state(Some(status))),
             ("reason", text::reason(status.reason.as_ref())),
             ("conditions", text::lines(trouble::all(&status.conditions))),
             ("kubernetes_version", text::lines(Some(&status.kubernetes_version).filter(|v| !v.is_empty()))),
-            ("nodes", ready_nodes(&status.nodes)),
-            ("nodes_pid_pressure", under_pressure(&status.nodes, "PIDPressure")),
-            ("nodes_memory_pressure", under_pressure(&status.nodes, "MemoryPressure")),
-            ("nodes_disk_pressure", under_pressure(&status.nodes, "DiskPressure")),
+            ("nodes", format!("{}/{} ready", nodes.ready, nodes.total)),
+            ("nodes_pid_pressure", format!("{}/{}", nodes.pid_pressure, nodes.total)),
+            ("nodes_memory_pressure", format!("{}/{}", nodes.memory_pressure, nodes.total)),
+            ("nodes_disk_pressure", format!("{}/{}", nodes.disk_pressure, nodes.total)),
             ("custom_resources", text::lines(&spec.custom_resources)),
             ("metrics", text::metrics(&spec.metrics)),
             ("failing_metrics", text::lines(failing)),
@@ -70,18 +71,21 @@ fn state(status: Option<&ClusterStatus>) -> String {
     )
 }
 
-fn with_condition(nodes: &[ClusterNode], kind: &str) -> usize {
-    let holds = |node: &&ClusterNode| {
-        let mut conditions = node.status.iter().flat_map(|status| &status.conditions);
-        conditions.any(|condition| condition.r#type == kind && condition.status == "True")
+/// Numbers of the nodes that are listed: an adapter of an older version lists them all and counts none.
+fn counted(nodes: &[ClusterNode]) -> NodeCounts {
+    let with = |kind: &str| {
+        let holds = |node: &&ClusterNode| {
+            let mut conditions = node.status.iter().flat_map(|status| &status.conditions);
+            conditions.any(|condition| condition.r#type == kind && condition.status == "True")
+        };
+        u32::try_from(nodes.iter().filter(holds).count()).unwrap_or(u32::MAX)
     };
-    nodes.iter().filter(holds).count()
-}
-
-fn ready_nodes(nodes: &[ClusterNode]) -> String {
-    format!("{}/{} ready", with_condition(nodes, "Ready"), nodes.len())
-}
-
-fn under_pressure(nodes: &[ClusterNode], kind: &str) -> String {
-    format!("{}/{}", with_condition(nodes, kind), nodes.len())
+    NodeCounts {
+        total: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+        ready: with("Ready"),
+        schedulable: with("Ready"),
+        memory_pressure: with("MemoryPressure"),
+        disk_pressure: with("DiskPressure"),
+        pid_pressure: with("PIDPressure"),
+    }
 }

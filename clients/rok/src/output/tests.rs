@@ -2,7 +2,7 @@
 
 use krake_proto::json::{Unknown, from_value};
 use krake_proto::krake::core::v1::{Metric, MetricsProvider, Role, RoleBinding};
-use krake_proto::krake::kubernetes::v1::{Application, Cluster};
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, NodeCounts};
 use serde_json::json;
 
 use super::*;
@@ -96,8 +96,11 @@ fn a_cluster_shows_its_nodes_and_hides_its_kubeconfig() {
                     {"type": "Ready", "status": "True"}, {"type": "MemoryPressure", "status": "True"}]}},
                 {"metadata": {"name": "n2"}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}]},
     });
-    let cluster: Cluster = from_value(&body, Unknown::Refuse).unwrap();
+    let mut cluster: Cluster = from_value(&body, Unknown::Refuse).unwrap();
     insta::assert_snapshot!(object(&cluster, Format::Table).unwrap());
+    let counts = NodeCounts { total: 3000, ready: 2999, ..NodeCounts::default() };
+    cluster.status.get_or_insert_default().node_counts = Some(counts);
+    assert!(object(&cluster, Format::Table).unwrap().contains("2999/3000 ready"));
     assert!(cluster.left_behind().is_empty());
     for format in [Format::Table, Format::Json, Format::Yaml] {
         let text =

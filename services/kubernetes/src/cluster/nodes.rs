@@ -1,9 +1,12 @@
 //! From what a cluster's API server answers to the state of the cluster. Pure.
 
-use serde_json::Value;
+mod ledger;
+mod node;
+
+pub use ledger::{NodeCounts, NodeLedger, SHOWN_NODES};
+pub use node::{NodeCondition, NodeFacts};
 
 use crate::cluster::reachability::{Reachable, Record};
-use crate::object::{field, text};
 
 /// What a cluster is fit for, as far as its API server tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,57 +23,15 @@ pub enum ClusterState {
     NotReady,
 }
 
-/// A node as far as it matters here. Heartbeat times are left out: they change by themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeFacts {
-    /// Name.
-    pub name: String,
-    /// Conditions, in the node's order.
-    pub conditions: Vec<NodeCondition>,
-}
-
-/// A condition in Kubernetes' own words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeCondition {
-    /// `Ready`, `MemoryPressure`, …
-    pub kind: String,
-    /// `True`, `False` or `Unknown`.
-    pub status: String,
-    /// For programs.
-    pub reason: String,
-    /// For people.
-    pub message: String,
-}
-
-impl NodeFacts {
-    /// From a live Node object.
-    pub fn of(node: &Value) -> Self {
-        let conditions = field(node, &["status", "conditions"]).and_then(Value::as_array);
-        let read = |condition: &Value| {
-            let get = |name| text(condition, &[name]).unwrap_or_default().to_owned();
-            NodeCondition {
-                kind: get("type"),
-                status: get("status"),
-                reason: get("reason"),
-                message: get("message"),
-            }
-        };
-        Self {
-            name: text(node, &["metadata", "name"]).unwrap_or_default().to_owned(),
-            conditions: conditions.into_iter().flatten().map(read).collect(),
-        }
-    }
-}
-
 /// One look at a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Look<'a> {
     /// It answers; its nodes are not listed yet.
     Listing,
     /// It answers, but does not let us see its nodes.
     NodesHidden,
     /// It answers, and these are its nodes.
-    Nodes(&'a [NodeFacts]),
+    Nodes(&'a NodeLedger),
 }
 
 /// What is known of a cluster's fitness.
@@ -83,7 +44,7 @@ pub struct Fitness {
 }
 
 /// The state of a cluster with this reachability, by what is seen of its nodes. The first condition that is wrong, in the
-/// order of nodes and conditions, decides.
+/// order of nodes and conditions, decides; without one, whether any node takes Pods.
 pub fn judge(record: &Record, look: &Look<'_>) -> Fitness {
     let fitness = |state, message: String| Fitness { state, message };
     match (record.reachable, record.cause) {
@@ -100,17 +61,24 @@ pub fn judge(record: &Record, look: &Look<'_>) -> Fitness {
         }
         Look::Nodes(nodes) => nodes,
     };
-    for node in *nodes {
-        for condition in &node.conditions {
-            let name = condition.kind.to_ascii_lowercase();
-            let told = || format!("node {}: {}: {}", node.name, condition.kind, condition.message);
-            if name.ends_with("pressure") && condition.status == "True" {
-                return fitness(ClusterState::Unhealthy, told());
-            }
-            if name == "ready" && condition.status != "True" {
-                return fitness(ClusterState::NotReady, told());
-            }
-        }
+    let counts = nodes.counts();
+    if let Some((node, condition)) = nodes.first_trouble() {
+        let state = if condition.is_pressure() { ClusterState::Unhealthy } else { ClusterState::NotReady };
+        let more = match counts.in_trouble {
+            0 | 1 => String::new(),
+            many => format!(" (and {} more of {} nodes)", many - 1, counts.total),
+        };
+        return fitness(
+            state,
+            format!("node {}: {}: {}{more}", node.name, condition.kind, condition.message),
+        );
+    }
+    if counts.schedulable == 0 {
+        let message = match counts.total {
+            0 => "it has no nodes".to_owned(),
+            total => format!("none of its {total} nodes takes Pods"),
+        };
+        return fitness(ClusterState::NotReady, message);
     }
     fitness(ClusterState::Online, String::new())
 }
@@ -126,6 +94,14 @@ mod tests {
     fn reached() -> Record {
         let (since, message) = (Duration::ZERO, String::new());
         Record { reachable: Reachable::Yes, cause: None, message, since, throttled: false }
+    }
+
+    fn ledger(nodes: impl IntoIterator<Item = NodeFacts>) -> NodeLedger {
+        let mut ledger = NodeLedger::default();
+        for node in nodes {
+            ledger.insert(node);
+        }
+        ledger
     }
 
     fn node(name: &str, conditions: &[(&str, &str)]) -> NodeFacts {
@@ -149,7 +125,7 @@ mod tests {
     #[case::ready_first(&[("Ready", "False"), ("MemoryPressure", "True")], ClusterState::NotReady)]
     #[case::other_conditions(&[("NetworkUnavailable", "True"), ("Ready", "True")], ClusterState::Online)]
     fn first_wrong_condition_decides(#[case] conditions: &[(&str, &str)], #[case] expected: ClusterState) {
-        let nodes = [node("good", &[("Ready", "True")]), node("n2", conditions)];
+        let nodes = ledger([node("good", &[("Ready", "True")]), node("n2", conditions)]);
         let fitness = judge(&reached(), &Look::Nodes(&nodes));
         assert_eq!(fitness.state, expected);
         assert_eq!(fitness.message.starts_with("node n2: "), expected != ClusterState::Online);
@@ -165,7 +141,7 @@ mod tests {
         #[case] cause: Option<Cause>,
         #[case] expected: ClusterState,
     ) {
-        let nodes = [node("n", &[("Ready", "True")])];
+        let nodes = ledger([node("n", &[("Ready", "True")])]);
         let record = Record { reachable, cause, message: "why".into(), ..reached() };
         let fitness = judge(&record, &Look::Nodes(&nodes));
         assert_eq!(fitness.state, expected);
@@ -175,16 +151,18 @@ mod tests {
     #[test]
     fn a_new_cluster_is_connecting_until_its_nodes_are_listed() {
         assert_eq!(judge(&reached(), &Look::Listing).state, ClusterState::Connecting);
-        assert_eq!(judge(&reached(), &Look::Nodes(&[])).state, ClusterState::Online);
         assert_eq!(judge(&reached(), &Look::NodesHidden).state, ClusterState::Online);
     }
 
     #[test]
-    fn heartbeats_are_no_change() {
-        let at = |time: &str| {
-            NodeFacts::of(&json!({"metadata": {"name": "n"}, "status": {"conditions": [
-                {"type": "Ready", "status": "True", "lastHeartbeatTime": time}]}}))
-        };
-        assert_eq!(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:10Z"));
+    fn a_cluster_whose_nodes_take_no_pods_is_not_ready() {
+        let none = judge(&reached(), &Look::Nodes(&NodeLedger::default()));
+        assert_eq!((none.state, none.message.as_str()), (ClusterState::NotReady, "it has no nodes"));
+        let mut cordoned = node("n", &[("Ready", "True")]);
+        cordoned.unschedulable = true;
+        let judged = judge(&reached(), &Look::Nodes(&ledger([cordoned.clone()])));
+        assert_eq!(judged.message, "none of its 1 nodes takes Pods");
+        let other = node("o", &[("Ready", "True")]);
+        assert_eq!(judge(&reached(), &Look::Nodes(&ledger([cordoned, other]))).state, ClusterState::Online);
     }
 }

@@ -1,6 +1,5 @@
 //! Looking after one cluster: does it answer, and how are its nodes?
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::cluster::connection::Connection;
-use crate::cluster::nodes::{self, Fitness, Look, NodeFacts};
+use crate::cluster::nodes::{self, Fitness, Look, NodeCounts, NodeFacts, NodeLedger};
 use crate::cluster::paging::PageSize;
 use crate::cluster::reachability::{
     Cause, Failure, Outcome, Reachability, Reachable, Record, Thresholds, classify, classify_discovery,
@@ -66,8 +65,10 @@ pub struct ClusterReport {
     pub record: Record,
     /// When the first look began.
     pub origin: Instant,
-    /// Its nodes, by name.
+    /// The worst of its nodes, by name.
     pub nodes: Vec<NodeFacts>,
+    /// Numbers of its nodes; `None` if they are not known.
+    pub counts: Option<NodeCounts>,
     /// Version that its API server tells, for example `v1.34.1`.
     pub version: Option<String>,
 }
@@ -75,7 +76,7 @@ pub struct ClusterReport {
 enum Nodes {
     Listing,
     Hidden,
-    Known(BTreeMap<String, NodeFacts>),
+    Known(NodeLedger),
 }
 
 /// The probe of one cluster.
@@ -88,7 +89,7 @@ pub(crate) struct Probe {
     revived: Sender<u64>,
     nodes: Nodes,
     /// A node list that is not complete yet.
-    arriving: BTreeMap<String, NodeFacts>,
+    arriving: NodeLedger,
     page: PageSize,
     version: Option<String>,
     /// When the first look began.
@@ -115,7 +116,7 @@ impl Probe {
             report,
             revived,
             nodes: Nodes::Listing,
-            arriving: BTreeMap::new(),
+            arriving: NodeLedger::default(),
             page: PageSize::default(),
             version: None,
             origin: Instant::now(),
@@ -151,7 +152,8 @@ impl Probe {
                     if event.as_ref().is_err_and(|error| self.page.shrink_after(error)) {
                         events = self.watch_nodes();
                     }
-                    if self.take_in(event) && !self.awaits_look() {
+                    // What changes no state waits for the next look: a large cluster starts thousands of nodes at once.
+                    if self.take_in(event) && !self.awaits_look() && self.changes_state() {
                         self.publish();
                     }
                 }
@@ -222,25 +224,22 @@ impl Probe {
     /// Takes in an event of the node watch; tells whether the nodes changed.
     fn take_in(&mut self, event: watcher::Result<Event<DynamicObject>>) -> bool {
         match event {
-            Ok(Event::Init) => self.arriving.clear(),
+            Ok(Event::Init) => self.arriving = NodeLedger::default(),
             Ok(Event::InitApply(node)) => {
-                let facts = facts(&node);
-                self.arriving.insert(facts.name.clone(), facts);
+                self.arriving.insert(facts(&node));
             }
             Ok(Event::InitDone) => {
                 self.nodes = Nodes::Known(std::mem::take(&mut self.arriving));
                 return true;
             }
             Ok(Event::Apply(node)) => {
-                let facts = facts(&node);
                 if let Nodes::Known(nodes) = &mut self.nodes {
-                    let name = facts.name.clone();
-                    return nodes.insert(name, facts.clone()).is_none_or(|before| before != facts);
+                    return nodes.insert(facts(&node));
                 }
             }
             Ok(Event::Delete(node)) => {
                 if let Nodes::Known(nodes) = &mut self.nodes {
-                    return nodes.remove(&facts(&node).name).is_some();
+                    return nodes.remove(&facts(&node).name);
                 }
             }
             Err(error) => {
@@ -261,15 +260,24 @@ impl Probe {
         report.as_ref().is_none_or(|report| report.record.reachable != Reachable::Yes)
     }
 
-    fn publish(&self) {
-        let nodes: Vec<NodeFacts> = match &self.nodes {
-            Nodes::Known(nodes) => nodes.values().cloned().collect(),
-            Nodes::Listing | Nodes::Hidden => Vec::new(),
-        };
-        let look = match &self.nodes {
+    fn look_at_nodes(&self) -> Look<'_> {
+        match &self.nodes {
             Nodes::Listing => Look::Listing,
             Nodes::Hidden => Look::NodesHidden,
-            Nodes::Known(_) => Look::Nodes(&nodes),
+            Nodes::Known(nodes) => Look::Nodes(nodes),
+        }
+    }
+
+    fn changes_state(&self) -> bool {
+        let fitness = nodes::judge(self.reachability.record(), &self.look_at_nodes());
+        self.report.borrow().as_ref().is_none_or(|report| report.fitness.state != fitness.state)
+    }
+
+    fn publish(&self) {
+        let look = self.look_at_nodes();
+        let (nodes, counts) = match &look {
+            Look::Nodes(nodes) => (nodes.shown(), Some(nodes.counts())),
+            Look::Listing | Look::NodesHidden => (Vec::new(), None),
         };
         let record = self.reachability.record().clone();
         let before = self.report.borrow().as_ref().map(|report| report.fitness.clone());
@@ -278,7 +286,7 @@ impl Probe {
             info!(cluster = %self.cluster, state = ?fitness.state, message = fitness.message, "cluster state");
         }
         let (origin, version) = (self.origin, self.version.clone());
-        let report = Some(ClusterReport { fitness, record, origin, nodes, version });
+        let report = Some(ClusterReport { fitness, record, origin, nodes, counts, version });
         let changed = self.report.send_if_modified(|present| {
             let changed = *present != report;
             *present = report;

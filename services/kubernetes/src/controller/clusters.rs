@@ -24,8 +24,13 @@ const LET_GO_AGAIN: Duration = Duration::from_secs(5);
 const OWN_WRITE: Duration = Duration::from_secs(5);
 
 /// The fields that a report writes.
-const REPORTED: [&str; 4] =
-    ["status.conditions", "status.nodes", "status.kubernetes_version", "status.unreachable_since"];
+const REPORTED: [&str; 5] = [
+    "status.conditions",
+    "status.nodes",
+    "status.node_counts",
+    "status.kubernetes_version",
+    "status.unreachable_since",
+];
 
 /// The controller.
 pub(crate) struct ClusterController {
@@ -75,6 +80,7 @@ impl ClusterController {
         let status = api::ClusterStatus {
             conditions: told.conditions,
             nodes: told.nodes,
+            node_counts: told.counts,
             kubernetes_version: told.version,
             unreachable_since: told.unreachable_since.map(|time| prost_types::Timestamp {
                 seconds: time.as_second(),

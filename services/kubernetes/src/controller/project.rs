@@ -126,6 +126,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Told {
     pub(crate) conditions: Vec<Condition>,
     pub(crate) nodes: Vec<api::ClusterNode>,
+    /// Numbers of all nodes; absent if they are not known.
+    pub(crate) counts: Option<api::NodeCounts>,
     pub(crate) version: String,
     /// The first of the failures for which the cluster is unreachable.
     pub(crate) unreachable_since: Option<Timestamp>,
@@ -146,6 +148,7 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         told: Told {
             conditions: status.conditions,
             nodes: status.nodes,
+            counts: status.node_counts,
             version: status.kubernetes_version,
             unreachable_since: status
                 .unreachable_since

@@ -7,7 +7,7 @@ use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 
 use super::project::Told;
 use crate::cluster::ClusterReport;
-use crate::cluster::nodes::{ClusterState, NodeFacts};
+use crate::cluster::nodes::{ClusterState, NodeCounts, NodeFacts};
 use crate::cluster::reachability::{Cause, Reachable};
 
 /// What to show of a cluster, given what is shown now. What is not known anew stays as it is shown.
@@ -26,6 +26,7 @@ pub(super) fn tell(report: &ClusterReport, shown: &Told, now: Timestamp) -> Told
         report.record.reachable == Reachable::Yes && report.fitness.state != ClusterState::Connecting;
     Told {
         nodes: if listed { report.nodes.iter().map(node).collect() } else { shown.nodes.clone() },
+        counts: if listed { report.counts.map(counts) } else { shown.counts },
         version: report.version.clone().filter(|_| listed).unwrap_or_else(|| shown.version.clone()),
         conditions: reachable.into_iter().chain(healthy).collect(),
         unreachable_since,
@@ -122,6 +123,12 @@ fn node(node: &NodeFacts) -> api::ClusterNode {
     }
 }
 
+fn counts(counts: NodeCounts) -> api::NodeCounts {
+    let NodeCounts { total, ready, schedulable, in_trouble: _, memory_pressure, disk_pressure, pid_pressure } =
+        counts;
+    api::NodeCounts { total, ready, schedulable, memory_pressure, disk_pressure, pid_pressure }
+}
+
 /// Whether there is anything new to report.
 pub(super) fn differs(told: &Told, shown: &Told) -> bool {
     let new = |condition: &Condition| {
@@ -133,6 +140,7 @@ pub(super) fn differs(told: &Told, shown: &Told) -> bool {
     };
     told.conditions.iter().any(new)
         || told.nodes != shown.nodes
+        || told.counts != shown.counts
         || told.version != shown.version
         // The time itself is that of the transition, and follows from nothing else.
         || told.unreachable_since.is_some() != shown.unreachable_since.is_some()

@@ -50,7 +50,18 @@ pub(crate) struct FakeApiServer {
 }
 
 impl FakeApiServer {
+    /// A server with one node that is ready.
     pub(crate) fn start() -> Arc<Self> {
+        let server = Self::without_nodes();
+        server.put(
+            "nodes",
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        );
+        server
+    }
+
+    pub(crate) fn without_nodes() -> Arc<Self> {
         Arc::new(Self {
             contents: Mutex::default(),
             changed: watch::Sender::new(0),

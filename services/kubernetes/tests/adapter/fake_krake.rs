@@ -270,6 +270,7 @@ impl ClusterService for Service {
                             .retain(|old| new.conditions.iter().all(|new| new.r#type != old.r#type));
                         status.conditions.extend(new.conditions.iter().cloned());
                     }
+                    "status.node_counts" => status.node_counts = new.node_counts,
                     "status.unreachable_since" => status.unreachable_since = new.unreachable_since,
                     "status.nodes" => status.nodes.clone_from(&new.nodes),
                     "status.kubernetes_version" => {

@@ -158,15 +158,20 @@ pub(crate) fn read(contents: &Contents, target: &Target, query: &HashMap<String,
     }
     let of_plural = contents.objects.iter().filter(|((plural, ..), _)| *plural == target.plural);
     let items = of_plural.map(|(_, object)| object);
-    let mut items: Vec<_> =
-        items.filter(|object| target.holds(object, query.get("labelSelector"))).cloned().collect();
+    let items = items.filter(|object| target.holds(object, query.get("labelSelector")));
+    let number = |name: &str| query.get(name).and_then(|number| number.parse::<usize>().ok());
+    // A token is the number of objects on the pages before; every page shows what is there now.
+    let (from, limit) = (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX));
+    let mut rest = items.skip(from);
+    let mut items: Vec<_> = rest.by_ref().take(limit).cloned().collect();
+    let token = if rest.next().is_some() { (from + limit).to_string() } else { String::new() };
     // As the real one: items of a list do not repeat what the list says.
     for item in items.iter_mut().filter_map(Value::as_object_mut) {
         item.remove("apiVersion");
         item.remove("kind");
     }
     ok(&json!({"kind": format!("{}List", target.kind), "apiVersion": target.api_version,
-        "metadata": {"resourceVersion": contents.version.to_string()}, "items": items}))
+        "metadata": {"resourceVersion": contents.version.to_string(), "continue": token}, "items": items}))
 }
 
 /// Books the write under the field manager.

@@ -61,3 +61,32 @@ async fn a_cluster_that_was_never_reached_says_why_and_gets_nothing() {
     adapter.until("unauthorized", unauthorized).await;
     adapter.clusters.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_cluster_with_thousands_of_nodes_is_summarised() {
+    let server = FakeApiServer::start();
+    for index in 0..3000 {
+        let ready = if index % 1000 == 7 { "Unknown" } else { "True" };
+        server.put("nodes", node(&format!("n-{index:04}"), "Ready", ready));
+    }
+    let adapter = Adapter::start(CALM);
+    let handle = adapter.add("c", &server);
+    adapter.until("not ready", || state(&handle) == Some(ClusterState::NotReady)).await;
+    let report = handle.report().unwrap();
+    assert_eq!(report.nodes.len(), 50);
+    let counts = report.counts.unwrap();
+    assert_eq!((counts.total, counts.ready, counts.in_trouble), (3001, 2998, 3));
+    assert_eq!(report.fitness.message, "node n-0007: Ready: m (and 2 more of 3001 nodes)");
+    adapter.clusters.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cluster_without_nodes_takes_no_applications_until_it_has_one() {
+    let server = FakeApiServer::without_nodes();
+    let adapter = Adapter::start(CALM);
+    let handle = adapter.add("c", &server);
+    adapter.until("not ready", || state(&handle) == Some(ClusterState::NotReady)).await;
+    server.put("nodes", node("n", "Ready", "True"));
+    adapter.until("online", || state(&handle) == Some(ClusterState::Online)).await;
+    adapter.clusters.shutdown().await;
+}

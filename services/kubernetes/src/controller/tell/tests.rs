@@ -17,7 +17,7 @@ fn report(state: ClusterState, message: &str) -> ClusterReport {
     let (message, since) = (message.to_owned(), Duration::ZERO);
     let fitness = Fitness { state, message: message.clone() };
     let record = Record { reachable, cause, message, since, throttled: false };
-    ClusterReport { fitness, record, origin: Instant::now(), nodes: vec![], version: None }
+    ClusterReport { fitness, record, origin: Instant::now(), nodes: vec![], counts: None, version: None }
 }
 
 fn unknown(cause: Option<Cause>) -> ClusterReport {
@@ -98,10 +98,12 @@ fn failures_before_the_start_of_this_process_count() {
 fn an_unreachable_cluster_keeps_what_is_shown_of_its_nodes() {
     let mut online = report(ClusterState::Online, "");
     online.version = Some("v1.35.8".to_owned());
-    online.nodes = vec![NodeFacts { name: "n".to_owned(), conditions: vec![] }];
+    online.nodes = vec![NodeFacts::of(&serde_json::json!({"metadata": {"name": "n"}}))];
+    online.counts = Some(NodeCounts { total: 1, ..NodeCounts::default() });
     let shown = first(&online);
     let told = tell(&report(ClusterState::Offline, "why"), &shown, Timestamp::UNIX_EPOCH);
     assert_eq!((&told.nodes, &told.version), (&shown.nodes, &shown.version));
+    assert_eq!((told.counts, told.counts.unwrap().total), (shown.counts, 1));
 }
 
 #[test]
@@ -114,4 +116,24 @@ fn only_news_is_told() {
     shown.conditions.push(condition(types::METRICS_AVAILABLE, status, reason, String::new()));
     assert!(!differs(&told, &shown), "others' conditions and times are no news");
     assert!(differs(&first(&report(ClusterState::Offline, "")), &shown));
+}
+
+#[test]
+fn the_report_of_the_largest_cluster_fits_an_object() {
+    let mut ledger = crate::cluster::nodes::NodeLedger::default();
+    let text = "ü".repeat(10_000);
+    for index in 0..1000 {
+        let condition = serde_json::json!({"type": text, "status": text, "reason": text, "message": text});
+        let name = format!("{index}{text}");
+        let node =
+            serde_json::json!({"metadata": {"name": name}, "status": {"conditions": vec![condition; 100]}});
+        ledger.insert(NodeFacts::of(&node));
+    }
+    let mut report = report(ClusterState::Online, "");
+    (report.nodes, report.counts) = (ledger.shown(), Some(ledger.counts()));
+    let told = first(&report);
+    let status = api::ClusterStatus { nodes: told.nodes, node_counts: told.counts, ..Default::default() };
+    let bytes = prost::Message::encoded_len(&status);
+    // With 1 MiB for an object, half is left for the spec, the orphans and conditions.
+    assert!(bytes < 768 << 10, "{bytes}");
 }
