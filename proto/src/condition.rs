@@ -41,6 +41,8 @@ names! {
         REACHABLE = "Reachable";
         /// Cluster: its nodes are ready and free of pressure. Writer: the platform adapter.
         NODES_HEALTHY = "NodesHealthy";
+        /// Cluster: it is known which cluster it is, and no other one of Krake's is the same. Writer: the platform adapter.
+        IDENTITY_VERIFIED = "IdentityVerified";
         /// Cluster: all of its metrics could be read. Writer: the scheduler.
         METRICS_AVAILABLE = "MetricsAvailable";
     }
@@ -79,6 +81,10 @@ names! {
         THROTTLED = "Throttled";
         /// The cluster answers again; the next probe decides.
         CONNECTING = "Connecting";
+        /// The namespace `kube-system` may not be read: only the certificate authority shows which cluster it is.
+        UNVERIFIED = "Unverified";
+        /// Another cluster of Krake's is the same Kubernetes cluster.
+        DUPLICATE_IDENTITY = "DuplicateIdentity";
         /// A node reports memory, disk or PID pressure.
         NODE_PRESSURE = "NodePressure";
         /// A node is not ready.

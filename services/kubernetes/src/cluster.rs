@@ -6,6 +6,7 @@ pub mod clusters;
 pub mod connection;
 pub mod discovery;
 mod handle;
+pub mod identity;
 pub(crate) mod kubeconfig;
 pub mod nodes;
 mod paging;

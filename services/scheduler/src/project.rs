@@ -225,6 +225,11 @@ fn state(status: &api::ClusterStatus) -> ClusterState {
         }
         ConditionStatus::Unknown | ConditionStatus::Unspecified => return ClusterState::Connecting,
     }
+    let identity = find(conditions, types::IDENTITY_VERIFIED);
+    if identity.is_some_and(|identity| identity.status() == ConditionStatus::False) {
+        // It is the same as another cluster, which the operator has to decide about.
+        return ClusterState::Unavailable;
+    }
     match find(conditions, types::NODES_HEALTHY) {
         Some(nodes) if nodes.status() == ConditionStatus::True => ClusterState::Online,
         Some(nodes) if reason_of(nodes) == reasons::NODE_PRESSURE => ClusterState::Unhealthy,

@@ -103,6 +103,9 @@ pub(crate) struct DescribeCluster {
     /// Further namespace whose applications may run here; "*" = all
     #[arg(long = "allowed-namespace", value_name = "NAMESPACE")]
     pub(crate) allowed_namespaces: Vec<String>,
+    /// Let it take applications although it is the same Kubernetes cluster as another one that is registered
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) allow_duplicate: Option<bool>,
     #[command(flatten)]
     pub(crate) backoff: Backoff,
 }

@@ -95,6 +95,7 @@ impl Change {
             &given.allowed_namespaces,
             removals.allowed_namespaces,
         );
+        fields.set("spec.allow_duplicate", &mut spec.allow_duplicate, given.allow_duplicate);
         backoff(
             &mut fields,
             &given.backoff,

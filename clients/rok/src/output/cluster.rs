@@ -36,6 +36,7 @@ impl Columns for Cluster {
             ("nodes_pid_pressure", format!("{}/{}", nodes.pid_pressure, nodes.total)),
             ("nodes_memory_pressure", format!("{}/{}", nodes.memory_pressure, nodes.total)),
             ("nodes_disk_pressure", format!("{}/{}", nodes.disk_pressure, nodes.total)),
+            ("identity", identity(status)),
             ("custom_resources", text::lines(&spec.custom_resources)),
             ("metrics", text::metrics(&spec.metrics)),
             ("failing_metrics", text::lines(failing)),
@@ -69,6 +70,16 @@ fn state(status: Option<&ClusterStatus>) -> String {
         || NONE.to_owned(),
         |status| text::name(status.state().as_str_name(), "CLUSTER_STATE_").to_owned(),
     )
+}
+
+/// What the cluster is known by.
+fn identity(status: &ClusterStatus) -> String {
+    let identity = status.identity.as_ref();
+    match identity.map(|identity| (identity.kube_system_uid.as_str(), identity.ca_sha256.as_str())) {
+        None | Some(("", "")) => NONE.to_owned(),
+        Some(("", ca)) => format!("unverified, certificate authority {ca}"),
+        Some((uid, _)) => format!("kube-system {uid}"),
+    }
 }
 
 /// Numbers of the nodes that are listed: an adapter of an older version lists them all and counts none.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::connection::{Connection, Deadlines};
+use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::kubeconfig::KubeconfigError;
 use crate::cluster::wake::Wakes;
 use crate::cluster::{ClusterHandle, ProbeTimes};
@@ -85,12 +86,13 @@ impl Clusters {
         Self { opener, ..self }
     }
 
-    /// Looks after a cluster from now on. With the kubeconfig that it has already, nothing happens. Must be called inside a
-    /// Tokio runtime.
+    /// Looks after a cluster from now on, which is `known` by this identity. With the kubeconfig that it has already, nothing
+    /// happens. Must be called inside a Tokio runtime.
     pub fn set(
         &self,
         cluster: &ClusterUid,
         kubeconfig: &Value,
+        known: &ClusterIdentity,
     ) -> Result<Arc<ClusterHandle>, KubeconfigError> {
         let fingerprint = self.fingerprints.hash_one(kubeconfig.to_string());
         let mut entries = self.lock();
@@ -98,14 +100,14 @@ impl Clusters {
             return entry.handle.clone();
         }
         let opened = (self.opener.0)(kubeconfig, self.deadlines);
-        let handle = opened.map(|connection| Arc::new(self.start(cluster, connection)));
+        let handle = opened.map(|connection| Arc::new(self.start(cluster, connection, known.clone())));
         entries.insert(cluster.clone(), Entry { kubeconfig: fingerprint, handle: handle.clone() });
         handle
     }
 
     /// Looks after a cluster over a ready-made connection.
     pub fn set_connection(&self, cluster: &ClusterUid, connection: Connection) -> Arc<ClusterHandle> {
-        let handle = Arc::new(self.start(cluster, connection));
+        let handle = Arc::new(self.start(cluster, connection, ClusterIdentity::default()));
         let entry = Entry { kubeconfig: 0, handle: Ok(Arc::clone(&handle)) };
         self.lock().insert(cluster.clone(), entry);
         handle
@@ -129,10 +131,11 @@ impl Clusters {
         self.tasks.wait().await;
     }
 
-    fn start(&self, cluster: &ClusterUid, connection: Connection) -> ClusterHandle {
+    fn start(&self, cluster: &ClusterUid, connection: Connection, known: ClusterIdentity) -> ClusterHandle {
         ClusterHandle::start(
             cluster.clone(),
             connection,
+            known,
             self.installation.clone(),
             self.times,
             Arc::clone(&self.wakes),

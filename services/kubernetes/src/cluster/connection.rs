@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cluster::bounded::bounded;
 use crate::cluster::discovery::ResolvedKind;
+use crate::cluster::identity;
 use crate::cluster::kubeconfig::{self, KubeconfigError};
 use crate::error::ClusterError;
 
@@ -43,6 +44,7 @@ pub struct Connection {
     client: Client,
     default_namespace: String,
     host: String,
+    ca_sha256: String,
     deadlines: Deadlines,
 }
 
@@ -56,6 +58,7 @@ impl Connection {
     /// Opens a stored kubeconfig. Must be called inside a Tokio runtime.
     pub fn open(kubeconfig: &Value, deadlines: Deadlines) -> Result<Self, KubeconfigError> {
         let parsed = kubeconfig::parse(kubeconfig)?;
+        let authorities = kubeconfig::authorities(&parsed);
         let mut config =
             Config::try_from(parsed).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
         config.connect_timeout = Some(deadlines.connect);
@@ -70,7 +73,11 @@ impl Connection {
         let default_namespace = config.default_namespace.clone();
         let client =
             Client::try_from(config).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
-        Ok(Self::over(client, &default_namespace, &host, deadlines))
+        let connection = Self::over(client, &default_namespace, &host, deadlines);
+        Ok(Self {
+            ca_sha256: authorities.as_deref().map(identity::ca_sha256).unwrap_or_default(),
+            ..connection
+        })
     }
 
     /// A connection over a ready-made client: another transport, or a server in the same process. Its answers are bounded.
@@ -79,7 +86,13 @@ impl Connection {
     pub fn over(client: Client, default_namespace: &str, host: &str, deadlines: Deadlines) -> Self {
         let default_namespace = if default_namespace.is_empty() { "default" } else { default_namespace };
         let client = bounded(client, deadlines);
-        Self { client, default_namespace: default_namespace.to_owned(), host: host.to_owned(), deadlines }
+        Self {
+            client,
+            default_namespace: default_namespace.to_owned(),
+            host: host.to_owned(),
+            ca_sha256: String::new(),
+            deadlines,
+        }
     }
 
     /// Namespace of objects that name none: that of the kubeconfig's context, else `default`.
@@ -90,6 +103,11 @@ impl Connection {
     /// Host name or address of the API server, in brackets where it is an IPv6 address.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// SHA-256 of the certificate authorities of the kubeconfig; empty if it has none.
+    pub fn ca_sha256(&self) -> &str {
+        &self.ca_sha256
     }
 
     /// The deadlines in force.

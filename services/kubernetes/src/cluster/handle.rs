@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::cache::Lookup;
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError};
+use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::probe::{ClusterReport, Probe, ProbeTimes};
 use crate::cluster::reachability::Reachable;
 use crate::cluster::wake::Wakes;
@@ -42,10 +43,11 @@ pub struct ClusterHandle {
 }
 
 impl ClusterHandle {
-    /// Starts to look after a cluster. Its tasks run on `tasks` and end with `cancel`, or with the handle.
+    /// Starts to look after a cluster that is `known` by this identity. Its tasks run on `tasks` and end with `cancel`, or with the handle.
     pub(crate) fn start(
         cluster: ClusterUid,
         connection: Connection,
+        known: ClusterIdentity,
         installation: String,
         times: ProbeTimes,
         wakes: Arc<Wakes>,
@@ -63,7 +65,8 @@ impl ClusterHandle {
             tasks.clone(),
             cancel.clone(),
         );
-        let probe = Probe::new(cluster, connection.clone(), times, wakes, report_sender, revived_sender);
+        let probe =
+            Probe::new(cluster, connection.clone(), known, times, wakes, report_sender, revived_sender);
         let ended = cancel.clone();
         tasks.spawn(async move { ended.run_until_cancelled(probe.run()).await });
         let discovery = Discovery::new(connection.clone());

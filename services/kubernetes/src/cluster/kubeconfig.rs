@@ -3,6 +3,8 @@
 //! Stored kubeconfigs come from users. One that names files or programs would make the adapter read its own disk or run
 //! commands for them, so those fields are refused by name. No error quotes a value: it could be a credential.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kube::config::Kubeconfig;
 use serde_json::Value;
 
@@ -87,6 +89,12 @@ pub(crate) fn parse(document: &Value) -> Result<Kubeconfig, KubeconfigError> {
     })?;
     parsed.current_context = Some(context.name.to_owned());
     Ok(parsed)
+}
+
+/// The certificate authorities of a checked kubeconfig, as PEM.
+pub(crate) fn authorities(config: &Kubeconfig) -> Option<Vec<u8>> {
+    let cluster = config.clusters.first()?.cluster.as_ref()?;
+    STANDARD.decode(cluster.certificate_authority_data.as_ref()?).ok()
 }
 
 struct Entry<'a> {

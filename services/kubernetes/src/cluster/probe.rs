@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::cluster::connection::Connection;
+use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::nodes::{self, Fitness, Look, NodeCounts, NodeFacts, NodeLedger};
 use crate::cluster::paging::PageSize;
 use crate::cluster::reachability::{
@@ -23,8 +24,8 @@ use crate::cluster::watch;
 use crate::error::ClusterError;
 use crate::object::ClusterUid;
 
-/// Maximum length of a version in bytes; `v1.34.1-gke.1829001` has 19.
-const LONGEST_VERSION: usize = 64;
+/// Maximum length of a version or uid in bytes; uids have 36.
+const MAX_WORD: usize = 64;
 
 /// Failures in a row to connect after which watches may hang over connections that are dead.
 const RESTART_AFTER: u32 = 2;
@@ -69,6 +70,8 @@ pub struct ClusterReport {
     pub nodes: Vec<NodeFacts>,
     /// Numbers of its nodes; `None` if they are not known.
     pub counts: Option<NodeCounts>,
+    /// What it is known by, as far as it was seen.
+    pub identity: ClusterIdentity,
     /// Version that its API server tells, for example `v1.34.1`.
     pub version: Option<String>,
 }
@@ -95,6 +98,9 @@ pub(crate) struct Probe {
     /// When the first look began.
     origin: Instant,
     reachability: Reachability,
+    identity: ClusterIdentity,
+    /// Its namespace `kube-system` may not be read, or is not there.
+    identity_hidden: bool,
     /// The version was read since the cluster was unreachable.
     version_read: bool,
 }
@@ -103,6 +109,7 @@ impl Probe {
     pub(crate) fn new(
         cluster: ClusterUid,
         connection: Connection,
+        known: ClusterIdentity,
         times: ProbeTimes,
         wakes: Arc<Wakes>,
         report: Sender<Option<ClusterReport>>,
@@ -121,6 +128,8 @@ impl Probe {
             version: None,
             origin: Instant::now(),
             reachability: Reachability::new(times.thresholds),
+            identity: known,
+            identity_hidden: false,
             version_read: false,
         }
     }
@@ -181,14 +190,61 @@ impl Probe {
             .min(longest)
     }
 
-    /// Asks for one node: shows that the server answers, reads its store, and accepts our credentials. Where nodes may not be
-    /// read, the API groups show the last.
+    /// Asks the cluster for its identity, or else for one node.
     async fn look(&mut self) -> Outcome {
+        let was_unreachable = self.reachability.record().reachable == Reachable::No;
+        self.identity_hidden &= !was_unreachable;
+        self.version_read &= !was_unreachable;
+        let outcome = match self.look_at_identity().await {
+            Some(outcome) => outcome,
+            None => self.look_at_one_node().await,
+        };
+        if outcome == Outcome::Answer && !self.version_read {
+            let version = self.within_deadline(self.connection.client().apiserver_version()).await;
+            self.version_read = version.is_ok();
+            let version = version.ok().map(|version| version.git_version).filter(is_word);
+            self.version = version.or(self.version.take());
+        }
+        outcome
+    }
+
+    /// Reads the namespace `kube-system`: shows that the server answers, reads its store and accepts our credentials, and
+    /// which cluster it is. `None` if the namespace may not be read.
+    async fn look_at_identity(&mut self) -> Option<Outcome> {
+        let ca_sha256 = self.connection.ca_sha256().to_owned();
+        let mut kube_system_uid = String::new();
+        if !self.identity_hidden {
+            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+            let namespaces: Api<DynamicObject> = Api::all_with(self.connection.client().clone(), &kind);
+            match self.within_deadline(namespaces.get_metadata_opt("kube-system")).await {
+                Ok(namespace) => {
+                    kube_system_uid = namespace
+                        .and_then(|namespace| namespace.metadata.uid)
+                        .filter(is_word)
+                        .unwrap_or_default();
+                }
+                Err(Failure::Forbidden | Failure::NotFound) => {}
+                Err(Failure::Outcome(outcome)) => return Some(outcome),
+            }
+            self.identity_hidden = kube_system_uid.is_empty();
+        }
+        match self.identity.verify(&ClusterIdentity { kube_system_uid, ca_sha256 }) {
+            Ok(identity) => self.identity = identity,
+            Err(message) => return Some(Outcome::Failure(Cause::WrongCluster, message)),
+        }
+        (!self.identity_hidden).then_some(Outcome::Answer)
+    }
+
+    /// Asks for one node or, where nodes may not be read, for the API groups.
+    async fn look_at_one_node(&mut self) -> Outcome {
         let nodes = self.node_api();
         let one = ListParams::default().limit(1);
-        let outcome = match self.within_deadline(nodes.list(&one)).await {
+        match self.within_deadline(nodes.list(&one)).await {
             Ok(_) => Outcome::Answer,
             Err(Failure::Outcome(outcome)) => outcome,
+            Err(Failure::NotFound) => {
+                Outcome::Failure(Cause::Broken, "its server is no Kubernetes API server".to_owned())
+            }
             Err(Failure::Forbidden) => {
                 self.nodes = Nodes::Hidden;
                 let groups = self.connection.client().list_api_groups();
@@ -198,15 +254,7 @@ impl Probe {
                     Err(_) => self.too_late(),
                 }
             }
-        };
-        self.version_read &= self.reachability.record().reachable != Reachable::No;
-        if !self.version_read && outcome == Outcome::Answer {
-            let version = self.within_deadline(self.connection.client().apiserver_version()).await;
-            self.version_read = version.is_ok();
-            let version = version.ok().map(|version| version.git_version).filter(is_version);
-            self.version = version.or(self.version.take());
         }
-        outcome
     }
 
     async fn within_deadline<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
@@ -285,8 +333,8 @@ impl Probe {
         if before.as_ref().map(|before| before.state) != Some(fitness.state) {
             info!(cluster = %self.cluster, state = ?fitness.state, message = fitness.message, "cluster state");
         }
-        let (origin, version) = (self.origin, self.version.clone());
-        let report = Some(ClusterReport { fitness, record, origin, nodes, counts, version });
+        let (origin, identity, version) = (self.origin, self.identity.clone(), self.version.clone());
+        let report = Some(ClusterReport { fitness, record, origin, nodes, counts, identity, version });
         let changed = self.report.send_if_modified(|present| {
             let changed = *present != report;
             *present = report;
@@ -298,10 +346,10 @@ impl Probe {
     }
 }
 
-/// Whether a text is a version, so that nothing else that a server says is shown as one.
-fn is_version(text: &String) -> bool {
+/// Whether a text looks like a version or a uid, so that nothing else that a server says is shown as one.
+fn is_word(text: &String) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
-    text.len() <= LONGEST_VERSION && text.bytes().all(fits)
+    text.len() <= MAX_WORD && text.bytes().all(fits)
 }
 
 fn facts(node: &DynamicObject) -> NodeFacts {

@@ -16,6 +16,7 @@ use krake_runtime::leadership::Leadership;
 use super::project::{Application, Cluster, Told};
 use super::tell;
 use crate::cluster::clusters::Clusters;
+use crate::cluster::identity::ClusterIdentity;
 use crate::config::Clock;
 
 /// Pause before another attempt to release a deleted cluster.
@@ -23,12 +24,15 @@ const LET_GO_AGAIN: Duration = Duration::from_secs(5);
 /// Longest time until the mirror shows a report of our own.
 const OWN_WRITE: Duration = Duration::from_secs(5);
 
+/// Pause between two looks whether another cluster that is the same is still there.
+const LOOK_FOR_TWIN: Duration = Duration::from_secs(10);
 /// The fields that a report writes.
-const REPORTED: [&str; 5] = [
+const REPORTED: [&str; 6] = [
     "status.conditions",
     "status.nodes",
     "status.node_counts",
     "status.kubernetes_version",
+    "status.identity",
     "status.unreachable_since",
 ];
 
@@ -47,18 +51,26 @@ impl Reconciler for ClusterController {
 
     async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
         let Some(cluster) = self.mirror.get(key) else { return Ok(Next::Done) };
-        let told = match self.clusters.set(&cluster.uid, &cluster.kubeconfig) {
-            Ok(handle) => handle.report().map(|report| tell::tell(&report, &cluster.told, (self.clock)())),
+        let told = match self.clusters.set(&cluster.uid, &cluster.kubeconfig, &cluster.told.identity) {
+            Ok(handle) => handle.report().map(|report| {
+                let twin = self.twin(&cluster, &report.identity);
+                tell::tell(&report, twin.as_deref(), &cluster.told, (self.clock)())
+            }),
             Err(error) => Some(tell::unusable(&error.to_string(), &cluster.told, (self.clock)())),
         };
         if !self.leadership.leading() {
             return Ok(Next::Done);
         }
+        let shows_twin = told.as_ref().is_some_and(tell::shows_twin);
         if let Some(told) = told.filter(|told| tell::differs(told, &cluster.told)) {
             self.report(&cluster, told).await?;
         }
         if cluster.deleted && cluster.next_finalizer.as_deref() == Some(CLUSTER_COPIES) {
             return self.let_go(&cluster).await;
+        }
+        if shows_twin {
+            // That the other one goes does not wake this one.
+            return Ok(Next::After(LOOK_FOR_TWIN));
         }
         Ok(Next::Done)
     }
@@ -82,6 +94,10 @@ impl ClusterController {
             nodes: told.nodes,
             node_counts: told.counts,
             kubernetes_version: told.version,
+            identity: Some(api::ClusterIdentity {
+                kube_system_uid: told.identity.kube_system_uid,
+                ca_sha256: told.identity.ca_sha256,
+            }),
             unreachable_since: told.unreachable_since.map(|time| prost_types::Timestamp {
                 seconds: time.as_second(),
                 nanos: time.subsec_nanosecond(),
@@ -105,6 +121,21 @@ impl ClusterController {
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
             Err(error) => Err(error).context("cannot report the cluster"),
         }
+    }
+
+    /// Name of the cluster that was registered before this one and is the same, unless that is allowed.
+    fn twin(&self, cluster: &Cluster, identity: &ClusterIdentity) -> Option<String> {
+        if cluster.allow_duplicate || !identity.is_verified() {
+            return None;
+        }
+        let twins = self.mirror.snapshot().into_iter().filter(|(_, other)| {
+            // uids are ordered by the time of creation.
+            other.uid < cluster.uid
+                && !other.deleted
+                && other.told.identity.kube_system_uid == identity.kube_system_uid
+        });
+        let first = twins.min_by(|(_, one), (_, other)| one.uid.cmp(&other.uid));
+        first.map(|(key, _)| key.to_string())
     }
 
     /// Removes our finalizer from a deleted cluster once no application has a copy there.

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::manifest::Manifest;
 use super::record;
+use crate::cluster::identity::ClusterIdentity;
 use crate::object::{ApplicationUid, ClusterUid};
 use crate::plan::{CopyRecord, Strategy};
 
@@ -114,6 +115,8 @@ pub(crate) struct Cluster {
     /// The finalizer whose owner is to work next.
     pub(crate) next_finalizer: Option<String>,
     pub(crate) kubeconfig: Arc<Value>,
+    /// It may be the same as another cluster.
+    pub(crate) allow_duplicate: bool,
     /// What is told of it now.
     pub(crate) told: Told,
     /// Which orphans are shown.
@@ -129,8 +132,14 @@ pub(crate) struct Told {
     /// Numbers of all nodes; absent if they are not known.
     pub(crate) counts: Option<api::NodeCounts>,
     pub(crate) version: String,
+    /// What it is known by.
+    pub(crate) identity: ClusterIdentity,
     /// The first of the failures for which the cluster is unreachable.
     pub(crate) unreachable_since: Option<Timestamp>,
+}
+
+fn identity(identity: api::ClusterIdentity) -> ClusterIdentity {
+    ClusterIdentity { kube_system_uid: identity.kube_system_uid, ca_sha256: identity.ca_sha256 }
 }
 
 /// A cluster with a kubeconfig; others are not this adapter's.
@@ -144,11 +153,13 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         deleted: metadata.deleted.is_some(),
         next_finalizer: metadata.finalizers.last().cloned(),
         kubeconfig: Arc::new(kubeconfig),
+        allow_duplicate: object.spec.as_ref().is_some_and(|spec| spec.allow_duplicate),
         orphans: status.orphans,
         told: Told {
             conditions: status.conditions,
             nodes: status.nodes,
             counts: status.node_counts,
+            identity: status.identity.map(identity).unwrap_or_default(),
             version: status.kubernetes_version,
             unreachable_since: status
                 .unreachable_since

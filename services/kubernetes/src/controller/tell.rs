@@ -10,8 +10,9 @@ use crate::cluster::ClusterReport;
 use crate::cluster::nodes::{ClusterState, NodeCounts, NodeFacts};
 use crate::cluster::reachability::{Cause, Reachable};
 
-/// What to show of a cluster, given what is shown now. What is not known anew stays as it is shown.
-pub(super) fn tell(report: &ClusterReport, shown: &Told, now: Timestamp) -> Told {
+/// What to show of a cluster, given what is shown now and the name of another cluster that is the same. What is not known
+/// anew stays as it is shown.
+pub(super) fn tell(report: &ClusterReport, twin: Option<&str>, shown: &Told, now: Timestamp) -> Told {
     let reachable = reachable(report, shown);
     let healthy = healthy(report);
     let unreachable_since = match &reachable {
@@ -28,7 +29,8 @@ pub(super) fn tell(report: &ClusterReport, shown: &Told, now: Timestamp) -> Told
         nodes: if listed { report.nodes.iter().map(node).collect() } else { shown.nodes.clone() },
         counts: if listed { report.counts.map(counts) } else { shown.counts },
         version: report.version.clone().filter(|_| listed).unwrap_or_else(|| shown.version.clone()),
-        conditions: reachable.into_iter().chain(healthy).collect(),
+        conditions: reachable.into_iter().chain(healthy).chain(identity(report, twin)).collect(),
+        identity: report.identity.clone(),
         unreachable_since,
     }
 }
@@ -92,6 +94,34 @@ fn healthy(report: &ClusterReport) -> Option<Condition> {
     Some(condition(types::NODES_HEALTHY, status, reason, report.fitness.message.clone()))
 }
 
+/// The condition IdentityVerified; `None` while the cluster was not seen.
+fn identity(report: &ClusterReport, twin: Option<&str>) -> Option<Condition> {
+    if report.record.reachable != Reachable::Yes {
+        return None;
+    }
+    let (status, reason, message) = match twin {
+        Some(twin) => (
+            ConditionStatus::False,
+            reasons::DUPLICATE_IDENTITY,
+            format!("this is the same Kubernetes cluster as {twin}: delete one of them, or set allow_duplicate"),
+        ),
+        None if report.identity.is_verified() => (ConditionStatus::True, "", String::new()),
+        None => (
+            ConditionStatus::Unknown,
+            reasons::UNVERIFIED,
+            "its credentials may not read the namespace kube-system, whose uid would show which cluster it is"
+                .to_owned(),
+        ),
+    };
+    Some(condition(types::IDENTITY_VERIFIED, status, reason, message))
+}
+
+/// Whether it is shown that another cluster is the same.
+pub(super) fn shows_twin(told: &Told) -> bool {
+    find(&told.conditions, types::IDENTITY_VERIFIED)
+        .is_some_and(|condition| condition.reason == reasons::DUPLICATE_IDENTITY)
+}
+
 /// The reason of Reachable for a cause.
 fn reason(cause: Cause) -> &'static str {
     match cause {
@@ -142,6 +172,7 @@ pub(super) fn differs(told: &Told, shown: &Told) -> bool {
         || told.nodes != shown.nodes
         || told.counts != shown.counts
         || told.version != shown.version
+        || told.identity != shown.identity
         // The time itself is that of the transition, and follows from nothing else.
         || told.unreachable_since.is_some() != shown.unreachable_since.is_some()
 }

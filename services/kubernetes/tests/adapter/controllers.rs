@@ -163,13 +163,11 @@ async fn the_intent_is_recorded_before_the_first_write_and_forgotten_after_the_l
 #[tokio::test]
 async fn a_refused_report_touches_nothing_and_is_planned_anew() {
     let mut world = World::prepare().await;
-    world.krake.refuse_reports(1);
+    world.krake.outdate_next_report(|store| store.bind("app", &["two"]));
     world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
     world.start_adapter();
-    world.krake.until("refused", |_| world.journal().contains(&"refused".to_owned()).then_some(())).await;
-    // As the other one's write, which made ours outdated, would do.
-    world.krake.change(|store| store.bind("app", &["two"]));
     world.until_phases("app", &[("two", Phase::Running)]).await;
+    assert!(world.journal().contains(&"refused".to_owned()));
     assert_eq!(world.server("one").writes(), [""; 0]);
     world.stop().await;
 }

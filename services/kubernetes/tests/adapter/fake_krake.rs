@@ -35,12 +35,14 @@ pub(crate) struct FakeKrake {
 /// The services over what all of them share.
 struct Service(Arc<Shared>);
 
+type Change = Box<dyn FnOnce(&mut Store) + Send>;
+
 struct Shared {
     store: Mutex<Store>,
     revision: watch::Sender<i64>,
     journal: Journal,
-    /// So many further reports are refused as outdated.
-    refusals: Mutex<usize>,
+    /// What makes the next report outdated, which is refused.
+    outdating: Mutex<Option<Change>>,
 }
 
 impl FakeKrake {
@@ -48,7 +50,7 @@ impl FakeKrake {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = ConnectOptions::new(format!("http://{}", listener.local_addr().unwrap()));
         let (store, revision) = (Mutex::new(Store::new()), watch::Sender::new(1));
-        let shared = Arc::new(Shared { store, revision, journal, refusals: Mutex::new(0) });
+        let shared = Arc::new(Shared { store, revision, journal, outdating: Mutex::default() });
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(ApplicationServiceServer::new(Service(shared.clone())))
@@ -84,8 +86,9 @@ impl FakeKrake {
         waited.unwrap_or_else(|_| panic!("never: {what}\n{:#?}", self.shared.journal.lock().unwrap()))
     }
 
-    pub(crate) fn refuse_reports(&self, times: usize) {
-        *self.shared.refusals.lock().unwrap() = times;
+    /// Just before the next report arrives, somebody else writes this, which makes it outdated.
+    pub(crate) fn outdate_next_report(&self, change: impl FnOnce(&mut Store) + Send + 'static) {
+        *self.shared.outdating.lock().unwrap() = Some(Box::new(change));
     }
 }
 
@@ -174,13 +177,10 @@ impl ApplicationService for Service {
         let request = request.into_inner();
         let copy = request.copy.clone().unwrap_or_default();
         let cluster = copy.cluster.clone().unwrap_or_default();
-        let refused = {
-            let mut refusals = self.0.refusals.lock().unwrap();
-            let refused = *refusals > 0;
-            *refusals = refusals.saturating_sub(1);
-            refused
-        };
-        if refused {
+        let outdating = self.0.outdating.lock().unwrap().take();
+        if let Some(change) = outdating {
+            change(&mut self.0.store());
+            self.0.tell();
             self.0.journal.lock().unwrap().push("refused".to_owned());
             return Err(conflict("somebody was faster"));
         }
@@ -270,6 +270,7 @@ impl ClusterService for Service {
                             .retain(|old| new.conditions.iter().all(|new| new.r#type != old.r#type));
                         status.conditions.extend(new.conditions.iter().cloned());
                     }
+                    "status.identity" => status.identity.clone_from(&new.identity),
                     "status.node_counts" => status.node_counts = new.node_counts,
                     "status.unreachable_since" => status.unreachable_since = new.unreachable_since,
                     "status.nodes" => status.nodes.clone_from(&new.nodes),

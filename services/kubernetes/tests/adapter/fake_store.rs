@@ -231,7 +231,7 @@ fn metadata(name: &str) -> Metadata {
     Metadata { name: name.into(), namespace: "demo".into(), uid, generation: 1, ..Default::default() }
 }
 
-fn document(value: &Value) -> Document {
+pub(crate) fn document(value: &Value) -> Document {
     Document { content: Some(document::Content::Json(value.to_string())) }
 }
 

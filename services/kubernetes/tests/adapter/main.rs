@@ -11,6 +11,7 @@ mod fake_api_server;
 mod fake_krake;
 mod fake_objects;
 mod fake_store;
+mod identity;
 mod marks;
 mod orphans;
 mod reachability;

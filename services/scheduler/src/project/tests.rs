@@ -35,6 +35,14 @@ fn say(r#type: &str, status: ConditionStatus, reason: &str) -> Condition {
     ],
     ClusterState::Unhealthy
 )]
+#[case::the_same_as_another(
+    vec![
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::NODES_HEALTHY, ConditionStatus::True, ""),
+        say(types::IDENTITY_VERIFIED, ConditionStatus::False, reasons::DUPLICATE_IDENTITY),
+    ],
+    ClusterState::Unavailable
+)]
 #[case::online(
     vec![
         say(types::REACHABLE, ConditionStatus::True, ""),

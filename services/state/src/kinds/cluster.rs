@@ -35,6 +35,7 @@ pub(super) static RULES: KindRules = KindRules {
     conditions: &[
         OwnCondition { r#type: types::REACHABLE, writer: "krake-kubernetes" },
         OwnCondition { r#type: types::NODES_HEALTHY, writer: "krake-kubernetes" },
+        OwnCondition { r#type: types::IDENTITY_VERIFIED, writer: "krake-kubernetes" },
         OwnCondition { r#type: types::METRICS_AVAILABLE, writer: "krake-scheduler" },
     ],
     admit_status: admit::validate_status,

@@ -21,7 +21,9 @@ fn code(reason: &str) -> Option<ReasonCode> {
             ReasonCode::NoSuitableResource
         }
         reasons::UNSUPPORTED_RESOURCE => ReasonCode::UnsupportedResource,
-        reasons::INVALID_RESOURCE | reasons::OBJECT_OWNED_BY_OTHER => ReasonCode::InvalidResource,
+        reasons::INVALID_RESOURCE | reasons::OBJECT_OWNED_BY_OTHER | reasons::DUPLICATE_IDENTITY => {
+            ReasonCode::InvalidResource
+        }
         // Upstream has no code for nodes; what it says about a cluster that answers is this.
         reasons::KUBERNETES_ERROR
         | reasons::DEADLINE_EXCEEDED
@@ -36,7 +38,8 @@ fn code(reason: &str) -> Option<ReasonCode> {
         | reasons::WRONG_CLUSTER
         | reasons::THROTTLED
         | reasons::CONNECTING
-        | reasons::INVALID_KUBECONFIG => ReasonCode::ClusterNotReachable,
+        | reasons::INVALID_KUBECONFIG
+        | reasons::UNVERIFIED => ReasonCode::ClusterNotReachable,
         reasons::INVALID_METRIC => ReasonCode::InvalidMetric,
         reasons::UNREACHABLE_METRICS_PROVIDER => ReasonCode::UnreachableMetricsProvider,
         reasons::UNKNOWN_METRIC => ReasonCode::UnknownMetric,
@@ -51,7 +54,7 @@ fn code_of_type(r#type: &str) -> ReasonCode {
     match r#type {
         types::SCHEDULED => ReasonCode::NoSuitableResource,
         types::APPLIED | types::AVAILABLE | types::NODES_HEALTHY => ReasonCode::KubernetesError,
-        types::REACHABLE => ReasonCode::ClusterNotReachable,
+        types::REACHABLE | types::IDENTITY_VERIFIED => ReasonCode::ClusterNotReachable,
         types::METRICS_AVAILABLE => ReasonCode::InvalidMetric,
         _ => ReasonCode::InternalError,
     }

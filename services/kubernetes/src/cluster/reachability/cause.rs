@@ -16,9 +16,11 @@ pub(crate) enum Failure {
     Outcome(Outcome),
     /// The cluster does well and does not let us do this (403).
     Forbidden,
+    /// There is no such thing (404), which may mean that the server is none of Kubernetes'.
+    NotFound,
 }
 
-/// What a failed call says. A 404 here means that the server is none of Kubernetes'.
+/// What a failed call says.
 pub(crate) fn classify(error: kube::Error) -> Failure {
     let cause = match &error {
         kube::Error::Api(status) => match of_status(status) {
@@ -28,17 +30,16 @@ pub(crate) fn classify(error: kube::Error) -> Failure {
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Cause::Broken,
         other => of_transport(other),
     };
-    let message = match &error {
-        kube::Error::Api(status) if status.code == 404 => "its server is no Kubernetes API server".to_owned(),
-        _ => ClusterError::from(error).to_string(),
-    };
-    Failure::Outcome(Outcome::Failure(cause, message))
+    Failure::Outcome(Outcome::Failure(cause, ClusterError::from(error).to_string()))
 }
 
 /// What the failure of `GET /apis` says, which every user of a cluster may call: one who may not has no valid credentials.
 pub(crate) fn classify_discovery(error: kube::Error) -> Outcome {
     match classify(error) {
         Failure::Outcome(outcome) => outcome,
+        Failure::NotFound => {
+            Outcome::Failure(Cause::Broken, "its server is no Kubernetes API server".to_owned())
+        }
         Failure::Forbidden => {
             let message = "the credentials of its kubeconfig may not even list the API groups".to_owned();
             Outcome::Failure(Cause::Unauthorized, message)
@@ -51,6 +52,7 @@ fn of_status(status: &Status) -> Result<Cause, Failure> {
     match status.code {
         401 => Ok(Cause::Unauthorized),
         403 if is_kubernetes => Err(Failure::Forbidden),
+        404 => Err(Failure::NotFound),
         429 => Err(Failure::Outcome(Outcome::Throttled)),
         // A proxy says so of a server that it cannot reach.
         502 | 504 => Ok(Cause::Silent),
@@ -116,7 +118,6 @@ mod tests {
     #[case(504, "Timeout", Cause::Silent)]
     #[case(500, NOT_KUBERNETES, Cause::Broken)]
     #[case(403, NOT_KUBERNETES, Cause::Broken)]
-    #[case(404, "NotFound", Cause::Broken)]
     fn answers_have_causes(#[case] code: u16, #[case] reason: &str, #[case] expected: Cause) {
         let Failure::Outcome(Outcome::Failure(cause, _)) = answer(code, reason) else { panic!("{code}") };
         assert_eq!(cause, expected);
@@ -126,6 +127,7 @@ mod tests {
     fn throttling_and_missing_rights_are_no_failures_of_the_cluster() {
         assert_eq!(answer(429, NOT_KUBERNETES), Failure::Outcome(Outcome::Throttled));
         assert_eq!(answer(403, "Forbidden"), Failure::Forbidden);
+        assert_eq!(answer(404, NOT_KUBERNETES), Failure::NotFound);
         let forbidden = kube::Error::Api(Status::failure("why", "Forbidden").with_code(403).boxed());
         assert!(matches!(classify_discovery(forbidden), Outcome::Failure(Cause::Unauthorized, _)));
     }

@@ -6,6 +6,7 @@ use rstest::rstest;
 use tokio::time::Instant;
 
 use super::*;
+use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::nodes::Fitness;
 use crate::cluster::reachability::Record;
 
@@ -17,7 +18,19 @@ fn report(state: ClusterState, message: &str) -> ClusterReport {
     let (message, since) = (message.to_owned(), Duration::ZERO);
     let fitness = Fitness { state, message: message.clone() };
     let record = Record { reachable, cause, message, since, throttled: false };
-    ClusterReport { fitness, record, origin: Instant::now(), nodes: vec![], counts: None, version: None }
+    ClusterReport {
+        fitness,
+        record,
+        origin: Instant::now(),
+        nodes: vec![],
+        counts: None,
+        identity: identity(),
+        version: None,
+    }
+}
+
+fn identity() -> ClusterIdentity {
+    ClusterIdentity { kube_system_uid: "uid".to_owned(), ca_sha256: String::new() }
 }
 
 fn unknown(cause: Option<Cause>) -> ClusterReport {
@@ -27,7 +40,7 @@ fn unknown(cause: Option<Cause>) -> ClusterReport {
 }
 
 fn first(report: &ClusterReport) -> Told {
-    tell(report, &Told::default(), Timestamp::UNIX_EPOCH)
+    tell(report, None, &Told::default(), Timestamp::UNIX_EPOCH)
 }
 
 fn said<'a>(told: &'a Told, r#type: &str) -> Option<(ConditionStatus, &'a str)> {
@@ -74,7 +87,7 @@ fn a_process_that_starts_anew_overwrites_nothing_before_it_knows_more() {
     for known in
         [report(ClusterState::Connecting, "its nodes are being listed"), unknown(Some(Cause::Silent))]
     {
-        let told = tell(&known, &online, Timestamp::UNIX_EPOCH);
+        let told = tell(&known, None, &online, Timestamp::UNIX_EPOCH);
         assert!(!differs(&told, &online), "{told:?}");
     }
 }
@@ -83,15 +96,15 @@ fn a_process_that_starts_anew_overwrites_nothing_before_it_knows_more() {
 fn failures_before_the_start_of_this_process_count() {
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
     let offline = report(ClusterState::Offline, "why");
-    let shown = tell(&offline, &Told::default(), at(1000));
+    let shown = tell(&offline, None, &Told::default(), at(1000));
     assert_eq!(shown.unreachable_since.unwrap().as_second(), 999);
-    let later = tell(&offline, &shown, at(5000));
+    let later = tell(&offline, None, &shown, at(5000));
     assert_eq!(later.unreachable_since, shown.unreachable_since);
     assert!(!differs(&later, &shown));
     let mut other = offline.clone();
     other.record.cause = Some(Cause::Unauthorized);
-    assert!(tell(&other, &shown, at(5000)).unreachable_since > shown.unreachable_since);
-    assert_eq!(tell(&report(ClusterState::Online, ""), &shown, at(5000)).unreachable_since, None);
+    assert!(tell(&other, None, &shown, at(5000)).unreachable_since > shown.unreachable_since);
+    assert_eq!(tell(&report(ClusterState::Online, ""), None, &shown, at(5000)).unreachable_since, None);
 }
 
 #[test]
@@ -101,7 +114,7 @@ fn an_unreachable_cluster_keeps_what_is_shown_of_its_nodes() {
     online.nodes = vec![NodeFacts::of(&serde_json::json!({"metadata": {"name": "n"}}))];
     online.counts = Some(NodeCounts { total: 1, ..NodeCounts::default() });
     let shown = first(&online);
-    let told = tell(&report(ClusterState::Offline, "why"), &shown, Timestamp::UNIX_EPOCH);
+    let told = tell(&report(ClusterState::Offline, "why"), None, &shown, Timestamp::UNIX_EPOCH);
     assert_eq!((&told.nodes, &told.version), (&shown.nodes, &shown.version));
     assert_eq!((told.counts, told.counts.unwrap().total), (shown.counts, 1));
 }
@@ -136,4 +149,21 @@ fn the_report_of_the_largest_cluster_fits_an_object() {
     let bytes = prost::Message::encoded_len(&status);
     // With 1 MiB for an object, half is left for the spec, the orphans and conditions.
     assert!(bytes < 768 << 10, "{bytes}");
+}
+
+#[test]
+fn identities_are_verified_unless_hidden_or_those_of_another_cluster() {
+    let mut report = report(ClusterState::Online, "");
+    let shown = |report: &ClusterReport, twin| {
+        let told = tell(report, twin, &Told::default(), Timestamp::UNIX_EPOCH);
+        let condition = find(&told.conditions, types::IDENTITY_VERIFIED).cloned()?;
+        Some((condition.status(), condition.reason, condition.message))
+    };
+    assert_eq!(shown(&report, None).unwrap().0, ConditionStatus::True);
+    let (status, reason, message) = shown(&report, Some("demo/north")).unwrap();
+    assert_eq!((status, reason.as_str()), (ConditionStatus::False, reasons::DUPLICATE_IDENTITY));
+    assert!(message.contains("demo/north"), "{message}");
+    report.identity.kube_system_uid.clear();
+    assert_eq!(shown(&report, None).unwrap().1, reasons::UNVERIFIED);
+    assert_eq!(shown(&unknown(Some(Cause::Silent)), None), None);
 }

@@ -29,6 +29,9 @@ fn state(metadata: &Metadata, status: &ClusterStatus) -> (State, Option<Reason>)
         }
         Some(_) => {}
     }
+    if let Some(condition) = no(types::IDENTITY_VERIFIED) {
+        return (State::Failed, Some(reason(condition)));
+    }
     if let Some(condition) = no(types::METRICS_AVAILABLE) {
         return (State::FailingMetrics, Some(reason(condition)));
     }
@@ -67,6 +70,12 @@ mod tests {
     #[case::not_ready(vec![
         say(types::REACHABLE, ConditionStatus::True, ""),
         say(types::NODES_HEALTHY, ConditionStatus::False, reasons::NODE_NOT_READY)], State::Notready)]
+    #[case::the_same_as_another(vec![
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::IDENTITY_VERIFIED, ConditionStatus::False, reasons::DUPLICATE_IDENTITY)], State::Failed)]
+    #[case::unverified(vec![
+        say(types::REACHABLE, ConditionStatus::True, ""),
+        say(types::IDENTITY_VERIFIED, ConditionStatus::Unknown, reasons::UNVERIFIED)], State::Online)]
     #[case::metrics(vec![
         say(types::REACHABLE, ConditionStatus::True, ""),
         say(types::METRICS_AVAILABLE, ConditionStatus::False, reasons::INVALID_METRIC)], State::FailingMetrics)]

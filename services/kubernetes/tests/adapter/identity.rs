@@ -1,0 +1,79 @@
+//! Which cluster a cluster is: one that leads elsewhere, and two that are the same.
+
+use krake_proto::condition::{find, reasons, types};
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
+use krake_proto::krake::meta::v1::ConditionStatus;
+use serde_json::json;
+
+use crate::apply::config_map;
+use crate::controllers::World;
+use crate::fake_store::{Store, document};
+
+async fn world(uids: [&str; 2]) -> World {
+    let mut world = World::prepare().await;
+    for (server, uid) in ["one", "two"].into_iter().zip(uids) {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "kube-system", "uid": uid}});
+        world.server(server).put("namespaces", namespace);
+    }
+    world.start_adapter();
+    world
+}
+
+/// Status and reason of a condition of a cluster.
+fn said(store: &Store, cluster: &str, r#type: &str) -> Option<(ConditionStatus, String)> {
+    let status = store.clusters.get(cluster)?.status.as_ref()?;
+    find(&status.conditions, r#type).map(|condition| (condition.status(), condition.reason.clone()))
+}
+
+#[tokio::test]
+async fn nothing_is_done_on_a_cluster_that_is_another_one_by_now() {
+    let world = world(["uid-a", "uid-b"]).await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let known = |store: &Store| {
+        let identity = store.clusters["one"].status.as_ref()?.identity.clone()?;
+        (identity.kube_system_uid == "uid-a").then_some(())
+    };
+    world.krake.until("known", known).await;
+
+    world.krake.change(|store| {
+        let mut cluster = store.clusters["one"].clone();
+        cluster.spec.get_or_insert_default().kubeconfig = Some(document(&json!({"fake": "two"})));
+        store.put(cluster);
+    });
+    let wrong = (ConditionStatus::False, reasons::WRONG_CLUSTER.to_owned());
+    let is_wrong = |store: &Store| (said(store, "one", types::REACHABLE)? == wrong).then_some(());
+    world.krake.until("another cluster", is_wrong).await;
+    world.krake.change(|store| store.delete::<Application>("app"));
+    world.until_phases("app", &[("one", Phase::Unreachable)]).await;
+    assert_eq!(world.server("two").writes(), [""; 0]);
+    assert_eq!(world.server("one").names("configmaps"), ["a"]);
+
+    world.krake.change(|store| {
+        let mut cluster: Cluster = store.clusters["one"].clone();
+        cluster.spec.get_or_insert_default().kubeconfig = Some(document(&json!({"fake": "one"})));
+        store.put(cluster);
+    });
+    world.until("removed", || world.server("one").names("configmaps").is_empty()).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_later_of_two_that_are_the_same_says_so_until_it_is_allowed() {
+    let world = world(["uid-a", "uid-a"]).await;
+    let duplicate = (ConditionStatus::False, reasons::DUPLICATE_IDENTITY.to_owned());
+    let verified = (ConditionStatus::True, String::new());
+    let shows = |cluster: &'static str, expected: (ConditionStatus, String)| {
+        move |store: &Store| (said(store, cluster, types::IDENTITY_VERIFIED)? == expected).then_some(())
+    };
+    world.krake.until("the first", shows("one", verified.clone())).await;
+    world.krake.until("the second", shows("two", duplicate)).await;
+    world.krake.change(|store| {
+        let mut cluster = store.clusters["two"].clone();
+        cluster.spec.get_or_insert_default().allow_duplicate = true;
+        store.put(cluster);
+    });
+    world.krake.until("allowed", shows("two", verified)).await;
+    world.stop().await;
+}
