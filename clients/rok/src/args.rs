@@ -10,7 +10,8 @@ pub(crate) use application::{
     MigrationOrder, UpdateApplication, UpdateWait,
 };
 pub(crate) use cluster::{
-    ClusterRemovals, ClusterWait, DescribeCluster, RegisterCluster, UpdateCluster, WeightedMetric,
+    ClusterRemovals, ClusterWait, DescribeCluster, LostCluster, RegisterCluster, UpdateCluster,
+    WeightedMetric,
 };
 pub(crate) use pair::Label;
 pub(crate) use scope::{
@@ -165,6 +166,8 @@ pub(crate) enum ClusterCommand {
     List(List),
     /// Change a cluster; what is not given stays
     Update(Box<UpdateCluster>),
+    /// Declare that a cluster, and all that ran on it, is gone: its applications are placed elsewhere
+    Lost(LostCluster),
     /// Forget a cluster; its applications move elsewhere first
     Delete(Delete<DeleteWait>),
 }

@@ -89,6 +89,7 @@ async fn cluster(session: &Session, command: ClusterCommand) -> Result<String, F
     let standard = match command {
         ClusterCommand::Register(args) => return cluster::register(session, *args).await,
         ClusterCommand::Update(args) => return cluster::update(session, *args).await,
+        ClusterCommand::Lost(args) => return cluster::lost(session, args).await,
         ClusterCommand::Get(args) => Standard::Get(args),
         ClusterCommand::List(args) => Standard::List(args),
         ClusterCommand::Delete(args) => Standard::Delete(args),

@@ -253,6 +253,11 @@ impl Adapter {
 
     fn cluster_changed(&self, notice: &Notice<Cluster>, orphans: &Orphans) {
         if let Some(after) = &notice.after {
+            if after.lost && self.index.lose_cluster(&after.uid) {
+                tracing::warn!(cluster = %notice.key, "declared lost: nothing is done there any more");
+                self.clusters.drop_cluster(&after.uid);
+                self.wakes.push(Wake::Cluster(after.uid.clone()));
+            }
             // What a cluster that goes means for a copy there, its applications have to find out.
             if self.index.cluster(&after.uid, &notice.key, after.deleted) {
                 self.wakes.push(Wake::Cluster(after.uid.clone()));

@@ -175,6 +175,8 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
         labels: metadata.labels,
         state: state(&status),
         lifecycle: match (&metadata.deleted, &metadata.deletion) {
+            // Nothing of it is left for its applications to stay on.
+            (None, _) if status.lost.is_some() => Lifecycle::Deleted,
             (None, _) => Lifecycle::Active,
             (Some(_), Some(deletion)) if deletion.cascade => Lifecycle::Cascading,
             (Some(_), _) => Lifecycle::Deleted,

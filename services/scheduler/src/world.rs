@@ -136,7 +136,7 @@ pub enum Lifecycle {
     Active,
     /// Its applications are to move away.
     Draining,
-    /// It is being deleted: its applications must leave.
+    /// It is being deleted, or was declared lost: its applications must leave.
     Deleted,
     /// It is being deleted together with its applications: they stay where they are until they are gone.
     Cascading,

@@ -68,6 +68,19 @@ pub(crate) struct UpdateCluster {
     pub(crate) object: Target,
 }
 
+/// Declare a cluster lost.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Krake does nothing on the cluster any more, forgets the copies there, and places its applications \
+                  elsewhere, whatever it sees of the cluster. This cannot be taken back: what still runs there goes \
+                  on running beside the new copies. If the cluster comes back, delete it and register it anew; its \
+                  status then lists the objects that are left."
+)]
+pub(crate) struct LostCluster {
+    #[command(flatten)]
+    pub(crate) object: Target,
+}
+
 /// What an update removes before it adds.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct ClusterRemovals {

@@ -1,14 +1,16 @@
-//! `rok kube cluster register` and `update`.
+//! `rok kube cluster register`, `update` and `lost`.
 
 use krake_proto::json::document;
 use krake_proto::krake::core::v1::MetricRef;
-use krake_proto::krake::kubernetes::v1::Cluster;
+use krake_proto::krake::kubernetes::v1::{Cluster, DeclareClusterLostRequest};
 use krake_proto::krake::meta::v1::Metadata;
 
 use super::application::backoff;
 use super::modify::{Fields, modify, something};
 use super::{Session, file};
-use crate::args::{ClusterRemovals, DescribeCluster, RegisterCluster, UpdateCluster, WeightedMetric};
+use crate::args::{
+    ClusterRemovals, DescribeCluster, LostCluster, RegisterCluster, Target, UpdateCluster, WeightedMetric,
+};
 use crate::failure::Failure;
 use crate::kubeconfig::{self, Selected};
 use crate::output;
@@ -40,6 +42,18 @@ pub(super) async fn update(session: &Session, args: UpdateCluster) -> Result<Str
     let write = |cluster: &mut Cluster| Ok(change.apply(cluster));
     let cluster = modify(&session.api(), &namespace, &args.object.target.name, write).await?;
     output::object(&cluster, args.object.target.output)
+}
+
+pub(super) async fn lost(session: &Session, args: LostCluster) -> Result<String, Failure> {
+    let Target { namespace, target } = args.object;
+    let request = DeclareClusterLostRequest {
+        namespace: session.namespace(&namespace),
+        name: target.name,
+        uid: String::new(),
+    };
+    let declared = session.client.clusters().declare_cluster_lost(request).await;
+    let cluster = declared.map_err(krake_client::Error::from)?.into_inner();
+    output::object(&cluster, target.output)
 }
 
 fn select(path: &str, context: Option<&str>) -> Result<Selected, Failure> {

@@ -1,7 +1,7 @@
 //! What tables show of a cluster.
 
 use krake_proto::finalizer::CLUSTER_COPIES;
-use krake_proto::krake::kubernetes::v1::{Cluster, ClusterNode, ClusterStatus, NodeCounts};
+use krake_proto::krake::kubernetes::v1::{Cluster, ClusterLoss, ClusterNode, ClusterStatus, NodeCounts};
 
 use super::Columns;
 use super::text::{self, NONE};
@@ -37,6 +37,7 @@ impl Columns for Cluster {
             ("nodes_memory_pressure", format!("{}/{}", nodes.memory_pressure, nodes.total)),
             ("nodes_disk_pressure", format!("{}/{}", nodes.disk_pressure, nodes.total)),
             ("identity", identity(status)),
+            ("lost", lost(status)),
             ("custom_resources", text::lines(&spec.custom_resources)),
             ("metrics", text::metrics(&spec.metrics)),
             ("failing_metrics", text::lines(failing)),
@@ -80,6 +81,13 @@ fn identity(status: &ClusterStatus) -> String {
         Some(("", ca)) => format!("unverified, certificate authority {ca}"),
         Some((uid, _)) => format!("kube-system {uid}"),
     }
+}
+
+/// When the cluster was declared lost, and by whom.
+fn lost(status: &ClusterStatus) -> String {
+    let declared =
+        |lost: &ClusterLoss| format!("{} by {}", text::time(lost.declared.as_ref()), lost.declared_by);
+    status.lost.as_ref().map_or_else(|| NONE.to_owned(), declared)
 }
 
 /// Numbers of the nodes that are listed: an adapter of an older version lists them all and counts none.

@@ -14,7 +14,7 @@ use krake_runtime::controller::{Next, Reconciler};
 use krake_runtime::leadership::Leadership;
 
 use super::project::{Application, Cluster, Told};
-use super::tell;
+use super::{operator, tell};
 use crate::cluster::clusters::Clusters;
 use crate::cluster::identity::ClusterIdentity;
 use crate::config::Clock;
@@ -51,28 +51,14 @@ impl Reconciler for ClusterController {
 
     async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
         let Some(cluster) = self.mirror.get(key) else { return Ok(Next::Done) };
-        let told = match self.clusters.set(&cluster.uid, &cluster.kubeconfig, &cluster.told.identity) {
-            Ok(handle) => handle.report().map(|report| {
-                let twin = self.twin(&cluster, &report.identity);
-                tell::tell(&report, twin.as_deref(), &cluster.told, (self.clock)())
-            }),
-            Err(error) => Some(tell::unusable(&error.to_string(), &cluster.told, (self.clock)())),
-        };
+        let next = if cluster.lost { Next::Done } else { self.look_after(&cluster).await? };
         if !self.leadership.leading() {
             return Ok(Next::Done);
-        }
-        let shows_twin = told.as_ref().is_some_and(tell::shows_twin);
-        if let Some(told) = told.filter(|told| tell::differs(told, &cluster.told)) {
-            self.report(&cluster, told).await?;
         }
         if cluster.deleted && cluster.next_finalizer.as_deref() == Some(CLUSTER_COPIES) {
             return self.let_go(&cluster).await;
         }
-        if shows_twin {
-            // That the other one goes does not wake this one.
-            return Ok(Next::After(LOOK_FOR_TWIN));
-        }
-        Ok(Next::Done)
+        Ok(next)
     }
 
     fn keys(&self) -> Vec<NamespacedName> {
@@ -81,6 +67,28 @@ impl Reconciler for ClusterController {
 }
 
 impl ClusterController {
+    /// Keeps the connection to a cluster, and reports what is new of it.
+    async fn look_after(&self, cluster: &Cluster) -> anyhow::Result<Next> {
+        let now = (self.clock)();
+        let shown = &cluster.told;
+        let told = match self.clusters.set(&cluster.uid, &cluster.kubeconfig, &shown.identity) {
+            Ok(handle) => handle.report().map(|report| {
+                let twin = self.twin(cluster, &report.identity);
+                tell::tell(&report, twin.as_deref(), shown, now)
+            }),
+            Err(error) => Some(tell::unusable(&error.to_string(), shown, now)),
+        };
+        let Some(mut told) = told.filter(|_| self.leadership.leading()) else { return Ok(Next::Done) };
+        let patience = operator::patience(&told, shown, now);
+        told.conditions.extend(operator::condition(&told, shown, patience, &cluster.reference.name));
+        // That the other one of two that are the same goes does not wake this one.
+        let again = patience.or(tell::shows_twin(&told).then_some(LOOK_FOR_TWIN));
+        if tell::differs(&told, shown) {
+            self.report(cluster, told).await?;
+        }
+        Ok(again.filter(|time| !time.is_zero()).map_or(Next::Done, Next::After))
+    }
+
     async fn report(&self, cluster: &Cluster, told: Told) -> anyhow::Result<()> {
         let metadata = Metadata {
             namespace: cluster.reference.namespace.clone(),

@@ -14,6 +14,8 @@ struct Names {
     /// Clusters that are being deleted.
     leaving: HashSet<ClusterUid>,
     erased: HashSet<ClusterUid>,
+    /// Clusters that a person declared lost.
+    lost: HashSet<ClusterUid>,
 }
 
 /// Names by uid, and the clusters that are known to be erased.
@@ -48,11 +50,17 @@ impl Index {
         news
     }
 
+    /// A person declared a cluster lost. Returns whether that is news.
+    pub(crate) fn lose_cluster(&self, uid: &ClusterUid) -> bool {
+        self.lock().lost.insert(uid.clone())
+    }
+
     /// A cluster is not there any more; `erased` if that is positively known.
     pub(crate) fn forget_cluster(&self, uid: &ClusterUid, erased: bool) {
         let mut names = self.lock();
         names.clusters.remove(uid);
         names.leaving.remove(uid);
+        names.lost.remove(uid);
         if erased {
             names.erased.insert(uid.clone());
         }
@@ -68,9 +76,10 @@ impl Index {
         self.lock().leaving.contains(uid)
     }
 
-    /// Whether a cluster is known to be erased.
+    /// Whether a cluster is known to be erased, or was declared lost: nothing there matters any more.
     pub(crate) fn is_erased(&self, uid: &ClusterUid) -> bool {
-        self.lock().erased.contains(uid)
+        let names = self.lock();
+        names.erased.contains(uid) || names.lost.contains(uid)
     }
 
     fn lock(&self) -> MutexGuard<'_, Names> {

@@ -115,6 +115,8 @@ pub(crate) struct Cluster {
     /// The finalizer whose owner is to work next.
     pub(crate) next_finalizer: Option<String>,
     pub(crate) kubeconfig: Arc<Value>,
+    /// A person declared it lost.
+    pub(crate) lost: bool,
     /// It may be the same as another cluster.
     pub(crate) allow_duplicate: bool,
     /// What is told of it now.
@@ -153,6 +155,7 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         deleted: metadata.deleted.is_some(),
         next_finalizer: metadata.finalizers.last().cloned(),
         kubeconfig: Arc::new(kubeconfig),
+        lost: status.lost.is_some(),
         allow_duplicate: object.spec.as_ref().is_some_and(|spec| spec.allow_duplicate),
         orphans: status.orphans,
         told: Told {

@@ -295,6 +295,10 @@ impl ClusterService for Service {
         Err(not_served())
     }
 
+    async fn declare_cluster_lost(&self, _: Request<DeclareClusterLostRequest>) -> Answer<Cluster> {
+        Err(not_served())
+    }
+
     async fn update_cluster(&self, _: Request<UpdateClusterRequest>) -> Answer<Cluster> {
         Err(not_served())
     }

@@ -1,7 +1,7 @@
-//! Which cluster a cluster is: one that leads elsewhere, and two that are the same.
+//! Which cluster a cluster is: one that leads elsewhere, two that are the same, and one that is declared lost.
 
 use krake_proto::condition::{find, reasons, types};
-use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, ClusterLoss, Phase};
 use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
@@ -75,5 +75,24 @@ async fn the_later_of_two_that_are_the_same_says_so_until_it_is_allowed() {
         store.put(cluster);
     });
     world.krake.until("allowed", shows("two", verified)).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_declared_lost_is_left_alone_and_its_copies_are_forgotten() {
+    let world = world(["uid-a", "uid-b"]).await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let before = world.server("one").writes();
+    world.krake.change(|store| {
+        let mut cluster = store.clusters["one"].clone();
+        cluster.status.get_or_insert_default().lost = Some(ClusterLoss::default());
+        store.put(cluster);
+    });
+    world.until_phases("app", &[]).await;
+    world.krake.change(|store| store.bind("app", &["two"]));
+    world.until_phases("app", &[("two", Phase::Running)]).await;
+    assert_eq!(world.server("one").writes(), before);
+    assert_eq!(world.server("one").names("configmaps"), ["a"]);
     world.stop().await;
 }

@@ -176,3 +176,11 @@ fn copies_show_how_they_are_and_since_when() {
     let since = Timestamp::from_second(8).unwrap();
     assert_eq!(seen, Copy { cluster_uid: "a".into(), phase: CopyPhase::Failed, generation: 3, since });
 }
+
+#[test]
+fn applications_leave_a_cluster_that_was_declared_lost() {
+    let mut object = api::Cluster { metadata: Some(Metadata::default()), ..Default::default() };
+    assert_eq!(cluster(&object).unwrap().cluster.lifecycle, Lifecycle::Active);
+    object.status.get_or_insert_default().lost = Some(api::ClusterLoss::default());
+    assert_eq!(cluster(&object).unwrap().cluster.lifecycle, Lifecycle::Deleted);
+}

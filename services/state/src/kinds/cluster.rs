@@ -4,6 +4,7 @@ mod admit;
 mod conditions;
 mod derive;
 mod kubeconfig;
+mod lost;
 
 use krake_proto::Resource;
 use krake_proto::condition::types;
@@ -14,7 +15,7 @@ use krake_proto::krake::meta::v1::Metadata;
 use krake_proto::numbers::kubernetes::v1::cluster_status as field;
 use prost::{DecodeError, Message};
 
-use super::{KindRules, ManagedFinalizer, Need, OwnCondition, Relation, application, typed};
+use super::{CustomMethod, KindRules, ManagedFinalizer, Need, OwnCondition, Relation, application, typed};
 use crate::cache::Stored;
 use crate::object::wire::Malformed;
 
@@ -23,6 +24,7 @@ pub(super) static RULES: KindRules = KindRules {
     defaults: || admit::defaults().encode_to_vec(),
     derived: &[field::STATE, field::REASON],
     derive,
+    reserved: &[field::LOST],
     // New copies cannot come while it is checked: copies on a cluster that is being deleted are refused.
     managed_finalizers: &[ManagedFinalizer {
         name: CLUSTER_COPIES,
@@ -36,10 +38,15 @@ pub(super) static RULES: KindRules = KindRules {
         OwnCondition { r#type: types::REACHABLE, writer: "krake-kubernetes" },
         OwnCondition { r#type: types::NODES_HEALTHY, writer: "krake-kubernetes" },
         OwnCondition { r#type: types::IDENTITY_VERIFIED, writer: "krake-kubernetes" },
+        OwnCondition { r#type: types::NEEDS_OPERATOR, writer: "krake-kubernetes" },
         OwnCondition { r#type: types::METRICS_AVAILABLE, writer: "krake-scheduler" },
     ],
     admit_status: admit::validate_status,
     upgrades: &[conditions::UPGRADE],
+    custom_methods: &[CustomMethod {
+        name: "DeclareClusterLost",
+        serve: |registry, call, request| Box::pin(registry.declare_lost(call, request)),
+    }],
     ..KindRules::of(Cluster::KIND, |_, spec, _, findings| typed(spec, findings, admit::validate))
 };
 
@@ -54,6 +61,12 @@ fn has_copy_on(application: &Stored, cluster: &Stored) -> Result<bool, Malformed
     }
     let status = application.sections.status.as_deref().unwrap_or_default();
     Ok(application::has_copy_on(status, &cluster.metadata.uid)?)
+}
+
+/// Whether a person declared the cluster lost.
+pub(super) fn is_lost(cluster: &Stored) -> Result<bool, DecodeError> {
+    let status = cluster.sections.status.clone().unwrap_or_default();
+    Ok(ClusterStatus::decode(status)?.lost.is_some())
 }
 
 /// The metrics that rank a cluster.

@@ -54,7 +54,9 @@ fn code_of_type(r#type: &str) -> ReasonCode {
     match r#type {
         types::SCHEDULED => ReasonCode::NoSuitableResource,
         types::APPLIED | types::AVAILABLE | types::NODES_HEALTHY => ReasonCode::KubernetesError,
-        types::REACHABLE | types::IDENTITY_VERIFIED => ReasonCode::ClusterNotReachable,
+        types::REACHABLE | types::IDENTITY_VERIFIED | types::NEEDS_OPERATOR => {
+            ReasonCode::ClusterNotReachable
+        }
         types::METRICS_AVAILABLE => ReasonCode::InvalidMetric,
         _ => ReasonCode::InternalError,
     }

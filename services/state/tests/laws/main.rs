@@ -16,6 +16,7 @@ mod filters;
 mod history;
 mod lagging;
 mod leadership;
+mod lost;
 mod metrics;
 mod placement;
 mod rendering;

@@ -2,7 +2,7 @@
 
 use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::krake::kubernetes::v1::{ClusterState as State, ClusterStatus};
-use krake_proto::krake::meta::v1::{ConditionStatus, Metadata, Reason};
+use krake_proto::krake::meta::v1::{ConditionStatus, Metadata, Reason, ReasonCode};
 
 use crate::kinds::condition::reason;
 
@@ -17,6 +17,11 @@ fn state(metadata: &Metadata, status: &ClusterStatus) -> (State, Option<Reason>)
     let no = |name| answer(name).filter(|condition| condition.status() == ConditionStatus::False);
     if metadata.deleted.is_some() {
         return (State::Deleting, None);
+    }
+    if let Some(lost) = &status.lost {
+        let message = format!("declared lost by {}", lost.declared_by);
+        let code = ReasonCode::ClusterNotReachable.into();
+        return (State::Failed, Some(Reason { code, message }));
     }
     if let Some(condition) = no(types::REACHABLE) {
         return (State::Offline, Some(reason(condition)));
@@ -47,7 +52,7 @@ fn state(metadata: &Metadata, status: &ClusterStatus) -> (State, Option<Reason>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use krake_proto::krake::meta::v1::{Condition, ReasonCode};
+    use krake_proto::krake::meta::v1::Condition;
     use rstest::rstest;
 
     fn say(r#type: &str, status: ConditionStatus, reason: &str) -> Condition {

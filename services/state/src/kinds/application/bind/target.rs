@@ -8,6 +8,7 @@ use krake_proto::krake::meta::v1::ResourceRef;
 use prost::Message;
 
 use crate::cache::{Cache, Stored};
+use crate::kinds::cluster::is_lost;
 use crate::object::key;
 use crate::registry::{Error, what};
 use crate::store::Guard;
@@ -67,6 +68,9 @@ fn bindable(
     if cluster.metadata.deleted.is_some() {
         return Err(Error::BeingDeleted(shown));
     }
+    if is_lost(&cluster)? {
+        return Err(Error::invalid(field, format!("{shown} was declared lost")));
+    }
     if wanted.namespace != namespace {
         let spec = ClusterSpec::decode(cluster.sections.spec.clone().unwrap_or_default())?;
         if !spec.allowed_namespaces.iter().any(|allowed| allowed == namespace || allowed == "*") {
@@ -105,7 +109,7 @@ pub(super) fn guards_on_left_clusters(
                 what(stored.kind, &cluster.namespace, &cluster.name)
             )));
         }
-        if targets.is_empty() && stored.metadata.deleted.is_none() {
+        if targets.is_empty() && stored.metadata.deleted.is_none() && !is_lost(&stored)? {
             let text = format!("{} is not being deleted; bind another cluster instead", cluster.name);
             return Err(Error::invalid("bindings", text));
         }
