@@ -1,8 +1,10 @@
 //! Clusters: how they are reached, what they serve, how they do, and what is seen on them.
 
+pub mod address;
 pub(crate) mod bounded;
 pub mod cache;
 pub mod clusters;
+mod connect;
 pub mod connection;
 pub mod discovery;
 mod handle;

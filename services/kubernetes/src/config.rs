@@ -15,6 +15,7 @@ use krake_runtime::telemetry::{TelemetryArgs, TelemetryConfig};
 use serde::Deserialize;
 
 use crate::cluster::ProbeTimes;
+use crate::cluster::address::{AddressPolicy, Cidr};
 use crate::cluster::clusters::Opener;
 use crate::controller::orphans::SweepTimes;
 
@@ -33,8 +34,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// others stand by. It must be able to reach the API servers of all registered clusters.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url, ca,
-/// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and the keys workers and
-/// rollout_deadline.
+/// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and the keys workers,
+/// rollout_deadline and allow_cluster_addresses (a list).
 #[derive(Debug, Parser)]
 #[command(name = "krake-kubernetes", version)]
 pub struct Args {
@@ -45,6 +46,16 @@ pub struct Args {
     /// to replace stays. [default: 300]
     #[arg(long, env = "KRAKE_ROLLOUT_DEADLINE", value_name = "SECONDS")]
     rollout_deadline: Option<u64>,
+    /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several times.
+    /// Otherwise link-local addresses and those of clouds' metadata services are refused, addresses of this machine
+    /// unless --api-url is one, too, and credentials over http to other machines.
+    #[arg(
+        long = "allow-cluster-address",
+        env = "KRAKE_ALLOW_CLUSTER_ADDRESS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    allow_cluster_addresses: Vec<Cidr>,
     // Last: the headings of its groups would hold for what follows.
     #[command(flatten)]
     controller: ControllerArgs<7704>,
@@ -59,6 +70,7 @@ struct File {
     telemetry: TelemetryArgs,
     workers: Option<usize>,
     rollout_deadline: Option<u64>,
+    allow_cluster_addresses: Vec<String>,
 }
 
 /// The settings in force.
@@ -97,13 +109,13 @@ impl Config {
     /// The defaults.
     pub fn new(controller: ControllerConfig) -> Self {
         Config {
-            controller,
             workers: WORKERS,
             rollout_deadline: Duration::from_secs(ROLLOUT_DEADLINE),
-            opener: Opener::default(),
+            opener: Opener::over_network(AddressPolicy::beside(&controller.connect.url)),
             probe: ProbeTimes::default(),
             sweep: SweepTimes::default(),
             clock: Arc::new(Timestamp::now),
+            controller,
         }
     }
 }
@@ -122,11 +134,24 @@ impl Args {
                 return Err(ConfigError::Invalid { option, message: "must be 1 or more".to_owned() });
             }
         }
+        let mut allowed = self.allow_cluster_addresses;
+        if allowed.is_empty() {
+            let ranges = file.allow_cluster_addresses.iter().map(|range| range.parse());
+            allowed = ranges
+                .collect::<Result<_, String>>()
+                .map_err(|message| ConfigError::Invalid { option: "--allow-cluster-address", message })?;
+        }
         let File { api, admin, election, telemetry, .. } = file;
         let sections = ControllerSections { api, admin, election, telemetry };
         let user_agent = concat!("krake-kubernetes/", env!("CARGO_PKG_VERSION"));
         let controller = self.controller.resolve(sections, user_agent)?;
-        Ok(Config { workers, rollout_deadline: Duration::from_secs(deadline), ..Config::new(controller) })
+        let addresses = AddressPolicy { allowed, ..AddressPolicy::beside(&controller.connect.url) };
+        Ok(Config {
+            workers,
+            rollout_deadline: Duration::from_secs(deadline),
+            opener: Opener::over_network(addresses),
+            ..Config::new(controller)
+        })
     }
 }
 
@@ -145,6 +170,8 @@ mod tests {
         let resolve = |args: &[&str]| Args::try_parse_from(["x"].iter().chain(args)).unwrap().resolve();
         let config = resolve(&[]).unwrap();
         assert_eq!((config.workers, config.rollout_deadline), (32, Duration::from_secs(300)));
+        assert!(resolve(&["--allow-cluster-address", "10.0.0.0/8,127.0.0.1"]).is_ok());
+        assert!(Args::try_parse_from(["x", "--allow-cluster-address", "10"]).is_err());
         assert!(resolve(&["--workers", "0"]).unwrap_err().to_string().starts_with("--workers"));
     }
 }

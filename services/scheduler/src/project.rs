@@ -10,7 +10,7 @@ use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use krake_proto::krake::core::v1 as core;
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata, ReasonCode, ResourceRef};
+use krake_proto::krake::meta::v1::{ConditionStatus, Metadata, ReasonCode, ResourceRef};
 
 use crate::handover::{self, Copy, CopyPhase, FailedHandover};
 use crate::retry::{Attempts, Backoff, Retry};

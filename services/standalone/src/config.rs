@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use krake_kubernetes::cluster::address::{AddressPolicy, Cidr};
 use krake_runtime::admin::{AdminArgs, AdminSection};
 use krake_runtime::config::{ConfigError, ConfigFileArgs, listen_address, pick};
 use krake_runtime::process::ProcessConfig;
@@ -83,6 +84,15 @@ struct Settings {
     /// Authenticate every caller as this user, whatever its credentials.
     #[arg(long, env = "KRAKE_STATIC_USER", value_name = "NAME")]
     static_user: Option<String>,
+    /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several times.
+    /// Otherwise some are refused: see `krake-kubernetes --help`.
+    #[arg(
+        long = "allow-cluster-address",
+        env = "KRAKE_ALLOW_CLUSTER_ADDRESS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    allow_cluster_addresses: Vec<Cidr>,
     #[command(flatten)]
     rules: Rules,
     #[command(flatten)]
@@ -144,6 +154,8 @@ pub struct Config {
     pub limits: ConnectionLimits,
     /// By which host names the APIs may be called.
     pub hosts: HostRules,
+    /// Which addresses clusters may have.
+    pub cluster_addresses: AddressPolicy,
     /// Minimum time that an application stays before it moves to a better cluster.
     pub reschedule_after: Duration,
     /// Time between two questions to a metrics provider.
@@ -164,6 +176,7 @@ impl Config {
             authentication: Authentication { static_user: None, allow_anonymous: true },
             limits: ConnectionLimits::default(),
             hosts: HostRules::default(),
+            cluster_addresses: AddressPolicy { loopback: true, allowed: Vec::new() },
             reschedule_after: Duration::from_secs_f64(SERVE.reschedule_after),
             metrics_interval: Duration::from_secs_f64(SERVE.metrics_interval),
             telemetry: TelemetryConfig::default(),
@@ -266,6 +279,10 @@ impl Settings {
             authentication,
             limits,
             hosts,
+            cluster_addresses: AddressPolicy {
+                loopback: api.address.ip().is_loopback() && rest.address.ip().is_loopback(),
+                allowed: self.allow_cluster_addresses,
+            },
             reschedule_after: seconds(
                 "--reschedule-after",
                 pick(rules.reschedule_after, filed.reschedule_after, defaults.reschedule_after),

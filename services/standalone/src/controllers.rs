@@ -1,6 +1,7 @@
 //! The controllers' settings in this process: one API, one admin listener, no elections.
 
 use krake_client::ConnectOptions;
+use krake_kubernetes::cluster::clusters::Opener;
 use krake_runtime::admin::Admin;
 use krake_runtime::controller::{AdminPlace, ControllerConfig};
 use krake_runtime::leadership::ElectionConfig;
@@ -30,6 +31,9 @@ pub(crate) fn gc(url: &str, admin: &Admin) -> krake_gc::Config {
     krake_gc::Config::new(controller("gc", url, admin))
 }
 
-pub(crate) fn kubernetes(url: &str, admin: &Admin) -> krake_kubernetes::Config {
-    krake_kubernetes::Config::new(controller("kubernetes", url, admin))
+pub(crate) fn kubernetes(config: &Config, url: &str, admin: &Admin) -> krake_kubernetes::Config {
+    let mut kubernetes = krake_kubernetes::Config::new(controller("kubernetes", url, admin));
+    // The URL is that of this machine, wherever else the API listens.
+    kubernetes.opener = Opener::over_network(config.cluster_addresses.clone());
+    kubernetes
 }

@@ -151,7 +151,7 @@ fn start(
     front.spawn("scheduler", |stop| krake_scheduler::run(controllers::scheduler(config, &url, admin), stop));
     front.spawn("garbage collector", |stop| krake_gc::run(controllers::gc(&url, admin), stop));
     front.spawn("Kubernetes adapter", |stop| {
-        krake_kubernetes::run(controllers::kubernetes(&url, admin), stop)
+        krake_kubernetes::run(controllers::kubernetes(config, &url, admin), stop)
     });
     let (hosts, metrics) = (config.hosts.clone(), HttpMetrics::register(&admin.metrics));
     let http = HttpOptions { hosts, metrics, ..HttpOptions::with(config.limits.clone()) };

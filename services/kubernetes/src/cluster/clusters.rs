@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cluster::address::AddressPolicy;
 use crate::cluster::connection::{Connection, Deadlines};
 use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::kubeconfig::KubeconfigError;
@@ -32,9 +33,16 @@ impl Opener {
     }
 }
 
+impl Opener {
+    /// Connects over the network, to addresses that `policy` allows.
+    pub fn over_network(policy: AddressPolicy) -> Self {
+        Opener::new(move |kubeconfig, deadlines| Connection::open(kubeconfig, deadlines, &policy))
+    }
+}
+
 impl Default for Opener {
     fn default() -> Self {
-        Opener::new(Connection::open)
+        Opener::over_network(AddressPolicy::default())
     }
 }
 

@@ -8,7 +8,9 @@ use kube::api::{Api, DynamicObject};
 use kube::{Client, Config};
 use serde_json::Value;
 
+use crate::cluster::address::AddressPolicy;
 use crate::cluster::bounded::bounded;
+use crate::cluster::connect;
 use crate::cluster::discovery::ResolvedKind;
 use crate::cluster::identity;
 use crate::cluster::kubeconfig::{self, KubeconfigError};
@@ -55,8 +57,12 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Opens a stored kubeconfig. Must be called inside a Tokio runtime.
-    pub fn open(kubeconfig: &Value, deadlines: Deadlines) -> Result<Self, KubeconfigError> {
+    /// Opens a stored kubeconfig, to connect to addresses that `policy` allows. Must be called inside a Tokio runtime.
+    pub fn open(
+        kubeconfig: &Value,
+        deadlines: Deadlines,
+        policy: &AddressPolicy,
+    ) -> Result<Self, KubeconfigError> {
         let parsed = kubeconfig::parse(kubeconfig)?;
         let authorities = kubeconfig::authorities(&parsed);
         let mut config =
@@ -71,8 +77,7 @@ impl Connection {
         config.proxy_url = None;
         let host = config.cluster_url.host().unwrap_or_default().to_owned();
         let default_namespace = config.default_namespace.clone();
-        let client =
-            Client::try_from(config).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
+        let client = connect::client(&config, policy)?;
         let connection = Self::over(client, &default_namespace, &host, deadlines);
         Ok(Self {
             ca_sha256: authorities.as_deref().map(identity::ca_sha256).unwrap_or_default(),
@@ -163,7 +168,7 @@ mod tests {
 
     fn kubeconfig(namespace: &str) -> Value {
         json!({
-            "clusters": [{"name": "c", "cluster": {"server": "http://[2001:db8::1]:6443"}}],
+            "clusters": [{"name": "c", "cluster": {"server": "https://[2001:db8::1]:6443"}}],
             "users": [{"name": "u", "user": {"token": "s3cret"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": namespace}}]
         })
@@ -171,29 +176,44 @@ mod tests {
 
     #[tokio::test]
     async fn namespace_and_host_come_from_the_only_context() {
-        let connection = Connection::open(&kubeconfig("demo"), Deadlines::default()).unwrap();
+        let connection =
+            Connection::open(&kubeconfig("demo"), Deadlines::default(), &AddressPolicy::default()).unwrap();
         assert_eq!((connection.default_namespace(), connection.host()), ("demo", "[2001:db8::1]"));
-        let unnamed = Connection::open(&kubeconfig(""), Deadlines::default()).unwrap();
+        let unnamed =
+            Connection::open(&kubeconfig(""), Deadlines::default(), &AddressPolicy::default()).unwrap();
         assert_eq!(unnamed.default_namespace(), "default");
     }
 
     #[tokio::test]
     async fn credentials_are_not_printed() {
-        let connection = Connection::open(&kubeconfig("demo"), Deadlines::default()).unwrap();
+        let connection =
+            Connection::open(&kubeconfig("demo"), Deadlines::default(), &AddressPolicy::default()).unwrap();
         assert!(!format!("{connection:?}").contains("s3cret"));
+    }
+
+    #[tokio::test]
+    async fn addresses_that_only_the_adapters_machine_reaches_are_refused() {
+        for server in ["http://169.254.169.254", "https://127.0.0.1:6443", "http://192.0.2.7:6443"] {
+            let mut document = kubeconfig("demo");
+            document["clusters"][0]["cluster"]["server"] = json!(server);
+            let error =
+                Connection::open(&document, Deadlines::default(), &AddressPolicy::default()).unwrap_err();
+            assert!(error.to_string().contains("--allow-cluster-address"), "{error}");
+        }
     }
 
     #[tokio::test]
     async fn a_broken_certificate_is_a_broken_kubeconfig() {
         let mut document = kubeconfig("demo");
         document["clusters"][0]["cluster"]["certificate-authority-data"] = json!("%%%");
-        let error = Connection::open(&document, Deadlines::default()).unwrap_err();
+        let error = Connection::open(&document, Deadlines::default(), &AddressPolicy::default()).unwrap_err();
         assert!(matches!(error, KubeconfigError::Unusable(_)), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_at_its_deadline() {
-        let connection = Connection::open(&kubeconfig("demo"), Deadlines::default()).unwrap();
+        let connection =
+            Connection::open(&kubeconfig("demo"), Deadlines::default(), &AddressPolicy::default()).unwrap();
         let error = connection.call(std::future::pending::<kube::Result<()>>()).await.unwrap_err();
         assert!(!error.answered(), "{error}");
     }

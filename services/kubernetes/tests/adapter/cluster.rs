@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use krake_kubernetes::cluster::clusters::Clusters;
+use krake_kubernetes::cluster::address::AddressPolicy;
+use krake_kubernetes::cluster::clusters::{Clusters, Opener};
 use krake_kubernetes::cluster::connection::Deadlines;
 use krake_kubernetes::cluster::identity::ClusterIdentity;
 use krake_kubernetes::cluster::nodes::ClusterState;
@@ -38,6 +39,7 @@ impl Adapter {
         let thresholds = Thresholds { failing_for: Duration::from_millis(50), ..Thresholds::default() };
         let times = ProbeTimes { interval, second_look, deadline, thresholds };
         let clusters = Clusters::new("inst", Deadlines::default(), times, Arc::clone(&wakes));
+        let clusters = clusters.opened_by(Opener::over_network(AddressPolicy::beside("http://127.0.0.1")));
         Self { clusters, wakes }
     }
 

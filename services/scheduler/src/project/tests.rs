@@ -1,6 +1,7 @@
 //! How messages are read.
 
 use super::*;
+use krake_proto::krake::meta::v1::Condition;
 use rstest::rstest;
 
 fn say(r#type: &str, status: ConditionStatus, reason: &str) -> Condition {

@@ -1,0 +1,162 @@
+//! The HTTP client of a kubeconfig, whose connector judges every address that it dials.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ConfigExt};
+use kube::{Client, Config};
+use tower::{BoxError, Service, ServiceBuilder};
+
+use crate::cluster::address::{AddressPolicy, literal};
+use crate::cluster::kubeconfig::KubeconfigError;
+
+/// A client of the API server, which connects to addresses that the policy allows, and follows no redirects.
+///
+/// # Errors
+/// When certificate or key cannot be used, or the address in the kubeconfig is refused.
+pub(crate) fn client(config: &Config, policy: &AddressPolicy) -> Result<Client, KubeconfigError> {
+    let unusable = |error: kube::Error| KubeconfigError::Unusable(error.to_string());
+    let clear = config.cluster_url.scheme_str() == Some("http") && has_credentials(config);
+    // The connector resolves no addresses, only names. There is only one host, since redirects are not followed.
+    if let Some(address) = literal(config.cluster_url.host().unwrap_or_default()) {
+        policy.check(address, clear).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
+    }
+    let resolver = JudgedResolver { names: GaiResolver::new(), policy: policy.clone(), clear };
+    let mut connector = HttpConnector::new_with_resolver(resolver);
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    let connector = config.rustls_https_connector_with_connector(connector).map_err(unusable)?;
+    let mut connector = TimeoutConnector::new(connector);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(unusable)?)
+        .layer(config.extra_headers_layer().map_err(unusable)?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// Whether requests carry what others must not read.
+fn has_credentials(config: &Config) -> bool {
+    config.auth_info.token.is_some() || config.auth_info.password.is_some()
+}
+
+/// Resolves names, and leaves out the addresses that must not be connected to.
+#[derive(Clone)]
+struct JudgedResolver {
+    names: GaiResolver,
+    policy: AddressPolicy,
+    clear: bool,
+}
+
+impl Service<Name> for JudgedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.names.poll_ready(context)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (policy, clear) = (self.policy.clone(), self.clear);
+        let resolved = self.names.call(name);
+        Box::pin(async move { judged(&policy, clear, resolved.await?).map(Vec::into_iter) })
+    }
+}
+
+/// The addresses that may be connected to.
+fn judged(
+    policy: &AddressPolicy,
+    clear: bool,
+    addresses: impl Iterator<Item = SocketAddr>,
+) -> io::Result<Vec<SocketAddr>> {
+    let mut refusal = None;
+    let mut allowed = Vec::new();
+    for address in addresses {
+        match policy.check(address.ip(), clear) {
+            Ok(()) => allowed.push(address),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(error) if allowed.is_empty() => Err(io::Error::other(error)),
+        _ => Ok(allowed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::connection::{Connection, Deadlines};
+    use serde_json::json;
+
+    /// A server on this machine that returns the request's path and credentials as its version, and its port.
+    async fn server() -> u16 {
+        let answer = |request: axum::extract::Request| async move {
+            let shown =
+                |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            let text = format!("{} {}", request.uri().path(), shown("authorization").unwrap_or_default());
+            axum::Json(
+                json!({"major": "", "minor": "", "gitVersion": text, "gitCommit": "", "gitTreeState": "",
+                "buildDate": "", "goVersion": "", "compiler": "", "platform": ""}),
+            )
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(
+            async move { axum::serve(listener, axum::Router::new().fallback(answer)).await.unwrap() },
+        );
+        port
+    }
+
+    fn open(server: &str, policy: &AddressPolicy) -> Result<Connection, KubeconfigError> {
+        let document = json!({
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {"token": "t0ken"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+        });
+        Connection::open(&document, Deadlines::default(), policy)
+    }
+
+    #[tokio::test]
+    async fn requests_bear_the_credentials_and_the_path_of_the_server() {
+        let port = server().await;
+        let policy = AddressPolicy::beside("http://127.0.0.1:7700");
+        for host in ["127.0.0.1", "localhost"] {
+            let connection = open(&format!("http://{host}:{port}/k8s/c-1"), &policy).unwrap();
+            let version = connection.call(connection.client().apiserver_version()).await.unwrap();
+            assert_eq!(version.git_version, "/k8s/c-1/version Bearer t0ken");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_of_this_machine_is_refused_when_it_is_dialled() {
+        let port = server().await;
+        let connection = open(&format!("http://localhost:{port}"), &AddressPolicy::default()).unwrap();
+        let error = connection.call(connection.client().apiserver_version()).await.unwrap_err();
+        assert!(error.to_string().contains("--allow-cluster-address 127.0.0.1"), "{error}");
+    }
+
+    #[test]
+    fn of_a_name_only_allowed_addresses_are_dialled() {
+        let addresses = ["192.0.2.7:6443", "169.254.169.254:6443"].map(|text| text.parse().unwrap());
+        let policy = AddressPolicy::default();
+        assert_eq!(judged(&policy, false, addresses.into_iter()).unwrap(), addresses[..1]);
+        let error = judged(&policy, false, addresses[1..].iter().copied()).unwrap_err();
+        assert!(error.to_string().contains("link-local"), "{error}");
+    }
+}
