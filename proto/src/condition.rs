@@ -41,10 +41,11 @@ names! {
         REACHABLE = "Reachable";
         /// Cluster: its nodes are ready and free of pressure. Writer: the platform adapter.
         NODES_HEALTHY = "NodesHealthy";
-        /// Cluster: it is known which cluster it is, and no other one of Krake's is the same. Writer: the platform adapter.
-        IDENTITY_VERIFIED = "IdentityVerified";
-        /// Cluster: it has been unreachable for 15 minutes for a reason that only a person can remove. Writer: the platform
+        /// Cluster: it is known which cluster it is, and no other one of Krake's is the same. Writer: the platform
         /// adapter.
+        IDENTITY_VERIFIED = "IdentityVerified";
+        /// Cluster: it has been unreachable for 15 minutes for a reason that only a person can remove. Writer: the
+        /// platform adapter.
         NEEDS_OPERATOR = "NeedsOperator";
         /// Cluster: all of its metrics could be read. Writer: the scheduler.
         METRICS_AVAILABLE = "MetricsAvailable";

@@ -34,8 +34,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// others stand by. It must be able to reach the API servers of all registered clusters.
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url, ca,
-/// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and the keys workers,
-/// rollout_deadline and allow_cluster_addresses (a list).
+/// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and
+/// the keys workers, rollout_deadline and allow_cluster_addresses (a list).
 #[derive(Debug, Parser)]
 #[command(name = "krake-kubernetes", version)]
 pub struct Args {
@@ -46,9 +46,9 @@ pub struct Args {
     /// to replace stays. [default: 300]
     #[arg(long, env = "KRAKE_ROLLOUT_DEADLINE", value_name = "SECONDS")]
     rollout_deadline: Option<u64>,
-    /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several times.
-    /// Otherwise link-local addresses and those of clouds' metadata services are refused, addresses of this machine
-    /// unless --api-url is one, too, and credentials over http to other machines.
+    /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several
+    /// times. Otherwise link-local addresses and those of clouds' metadata services are refused, addresses of this
+    /// machine unless --api-url is one, too, and credentials over http to other machines.
     #[arg(
         long = "allow-cluster-address",
         env = "KRAKE_ALLOW_CLUSTER_ADDRESS",

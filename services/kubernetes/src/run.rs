@@ -180,6 +180,9 @@ impl Adapter {
         let on_change = |notice: Notice<Application>| {
             self.application_changed(&notice, &parts.applications);
             for left in clusters_left(&notice) {
+                if let Some(before) = &notice.before {
+                    self.clusters.release(&before.uid, Some(&left));
+                }
                 if let Some(key) = self.index.cluster_key(&left) {
                     parts.cluster_queue.add(key, Priority::Change);
                 }
@@ -236,6 +239,7 @@ impl Adapter {
             |before: &Application| notice.after.as_ref().is_none_or(|after| after.uid != before.uid);
         if let Some(before) = notice.before.as_ref().filter(|before| replaced(before)) {
             controller.forget(before);
+            self.clusters.release(&before.uid, None);
         }
     }
 

@@ -49,7 +49,8 @@ struct Rules {
     /// Advantage of the present cluster: added to its score with this weight and the value 1. [default: 0.1]
     #[arg(long, env = "KRAKE_STICKINESS", value_name = "WEIGHT")]
     stickiness: Option<f64>,
-    /// Seconds that a cluster may not answer before its applications move, from the first probe that failed. [default: 60]
+    /// Seconds that a cluster may not answer before its applications move, from the first probe that failed.
+    /// [default: 60]
     #[arg(long, env = "KRAKE_OFFLINE_GRACE", value_name = "SECONDS")]
     offline_grace: Option<f64>,
     /// Seconds that a cluster may answer as no Kubernetes API that works before its applications move. [default: 600]

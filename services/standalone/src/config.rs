@@ -84,8 +84,8 @@ struct Settings {
     /// Authenticate every caller as this user, whatever its credentials.
     #[arg(long, env = "KRAKE_STATIC_USER", value_name = "NAME")]
     static_user: Option<String>,
-    /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several times.
-    /// Otherwise some are refused: see `krake-kubernetes --help`.
+    /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several
+    /// times. Otherwise some are refused: see `krake-kubernetes --help`.
     #[arg(
         long = "allow-cluster-address",
         env = "KRAKE_ALLOW_CLUSTER_ADDRESS",

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use krake_kubernetes::KubeconfigError;
+use krake_kubernetes::cluster::address::AddressPolicy;
 use krake_kubernetes::cluster::connection::{Connection, Deadlines};
 use krake_proto::krake::kubernetes::v1::ClusterSpec;
 use krake_proto::{KINDS, POOL, json};
@@ -91,7 +92,7 @@ fn admit_and_open(mut document: Value) {
     }
     let admitted = admitted(&document);
     let _inside = RUNTIME.enter();
-    let opened = Connection::open(&document, Deadlines::default());
+    let opened = Connection::open(&document, Deadlines::default(), &AddressPolicy::default());
     if let Err(error) = &opened {
         assert!(!error.to_string().contains(SECRET), "the adapter's error: {error}");
     }

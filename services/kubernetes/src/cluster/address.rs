@@ -1,5 +1,5 @@
-//! Which addresses the adapter connects to. Kubeconfigs come from users, and the adapter stands where they do not: it must
-//! not reach for them what only its own machine can reach. Pure.
+//! Which addresses the adapter connects to. Kubeconfigs come from users, and the adapter stands where they do not: it
+//! must not reach for them what only its own machine can reach. Pure.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -97,8 +97,8 @@ pub struct AddressPolicy {
 }
 
 impl AddressPolicy {
-    /// The rule of an adapter whose API is at this URL: where that is an address of its own machine, so are clusters that
-    /// a person tries Krake with.
+    /// The rule of an adapter whose API is at this URL: where that is an address of its own machine, so are clusters
+    /// that a person tries Krake with.
     pub fn beside(api_url: &str) -> Self {
         let uri = api_url.parse::<http::Uri>().ok();
         let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();

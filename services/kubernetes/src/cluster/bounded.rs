@@ -1,9 +1,9 @@
 //! Bounds on what a cluster may answer: bytes, and time without progress, before anything of it is parsed.
 //!
-//! One layer around the HTTP service of every connection. [`limits`] decides which bounds a call has, [`body`] applies
-//! them while the answer arrives. An answer beyond its bounds ends its call with an [`AnswerError`], and closes the
-//! connection that it came over. The body of an error is passed on only if it is a Kubernetes `Status`; redirects are
-//! not followed.
+//! One layer around the HTTP service of every connection. [`limits`] decides which bounds a call has, [`body`]
+//! applies them while the answer arrives. An answer beyond its bounds ends its call with an [`AnswerError`], and
+//! closes the connection that it came over. The body of an error is passed on only if it is a Kubernetes `Status`;
+//! redirects are not followed.
 
 pub(crate) mod body;
 pub(crate) mod limits;

@@ -15,7 +15,7 @@ use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::kubeconfig::KubeconfigError;
 use crate::cluster::wake::Wakes;
 use crate::cluster::{ClusterHandle, ProbeTimes};
-use crate::object::ClusterUid;
+use crate::object::{ApplicationUid, ClusterUid};
 
 /// Makes the connection to a cluster from its stored kubeconfig: [`Connection::open`], or one over a simulated network.
 /// Called inside a Tokio runtime.
@@ -94,8 +94,8 @@ impl Clusters {
         Self { opener, ..self }
     }
 
-    /// Looks after a cluster from now on, which is `known` by this identity. With the kubeconfig that it has already, nothing
-    /// happens. Must be called inside a Tokio runtime.
+    /// Looks after a cluster from now on, which is `known` by this identity. With the kubeconfig that it has already,
+    /// nothing happens. Must be called inside a Tokio runtime.
     pub fn set(
         &self,
         cluster: &ClusterUid,
@@ -124,6 +124,15 @@ impl Clusters {
     /// The cluster, if it is looked after; else why its kubeconfig cannot be used.
     pub fn get(&self, cluster: &ClusterUid) -> Option<Result<Arc<ClusterHandle>, KubeconfigError>> {
         self.lock().get(cluster).map(|entry| entry.handle.clone())
+    }
+
+    /// An application has no copy on a cluster any more, or (absent) on any: watches that only it needed end.
+    pub fn release(&self, application: &ApplicationUid, cluster: Option<&ClusterUid>) {
+        let entries = self.lock();
+        let meant = |uid: &ClusterUid| cluster.is_none_or(|cluster| cluster == uid);
+        let handles =
+            entries.iter().filter(|(uid, _)| meant(uid)).filter_map(|(_, entry)| entry.handle.as_ref().ok());
+        handles.for_each(|handle| handle.release(application));
     }
 
     /// Ends looking after a cluster.

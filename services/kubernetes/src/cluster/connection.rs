@@ -57,7 +57,8 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Opens a stored kubeconfig, to connect to addresses that `policy` allows. Must be called inside a Tokio runtime.
+    /// Opens a stored kubeconfig, to connect to addresses that `policy` allows. Must be called inside a Tokio
+    /// runtime.
     pub fn open(
         kubeconfig: &Value,
         deadlines: Deadlines,
@@ -85,8 +86,8 @@ impl Connection {
         })
     }
 
-    /// A connection over a ready-made client: another transport, or a server in the same process. Its answers are bounded.
-    /// Must be called inside a Tokio runtime.
+    /// A connection over a ready-made client: another transport, or a server in the same process. Its answers are
+    /// bounded. Must be called inside a Tokio runtime.
     /// `host` is the address by which node ports are reached.
     pub fn over(client: Client, default_namespace: &str, host: &str, deadlines: Deadlines) -> Self {
         let default_namespace = if default_namespace.is_empty() { "default" } else { default_namespace };

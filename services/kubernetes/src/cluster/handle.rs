@@ -43,7 +43,8 @@ pub struct ClusterHandle {
 }
 
 impl ClusterHandle {
-    /// Starts to look after a cluster that is `known` by this identity. Its tasks run on `tasks` and end with `cancel`, or with the handle.
+    /// Starts to look after a cluster that is `known` by this identity. Its tasks run on `tasks` and end with
+    /// `cancel`, or with the handle.
     pub(crate) fn start(
         cluster: ClusterUid,
         connection: Connection,
@@ -163,6 +164,11 @@ impl ClusterHandle {
             }
         };
         targets.iter().map(sight).collect()
+    }
+
+    /// The application has no copy here any more: watches that only it needed end.
+    pub fn release(&self, application: &ApplicationUid) {
+        self.watches.release(application);
     }
 
     /// Takes over what was just applied, so that it is not taken for missing before the watches deliver it.

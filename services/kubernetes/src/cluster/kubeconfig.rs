@@ -84,10 +84,15 @@ pub(crate) fn parse(document: &Value) -> Result<Kubeconfig, KubeconfigError> {
         return Err(KubeconfigError::Invalid { field: "current-context", problem });
     }
 
-    let mut parsed: Kubeconfig = serde_json::from_value(document.clone()).map_err(|_| {
-        KubeconfigError::Invalid { field: "kubeconfig", problem: "has a field of the wrong type" }
+    check_authority(cluster.body)?;
+    let context_name = context.name.to_owned();
+    let mut document = document.clone();
+    normalise(&mut document)?;
+    let mut parsed: Kubeconfig = serde_json::from_value(document).map_err(|_| KubeconfigError::Invalid {
+        field: "kubeconfig",
+        problem: "has a field of the wrong type",
     })?;
-    parsed.current_context = Some(context.name.to_owned());
+    parsed.current_context = Some(context_name);
     Ok(parsed)
 }
 
@@ -95,6 +100,45 @@ pub(crate) fn parse(document: &Value) -> Result<Kubeconfig, KubeconfigError> {
 pub(crate) fn authorities(config: &Kubeconfig) -> Option<Vec<u8>> {
     let cluster = config.clusters.first()?.cluster.as_ref()?;
     STANDARD.decode(cluster.certificate_authority_data.as_ref()?).ok()
+}
+
+/// Refuses an authority that would not be heeded.
+fn check_authority(cluster: &Value) -> Result<(), KubeconfigError> {
+    let given = |name: &str| cluster.get(name).is_some_and(|value| !value.is_null() && *value != "");
+    if cluster.get("insecure-skip-tls-verify") == Some(&Value::Bool(true))
+        && given("certificate-authority-data")
+    {
+        let problem = "cannot be used together with `certificate-authority-data`; leave one of them out";
+        return Err(KubeconfigError::Invalid {
+            field: "clusters[0].cluster.insecure-skip-tls-verify",
+            problem,
+        });
+    }
+    Ok(())
+}
+
+/// Brings texts into the form that the client understands, as kubectl does: base64 without line breaks, and a token
+/// without white space around it.
+fn normalise(document: &mut Value) -> Result<(), KubeconfigError> {
+    for (part, names) in [
+        ("/clusters/0/cluster", &["certificate-authority-data"][..]),
+        ("/users/0/user", &["client-certificate-data", "client-key-data"][..]),
+    ] {
+        for name in names {
+            if let Some(Value::String(text)) = document.pointer_mut(part).and_then(|part| part.get_mut(*name))
+            {
+                text.retain(|character| !character.is_ascii_whitespace());
+            }
+        }
+    }
+    if let Some(Value::String(token)) = document.pointer_mut("/users/0/user/token") {
+        *token = token.trim().to_owned();
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let problem = "holds white space or characters that no token has; write it in one line";
+            return Err(KubeconfigError::Invalid { field: "users[0].user.token", problem });
+        }
+    }
+    Ok(())
 }
 
 struct Entry<'a> {
@@ -185,6 +229,39 @@ mod tests {
         *document.pointer_mut(pointer).unwrap() = value;
         let Err(KubeconfigError::Invalid { field, .. }) = parse(&document) else { panic!("accepted") };
         assert_eq!(field, expected);
+    }
+
+    #[rstest]
+    #[case("s3cret\n", Some("s3cret"))]
+    #[case("  s3cret\r\n", Some("s3cret"))]
+    #[case("s3\ncret", None)]
+    #[case("s3 cret", None)]
+    #[case("s3cret\u{0}", None)]
+    fn a_token_is_one_word(#[case] token: &str, #[case] expected: Option<&str>) {
+        let mut document = valid();
+        document["users"][0]["user"]["token"] = json!(token);
+        let parsed = parse(&document);
+        assert!(parsed.as_ref().err().is_none_or(|error| !error.to_string().contains("s3")));
+        let user = parsed.ok().map(|config| serde_json::to_value(&config.auth_infos[0]).unwrap());
+        assert_eq!(user.is_some(), expected.is_some());
+        let shown = user.map(|user| user["user"]["token"].as_str().unwrap().to_owned());
+        assert!(shown.is_none_or(|shown| Some(shown.as_str()) == expected || shown.contains("REDACTED")));
+    }
+
+    #[test]
+    fn base64_may_have_line_breaks() {
+        let mut document = valid();
+        document["clusters"][0]["cluster"]["certificate-authority-data"] = json!("AAAA\nAAAA\n");
+        assert_eq!(authorities(&parse(&document).unwrap()), Some(vec![0; 6]));
+    }
+
+    #[test]
+    fn an_authority_that_would_not_be_heeded_is_refused() {
+        let mut document = valid();
+        document["clusters"][0]["cluster"]["certificate-authority-data"] = json!("AAAA");
+        document["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true);
+        let error = parse(&document).unwrap_err();
+        assert!(error.to_string().contains("insecure-skip-tls-verify"), "{error}");
     }
 
     #[test]

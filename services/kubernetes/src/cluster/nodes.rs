@@ -43,8 +43,8 @@ pub struct Fitness {
     pub message: String,
 }
 
-/// The state of a cluster with this reachability, by what is seen of its nodes. The first condition that is wrong, in the
-/// order of nodes and conditions, decides; without one, whether any node takes Pods.
+/// The state of a cluster with this reachability, by what is seen of its nodes. The first condition that is wrong, in
+/// the order of nodes and conditions, decides; without one, whether any node takes Pods.
 pub fn judge(record: &Record, look: &Look<'_>) -> Fitness {
     let fitness = |state, message: String| Fitness { state, message };
     match (record.reachable, record.cause) {

@@ -35,8 +35,8 @@ const THROTTLED_INTERVAL: Duration = Duration::from_secs(60);
 /// How often a cluster is looked at, and what a look means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeTimes {
-    /// From the beginning of one look to that of the next. Doubles, up to a minute, with each look that is answered with
-    /// 429.
+    /// From the beginning of one look to that of the next. Doubles, up to a minute, with each look that is answered
+    /// with 429.
     pub interval: Duration,
     /// Until the look after the first answer of a cluster that was offline.
     pub second_look: Duration,
@@ -161,7 +161,8 @@ impl Probe {
                     if event.as_ref().is_err_and(|error| self.page.shrink_after(error)) {
                         events = self.watch_nodes();
                     }
-                    // What changes no state waits for the next look: a large cluster starts thousands of nodes at once.
+                    // What changes no state waits for the next look: a large cluster starts thousands of nodes at
+                    // once.
                     if self.take_in(event) && !self.awaits_look() && self.changes_state() {
                         self.publish();
                     }
@@ -208,8 +209,8 @@ impl Probe {
         outcome
     }
 
-    /// Reads the namespace `kube-system`: shows that the server answers, reads its store and accepts our credentials, and
-    /// which cluster it is. `None` if the namespace may not be read.
+    /// Reads the namespace `kube-system`: shows that the server answers, reads its store and accepts our credentials,
+    /// and which cluster it is. `None` if the namespace may not be read.
     async fn look_at_identity(&mut self) -> Option<Outcome> {
         let ca_sha256 = self.connection.ca_sha256().to_owned();
         let mut kube_system_uid = String::new();

@@ -1,14 +1,15 @@
 //! The shared watches of one cluster: one per kind, however many applications have objects of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::{Api, DynamicObject};
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch::Receiver;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -19,6 +20,11 @@ use crate::cluster::paging::PageSize;
 use crate::cluster::wake::{Wake, Wakes};
 use crate::error::ClusterError;
 use crate::object::{ApplicationUid, ClusterUid, INSTALLATION_LABEL};
+
+/// Pause after the first time that a watch was forbidden.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause before a forbidden watch is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// API version, kind, and the namespace where a kind may not be listed in all of them.
 type WatchKey = (String, String, Option<String>);
@@ -33,7 +39,15 @@ pub struct Watches {
     revived: Receiver<u64>,
     tasks: TaskTracker,
     cancel: CancellationToken,
-    caches: Mutex<HashMap<WatchKey, Arc<KindCache>>>,
+    kinds: Mutex<HashMap<WatchKey, Watched>>,
+}
+
+/// A watch that runs, and who needs it.
+struct Watched {
+    cache: Arc<KindCache>,
+    users: HashSet<ApplicationUid>,
+    /// Ends the watch with its last user.
+    _cancel_on_drop: DropGuard,
 }
 
 impl Watches {
@@ -46,8 +60,8 @@ impl Watches {
         tasks: TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
-        let caches = Mutex::default();
-        Self { cluster, connection, installation, wakes, revived, tasks, cancel, caches }
+        let kinds = Mutex::default();
+        Self { cluster, connection, installation, wakes, revived, tasks, cancel, kinds }
     }
 
     /// The cache that holds our objects of a kind; its watch is started if nobody needed it before. Where the credentials may
@@ -58,11 +72,11 @@ impl Watches {
         namespace: Option<&str>,
         application: &ApplicationUid,
     ) -> Arc<KindCache> {
-        let everywhere = self.start_once(kind, None);
+        let everywhere = self.start_once(kind, None, application);
         everywhere.await_sync(application);
         match namespace {
             Some(namespace) if kind.namespaced && everywhere.forbidden() => {
-                let here = self.start_once(kind, Some(namespace));
+                let here = self.start_once(kind, Some(namespace), application);
                 here.await_sync(application);
                 here
             }
@@ -70,11 +84,24 @@ impl Watches {
         }
     }
 
-    fn start_once(&self, kind: &ResolvedKind, namespace: Option<&str>) -> Arc<KindCache> {
+    /// Ends the use of all watches by an application, and the watches that nobody else uses.
+    pub fn release(&self, application: &ApplicationUid) {
+        self.lock().retain(|_, watched| {
+            watched.users.remove(application);
+            !watched.users.is_empty()
+        });
+    }
+
+    fn start_once(
+        &self,
+        kind: &ResolvedKind,
+        namespace: Option<&str>,
+        application: &ApplicationUid,
+    ) -> Arc<KindCache> {
         let resource = &kind.resource;
         let key = (resource.api_version.clone(), resource.kind.clone(), namespace.map(str::to_owned));
-        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        let cache = caches.entry(key).or_insert_with(|| {
+        let mut kinds = self.lock();
+        let watched = kinds.entry(key).or_insert_with(|| {
             let cache = Arc::new(KindCache::new(&kind.resource));
             let mut revived = self.revived.clone();
             revived.mark_unchanged();
@@ -89,11 +116,17 @@ impl Watches {
                 wakes: Arc::clone(&self.wakes),
                 revived,
             };
-            let cancel = self.cancel.clone();
-            self.tasks.spawn(async move { cancel.run_until_cancelled(watch.run()).await });
-            cache
+            let cancel = self.cancel.child_token();
+            let ends = cancel.clone();
+            self.tasks.spawn(async move { ends.run_until_cancelled(watch.run()).await });
+            Watched { cache, users: HashSet::new(), _cancel_on_drop: cancel.drop_guard() }
         });
-        Arc::clone(cache)
+        watched.users.insert(application.clone());
+        Arc::clone(&watched.cache)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WatchKey, Watched>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,6 +145,7 @@ struct Watch {
 impl Watch {
     async fn run(mut self) {
         let mut page = PageSize::default();
+        let mut refusals = 0;
         loop {
             let config = self.config.clone().page_size(page.objects());
             let events = watcher::watcher(self.objects.clone(), config).default_backoff();
@@ -125,10 +159,24 @@ impl Watch {
                     event = events.next() => event,
                 };
                 match event {
-                    Some(Ok(event)) => self.wake(self.cache.take_in(event)),
+                    Some(Ok(event)) => {
+                        refusals = 0;
+                        self.wake(self.cache.take_in(event));
+                    }
                     Some(Err(error)) if self.narrowable && forbidden(&error) => {
                         self.wake(self.cache.forbid());
                         return;
+                    }
+                    Some(Err(error)) if forbidden(&error) => {
+                        let pause = pause_after_refusals(refusals);
+                        refusals += 1;
+                        let kind = self.objects.resource_url();
+                        debug!(cluster = %self.cluster, kind, ?pause, "watch forbidden");
+                        tokio::select! {
+                            changed = self.revived.changed() => if changed.is_err() { return },
+                            () = tokio::time::sleep(pause) => {}
+                        }
+                        break;
                     }
                     Some(Err(error)) if page.shrink_after(&error) => break,
                     Some(Err(error)) => {
@@ -146,6 +194,12 @@ impl Watch {
             self.wakes.push(Wake::Application(application, self.cluster.clone()));
         }
     }
+}
+
+/// Pause before a watch is tried again that was forbidden this many times in a row before: rights change when a
+/// person changes them.
+fn pause_after_refusals(refusals: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(2u32.saturating_pow(refusals)).min(LONGEST_PAUSE)
 }
 
 fn forbidden(error: &watcher::Error) -> bool {
@@ -166,5 +220,17 @@ pub(crate) fn cause(error: watcher::Error) -> ClusterError {
         watcher::Error::NoResourceVersion => {
             ClusterError::Unreachable("its list bears no resource version".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forbidden_watches_are_tried_less_and_less() {
+        let pauses: Vec<u64> = (0..10).map(|refusals| pause_after_refusals(refusals).as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]);
+        assert_eq!(pause_after_refusals(u32::MAX), LONGEST_PAUSE);
     }
 }

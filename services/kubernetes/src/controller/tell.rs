@@ -10,8 +10,8 @@ use crate::cluster::ClusterReport;
 use crate::cluster::nodes::{ClusterState, NodeCounts, NodeFacts};
 use crate::cluster::reachability::{Cause, Reachable};
 
-/// What to show of a cluster, given what is shown now and the name of another cluster that is the same. What is not known
-/// anew stays as it is shown.
+/// What to show of a cluster, given what is shown now and the name of another cluster that is the same. What is not
+/// known anew stays as it is shown.
 pub(super) fn tell(report: &ClusterReport, twin: Option<&str>, shown: &Told, now: Timestamp) -> Told {
     let reachable = reachable(report, shown);
     let healthy = healthy(report);

@@ -16,3 +16,4 @@ mod marks;
 mod orphans;
 mod reachability;
 mod remove;
+mod watches;

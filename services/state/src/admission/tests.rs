@@ -245,12 +245,23 @@ fn a_kubeconfig_with_two_contexts_is_refused_by_field() {
 #[case("/users/0/user", json!({"client-key-data": "not base64"}), "spec.kubeconfig.users[0].user.client-key-data: is not base64")]
 #[case("/clusters/0/cluster", json!({"server": "https://h", "certificate-authority-data": 7}), "spec.kubeconfig.clusters[0].cluster.certificate-authority-data: ")]
 #[case("/current-context", json!("other"), "spec.kubeconfig.current-context: is not \"x\"")]
+#[case("/users/0/user", json!({"token": "two words"}), "spec.kubeconfig.users[0].user.token: holds white space")]
+#[case("/clusters/0/cluster", json!({"server": "https://h", "insecure-skip-tls-verify": true, "certificate-authority-data": "AAAA"}), "spec.kubeconfig.clusters[0].cluster.insecure-skip-tls-verify: cannot be used together")]
+#[case("/clusters/0/cluster/server", json!("https://0.0.0.0:6443"), "spec.kubeconfig.clusters[0].cluster.server: is no address")]
 #[case("/contexts/0/name", json!(""), "spec.kubeconfig.contexts[0].name: is missing")]
 fn bad_kubeconfigs(#[case] place: &str, #[case] value: serde_json::Value, #[case] expected: &str) {
     let mut config = kubeconfig();
     *config.pointer_mut(place).unwrap() = value;
     let found = admit::<Cluster>(&cluster(config)).unwrap_err();
     assert!(found.iter().any(|text| text.starts_with(expected)), "{found:?}");
+}
+
+#[test]
+fn what_kubectl_reads_is_accepted() {
+    let mut config = kubeconfig();
+    *config.pointer_mut("/users/0/user").unwrap() =
+        json!({"token": "t0ken\n", "client-key-data": "AAAA\nAAAA\n"});
+    assert!(admit::<Cluster>(&cluster(config)).is_ok());
 }
 
 #[test]

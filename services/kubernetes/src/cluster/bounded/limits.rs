@@ -10,8 +10,8 @@ use crate::cluster::connection::Deadlines;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// Maximum size of an object or of a page of a list. With one large answer at a time a cluster that answers without end
-/// costs this much, beside a few answers of [`LARGE`] bytes.
+/// Maximum size of an object or of a page of a list. With one large answer at a time a cluster that answers without
+/// end costs this much, beside a few answers of [`LARGE`] bytes.
 const OBJECTS: usize = 16 * MIB;
 /// Maximum size of an answer about the kinds that a cluster serves; a group with 1,000 kinds takes 0.5 MiB.
 const DISCOVERY: usize = 8 * MIB;
@@ -21,7 +21,8 @@ const LINE: usize = 4 * MIB;
 const ERROR: usize = 64 * KIB;
 /// An answer, or a line of a watch, is large from this size on.
 pub(super) const LARGE: usize = MIB;
-/// Memory that an element of a parsed answer takes, at least: `{}` is 2 bytes of JSON, and hundreds once it is parsed.
+/// Memory that an element of a parsed answer takes, at least: `{}` is 2 bytes of JSON, and hundreds once it is
+/// parsed.
 const ELEMENT: usize = 512;
 /// Maximum memory of the elements of one answer. A full page of Pods, which have many elements, takes half of it.
 const ELEMENTS: usize = 128 * MIB;

@@ -9,7 +9,8 @@ use super::body::BoundedBody;
 /// `Status.reason` of an error whose body was none of Kubernetes' own. Nothing that Kubernetes gives has this reason.
 pub(crate) const NOT_KUBERNETES: &str = "NotKubernetes";
 
-/// The body of an error with this code, as an encoded `Status`: the server's own, or one that says that there was none.
+/// The body of an error with this code, as an encoded `Status`: the server's own, or one that says that there was
+/// none.
 pub(super) async fn read(code: StatusCode, body: BoundedBody) -> Vec<u8> {
     let bytes = match body.collect().await {
         Ok(collected) => collected.to_bytes(),

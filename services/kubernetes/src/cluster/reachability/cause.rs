@@ -33,7 +33,8 @@ pub(crate) fn classify(error: kube::Error) -> Failure {
     Failure::Outcome(Outcome::Failure(cause, ClusterError::from(error).to_string()))
 }
 
-/// What the failure of `GET /apis` says, which every user of a cluster may call: one who may not has no valid credentials.
+/// What the failure of `GET /apis` says, which every user of a cluster may call: one who may not has no valid
+/// credentials.
 pub(crate) fn classify_discovery(error: kube::Error) -> Outcome {
     match classify(error) {
         Failure::Outcome(outcome) => outcome,

@@ -4,8 +4,8 @@ use rstest::rstest;
 
 use super::*;
 
-/// Outcomes by one letter each: `.` an answer, `t` a 429, `s` silence, `b` broken, `u` unauthorized, `i` its TLS identity,
-/// `w` another cluster. One every five seconds, beginning at 0.
+/// Outcomes by one letter each: `.` an answer, `t` a 429, `s` silence, `b` broken, `u` unauthorized, `i` its TLS
+/// identity, `w` another cluster. One every five seconds, beginning at 0.
 pub(super) fn outcome(letter: char) -> Outcome {
     let cause = match letter {
         '.' => return Outcome::Answer,

@@ -106,11 +106,19 @@ pub(super) fn validate(config: &Json, findings: &mut Findings) {
         foreign("clusters[0].cluster", cluster, findings);
         encoded("clusters[0].cluster", cluster, findings);
         formed(".clusters[0].cluster", cluster, &CLUSTER, findings);
+        let authority = cluster.get("certificate-authority-data").and_then(Json::as_str).unwrap_or_default();
+        if cluster.get("insecure-skip-tls-verify") == Some(&Json::Bool(true)) && !authority.is_empty() {
+            findings.add(
+                format!("{FIELD}.clusters[0].cluster.insecure-skip-tls-verify"),
+                "cannot be used together with certificate-authority-data: leave one of them out",
+            );
+        }
     }
     if let Some((_, user)) = &user {
         foreign("users[0].user", user, findings);
         encoded("users[0].user", user, findings);
         formed(".users[0].user", user, &USER, findings);
+        token(user, findings);
     }
     let Some((context_name, context)) = context else { return };
     formed(".contexts[0].context", context, &CONTEXT, findings);
@@ -172,9 +180,22 @@ fn server(cluster: &Json, findings: &mut Findings) {
     let uri = server.parse::<http::Uri>().ok();
     let fine =
         uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    if !fine {
+    let host = server.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+    let address = host.and_then(|host| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok());
+    if address.is_some_and(|address| address.is_unspecified()) {
+        findings.add(field, "is no address of a machine; give one by which Krake reaches the cluster");
+    } else if !fine {
         // It may hold a password, which an error must not repeat.
         findings.add(field, "is not an http or https URL");
+    }
+}
+
+/// Refuses a token that cannot be sent. White space around it does no harm: the adapter leaves it out.
+fn token(user: &Json, findings: &mut Findings) {
+    let token = user.get("token").and_then(Json::as_str).unwrap_or_default().trim();
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = "holds white space or characters that no token has; write it in one line";
+        findings.add(format!("{FIELD}.users[0].user.token"), text);
     }
 }
 
@@ -203,11 +224,15 @@ fn encoded(place: &str, settings: &Json, findings: &mut Findings) {
     for name in ENCODED {
         let fine = match settings.get(name) {
             None | Some(Json::Null) => true,
-            Some(Json::String(text)) => STANDARD.decode(text).is_ok(),
+            // Line breaks are what `base64` without `-w0` writes.
+            Some(Json::String(text)) => {
+                let text: String = text.chars().filter(|text| !text.is_ascii_whitespace()).collect();
+                STANDARD.decode(text).is_ok()
+            }
             Some(_) => false,
         };
         if !fine {
-            findings.add(format!("{FIELD}.{place}.{name}"), "is not base64 in one line");
+            findings.add(format!("{FIELD}.{place}.{name}"), "is not base64");
         }
     }
 }
