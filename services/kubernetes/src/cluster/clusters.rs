@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cluster::address::AddressPolicy;
 use crate::cluster::connection::{Connection, Deadlines};
+use crate::cluster::handle::Contact;
 use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::kubeconfig::KubeconfigError;
 use crate::cluster::wake::Wakes;
@@ -150,9 +151,7 @@ impl Clusters {
 
     fn start(&self, cluster: &ClusterUid, connection: Connection, known: ClusterIdentity) -> ClusterHandle {
         ClusterHandle::start(
-            cluster.clone(),
-            connection,
-            known,
+            Contact { cluster: cluster.clone(), connection, known },
             self.installation.clone(),
             self.times,
             Arc::clone(&self.wakes),

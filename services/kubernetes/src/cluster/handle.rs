@@ -33,6 +33,13 @@ pub enum TargetError {
     Discovery(#[from] DiscoveryError),
 }
 
+/// A cluster, how it is reached, and what it is known by.
+pub(crate) struct Contact {
+    pub(crate) cluster: ClusterUid,
+    pub(crate) connection: Connection,
+    pub(crate) known: ClusterIdentity,
+}
+
 /// A live cluster. Its tasks end when it is dropped.
 pub struct ClusterHandle {
     connection: Connection,
@@ -43,18 +50,16 @@ pub struct ClusterHandle {
 }
 
 impl ClusterHandle {
-    /// Starts to look after a cluster that is `known` by this identity. Its tasks run on `tasks` and end with
-    /// `cancel`, or with the handle.
+    /// Starts to look after a cluster. Its tasks run on `tasks` and end with `cancel`, or with the handle.
     pub(crate) fn start(
-        cluster: ClusterUid,
-        connection: Connection,
-        known: ClusterIdentity,
+        contact: Contact,
         installation: String,
         times: ProbeTimes,
         wakes: Arc<Wakes>,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
+        let Contact { cluster, connection, known } = contact;
         let (report_sender, report) = watch::channel(None);
         let (revived_sender, revived) = watch::channel(0);
         let watches = Watches::new(

@@ -203,7 +203,7 @@ impl Probe {
         if outcome == Outcome::Answer && !self.version_read {
             let version = self.within_deadline(self.connection.client().apiserver_version()).await;
             self.version_read = version.is_ok();
-            let version = version.ok().map(|version| version.git_version).filter(is_word);
+            let version = version.ok().map(|version| version.git_version).filter(|word| is_word(word));
             self.version = version.or(self.version.take());
         }
         outcome
@@ -221,7 +221,7 @@ impl Probe {
                 Ok(namespace) => {
                     kube_system_uid = namespace
                         .and_then(|namespace| namespace.metadata.uid)
-                        .filter(is_word)
+                        .filter(|word| is_word(word))
                         .unwrap_or_default();
                 }
                 Err(Failure::Forbidden | Failure::NotFound) => {}
@@ -348,7 +348,7 @@ impl Probe {
 }
 
 /// Whether a text looks like a version or a uid, so that nothing else that a server says is shown as one.
-fn is_word(text: &String) -> bool {
+fn is_word(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
     text.len() <= MAX_WORD && text.bytes().all(fits)
 }
