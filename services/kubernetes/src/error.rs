@@ -1,9 +1,12 @@
 //! What can go wrong when a cluster's API server is asked, by what the caller can do about it.
 
 use std::error::Error as _;
+use std::fmt;
 
-/// Longest message that is taken over from a server.
-const LONGEST_MESSAGE: usize = 600;
+/// Maximum length of a message that is taken over from a server, in bytes.
+const MAX_MESSAGE: usize = 600;
+/// What stands for the part of a message that was cut out.
+const CUT: &str = " … ";
 
 /// An API server did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,25 +16,57 @@ pub enum ClusterError {
     Unreachable(String),
     /// The credentials of the kubeconfig are not accepted (401). The operator must renew them.
     #[error("the cluster does not accept the credentials of its kubeconfig: {0}")]
-    Unauthorized(String),
+    Unauthorized(Box<ServerStatus>),
     /// Not permitted (403): rights, quota or an admission rule of the cluster.
     #[error("the cluster forbids it: {0}")]
-    Forbidden(String),
+    Forbidden(Box<ServerStatus>),
     /// No such object (404).
     #[error("not found: {0}")]
-    NotFound(String),
+    NotFound(Box<ServerStatus>),
     /// The object to create exists (409).
     #[error("exists already: {0}")]
-    AlreadyExists(String),
+    AlreadyExists(Box<ServerStatus>),
     /// A precondition did not hold (409): read again, decide again.
     #[error("changed in between: {0}")]
-    Conflict(String),
-    /// The request itself is wrong (400, 405, 413, 415, 422): only another manifest helps.
+    Conflict(Box<ServerStatus>),
+    /// The server does not take the request (400, 405, 413, 415, 422).
     #[error("the cluster refuses it: {0}")]
-    Rejected(String),
+    Rejected(Box<ServerStatus>),
     /// The server has trouble (429, 5xx). Try again later.
     #[error("the cluster cannot do it now: {0}")]
-    Busy(String),
+    Busy(Box<ServerStatus>),
+}
+
+/// What a server said about a failure: the parts of its Kubernetes `Status` that tell what helps. Displays the message, at
+/// most 600 bytes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// HTTP status code; 0 for what no server said.
+    pub code: u16,
+    /// `Status.reason`, for programs; empty if the answer has none.
+    pub reason: String,
+    /// `reason` of each of `Status.details.causes`.
+    pub causes: Vec<String>,
+    /// `Status.message`, whole: values of Secrets are cut out of it before it is shortened.
+    pub message: String,
+}
+
+impl fmt::Display for ServerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shortened(&self.message))
+    }
+}
+
+impl From<String> for Box<ServerStatus> {
+    fn from(message: String) -> Self {
+        Box::new(ServerStatus { message, ..ServerStatus::default() })
+    }
+}
+
+impl From<&str> for Box<ServerStatus> {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
 }
 
 impl ClusterError {
@@ -39,30 +74,64 @@ impl ClusterError {
     pub fn answered(&self) -> bool {
         !matches!(self, Self::Unreachable(_))
     }
+
+    /// What the server said, if it answered.
+    pub fn status(&self) -> Option<&ServerStatus> {
+        match self {
+            Self::Unreachable(_) => None,
+            Self::Unauthorized(status)
+            | Self::Forbidden(status)
+            | Self::NotFound(status)
+            | Self::AlreadyExists(status)
+            | Self::Conflict(status)
+            | Self::Rejected(status)
+            | Self::Busy(status) => Some(status),
+        }
+    }
+
+    /// Changes the message, which is still whole if a server sent it.
+    pub(crate) fn map_message(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        match &mut self {
+            Self::Unreachable(message) => *message = change(message),
+            Self::Unauthorized(status)
+            | Self::Forbidden(status)
+            | Self::NotFound(status)
+            | Self::AlreadyExists(status)
+            | Self::Conflict(status)
+            | Self::Rejected(status)
+            | Self::Busy(status) => status.message = change(&status.message),
+        }
+        self
+    }
 }
 
 impl From<kube::Error> for ClusterError {
     fn from(error: kube::Error) -> Self {
-        let status = match error {
-            kube::Error::Api(status) => status,
+        let answer = match error {
+            kube::Error::Api(answer) => answer,
             kube::Error::SerdeError(_) => {
                 return Self::Unreachable("its answer is not one of a Kubernetes API".to_owned());
             }
             other => return Self::Unreachable(chain(&other)),
         };
-        let message = if status.message.is_empty() {
-            format!("HTTP {} {}", status.code, status.reason)
-        } else {
-            shorten(&status.message)
-        };
+        let causes = answer.details.map(|details| details.causes).unwrap_or_default();
+        let status = Box::new(ServerStatus {
+            code: answer.code,
+            message: match answer.message.is_empty() {
+                true => format!("HTTP {} {}", answer.code, answer.reason),
+                false => answer.message,
+            },
+            reason: answer.reason,
+            causes: causes.into_iter().map(|cause| cause.reason).collect(),
+        });
         match status.code {
-            400 | 405 | 413 | 415 | 422 => Self::Rejected(message),
-            401 => Self::Unauthorized(message),
-            403 => Self::Forbidden(message),
-            404 => Self::NotFound(message),
-            409 if status.reason == "AlreadyExists" => Self::AlreadyExists(message),
-            409 => Self::Conflict(message),
-            _ => Self::Busy(message),
+            400 | 405 | 413 | 415 | 422 => Self::Rejected(status),
+            401 => Self::Unauthorized(status),
+            403 => Self::Forbidden(status),
+            404 => Self::NotFound(status),
+            409 if status.reason == "AlreadyExists" => Self::AlreadyExists(status),
+            409 => Self::Conflict(status),
+            _ => Self::Busy(status),
         }
     }
 }
@@ -78,15 +147,19 @@ fn chain(error: &kube::Error) -> String {
         }
         cause = error.source();
     }
-    shorten(&text)
+    shortened(&text)
 }
 
-fn shorten(text: &str) -> String {
-    if text.len() <= LONGEST_MESSAGE {
+/// The text, with its middle cut out if it is longer than a message may be: the beginning names what was refused, and the
+/// end mostly why ("field is immutable").
+pub(crate) fn shortened(text: &str) -> String {
+    if text.len() <= MAX_MESSAGE {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(LONGEST_MESSAGE);
-    format!("{}…", &text[..end])
+    let half = (MAX_MESSAGE - CUT.len()) / 2;
+    let head = text.floor_char_boundary(half);
+    let tail = text.ceil_char_boundary(text.len() - half);
+    format!("{}{CUT}{}", &text[..head], &text[tail..])
 }
 
 #[cfg(test)]
@@ -99,24 +172,41 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_sorted_by_what_helps() {
-        let why = || "why".to_owned();
-        assert_eq!(answer(401, "Unauthorized"), ClusterError::Unauthorized(why()));
-        assert_eq!(answer(403, "Forbidden"), ClusterError::Forbidden(why()));
-        assert_eq!(answer(404, "NotFound"), ClusterError::NotFound(why()));
-        assert_eq!(answer(409, "AlreadyExists"), ClusterError::AlreadyExists(why()));
-        assert_eq!(answer(409, "Conflict"), ClusterError::Conflict(why()));
-        assert_eq!(answer(422, "Invalid"), ClusterError::Rejected(why()));
-        assert_eq!(answer(429, "TooManyRequests"), ClusterError::Busy(why()));
-        assert_eq!(answer(500, "InternalError"), ClusterError::Busy(why()));
+    fn answers_are_sorted_by_their_code() {
+        let sorted = |code, reason| match answer(code, reason) {
+            ClusterError::Unreachable(_) => "unreachable",
+            ClusterError::Unauthorized(_) => "unauthorized",
+            ClusterError::Forbidden(_) => "forbidden",
+            ClusterError::NotFound(_) => "not found",
+            ClusterError::AlreadyExists(_) => "exists",
+            ClusterError::Conflict(_) => "conflict",
+            ClusterError::Rejected(_) => "rejected",
+            ClusterError::Busy(_) => "busy",
+        };
+        assert_eq!(sorted(401, "Unauthorized"), "unauthorized");
+        assert_eq!(sorted(403, "Forbidden"), "forbidden");
+        assert_eq!(sorted(404, "NotFound"), "not found");
+        assert_eq!(sorted(409, "AlreadyExists"), "exists");
+        assert_eq!(sorted(409, "Conflict"), "conflict");
+        assert_eq!(sorted(422, "Invalid"), "rejected");
+        assert_eq!(sorted(429, "TooManyRequests"), "busy");
+        assert_eq!(sorted(500, "InternalError"), "busy");
     }
 
     #[test]
-    fn a_long_answer_is_cut_between_characters() {
-        let text = "ü".repeat(1000);
+    fn what_the_server_said_is_kept() {
+        let answer = answer(422, "Invalid");
+        let status = answer.status().unwrap();
+        assert_eq!((status.code, status.reason.as_str(), status.message.as_str()), (422, "Invalid", "why"));
+    }
+
+    #[test]
+    fn a_long_answer_is_cut_in_the_middle_between_characters() {
+        let text = format!("Job \"j\" is invalid: {} field is immutable", "ü".repeat(1000));
         let error: ClusterError =
             kube::Error::Api(Status::failure(&text, "Invalid").with_code(422).boxed()).into();
-        let ClusterError::Rejected(message) = error else { panic!("{error}") };
-        assert!(message.len() < 610, "{}", message.len());
+        let message = error.status().unwrap().to_string();
+        assert!(message.len() <= MAX_MESSAGE, "{}", message.len());
+        assert!(message.starts_with("Job \"j\" is invalid") && message.ends_with("field is immutable"));
     }
 }

@@ -8,6 +8,7 @@ pub mod cluster;
 mod config;
 mod controller;
 pub mod error;
+pub mod failure;
 pub mod object;
 pub mod plan;
 mod run;

@@ -10,6 +10,7 @@ pub mod observation;
 pub mod orphan;
 pub mod ownership;
 pub mod prepare;
+mod redaction;
 pub mod remove;
 pub mod services;
 

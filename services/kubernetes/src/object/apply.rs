@@ -13,6 +13,7 @@ use crate::object::definition;
 use crate::object::field_ownership;
 use crate::object::ownership::{self, Admitted, Holder, Live, Refusal};
 use crate::object::prepare::Target;
+use crate::object::redaction::SecretValues;
 use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, Identity, InventoryEntry, ObjectKey};
 
 /// Reads in flight at once during the preflight.
@@ -42,6 +43,18 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// The same without values of Secrets in what the cluster said.
+    fn without(self, secrets: &SecretValues) -> Self {
+        let cut = |error: ClusterError| error.map_message(|message| secrets.cut_out_of(message));
+        match self {
+            Self::Object { key, error } => Self::Object { key, error: cut(error) },
+            Self::Cluster(error) => Self::Cluster(cut(error)),
+            refused @ Self::Refused(_) => refused,
+        }
+    }
+}
+
 /// An object as it was after it was applied.
 #[derive(Clone, Debug)]
 pub struct AppliedObject {
@@ -59,8 +72,20 @@ impl AppliedObject {
 }
 
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
-/// nothing is written. Applying the same objects again changes nothing. `inventory` holds what was applied before.
+/// nothing is written. Applying the same objects again changes nothing. `inventory` holds what was applied before. An error
+/// holds no value of a Secret.
 pub async fn apply(
+    connection: &Connection,
+    targets: &[Target],
+    identity: &Identity,
+    inventory: &[InventoryEntry],
+    adopt_existing: bool,
+) -> Result<Vec<AppliedObject>, ApplyError> {
+    let applied = apply_all(connection, targets, identity, inventory, adopt_existing).await;
+    applied.map_err(|error| error.without(&SecretValues::of(targets)))
+}
+
+async fn apply_all(
     connection: &Connection,
     targets: &[Target],
     identity: &Identity,
@@ -181,7 +206,7 @@ fn uid(live: Option<&DynamicObject>) -> Option<&str> {
 /// Creates: fails if the object exists, whoever made it.
 async fn create(connection: &Connection, target: &Target) -> Result<DynamicObject, ClusterError> {
     let body: DynamicObject = serde_json::from_value(target.prepared.body.clone())
-        .map_err(|error| ClusterError::Rejected(error.to_string()))?;
+        .map_err(|error| ClusterError::Rejected(error.to_string().into()))?;
     let objects = connection.objects(&target.kind, target.prepared.key.namespace.as_deref());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     connection.call(objects.create(&params, &body)).await

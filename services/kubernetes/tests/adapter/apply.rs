@@ -203,3 +203,19 @@ async fn an_object_that_is_going_is_waited_for() {
     assert!(matches!(outcome, Err(ApplyError::Refused(Refusal::Terminating(_)))), "{outcome:?}");
     assert_eq!(server.writes(), [""; 0]);
 }
+
+#[tokio::test]
+async fn no_value_of_a_secret_is_in_an_error_and_its_end_stays() {
+    let server = FakeApiServer::start();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "demo"},
+        "stringData": {"password": "s3cr3t-password"}});
+    let quoted = format!("{} czNjcjN0LXBhc3N3b3Jk s3cr3t-password: field is immutable", "x".repeat(5000));
+    server.fail(Method::POST, "secrets", 422, "Invalid", &quoted);
+    let error = apply_all(&server, &[secret], "app-1", false).await.unwrap_err();
+    for text in [error.to_string(), format!("{error:?}")] {
+        assert!(!text.contains("czNj") && !text.contains("s3cr3t"), "{text}");
+    }
+    let shown = error.to_string();
+    assert!(shown.starts_with("Secret demo/s: ") && shown.ends_with("field is immutable"), "{shown}");
+    assert!(shown.len() < 700, "{}", shown.len());
+}

@@ -47,6 +47,18 @@ pub(crate) struct FakeApiServer {
     hangs: watch::Sender<bool>,
     /// Such writes fail with 503: a part of their path.
     broken: Mutex<Option<String>>,
+    /// Such requests fail.
+    faults: Mutex<Vec<Fault>>,
+}
+
+/// Requests that fail, and how.
+struct Fault {
+    method: Method,
+    /// A part of their path.
+    path: String,
+    code: StatusCode,
+    reason: String,
+    message: String,
 }
 
 impl FakeApiServer {
@@ -73,6 +85,7 @@ impl FakeApiServer {
             journal: Mutex::default(),
             hangs: watch::Sender::new(false),
             broken: Mutex::default(),
+            faults: Mutex::default(),
         })
     }
 
@@ -130,6 +143,19 @@ impl FakeApiServer {
     /// From now on writes to such paths fail, or none do.
     pub(crate) fn break_writes(&self, path: Option<&str>) {
         *self.broken.lock().unwrap() = path.map(str::to_owned);
+    }
+
+    /// From now on such requests fail: by their method, watches and lists being GET, and a part of their path.
+    pub(crate) fn fail(&self, method: Method, path: &str, code: u16, reason: &str, message: &str) {
+        let code = StatusCode::from_u16(code).unwrap();
+        let (path, reason, message) = (path.to_owned(), reason.to_owned(), message.to_owned());
+        self.faults.lock().unwrap().push(Fault { method, path, code, reason, message });
+    }
+
+    fn fault(&self, method: &Method, path: &str) -> Option<Response> {
+        let faults = self.faults.lock().unwrap();
+        let fault = faults.iter().find(|fault| fault.method == *method && path.contains(&fault.path))?;
+        Some(failure(fault.code, &fault.reason, &fault.message))
     }
 
     /// Makes Deployments available at once, those that are there and those that come.
@@ -195,6 +221,9 @@ async fn answer(
         if broken.is_some_and(|broken| uri.path().contains(&broken)) {
             return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "broken");
         }
+    }
+    if let Some(answer) = server.fault(&method, uri.path()) {
+        return answer;
     }
     let target = Target::parse(uri.path()).filter(|target| server.contents().serves(target));
     let Some(target) = target else { return discovery(&server, uri.path()) };

@@ -8,8 +8,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 /// Served kinds: API version, plural, kind, namespaced.
-pub(crate) const KINDS: [(&str, &str, &str, bool); 8] = [
+pub(crate) const KINDS: [(&str, &str, &str, bool); 9] = [
     ("v1", "configmaps", "ConfigMap", true),
+    ("v1", "secrets", "Secret", true),
     ("v1", "services", "Service", true),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "nodes", "Node", false),
