@@ -18,6 +18,7 @@ use crate::cluster::ProbeTimes;
 use crate::cluster::address::{AddressPolicy, Cidr};
 use crate::cluster::clusters::Opener;
 use crate::controller::orphans::SweepTimes;
+use crate::controller::pauses::SlowRetries;
 
 /// Default number of applications that are worked on at the same time.
 const WORKERS: usize = 32;
@@ -42,8 +43,8 @@ pub struct Args {
     /// Maximum number of applications that are worked on concurrently. [default: 32]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
-    /// Seconds within which a new copy's workloads must be available; otherwise the copy has failed, and one that it was
-    /// to replace stays. [default: 300]
+    /// Seconds within which a new copy must be applied and its workloads available; otherwise the copy has failed, and one
+    /// that it was to replace stays. Time in which its cluster does not answer does not count. [default: 300]
     #[arg(long, env = "KRAKE_ROLLOUT_DEADLINE", value_name = "SECONDS")]
     rollout_deadline: Option<u64>,
     /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several
@@ -82,23 +83,26 @@ pub struct Config {
     pub workers: usize,
     /// Maximum time that a new copy takes to become available.
     pub rollout_deadline: Duration,
+    /// Pauses between attempts at a copy that failed, and at an update that was refused.
+    pub slow_retries: SlowRetries,
     /// How connections to clusters are made.
     pub opener: Opener,
     /// Intervals and timeouts of the probes of clusters.
     pub probe: ProbeTimes,
     /// Intervals of the orphan surveys of clusters.
     pub sweep: SweepTimes,
-    /// The time that ages and deadlines of copies are counted in.
+    /// The time that records of copies begin at.
     pub clock: Clock,
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { controller, workers, rollout_deadline, opener: _, probe, sweep, clock: _ } = self;
+        let Config { controller, workers, rollout_deadline, slow_retries, probe, sweep, .. } = self;
         f.debug_struct("Config")
             .field("controller", controller)
             .field("workers", workers)
             .field("rollout_deadline", rollout_deadline)
+            .field("slow_retries", slow_retries)
             .field("probe", probe)
             .field("sweep", sweep)
             .finish_non_exhaustive()
@@ -111,6 +115,7 @@ impl Config {
         Config {
             workers: WORKERS,
             rollout_deadline: Duration::from_secs(ROLLOUT_DEADLINE),
+            slow_retries: SlowRetries::default(),
             opener: Opener::over_network(AddressPolicy::beside(&controller.connect.url)),
             probe: ProbeTimes::default(),
             sweep: SweepTimes::default(),

@@ -16,4 +16,5 @@ mod run;
 pub use cluster::kubeconfig::KubeconfigError;
 pub use config::{Args, Clock, Config};
 pub use controller::orphans::SweepTimes;
+pub use controller::pauses::SlowRetries;
 pub use run::run;

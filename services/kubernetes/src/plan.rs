@@ -7,7 +7,8 @@
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
 //! * an application without bindings loses only the copies on clusters that are being deleted;
-//! * for a deleted application nothing is recorded anew or applied.
+//! * for a deleted application nothing is recorded anew or applied;
+//! * a copy that ran never becomes FAILED, and a copy becomes FAILED only within an attempt to bring it up.
 
 mod bound;
 mod outcome;
@@ -16,9 +17,9 @@ mod snapshot;
 
 use std::time::Duration;
 
-pub use outcome::{AfterApply, after_apply, after_prune, after_remove, after_withdraw};
+pub use outcome::{AfterApply, Again, Applied, after_apply, after_prune, after_remove, after_withdraw};
 pub use snapshot::{
-    Answer, ClusterView, CopyRecord, Phase, Presence, Reason, Snapshot, Strategy, Targets, Truth,
+    Answer, Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, Snapshot, Strategy, Targets, Truth,
 };
 
 use crate::object::{ClusterUid, InventoryEntry};

@@ -20,6 +20,7 @@ use crate::config::{Clock, Config};
 use crate::controller::applications::Applications;
 use crate::controller::index::Index;
 use crate::controller::orphans::{Orphans, SweepTimes};
+use crate::controller::pauses::SlowRetries;
 use crate::controller::project::{Application, Cluster};
 use crate::controller::stake::same_store;
 use crate::controller::strays::Strays;
@@ -100,6 +101,7 @@ struct Adapter {
     client: Client,
     installation: Installation,
     rollout_deadline: Duration,
+    slow_retries: SlowRetries,
     sweep: SweepTimes,
     leadership: Leadership,
     clock: Clock,
@@ -119,6 +121,7 @@ impl Adapter {
             client,
             installation,
             rollout_deadline: config.rollout_deadline,
+            slow_retries: config.slow_retries,
             sweep: config.sweep,
             leadership,
             clock: config.clock.clone(),

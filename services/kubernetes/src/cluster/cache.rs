@@ -74,6 +74,8 @@ struct Contents {
     arriving: Option<Objects>,
     /// Who waits for the first list.
     waiting: HashSet<ApplicationUid>,
+    /// Why there is no first list yet.
+    trouble: Option<String>,
 }
 
 /// The cache. Written by its watch, read by whoever observes.
@@ -110,6 +112,17 @@ impl KindCache {
     /// Whether listing in all namespaces was forbidden.
     pub(crate) fn forbidden(&self) -> bool {
         self.read().forbidden
+    }
+
+    /// Why the first list is not complete, if that is known.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let contents = self.read();
+        contents.trouble.clone().filter(|_| !contents.synced)
+    }
+
+    /// The watch met trouble before its first list was complete, or after.
+    pub(crate) fn meet(&self, trouble: String) {
+        self.write().trouble = Some(trouble);
     }
 
     /// The application is woken when the first list is complete, or turns out to be forbidden.

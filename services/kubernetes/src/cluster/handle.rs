@@ -176,6 +176,17 @@ impl ClusterHandle {
         self.watches.release(application);
     }
 
+    /// Why targets are not seen yet; empty if their watches met no trouble.
+    pub fn unseen(&self, targets: &[Target], application: &ApplicationUid) -> String {
+        let watched = targets.iter().filter(|target| target.kind.watchable && !target.kind.promised);
+        let mut troubles = watched.filter_map(|target| {
+            let namespace = target.prepared.key.namespace.as_deref();
+            let trouble = self.watches.cache(&target.kind, namespace, application).trouble()?;
+            Some(format!("{}: {trouble}", target.kind.resource.kind))
+        });
+        troubles.next().unwrap_or_default()
+    }
+
     /// Takes over what was just applied, so that it is not taken for missing before the watches deliver it.
     pub fn note(&self, targets: &[Target], applied: Vec<AppliedObject>, application: &ApplicationUid) {
         for target in targets.iter().filter(|target| target.kind.promised) {

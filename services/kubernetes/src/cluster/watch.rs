@@ -180,8 +180,9 @@ impl Watch {
                     }
                     Some(Err(error)) if page.shrink_after(&error) => break,
                     Some(Err(error)) => {
-                        let kind = self.objects.resource_url();
-                        debug!(cluster = %self.cluster, kind, error = %cause(error), "watch interrupted");
+                        let (kind, error) = (self.objects.resource_url(), cause(error));
+                        debug!(cluster = %self.cluster, kind, %error, "watch interrupted");
+                        self.cache.meet(error.to_string());
                     }
                     None => break,
                 }

@@ -179,7 +179,6 @@ impl Applications {
                 memory: &self.memory,
                 leadership: &self.leadership,
                 deadline: self.deadline,
-                clock: &self.clock,
             };
             executor.run(steps).await
         });

@@ -5,15 +5,16 @@ use std::time::Duration;
 use krake_client::Client;
 use krake_runtime::leadership::Leadership;
 
+use super::pauses::Ending;
 use super::project::Application;
 use super::report::{self, Reported};
-use super::view::{Memory, Sighting};
-use crate::config::Clock;
-use crate::object::apply::{AppliedObject, ApplyError, apply};
+use super::view::{Memory, Objects, Sighting};
+use crate::cluster::ClusterHandle;
+use crate::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use crate::object::drift::Baseline;
 use crate::object::remove::{Remaining, remove};
 use crate::object::{ClusterUid, Identity, InventoryEntry};
-use crate::plan::{self, CopyRecord, Step};
+use crate::plan::{self, Again, Applied, CopyRecord, Step};
 
 /// When to look again after trouble that nothing else tells the end of.
 const SOON: Duration = Duration::from_secs(1);
@@ -37,7 +38,6 @@ pub(super) struct Executor<'a> {
     pub(super) memory: &'a Memory,
     pub(super) leadership: &'a Leadership,
     pub(super) deadline: Duration,
-    pub(super) clock: &'a Clock,
 }
 
 impl Executor<'_> {
@@ -136,46 +136,68 @@ impl Executor<'_> {
         if wanted.basis != basis || wanted.manifest.is_none() {
             return Ok(false);
         }
-        let (uid, generation) = (&self.application.uid, self.application.generation);
-        if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, generation) {
+        let uid = &self.application.uid;
+        if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, basis) {
             progress.wait(rest);
             return Ok(false);
         }
-        let adopt = self.application.adopt_existing;
-        let work = apply(handle.connection(), &wanted.targets, self.identity, &recorded.inventory, adopt);
+        let mut accepted = Vec::new();
+        let claim = Claim {
+            identity: self.identity,
+            inventory: &recorded.inventory,
+            adopt_existing: self.application.adopt_existing,
+        };
+        let work = apply(handle.connection(), &wanted.targets, &claim, &mut accepted);
         let work = Box::pin(handle.while_answering(work));
-        let applied = match self.leadership.within_lease(work).await {
+        let outcome = match self.leadership.within_lease(work).await {
             Some(Ok(applied)) => applied,
             Some(Err(silent)) => Err(ApplyError::Cluster(silent)),
             // Whoever leads now goes on.
             None => return Ok(false),
         };
-        self.memory.pauses.tried(uid, self.cluster, generation, applied.is_ok());
-        let outcome: Result<Vec<InventoryEntry>, ApplyError> = match applied {
-            Ok(objects) => {
-                let entries = objects.iter().map(AppliedObject::inventory_entry).collect();
-                let prepared = wanted.targets.iter().map(|target| &target.prepared);
-                let baselines = prepared.zip(&objects).map(|(prepared, applied)| {
-                    (applied.key.clone(), Baseline::of(&prepared.body, &applied.object))
-                });
-                self.memory.applied(uid, self.cluster, wanted, baselines.collect());
-                handle.note(&wanted.targets, objects, uid);
-                Ok(entries)
-            }
-            Err(error) => Err(error),
-        };
         if let Err(error) = &outcome {
             self.log_failure(&recorded, error);
         }
-        let age = (self.clock)().duration_since(recorded.since).try_into().unwrap_or(Duration::ZERO);
-        let after = plan::after_apply(&recorded, basis, &outcome, age, self.deadline);
-        if after.retry {
-            let rest = self.memory.pauses.remaining(uid, self.cluster, generation);
+        let entries: Vec<_> = accepted.iter().map(AppliedObject::inventory_entry).collect();
+        self.remember(handle, wanted, accepted, outcome.is_ok());
+        let view = self.sighting.map(|sighting| sighting.view.attempt).unwrap_or_default();
+        let after = plan::after_apply(Applied {
+            copy: &recorded,
+            basis,
+            generation: self.application.generation,
+            elapsed: view.elapsed,
+            deadline: self.deadline,
+            accepted: &entries,
+            outcome: &outcome,
+        });
+        let ending = match after.again {
+            Again::No => Ending::Applied,
+            Again::Soon => Ending::Passing,
+            Again::Slowly => Ending::Lasting,
+        };
+        self.memory.pauses.tried(uid, self.cluster, basis, ending);
+        if after.again != Again::No {
+            let rest = self.memory.pauses.remaining(uid, self.cluster, basis);
             progress.wait(rest.unwrap_or(SOON));
         }
         match after.report {
             Some(step) => self.follow(step, copy, progress).await,
             None => Ok(outcome.is_ok()),
+        }
+    }
+
+    /// Remembers what the cluster accepted.
+    fn remember(&self, handle: &ClusterHandle, wanted: &Objects, accepted: Vec<AppliedObject>, whole: bool) {
+        let uid = &self.application.uid;
+        if whole {
+            let prepared = wanted.targets.iter().map(|target| &target.prepared);
+            let baselines = prepared.zip(&accepted).map(|(prepared, applied)| {
+                (applied.key.clone(), Baseline::of(&prepared.body, &applied.object))
+            });
+            self.memory.applied(uid, self.cluster, wanted, baselines.collect());
+            handle.note(&wanted.targets, accepted, uid);
+        } else if !accepted.is_empty() {
+            self.memory.halfway(uid, self.cluster, wanted.basis);
         }
     }
 

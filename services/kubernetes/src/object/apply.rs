@@ -72,55 +72,55 @@ impl AppliedObject {
 }
 
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
-/// nothing is written. Applying the same objects again changes nothing. `inventory` holds what was applied before. An error
-/// holds no value of a Secret.
+/// nothing is written. Applying the same objects again changes nothing. What the cluster accepted is pushed to `accepted`,
+/// also if a later object fails or the call is dropped. An error holds no value of a Secret.
 pub async fn apply(
     connection: &Connection,
     targets: &[Target],
-    identity: &Identity,
-    inventory: &[InventoryEntry],
-    adopt_existing: bool,
-) -> Result<Vec<AppliedObject>, ApplyError> {
-    let applied = apply_all(connection, targets, identity, inventory, adopt_existing).await;
+    claim: &Claim<'_>,
+    accepted: &mut Vec<AppliedObject>,
+) -> Result<(), ApplyError> {
+    let applied = apply_all(connection, targets, claim, accepted).await;
     applied.map_err(|error| error.without(&SecretValues::of(targets)))
 }
 
 async fn apply_all(
     connection: &Connection,
     targets: &[Target],
-    identity: &Identity,
-    inventory: &[InventoryEntry],
-    adopt_existing: bool,
-) -> Result<Vec<AppliedObject>, ApplyError> {
+    claim: &Claim<'_>,
+    accepted: &mut Vec<AppliedObject>,
+) -> Result<(), ApplyError> {
     let reads: Vec<_> = targets.iter().map(|target| read(connection, target).boxed()).collect();
     let found: Vec<_> = futures::stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
     let mut seen = Vec::with_capacity(targets.len());
     for (target, live) in targets.iter().zip(found) {
         seen.push((target, live?));
     }
-    let claim = Claim { identity, inventory, adopt_existing };
     let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref()));
-    let admitted = ownership::preflight(holders, adopt_existing)?;
+    let admitted = ownership::preflight(holders, claim.adopt_existing)?;
 
-    let mut applied = Vec::with_capacity(targets.len());
     for ((target, live), admitted) in seen.into_iter().zip(admitted) {
         let span = tracing::info_span!("apply", otel.kind = "client", object = %target.prepared.key,
-            cluster = identity.cluster.as_str());
-        let write = write(connection, target, live, admitted, &claim);
+            cluster = claim.identity.cluster.as_str());
+        let write = write(connection, target, live, admitted, claim);
         let mut object = write.instrument(span).await?;
         if definition::is_definition(&target.prepared.key) {
             object = established(connection, target, object).await?;
         }
-        applied.push(AppliedObject { key: target.prepared.key.clone(), object });
+        accepted.push(AppliedObject { key: target.prepared.key.clone(), object });
     }
-    Ok(applied)
+    Ok(())
 }
 
 /// By what an application claims its objects.
-struct Claim<'a> {
-    identity: &'a Identity,
-    inventory: &'a [InventoryEntry],
-    adopt_existing: bool,
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The marks of its objects.
+    pub identity: &'a Identity,
+    /// What was applied before, with uids: such an object is the application's even if it has lost a mark.
+    pub inventory: &'a [InventoryEntry],
+    /// Take over objects that belong to nobody.
+    pub adopt_existing: bool,
 }
 
 impl Claim<'_> {

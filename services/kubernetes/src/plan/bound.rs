@@ -1,11 +1,16 @@
 //! Planning for copies that stay: deploying, repairing, judging.
 
+use std::time::Duration;
+
 use super::{
     Answer, ClusterView, CopyRecord, LOOK_AGAIN, Phase, Presence, Reason, Snapshot, Step, Targets, Truth,
 };
 use crate::object::health::Verdict;
 use crate::object::observation::Observation;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
+
+/// A wait for a deadline ends after it, also by clocks that round.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 /// Whether the copy on a bound cluster runs: recorded as running, of the present spec, and available at this moment.
 pub(super) fn runs(snapshot: &Snapshot, cluster: &ClusterUid) -> bool {
@@ -41,59 +46,139 @@ pub(super) fn keep(
         },
         Some(copy) => {
             let answers = matches!(view.presence, Presence::Unseen | Presence::Seen(_));
-            if answers && snapshot.decided() && needs_apply(snapshot, copy) {
+            if !(answers && snapshot.decided()) {
+                return tend(snapshot, copy, true);
+            }
+            if needs_apply(snapshot, copy) {
                 let begun = !matches!(copy.phase, Phase::Intended | Phase::Removing);
-                return if begun || may_create {
-                    deploy(snapshot, copy, view)
-                } else {
-                    vec![Step::Wait(LOOK_AGAIN)]
+                return match begun || may_create {
+                    true => advance(snapshot, copy, view),
+                    false => vec![Step::Wait(LOOK_AGAIN)],
                 };
             }
-            if copy.phase == Phase::Failed && replaces_running && answers && !copy.inventory.is_empty() {
-                let inventory = copy.inventory.clone();
-                return vec![Step::Withdraw { cluster: copy.cluster.clone(), inventory }];
+            match copy.phase {
+                Phase::Failed if replaces_running && !copy.inventory.is_empty() => {
+                    let inventory = copy.inventory.clone();
+                    vec![Step::Withdraw { cluster: copy.cluster.clone(), inventory }]
+                }
+                Phase::Failed => revive(snapshot, copy, view),
+                _ => tend(snapshot, copy, true),
             }
-            tend(snapshot, copy, true)
         }
     }
+}
+
+/// Applies the present manifest, unless it was refused a short time ago: until then what runs is looked after.
+fn advance(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
+    if !view.ran(copy) || view.attempt.pause.is_zero() {
+        return deploy(snapshot, copy, view);
+    }
+    let mut steps = tend(snapshot, copy, true);
+    steps.push(Step::Wait(view.attempt.pause));
+    steps
+}
+
+/// A copy that failed is tried again slowly, or as soon as the cluster serves what it did not.
+fn revive(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
+    let accepted = copy.applied.truth == Truth::True && !copy.inventory.is_empty();
+    let complete = match &view.presence {
+        Presence::Seen(seen) => seen.missing.is_empty() && seen.drifted.is_empty(),
+        _ => true,
+    };
+    if accepted && complete {
+        // It may become available by itself.
+        return tend(snapshot, copy, true);
+    }
+    let served =
+        copy.applied.reason == Reason::UnsupportedResource && matches!(view.targets, Targets::Known(_));
+    if view.attempt.pause.is_zero() || served {
+        return deploy(snapshot, copy, view);
+    }
+    let mut steps = tend(snapshot, copy, true);
+    steps.push(Step::Wait(view.attempt.pause));
+    steps
 }
 
 /// Applies the present manifest, after recording that its objects may exist.
 fn deploy(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
     let targets = match &view.targets {
         Targets::Known(targets) => targets,
-        Targets::Unknown(why) => {
-            let applied = Answer::unknown(Reason::ClusterNotReachable, why.clone());
-            let told = CopyRecord { applied, ..copy.clone() };
-            // A copy that is not even begun is not worth a record for this.
-            let report = (copy.version != 0 && told != *copy).then_some(Step::Report(told));
-            return report.into_iter().chain([Step::Wait(LOOK_AGAIN)]).collect();
-        }
-        Targets::Impossible(reason, why) => {
-            let failed = CopyRecord {
-                phase: Phase::Failed,
-                observed_generation: snapshot.generation,
-                applied: Answer::no(*reason, why.clone()),
-                available: Answer::no(*reason, String::new()),
-                ..copy.clone()
-            };
-            // A first record is an intent, whatever comes after it.
-            let intent = (copy.version == 0).then(|| Step::RecordIntent(copy.clone()));
-            return intent.into_iter().chain([Step::Report(failed)]).collect();
-        }
+        Targets::Unknown(why) => return undiscovered(snapshot, copy, view, why),
+        Targets::Impossible(reason, why) => return impossible(snapshot, copy, view, *reason, why),
     };
     let apply = Step::Apply { cluster: copy.cluster.clone(), basis: snapshot.generation };
-    let recorded = copy.version != 0 && matches!(copy.phase, Phase::Intended | Phase::Running);
+    let tried = copy.phase == Phase::Failed && copy.observed_generation == snapshot.generation;
+    let recorded = copy.version != 0 && (tried || matches!(copy.phase, Phase::Intended | Phase::Running));
     if recorded && copy.covers(targets) {
         return vec![apply];
     }
-    let intent = CopyRecord {
-        phase: Phase::Intended,
-        observed_generation: 0,
-        inventory: united(&copy.inventory, targets),
-        ..copy.clone()
+    let inventory = united(&copy.inventory, targets);
+    let intent = if view.ran(copy) {
+        // What runs goes on running while it changes.
+        CopyRecord { phase: Phase::Running, inventory, ..copy.clone() }
+    } else {
+        CopyRecord { phase: Phase::Intended, observed_generation: 0, inventory, ..copy.clone() }
     };
     vec![Step::RecordIntent(intent), apply]
+}
+
+/// The cluster does not say at present which of the objects it can take.
+fn undiscovered(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView, why: &str) -> Vec<Step> {
+    let reason = Reason::ClusterNotReachable;
+    if !view.ran(copy) && view.attempt.elapsed >= snapshot.deadline {
+        return vec![Step::Report(failed(snapshot, copy, reason, why.to_owned()))];
+    }
+    if why.is_empty() {
+        return vec![Step::Wait(LOOK_AGAIN)];
+    }
+    let told = CopyRecord { applied: Answer::unknown(reason, why), ..copy.clone() };
+    let wait = match view.ran(copy) {
+        true => Step::Wait(LOOK_AGAIN),
+        false => Step::Wait(LOOK_AGAIN.min(remaining(snapshot, view))),
+    };
+    match copy.version {
+        // The attempt begins with its record, and so does its deadline.
+        0 => vec![Step::RecordIntent(told), wait],
+        _ => (told != *copy).then_some(Step::Report(told)).into_iter().chain([wait]).collect(),
+    }
+}
+
+/// The cluster can take the objects only if they, or the cluster, change.
+fn impossible(
+    snapshot: &Snapshot,
+    copy: &CopyRecord,
+    view: &ClusterView,
+    reason: Reason,
+    why: &str,
+) -> Vec<Step> {
+    if view.ran(copy) {
+        let told = CopyRecord { applied: Answer::no(reason, why), ..copy.clone() };
+        let report = (told != *copy).then_some(Step::Report(told));
+        return report.into_iter().chain([Step::Wait(LOOK_AGAIN)]).collect();
+    }
+    let failed = failed(snapshot, copy, reason, why.to_owned());
+    if failed == *copy {
+        return vec![Step::Wait(LOOK_AGAIN)];
+    }
+    // A first record is an intent, whatever comes after it.
+    let intent = (copy.version == 0).then(|| Step::RecordIntent(copy.clone()));
+    intent.into_iter().chain([Step::Report(failed)]).collect()
+}
+
+/// The record of a copy that cannot be applied.
+fn failed(snapshot: &Snapshot, copy: &CopyRecord, reason: Reason, why: String) -> CopyRecord {
+    CopyRecord {
+        phase: Phase::Failed,
+        observed_generation: snapshot.generation,
+        applied: Answer::no(reason, why),
+        available: Answer::no(reason, String::new()),
+        ..copy.clone()
+    }
+}
+
+/// What is left of an attempt's time; not nothing, so that a wait for it ends after it.
+fn remaining(snapshot: &Snapshot, view: &ClusterView) -> Duration {
+    snapshot.deadline.saturating_sub(view.attempt.elapsed).max(SHORTEST_WAIT)
 }
 
 fn united(inventory: &[InventoryEntry], targets: &[ObjectKey]) -> Vec<InventoryEntry> {
@@ -109,13 +194,16 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
         Presence::Erased => return vec![Step::Forget(copy.clone())],
         Presence::Unreachable(why) => return unreachable(copy, why),
         Presence::Seen(seen) if view.basis == copy.observed_generation => seen,
+        Presence::Unseen if copy.phase == Phase::Applying && bound => return unseen(snapshot, copy, view),
         Presence::Unseen | Presence::Seen(_) => return vec![Step::Wait(LOOK_AGAIN)],
     };
-    let judged = judge(snapshot, copy, seen, bound);
-    let waits_until_deadline = judged.phase == Phase::Applying && copy.phase == Phase::Applying;
+    let judged = judge(snapshot, copy, view, seen, bound);
+    let awaited = judged.available.reason == Reason::Progressing
+        && (judged.phase, judged.available.truth) == (copy.phase, copy.available.truth);
     let mut steps = Vec::new();
-    let repairable = matches!(judged.phase, Phase::Applying | Phase::Running);
-    if repairable && !(seen.missing.is_empty() && seen.drifted.is_empty()) {
+    let whole = seen.missing.is_empty() && seen.drifted.is_empty();
+    let repairable = matches!(judged.phase, Phase::Applying | Phase::Running) && !whole;
+    if repairable && view.attempt.repair_pause.is_zero() {
         if copy.phase == Phase::Unreachable {
             steps.push(Step::Report(judged));
         }
@@ -123,17 +211,37 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
         return steps;
     }
     let surplus = surplus(snapshot, copy, view);
-    let runs = copy.phase == Phase::Running && judged.phase == Phase::Running;
+    let runs = [copy, &judged]
+        .iter()
+        .all(|copy| copy.phase == Phase::Running && copy.available.truth == Truth::True);
     if judged != *copy {
         steps.push(Step::Report(judged));
     }
     if bound && runs && !surplus.is_empty() {
         steps.push(Step::Prune { cluster: copy.cluster.clone(), surplus });
     }
-    if waits_until_deadline {
-        steps.push(Step::Wait(snapshot.deadline.saturating_sub(snapshot.age(copy))));
+    if awaited {
+        steps.push(Step::Wait(remaining(snapshot, view)));
+    }
+    if repairable {
+        steps.push(Step::Wait(view.attempt.repair_pause));
     }
     steps
+}
+
+/// Steps for a copy whose objects were accepted, and that the cluster does not show: not for longer than any attempt.
+fn unseen(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
+    if view.attempt.elapsed < snapshot.deadline {
+        return vec![Step::Wait(LOOK_AGAIN.min(remaining(snapshot, view)))];
+    }
+    let within = snapshot.deadline.as_secs();
+    let why = match view.unseen.as_str() {
+        "" => "it does not say why",
+        why => why,
+    };
+    let message = format!("the cluster did not show the objects within {within} s: {why}");
+    let available = Answer::no(Reason::DeadlineExceeded, message);
+    vec![Step::Report(CopyRecord { phase: Phase::Failed, available, ..copy.clone() })]
 }
 
 /// What a copy on a cluster that does not answer is recorded as: nothing is known of it, and nothing is forgotten.
@@ -153,16 +261,29 @@ pub(super) fn unreachable(copy: &CopyRecord, why: &str) -> Vec<Step> {
 }
 
 /// The record of a copy by what is seen of it.
-fn judge(snapshot: &Snapshot, copy: &CopyRecord, seen: &Observation, bound: bool) -> CopyRecord {
-    let overdue = copy.phase == Phase::Applying && snapshot.age(copy) >= snapshot.deadline;
+fn judge(
+    snapshot: &Snapshot,
+    copy: &CopyRecord,
+    view: &ClusterView,
+    seen: &Observation,
+    bound: bool,
+) -> CopyRecord {
+    let overdue = view.attempt.elapsed >= snapshot.deadline;
     let (phase, available) = match (&seen.health.verdict, copy.phase) {
         // Nothing was applied: what is seen says nothing about it.
         (_, Phase::Intended | Phase::Removing) => return copy.clone(),
         (_, Phase::Failed) if !bound || copy.applied.truth != Truth::True => return copy.clone(),
         (Verdict::Available, _) => (Phase::Running, Answer::yes()),
         (_, Phase::Failed) => (Phase::Failed, copy.available.clone()),
-        (Verdict::Progressing(why) | Verdict::Failed(why), Phase::Running) => {
-            (Phase::Running, Answer::no(Reason::Unhealthy, why.clone()))
+        (Verdict::Progressing(why) | Verdict::Failed(why), _) if view.ran(copy) => {
+            let has_failed = overdue || matches!(seen.health.verdict, Verdict::Failed(_));
+            let reason = match copy.available.reason {
+                // An update is being rolled out, and what served before mostly does still.
+                Reason::Progressing if !has_failed => Reason::Progressing,
+                Reason::Progressing | Reason::DeadlineExceeded => Reason::DeadlineExceeded,
+                _ => Reason::Unhealthy,
+            };
+            (Phase::Running, Answer::no(reason, why.clone()))
         }
         (Verdict::Failed(why), Phase::Applying) => {
             (Phase::Failed, Answer::no(Reason::DeadlineExceeded, why.clone()))
@@ -176,6 +297,13 @@ fn judge(snapshot: &Snapshot, copy: &CopyRecord, seen: &Observation, bound: bool
             (Phase::Applying, Answer::no(Reason::Progressing, why.clone()))
         }
     };
+    // What was refused is accepted once all is there as wanted, unless it was refused for the sake of a newer manifest.
+    let whole = seen.missing.is_empty() && seen.drifted.is_empty();
+    let updating = snapshot.decided() && copy.observed_generation != snapshot.generation;
+    let applied = match phase == Phase::Running && whole && !updating {
+        true => Answer::yes(),
+        false => copy.applied.clone(),
+    };
     let mut inventory = copy.inventory.clone();
     for entry in &mut inventory {
         if let Some(present) = seen.present.iter().find(|present| present.key == entry.key) {
@@ -185,7 +313,7 @@ fn judge(snapshot: &Snapshot, copy: &CopyRecord, seen: &Observation, bound: bool
     CopyRecord {
         phase,
         available,
-        applied: if phase == Phase::Running { Answer::yes() } else { copy.applied.clone() },
+        applied,
         containers: seen.health.containers,
         services: seen.services.clone(),
         inventory,

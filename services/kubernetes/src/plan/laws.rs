@@ -11,9 +11,11 @@ use super::*;
 use crate::error::ClusterError;
 use crate::object::ObjectKey;
 use crate::object::apply::ApplyError;
-use crate::object::health::{ContainerHealth, Health, Verdict};
-use crate::object::observation::Observation;
 use crate::object::remove::Remaining;
+
+mod memory;
+
+use memory::Remembered;
 
 const CLUSTERS: [&str; 3] = ["a", "b", "c"];
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -33,6 +35,8 @@ enum Event {
     /// Somebody deletes an object by hand.
     Vandal(usize),
     Pass(u32),
+    /// The adapter begins anew, without what it remembered.
+    Restart,
     /// The adapter plans once; a step on a cluster may fail, or succeed without being recorded.
     Adapter {
         fail: u8,
@@ -51,6 +55,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => (cluster.clone(), any::<bool>()).prop_map(|(c, lingers)| Event::Lingering(c, lingers)),
         1 => cluster.prop_map(Event::Vandal),
         2 => (1u32..400).prop_map(Event::Pass),
+        1 => Just(Event::Restart),
         20 => (0u8..12).prop_map(|fail| Event::Adapter { fail }),
     ];
     prop::collection::vec(event, 1..60)
@@ -76,6 +81,7 @@ struct World {
     deleted: bool,
     bindings: Vec<ClusterUid>,
     copies: BTreeMap<ClusterUid, CopyRecord>,
+    memory: BTreeMap<ClusterUid, Remembered>,
     strategy: super::Strategy,
     finalizer_dropped: bool,
 }
@@ -97,6 +103,7 @@ impl World {
             deleted: false,
             bindings: Vec::new(),
             copies: BTreeMap::new(),
+            memory: BTreeMap::new(),
             strategy,
             finalizer_dropped: false,
         }
@@ -110,33 +117,6 @@ impl World {
     fn works(&self, uid: &ClusterUid, generation: i64) -> bool {
         let cluster = &self.clusters[uid];
         !cluster.ill && keys(generation).iter().all(|key| cluster.objects.get(key) == Some(&generation))
-    }
-
-    fn view(&self, uid: &ClusterUid) -> ClusterView {
-        let cluster = &self.clusters[uid];
-        // The adapter remembers what it applied last, as long as nothing newer is decided.
-        let copy = self.copies.get(uid);
-        let remembered = copy.map(|copy| copy.observed_generation).filter(|generation| *generation > 0);
-        let basis = remembered.unwrap_or(self.generation);
-        let presence = if cluster.unreachable {
-            Presence::Unreachable("down".into())
-        } else {
-            let targets = keys(basis);
-            let (present, missing): (Vec<_>, Vec<_>) =
-                targets.into_iter().partition(|key| cluster.objects.contains_key(key));
-            let drifted = present.iter().filter(|key| cluster.objects[*key] != basis).cloned().collect();
-            let well = missing.is_empty() && !cluster.ill;
-            let verdict = if well { Verdict::Available } else { Verdict::Progressing("starting".into()) };
-            let uid = |key| InventoryEntry { key, uid: Some("u".into()) };
-            Presence::Seen(Observation {
-                missing,
-                drifted,
-                health: Health { containers: ContainerHealth::default(), verdict },
-                services: BTreeMap::new(),
-                present: present.into_iter().map(uid).collect(),
-            })
-        };
-        ClusterView { presence, basis, targets: Targets::Known(keys(self.generation)) }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -159,6 +139,8 @@ impl World {
     fn record(&mut self, mut copy: CopyRecord) {
         let before = self.copies.get(&copy.cluster);
         assert!(!(self.deleted && before.is_none()), "a new copy for a deleted application");
+        let ran = before.is_some_and(|before| before.phase == Phase::Running);
+        assert!(!ran || copy.phase != Phase::Failed, "a running copy failed: {copy:?}");
         copy.version = before.map_or(0, |before| before.version) + 1;
         if before.is_none_or(|before| before.phase != copy.phase) {
             copy.since = self.now();
@@ -176,6 +158,9 @@ impl World {
     /// Plans and acts once. `fail`: the step that fails; every third one of those after its effect.
     fn adapter(&mut self, fail: u8) {
         let mut broken = BTreeSet::new();
+        for uid in CLUSTERS {
+            self.look(&uid.into());
+        }
         for (number, step) in plan(&self.snapshot()).into_iter().enumerate() {
             if step.cluster().is_some_and(|cluster| broken.contains(cluster)) {
                 continue;
@@ -254,22 +239,49 @@ impl World {
         let repair = basis == copy.observed_generation;
         assert!(repair || (decided && basis == self.generation), "applied what nobody decided");
         assert!(copy.covers(&keys(basis)), "applied objects that are not recorded");
+        if !self.pause(uid, basis).is_zero() {
+            return None;
+        }
+        let (seconds, elapsed) = (self.seconds, self.view(uid).attempt.elapsed);
         let cluster = self.clusters.get_mut(uid).unwrap();
-        let outcome = if cluster.unreachable {
-            Err(ApplyError::Object {
-                key: keys(basis)[0].clone(),
-                error: ClusterError::Unreachable("x".into()),
-            })
+        let accept = |key: &ObjectKey| InventoryEntry { key: key.clone(), uid: Some("u".into()) };
+        let refuse = |key: &ObjectKey, error| Err(ApplyError::Object { key: key.clone(), error });
+        let keys = keys(basis);
+        let (accepted, outcome) = if cluster.unreachable {
+            (0, refuse(&keys[0], ClusterError::Unreachable("x".into())))
         } else if cluster.refuses {
             // The first object is accepted, the second is not.
-            cluster.objects.insert(keys(basis)[0].clone(), basis);
-            Err(ApplyError::Object { key: keys(basis)[1].clone(), error: ClusterError::Rejected("x".into()) })
+            (1, refuse(&keys[1], ClusterError::Rejected("x".into())))
         } else {
-            cluster.objects.extend(keys(basis).into_iter().map(|key| (key, basis)));
-            Ok(keys(basis).into_iter().map(|key| InventoryEntry { key, uid: Some("u".into()) }).collect())
+            (keys.len(), Ok(()))
         };
-        let age = Duration::try_from(self.now().duration_since(copy.since)).unwrap();
-        after_apply(&copy, basis, &outcome, age, DEADLINE).report
+        cluster.objects.extend(keys[..accepted].iter().map(|key| (key.clone(), basis)));
+        let accepted: Vec<_> = keys[..accepted].iter().map(accept).collect();
+        let memory = self.memory.entry(uid.clone()).or_default();
+        if outcome.is_ok() {
+            (memory.applied, memory.halfway) = (Some(basis), None);
+        } else if !accepted.is_empty() {
+            memory.halfway = Some(basis);
+        }
+        let (generation, deadline) = (self.generation, DEADLINE);
+        let applied = Applied {
+            copy: &copy,
+            basis,
+            generation,
+            elapsed,
+            deadline,
+            accepted: &accepted,
+            outcome: &outcome,
+        };
+        let after = after_apply(applied);
+        match after.again {
+            Again::No if memory.rests.is_some_and(|(generation, _)| generation == basis) => {
+                memory.rests = None
+            }
+            Again::Slowly => memory.rests = Some((basis, seconds + 300)),
+            Again::No | Again::Soon => {}
+        }
+        after.report
     }
 
     fn remove(&mut self, uid: &ClusterUid, inventory: &[InventoryEntry]) -> Vec<Remaining> {
@@ -313,6 +325,7 @@ impl World {
             }
             Event::Lingering(index, lingers) => self.clusters.get_mut(&uid(index)).unwrap().lingers = lingers,
             Event::Vandal(index) => drop(self.clusters.get_mut(&uid(index)).unwrap().objects.pop_first()),
+            Event::Restart => self.memory.clear(),
             Event::Pass(seconds) => self.seconds += i64::from(seconds),
             Event::Adapter { fail } => self.adapter(fail),
         }
@@ -323,19 +336,18 @@ impl World {
         for cluster in self.clusters.values_mut() {
             *cluster = Cluster { objects: std::mem::take(&mut cluster.objects), ..Cluster::default() };
         }
-        // Twice: what is found missing only now may be past its deadline already.
-        for _ in 0..2 {
+        // Again and again: what failed is tried again after its pause.
+        for _ in 0..4 {
             if !self.deleted {
-                // Whatever failed is revived by its user.
-                let failed = self.copies.values().any(|copy| copy.phase == Phase::Failed);
-                self.generation += i64::from(failed);
                 self.happens(Event::Bind(0));
             }
             for _ in 0..20 {
                 self.adapter(u8::MAX);
                 self.seconds += 1;
             }
+            self.seconds += 400;
         }
+        self.adapter(u8::MAX);
     }
 }
 

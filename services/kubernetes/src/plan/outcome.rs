@@ -2,71 +2,119 @@
 
 use std::time::Duration;
 
-use super::{Answer, CopyRecord, Phase, REMOVAL_INTERVAL, Reason, Step};
+use super::{Answer, CopyRecord, Phase, REMOVAL_INTERVAL, Reason, Step, Truth};
 use crate::error::ClusterError;
+use crate::failure::{self, Class, Stage};
 use crate::object::InventoryEntry;
 use crate::object::apply::ApplyError;
 use crate::object::ownership::Refusal;
 use crate::object::remove::Remaining;
+
+/// An apply that ended, and what was known before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'a> {
+    /// The copy as recorded before.
+    pub copy: &'a CopyRecord,
+    /// Generation of the manifest that was applied.
+    pub basis: i64,
+    /// Generation of the application.
+    pub generation: i64,
+    /// How long the attempt has lasted.
+    pub elapsed: Duration,
+    /// How long it may last.
+    pub deadline: Duration,
+    /// What the cluster accepted, also if the apply failed.
+    pub accepted: &'a [InventoryEntry],
+    /// How it ended.
+    pub outcome: &'a Result<(), ApplyError>,
+}
 
 /// What follows from an apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AfterApply {
     /// What to record, if anything changed.
     pub report: Option<Step>,
-    /// Try again, with growing intervals.
-    pub retry: bool,
+    /// When to try again.
+    pub again: Again,
 }
 
-/// After [`Step::Apply`] of `basis` on the copy `copy` (as recorded before it, `age` in its phase): what was applied, or why
-/// not. What only the user can fix fails the copy; so does, after the deadline, what the cluster forbids; everything else is
-/// tried again.
-pub fn after_apply(
-    copy: &CopyRecord,
-    basis: i64,
-    outcome: &Result<Vec<InventoryEntry>, ApplyError>,
-    age: Duration,
-    deadline: Duration,
-) -> AfterApply {
-    let error = match outcome {
-        Ok(applied) => {
-            let repaired = copy.observed_generation == basis && copy.phase == Phase::Running;
-            let told = CopyRecord {
-                phase: if repaired { Phase::Running } else { Phase::Applying },
-                observed_generation: basis,
-                inventory: updated(&copy.inventory, applied),
-                applied: Answer::yes(),
-                available: if repaired {
-                    copy.available.clone()
-                } else {
-                    Answer::no(Reason::Progressing, "just applied")
-                },
-                ..copy.clone()
-            };
-            return AfterApply { report: changed(copy, told), retry: false };
-        }
-        Err(error) => error,
+/// When to try again to apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It succeeded.
+    No,
+    /// After a short pause, which grows to seconds.
+    Soon,
+    /// After a long pause, which grows to hours, or when the spec changes.
+    Slowly,
+}
+
+/// After [`Step::Apply`]: what was applied, or why not. A copy that ran goes on running, whatever the cluster says. One
+/// that did not fails at once by what no waiting helps against, and at the deadline of its attempt by anything else.
+pub fn after_apply(applied: Applied<'_>) -> AfterApply {
+    let Applied { copy, basis, accepted, .. } = applied;
+    let told = CopyRecord { inventory: updated(&copy.inventory, accepted), ..copy.clone() };
+    let (told, again) = match applied.outcome {
+        Ok(()) => (succeeded(applied, told), Again::No),
+        Err(error) => failed(applied, error, told),
     };
-    let (reason, final_) = match error {
-        ApplyError::Refused(Refusal::OwnedByOther(_)) => (Reason::ObjectOwnedByOther, true),
-        ApplyError::Refused(Refusal::Terminating(_)) => (Reason::Progressing, false),
-        ApplyError::Object { error: ClusterError::Rejected(_), .. } => (Reason::KubernetesError, true),
-        ApplyError::Object { error: ClusterError::Forbidden(_), .. } => {
-            (Reason::KubernetesError, age >= deadline)
-        }
+    debug_assert!(told.phase != Phase::Failed || told.observed_generation == basis);
+    AfterApply { report: changed(copy, told), again }
+}
+
+fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
+    let Applied { copy, basis, generation, .. } = applied;
+    let again = copy.observed_generation == basis;
+    match copy.phase {
+        // The former manifest was repaired: that the present one was refused still holds.
+        Phase::Running if again && basis != generation => told,
+        Phase::Running if again => CopyRecord { applied: Answer::yes(), ..told },
+        Phase::Running => CopyRecord {
+            observed_generation: basis,
+            applied: Answer::yes(),
+            available: Answer::no(Reason::Progressing, "just applied"),
+            ..told
+        },
+        // All was accepted before, and it failed because it did not become available: that is for what is seen to say.
+        Phase::Failed if again && copy.applied.truth == Truth::True => told,
+        _ => CopyRecord {
+            phase: Phase::Applying,
+            observed_generation: basis,
+            applied: Answer::yes(),
+            available: Answer::no(Reason::Progressing, "just applied"),
+            ..told
+        },
+    }
+}
+
+fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRecord, Again) {
+    let Applied { copy, basis, elapsed, deadline, .. } = applied;
+    let stage = match copy.phase {
+        Phase::Running if copy.observed_generation == basis => Stage::Repair,
+        Phase::Running => Stage::Update,
+        _ => Stage::Placement,
+    };
+    let failure = failure::of_apply(error, stage);
+    let reason = match error {
+        ApplyError::Refused(Refusal::OwnedByOther(_)) => Reason::ObjectOwnedByOther,
+        ApplyError::Refused(Refusal::Terminating(_)) => Reason::Progressing,
         ApplyError::Cluster(_) | ApplyError::Object { error: ClusterError::Unreachable(_), .. } => {
-            (Reason::ClusterNotReachable, false)
+            Reason::ClusterNotReachable
         }
-        ApplyError::Object { .. } => (Reason::KubernetesError, false),
+        ApplyError::Object { .. } => Reason::KubernetesError,
     };
-    let applied = Answer::no(reason, error.to_string());
-    let told = if final_ {
-        let available = Answer::no(reason, String::new());
-        CopyRecord { phase: Phase::Failed, observed_generation: basis, applied, available, ..copy.clone() }
-    } else {
-        CopyRecord { applied, ..copy.clone() }
-    };
-    AfterApply { report: changed(copy, told), retry: !final_ }
+    let told = CopyRecord { applied: Answer::no(reason, error.to_string()), ..told };
+    if stage != Stage::Placement {
+        let again = if failure.class == Class::Passing { Again::Soon } else { Again::Slowly };
+        return (told, again);
+    }
+    // A cluster that went silent says nothing about the objects, and its time does not count.
+    let overdue = elapsed >= deadline && !matches!(error, ApplyError::Cluster(_));
+    if !(failure.settled || overdue || copy.phase == Phase::Failed) {
+        return (told, Again::Soon);
+    }
+    let available = Answer::no(reason, String::new());
+    (CopyRecord { phase: Phase::Failed, observed_generation: basis, available, ..told }, Again::Slowly)
 }
 
 /// After [`Step::Remove`] of the copy `copy`: what is not gone yet.

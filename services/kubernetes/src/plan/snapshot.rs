@@ -19,7 +19,7 @@ pub enum Phase {
     Applying,
     /// All workloads are, or were, available.
     Running,
-    /// Could not be applied, or did not become available in time.
+    /// Its first attempt failed: it could not be applied, or did not become available in time.
     Failed,
     /// Objects are being removed.
     Removing,
@@ -155,6 +155,34 @@ pub struct ClusterView {
     pub basis: i64,
     /// The objects of the application's present manifest, as this cluster would get them.
     pub targets: Targets,
+    /// The present attempt at the copy.
+    pub attempt: Attempt,
+    /// Why objects cannot be seen while `presence` is [`Presence::Unseen`]; empty if no reason is known.
+    pub unseen: String,
+}
+
+/// How far the present attempt at a copy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// How long the cluster has answered since the attempt began, by the adapter's monotonic clock.
+    pub elapsed: Duration,
+    /// Whether the copy ran when it was last seen in a phase that tells.
+    pub ran: bool,
+    /// How long to wait before the present manifest is applied.
+    pub pause: Duration,
+    /// How long to wait before what `basis` stands for is applied.
+    pub repair_pause: Duration,
+}
+
+impl ClusterView {
+    /// Whether this copy runs or, on a cluster that does not answer, ran: then it cannot become FAILED.
+    pub(super) fn ran(&self, copy: &CopyRecord) -> bool {
+        match copy.phase {
+            Phase::Running => true,
+            Phase::Unreachable => self.attempt.ran,
+            Phase::Intended | Phase::Applying | Phase::Failed | Phase::Removing => false,
+        }
+    }
 }
 
 /// What is seen on a cluster.
@@ -177,7 +205,7 @@ pub enum Targets {
     Known(Vec<ObjectKey>),
     /// None: only another manifest, or another cluster, helps.
     Impossible(Reason, String),
-    /// Cannot be told at present; why.
+    /// Cannot be told at present; why. Empty: the cluster was not asked yet.
     Unknown(String),
 }
 
@@ -200,9 +228,9 @@ pub struct Snapshot {
     pub strategy: Strategy,
     /// Views of the clusters in `bindings` and `copies`; one that is missing here is not known yet.
     pub clusters: BTreeMap<ClusterUid, ClusterView>,
-    /// Now.
+    /// Now, for first records.
     pub now: Timestamp,
-    /// A copy that is not available this long after it was applied failed.
+    /// An attempt at a copy that takes longer than this failed.
     pub deadline: Duration,
 }
 
@@ -215,10 +243,5 @@ impl Snapshot {
     /// What is seen on a cluster, if anything is known of it.
     pub(super) fn presence(&self, cluster: &ClusterUid) -> Option<&Presence> {
         self.clusters.get(cluster).map(|view| &view.presence)
-    }
-
-    /// How long a copy has been in its phase.
-    pub(super) fn age(&self, copy: &CopyRecord) -> Duration {
-        self.now.duration_since(copy.since).try_into().unwrap_or(Duration::ZERO)
     }
 }

@@ -6,13 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::error::ClusterError;
 use crate::object::ObjectKey;
-use crate::object::apply::ApplyError;
 use crate::object::health::{ContainerHealth, Health, Verdict};
 use crate::object::observation::Observation;
-use crate::object::ownership::{Occupied, Refusal};
 use crate::object::remove::Remaining;
+
+mod failures;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 const NOW: i64 = 1_000_000;
@@ -49,10 +48,21 @@ fn starting() -> Presence {
 }
 
 fn view(presence: Presence) -> ClusterView {
-    ClusterView { presence, basis: 1, targets: Targets::Known(vec![key("echo")]) }
+    ClusterView {
+        presence,
+        basis: 1,
+        targets: Targets::Known(vec![key("echo")]),
+        attempt: Attempt { elapsed: Duration::from_secs(10), ..Attempt::default() },
+        unseen: String::new(),
+    }
 }
 
-/// A copy of generation 1, as complete as its phase implies, for 10 s.
+/// The view of a cluster, to be changed.
+fn seen_on<'a>(snapshot: &'a mut Snapshot, cluster: &str) -> &'a mut ClusterView {
+    snapshot.clusters.get_mut(&cluster.into()).unwrap()
+}
+
+/// A copy of generation 1, as complete as its phase implies.
 fn copy(cluster: &str, phase: Phase) -> CopyRecord {
     let applied = matches!(phase, Phase::Applying | Phase::Running);
     CopyRecord {
@@ -132,9 +142,9 @@ fn nothing_is_begun_on_a_cluster_that_does_not_answer() {
 #[test]
 fn from_applying_to_running_or_failed() {
     let with = |presence, age| {
-        let mut applying = copy("a", Phase::Applying);
-        applying.since = Timestamp::from_second(NOW - age).unwrap();
-        short(&snapshot(&["a"], vec![applying], vec![("a", presence)]))
+        let mut s = snapshot(&["a"], vec![copy("a", Phase::Applying)], vec![("a", presence)]);
+        seen_on(&mut s, "a").attempt.elapsed = Duration::from_secs(age);
+        short(&s)
     };
     assert_eq!(with(available(), 10), ["report a Running"]);
     assert_eq!(with(starting(), 10), ["wait 290"]);
@@ -172,7 +182,9 @@ fn a_new_generation_records_new_objects_first() {
     (s.generation, s.scheduled_generation) = (2, 2);
     assert_eq!(short(&s), ["apply a 2"]);
     s.clusters.get_mut(&"a".into()).unwrap().targets = Targets::Known(vec![key("echo"), key("more")]);
-    assert_eq!(short(&s), ["record a Intended", "apply a 2"]);
+    assert_eq!(short(&s), ["record a Running", "apply a 2"], "what runs goes on running");
+    let Step::RecordIntent(record) = &plan(&s)[0] else { panic!() };
+    assert_eq!((record.observed_generation, record.inventory.len()), (1, 2));
 }
 
 #[test]
@@ -209,8 +221,11 @@ fn a_new_copy_that_fails_is_withdrawn_and_the_old_one_stays() {
     let mut withdrawn = copy("b", Phase::Failed);
     withdrawn.inventory.clear();
     let copies = vec![copy("a", Phase::Running), withdrawn.clone()];
-    let s = snapshot(&["b"], copies, vec![("a", available()), ("b", starting())]);
-    assert_eq!(short(&s), [""; 0]);
+    let mut s = snapshot(&["b"], copies, vec![("a", available()), ("b", starting())]);
+    seen_on(&mut s, "b").attempt.pause = Duration::from_secs(400);
+    assert_eq!(short(&s), ["wait 400"]);
+    seen_on(&mut s, "b").attempt.pause = Duration::ZERO;
+    assert_eq!(short(&s), ["record b Intended", "apply b 1"], "tried again after its pause");
     // Sent back, the failed record goes.
     let s = snapshot(
         &["a"],
@@ -318,69 +333,6 @@ fn an_impossible_manifest_fails_on_record() {
     assert_eq!(told.applied.reason, Reason::UnsupportedResource);
     s.copies = vec![told.clone()];
     assert_eq!(short(&s), ["wait 30"], "not tried again until something changes");
-}
-
-fn object_error(error: ClusterError) -> ApplyError {
-    ApplyError::Object { key: key("echo"), error }
-}
-
-fn told(after: &AfterApply) -> &CopyRecord {
-    match &after.report {
-        Some(Step::Report(copy)) => copy,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn an_apply_that_succeeded_is_recorded_with_uids() {
-    let outcome = Ok(vec![entry("echo", Some("u9"))]);
-    let after = after_apply(&copy("a", Phase::Intended), 1, &outcome, Duration::ZERO, DEADLINE);
-    let record = told(&after);
-    assert_eq!((record.phase, record.observed_generation, after.retry), (Phase::Applying, 1, false));
-    assert_eq!(record.inventory, [entry("echo", Some("u9"))]);
-    let repaired = after_apply(&copy("a", Phase::Running), 1, &outcome, Duration::ZERO, DEADLINE);
-    assert_eq!(told(&repaired).phase, Phase::Running, "a repair does not start the deadline again");
-}
-
-#[test]
-fn only_what_the_user_must_fix_fails_a_copy() {
-    let occupied = Occupied { key: key("echo"), holder: "application x".into() };
-    let owned = ApplyError::Refused(Refusal::OwnedByOther(vec![occupied]));
-    let forbidden = object_error(ClusterError::Forbidden("quota".into()));
-    let long = DEADLINE;
-    let cases = [
-        (owned, Duration::ZERO, Phase::Failed, Reason::ObjectOwnedByOther),
-        (
-            object_error(ClusterError::Rejected("bad".into())),
-            Duration::ZERO,
-            Phase::Failed,
-            Reason::KubernetesError,
-        ),
-        (forbidden.clone(), Duration::ZERO, Phase::Intended, Reason::KubernetesError),
-        (forbidden, long, Phase::Failed, Reason::KubernetesError),
-        (object_error(ClusterError::Busy("500".into())), long, Phase::Intended, Reason::KubernetesError),
-        (
-            object_error(ClusterError::Unreachable("x".into())),
-            long,
-            Phase::Intended,
-            Reason::ClusterNotReachable,
-        ),
-        (
-            ApplyError::Refused(Refusal::Terminating(vec![key("echo")])),
-            long,
-            Phase::Intended,
-            Reason::Progressing,
-        ),
-    ];
-    for (error, age, phase, reason) in cases {
-        let outcome = Err(error);
-        let after = after_apply(&copy("a", Phase::Intended), 1, &outcome, age, DEADLINE);
-        let record = told(&after);
-        assert_eq!((record.phase, record.applied.reason), (phase, reason), "{outcome:?}");
-        assert_eq!(after.retry, phase != Phase::Failed);
-        let same = after_apply(record, 1, &outcome, age, DEADLINE);
-        assert_eq!(same.report, None, "the same again is no news");
-    }
 }
 
 #[test]

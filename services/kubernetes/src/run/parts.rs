@@ -12,6 +12,7 @@ use super::Adapter;
 use crate::controller::applications::Applications;
 use crate::controller::clusters::ClusterController;
 use crate::controller::orphans::Orphans;
+use crate::controller::pauses::Pauses;
 use crate::controller::project::{self, Application, Cluster};
 use crate::controller::turns::Turns;
 use crate::controller::view::Memory;
@@ -79,7 +80,7 @@ impl Parts {
             queue: application_queue.clone(),
             turns: Turns::new(options.workers / CLUSTER_SHARE, application_queue.clone()),
             strays: adapter.strays.clone(),
-            memory: Memory::default(),
+            memory: Memory::new(Pauses::new(adapter.slow_retries)),
             installation: adapter.installation.clone(),
             leadership: adapter.leadership.clone(),
             deadline: adapter.rollout_deadline,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use krake_kubernetes::cluster::discovery::Discovery;
-use krake_kubernetes::object::apply::{AppliedObject, ApplyError, apply};
+use krake_kubernetes::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use krake_kubernetes::object::ownership::Refusal;
 use krake_kubernetes::object::prepare::{Target, prepare_all};
 use krake_kubernetes::object::{
@@ -62,7 +62,9 @@ async fn apply_all(
 ) -> Result<Vec<AppliedObject>, ApplyError> {
     let identity = identity(application);
     let targets = targets(server, manifest, &identity).await;
-    apply(&server.connection(), &targets, &identity, &[], adopt).await
+    let claim = Claim { identity: &identity, inventory: &[], adopt_existing: adopt };
+    let mut accepted = Vec::new();
+    apply(&server.connection(), &targets, &claim, &mut accepted).await.map(|()| accepted)
 }
 
 fn occupied(outcome: Result<Vec<AppliedObject>, ApplyError>) -> Vec<String> {

@@ -11,11 +11,11 @@ use krake_kubernetes::cluster::nodes::ClusterState;
 use krake_kubernetes::cluster::reachability::Thresholds;
 use krake_kubernetes::cluster::wake::{Wake, Wakes};
 use krake_kubernetes::cluster::{ClusterHandle, ProbeTimes};
-use krake_kubernetes::object::ClusterUid;
-use krake_kubernetes::object::apply::apply;
+use krake_kubernetes::object::apply::{Claim, apply};
 use krake_kubernetes::object::drift::Baseline;
 use krake_kubernetes::object::observation::{Baselines, Observation, observe};
 use krake_kubernetes::object::prepare::Target;
+use krake_kubernetes::object::{ClusterUid, Identity};
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment, identity};
@@ -67,6 +67,10 @@ pub(crate) fn node(name: &str, kind: &str, status: &str) -> Value {
 
 pub(crate) fn state(handle: &ClusterHandle) -> Option<ClusterState> {
     handle.report().map(|report| report.fitness.state)
+}
+
+fn claim(identity: &Identity) -> Claim<'_> {
+    Claim { identity, inventory: &[], adopt_existing: false }
 }
 
 fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {
@@ -132,7 +136,8 @@ async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
     assert!(woken.contains(&Wake::Application("app-1".into(), "c".into())));
     assert_eq!(seen(&handle, &targets, &no_baselines).unwrap().missing.len(), 2);
 
-    let applied = apply(handle.connection(), &targets, &identity, &[], false).await.unwrap();
+    let mut applied = Vec::new();
+    apply(handle.connection(), &targets, &claim(&identity), &mut applied).await.unwrap();
     let baseline = |target: &Target, object| Baseline::of(&target.prepared.body, object);
     let baselines: Baselines = targets
         .iter()
@@ -167,7 +172,8 @@ async fn changes_during_an_outage_are_seen_after_it() {
     let handle = adapter.add("c", &server);
     let identity = identity("app-1");
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
-    let applied = apply(handle.connection(), &targets, &identity, &[], false).await.unwrap();
+    let mut applied = Vec::new();
+    apply(handle.connection(), &targets, &claim(&identity), &mut applied).await.unwrap();
     drop(applied);
     let missing = || seen(&handle, &targets, &Baselines::new()).map(|seen| seen.missing.len());
     adapter.until("present", || missing() == Some(0)).await;
@@ -191,7 +197,7 @@ async fn where_no_list_of_all_namespaces_is_allowed_each_is_watched() {
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
     let seen = || seen(&handle, &targets, &Baselines::new());
     adapter.until("the list of the namespace", || seen().is_some()).await;
-    apply(handle.connection(), &targets, &identity, &[], false).await.unwrap();
+    apply(handle.connection(), &targets, &claim(&identity), &mut Vec::new()).await.unwrap();
     adapter.until("present", || seen().unwrap().missing.is_empty()).await;
     adapter.clusters.shutdown().await;
 }

@@ -9,7 +9,7 @@ use krake_kubernetes::cluster::ProbeTimes;
 use krake_kubernetes::cluster::clusters::Opener;
 use krake_kubernetes::cluster::reachability::Thresholds;
 use krake_kubernetes::object::EPOCH_ANNOTATION;
-use krake_kubernetes::{Args, SweepTimes};
+use krake_kubernetes::{Args, SlowRetries, SweepTimes};
 use krake_proto::condition::{find, reasons, types};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
 use krake_proto::krake::meta::v1::ConditionStatus;
@@ -31,7 +31,8 @@ pub(crate) struct World {
     pub(crate) krake: FakeKrake,
     pub(crate) servers: HashMap<&'static str, Arc<FakeApiServer>>,
     pub(crate) journal: Journal,
-    rollout_deadline: Duration,
+    pub(crate) rollout_deadline: Duration,
+    pub(crate) slow_retries: SlowRetries,
     adapter: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
 }
 
@@ -51,7 +52,8 @@ impl World {
             server.keep_journal(name, &journal);
             krake.change(|store| store.register(name, name));
         }
-        Self { krake, servers, journal, rollout_deadline: HANG_GUARD, adapter: None }
+        let slow_retries = SlowRetries::default();
+        Self { krake, servers, journal, rollout_deadline: HANG_GUARD, slow_retries, adapter: None }
     }
 
     pub(crate) fn start_adapter(&mut self) {
@@ -76,6 +78,7 @@ impl World {
         config.opener =
             Opener::new(move |kubeconfig, _| Ok(servers[kubeconfig["fake"].as_str().unwrap()].connection()));
         config.rollout_deadline = self.rollout_deadline;
+        config.slow_retries = self.slow_retries;
         config.probe = ProbeTimes {
             interval: Duration::from_millis(50),
             second_look: Duration::from_millis(10),
@@ -128,7 +131,12 @@ impl World {
 }
 
 /// The condition of the copy on a cluster.
-fn reason(world: &World, application: &str, cluster: &str, r#type: &str) -> Option<(String, String)> {
+pub(crate) fn reason(
+    world: &World,
+    application: &str,
+    cluster: &str,
+    r#type: &str,
+) -> Option<(String, String)> {
     world.krake.change(|store| {
         let copies = store.copies(application);
         let copy = copies.iter().find(|copy| copy.cluster.as_ref().is_some_and(|c| c.name == cluster))?;

@@ -152,6 +152,12 @@ impl FakeApiServer {
         self.faults.lock().unwrap().push(Fault { method, path, code, reason, message });
     }
 
+    /// Requests do not fail any more, and watches that failed are taken up again.
+    pub(crate) fn heal(&self) {
+        self.faults.lock().unwrap().clear();
+        self.tell();
+    }
+
     fn fault(&self, method: &Method, path: &str) -> Option<Response> {
         let faults = self.faults.lock().unwrap();
         let fault = faults.iter().find(|fault| fault.method == *method && path.contains(&fault.path))?;
@@ -166,6 +172,11 @@ impl FakeApiServer {
         for (_, deployment) in deployments {
             self.put("deployments", deployment);
         }
+    }
+
+    /// Deployments that come from now on do not become available.
+    pub(crate) fn stop_workloads(&self) {
+        self.contents().runs_workloads = false;
     }
 
     /// Names of the objects of a kind.

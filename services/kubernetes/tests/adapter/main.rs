@@ -7,6 +7,7 @@ mod apply;
 mod cluster;
 mod controllers;
 mod discovery;
+mod failures;
 mod fake_api_server;
 mod fake_krake;
 mod fake_objects;

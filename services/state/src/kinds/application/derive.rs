@@ -1,6 +1,6 @@
 //! What the summary of an application says, given its bindings, copies and conditions.
 
-use krake_proto::condition::{find, reason_of, reasons, types};
+use krake_proto::condition::{find, reason_of, reasons, type_of, types};
 use krake_proto::krake::kubernetes::v1::{
     ApplicationState as State, ApplicationStatus, ContainerHealth, Copy, Phase,
 };
@@ -120,9 +120,15 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
     if status.scheduled_generation < metadata.generation
         || bound.iter().any(|copy| copy.observed_generation < metadata.generation)
     {
-        return (State::Reconciling, bound.iter().find_map(|copy| complaint(copy)).map(reason));
+        let complaint = bound.iter().find_map(|copy| complaint(copy));
+        // The cluster refused the change, and what ran before runs on.
+        let refused = status.scheduled_generation >= metadata.generation
+            && complaint.is_some_and(|condition| type_of(condition) == types::APPLIED);
+        return (if refused { State::Degraded } else { State::Reconciling }, complaint.map(reason));
     }
     match bound.iter().find_map(|copy| complaint(copy)).or(unscheduled) {
+        // A change is being rolled out.
+        Some(condition) if reason_of(condition) == reasons::PROGRESSING => (State::Reconciling, None),
         Some(condition) => (State::Degraded, Some(reason(condition))),
         None => (State::Running, None),
     }
@@ -194,6 +200,25 @@ mod tests {
         let mut unhealthy = copy("a", Phase::Running, 2);
         unhealthy.conditions = vec![no(types::AVAILABLE, reasons::UNHEALTHY)];
         assert_eq!(derive(&metadata, &status(&["a"], vec![unhealthy])).state(), State::Degraded);
+    }
+
+    #[test]
+    fn an_update_that_is_refused_or_being_rolled_out_leaves_what_runs() {
+        let metadata = Metadata { generation: 2, ..Default::default() };
+        let with = |generation, r#type, reason| {
+            let conditions = vec![no(r#type, reason)];
+            let running = Copy { conditions, ..copy("a", Phase::Running, generation) };
+            let derived = derive(&metadata, &status(&["a"], vec![running]));
+            assert_eq!(derived.running_on.as_ref().unwrap().uid, "a");
+            (derived.state(), derived.reason.map(|reason| reason.code()))
+        };
+        let refused = with(1, types::APPLIED, reasons::KUBERNETES_ERROR);
+        assert_eq!(refused, (State::Degraded, Some(ReasonCode::KubernetesError)));
+        let repair = with(2, types::APPLIED, reasons::KUBERNETES_ERROR);
+        assert_eq!(repair, (State::Degraded, Some(ReasonCode::KubernetesError)));
+        assert_eq!(with(2, types::AVAILABLE, reasons::PROGRESSING), (State::Reconciling, None));
+        assert_eq!(with(2, types::AVAILABLE, reasons::DEADLINE_EXCEEDED).0, State::Degraded);
+        assert_eq!(with(1, types::AVAILABLE, reasons::UNHEALTHY).0, State::Reconciling);
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! Failures of API servers, and what becomes of the copies: what runs goes on running, and what failed recovers by itself
+//! when the obstacle goes.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use krake_kubernetes::SlowRetries;
+use krake_proto::condition::{find, reasons, types};
+use krake_proto::krake::kubernetes::v1::{Copy, Phase};
+use krake_proto::krake::meta::v1::ConditionStatus;
+use serde_json::json;
+
+use crate::apply::{config_map, deployment};
+use crate::controllers::{World, reason};
+use crate::fake_api_server::Mood;
+
+/// Long enough for a copy that can be brought up on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// A world in which what is tried slowly is tried again within the test.
+async fn world(deadline: Duration) -> World {
+    let mut world = World::prepare().await;
+    world.rollout_deadline = deadline;
+    let pause = Duration::from_millis(300);
+    world.slow_retries = SlowRetries { first: pause, longest: pause };
+    world.start_adapter();
+    world
+}
+
+/// Waits until the copy on `one` satisfies a condition.
+async fn until_copy(world: &World, what: &str, condition: impl Fn(&Copy) -> bool) -> Copy {
+    let found = |copies: Vec<Copy>| {
+        copies.into_iter().find(|copy| copy.cluster.as_ref().is_some_and(|cluster| cluster.name == "one"))
+    };
+    world.krake.until(what, |store| found(store.copies("app")).filter(|copy| condition(copy))).await
+}
+
+fn refused(copy: &Copy) -> bool {
+    find(&copy.conditions, types::APPLIED).is_some_and(|applied| applied.status() == ConditionStatus::False)
+}
+
+/// The phases that were recorded of the application on `one`, each once where it was recorded again.
+fn phases(world: &World) -> Vec<String> {
+    let mut phases: Vec<_> =
+        world.journal().into_iter().filter(|entry| entry.starts_with("report")).collect();
+    phases.dedup();
+    phases
+}
+
+const CAME_UP: [&str; 3] = ["report Intended app/one", "report Applying app/one", "report Running app/one"];
+
+#[tokio::test]
+async fn a_repair_that_is_refused_never_ends_self_healing() {
+    let terminating = "configmaps \"a\" is forbidden: unable to create new content in namespace demo because it is being \
+        terminated";
+    let quota = "configmaps \"a\" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=1";
+    let answers = [
+        (403, "Forbidden", terminating),
+        (403, "Forbidden", "configmaps is forbidden: User \"krake\" cannot create resource \"configmaps\""),
+        (403, "Forbidden", quota),
+        (400, "BadRequest", "strict decoding error: unknown field \"spec.replcias\""),
+        (422, "Invalid", "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"),
+        (500, "InternalError", "Internal error occurred: failed calling webhook \"x\": connection refused"),
+    ];
+    for (code, reason, message) in answers {
+        // The copy is older than any attempt may last.
+        let world = world(Duration::from_millis(100)).await;
+        world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+        world.until_phases("app", &[("one", Phase::Running)]).await;
+        let server = world.server("one");
+        server.fail(Method::POST, "configmaps", code, reason, message);
+        server.erase("configmaps", "demo", "a");
+        let told = until_copy(&world, "the refusal told", refused).await;
+        assert_eq!(told.phase(), Phase::Running, "{message}");
+        server.heal();
+        world.until("repaired", || world.server("one").get("configmaps", "demo", "a").is_some()).await;
+        until_copy(&world, "accepted again", |copy| !refused(copy)).await;
+        assert_eq!(phases(&world), CAME_UP, "{message}");
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_is_refused_leaves_what_runs_and_is_tried_again() {
+    let mut world = World::prepare().await;
+    world.rollout_deadline = Duration::from_millis(100);
+    world.start_adapter();
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let immutable = "Job.batch \"j\" is invalid: spec.template: Invalid value: core.PodTemplateSpec{}: field is immutable";
+    let server = world.server("one");
+    server.fail(Method::POST, "deployments", 422, "Invalid", immutable);
+    world.krake.change(|store| {
+        store.update("app", &[deployment("web"), config_map("a")]);
+        store.bind("app", &["one"]);
+    });
+    let told = until_copy(&world, "the refusal told", refused).await;
+    assert_eq!((told.phase(), told.observed_generation), (Phase::Running, 1));
+    let (_, message) = reason(&world, "app", "one", types::APPLIED).unwrap();
+    assert!(message.ends_with("field is immutable"), "{message}");
+    // What runs is repaired meanwhile: the next attempt at the update is minutes away.
+    server.erase("configmaps", "demo", "a");
+    world.until("repaired", || world.server("one").get("configmaps", "demo", "a").is_some()).await;
+    assert!(refused(&until_copy(&world, "still told", |_| true).await));
+    // Another spec is tried at once.
+    world.krake.change(|store| {
+        store.update("app", &[config_map("a"), config_map("b")]);
+        store.bind("app", &["one"]);
+    });
+    until_copy(&world, "updated", |copy| copy.observed_generation == 3 && !refused(copy)).await;
+    assert!(!world.journal().contains(&"report Failed app/one".to_owned()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_attempt_ends_at_its_deadline_and_recovers_when_the_obstacle_goes() {
+    let faults = [
+        (Method::POST, "configmaps", 404, "NotFound", "namespaces \"demo\" not found"),
+        (Method::POST, "configmaps", 500, "InternalError", "etcdserver: leader changed"),
+        (Method::POST, "configmaps", 401, "Unauthorized", "Unauthorized"),
+        // The kinds cannot be found out.
+        (Method::GET, "/api/v1", 403, "Forbidden", "forbidden: cannot get path \"/api/v1\""),
+        // Creating is allowed and seeing is not.
+        (Method::GET, "/api/v1/configmaps", 500, "InternalError", "the list is broken"),
+    ];
+    for (method, path, code, reason, message) in faults {
+        let world = world(DEADLINE).await;
+        // The cluster is looked at before: it answers.
+        world.krake.change(|store| store.create("first", &[], "one"));
+        world.until_phases("first", &[("one", Phase::Running)]).await;
+        world.server("one").fail(method, path, code, reason, message);
+        world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+        let failed = until_copy(&world, "failed", |copy| copy.phase() == Phase::Failed).await;
+        let told = failed.conditions.iter().map(|condition| condition.message.as_str()).collect::<String>();
+        assert!(told.contains(message), "{told}");
+        world.server("one").heal();
+        until_copy(&world, "recovered", |copy| copy.phase() == Phase::Running).await;
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn flaps_begin_no_new_attempt() {
+    let world = world(DEADLINE).await;
+    // Nothing becomes available there.
+    world.krake.change(|store| store.create("app", &[deployment("web")], "one"));
+    world.until_phases("app", &[("one", Phase::Applying)]).await;
+    // The cluster is away more often than an attempt may last without an end.
+    let failed = until_copy(&world, "failed", |copy| copy.phase() == Phase::Failed);
+    let flapping = async {
+        loop {
+            world.server("one").set_mood(Mood::Down);
+            let away = |copy: &Copy| copy.phase() == Phase::Unreachable;
+            until_copy(&world, "away", |copy| away(copy) || copy.phase() == Phase::Failed).await;
+            world.server("one").set_mood(Mood::Well);
+            until_copy(&world, "back", |copy| !away(copy)).await;
+            // For as long as some probes take.
+            let looks =
+                || world.server("one").requests().iter().filter(|path| path.ends_with("/nodes")).count();
+            let before = looks();
+            world.until("looked at", || looks() > before + 5).await;
+        }
+    };
+    let failed = tokio::select! { failed = failed => failed, () = flapping => unreachable!() };
+    let available = find(&failed.conditions, types::AVAILABLE).unwrap();
+    assert_eq!(available.reason, reasons::DEADLINE_EXCEEDED);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollout_keeps_the_copy_running() {
+    let world = world(Duration::from_millis(100)).await;
+    world.server("one").run_workloads();
+    world.krake.change(|store| store.create("app", &[deployment("web")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    let never = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1},
+        "metadata": {"name": "slow", "namespace": "demo"}});
+    world.server("one").stop_workloads();
+    world.krake.change(|store| {
+        store.update("app", &[deployment("web"), never]);
+        store.bind("app", &["one"]);
+    });
+    let late = until_copy(&world, "the rollout late", |copy| {
+        let available = find(&copy.conditions, types::AVAILABLE);
+        available.is_some_and(|available| available.reason == reasons::DEADLINE_EXCEEDED)
+    })
+    .await;
+    assert_eq!((late.phase(), late.observed_generation), (Phase::Running, 2));
+    assert!(!world.journal().contains(&"report Failed app/one".to_owned()));
+    world.stop().await;
+}
