@@ -129,6 +129,7 @@ impl Fleet {
                 binding: Some(Binding { cluster_uid: uid('c', index % self.clusters), bound }),
                 copies: vec![],
                 failed_handovers: vec![],
+                failed_attempts: vec![],
                 backoff: Backoff::default(),
                 attempts: None,
                 min_gain: 0.0,

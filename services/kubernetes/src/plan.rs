@@ -3,7 +3,8 @@
 //! Laws, whatever the snapshot:
 //! * nothing is applied to a cluster without a copy recorded there before, whose inventory names every object;
 //! * nothing new is applied while the bindings are for another generation than the application's;
-//! * with create-first, a copy that is running goes only after every bound copy is running and available;
+//! * with create-first, a copy that is running goes only after every bound copy is running and available, and one that
+//!   failed goes as soon as another cluster is bound;
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
 //! * an application without bindings loses only the copies on clusters that are being deleted;
@@ -22,6 +23,7 @@ pub use snapshot::{
     Answer, Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, Snapshot, Strategy, Targets, Truth,
 };
 
+use crate::object::health::Verdict;
 use crate::object::{ClusterUid, InventoryEntry};
 
 /// When to look again at what does not wake us by itself.
@@ -109,7 +111,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         };
     // A copy that is unreachable is given up: waiting for it could last for ever.
     let may_create = match snapshot.strategy {
-        Strategy::CreateFirst => true,
+        Strategy::CreateFirst => !unwanted.iter().any(|copy| leaves_pods(snapshot, copy)),
         Strategy::DeleteFirst => unwanted.iter().all(|copy| copy.phase == Phase::Unreachable),
     };
     let replaces_running = unwanted.iter().any(|copy| copy.phase == Phase::Running);
@@ -125,9 +127,12 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
     for copy in unwanted {
         let leaves = snapshot.leaving.contains(&copy.cluster);
         let goes = handed_over && (!released || leaves);
+        // What failed was never the one that serves: it makes room for the next attempt.
+        let failed =
+            snapshot.decided() && !released && copy.phase == Phase::Failed && !serves(snapshot, copy);
         // Nor does a cluster that goes have to wait for a successor as long as another copy stays.
         let spare = leaves && snapshot.copies.iter().any(|other| stays(snapshot, other));
-        if goes || spare || copy.phase == Phase::Removing {
+        if goes || failed || spare || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {
             steps.extend(bound::tend(snapshot, copy, false));
@@ -139,6 +144,21 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
 /// Whether a copy runs, on a cluster that is not being deleted.
 fn stays(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     !snapshot.leaving.contains(&copy.cluster) && bound::runs(snapshot, &copy.cluster)
+}
+
+/// Whether a copy that failed is seen to be available all the same.
+fn serves(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
+    match snapshot.presence(&copy.cluster) {
+        Some(Presence::Seen(seen)) => seen.health.verdict == Verdict::Available && !seen.present.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether pods of a copy that failed are seen to run.
+fn leaves_pods(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
+    let failed = matches!(copy.phase, Phase::Failed | Phase::Removing);
+    let seen = snapshot.presence(&copy.cluster);
+    failed && matches!(seen, Some(Presence::Seen(seen)) if seen.health.containers.running > 0)
 }
 
 /// Only the shortest of all waits counts, and it comes last.

@@ -134,6 +134,14 @@ fn words(placed: &Placed, choice: &Choice) -> String {
         BindReason::HandoverFailed => {
             format!("{}: the new copy did not become available, and another one still runs", handover::RECORD)
         }
+        BindReason::NextCandidate(number) => {
+            let best = score(&choice.cluster);
+            format!("the copy failed: {best} is the best candidate not tried yet, attempt {number}")
+        }
+        BindReason::AllCandidatesFailed => {
+            let best = score(&choice.cluster);
+            format!("it failed on all clusters that it may be tried on: it rests on {best}, the best of them")
+        }
     }
 }
 

@@ -60,6 +60,10 @@ struct Rules {
     /// ran. Doubles with every further failure. [default: 600]
     #[arg(long, env = "KRAKE_FAILURE_COOLDOWN", value_name = "SECONDS")]
     failure_cooldown: Option<f64>,
+    /// Maximum number of clusters that one spec of an application is tried on while nothing of it runs; at most 2 if the
+    /// spec is to blame. [default: 3]
+    #[arg(long, env = "KRAKE_MAX_CANDIDATES", value_name = "NUMBER")]
+    max_candidates: Option<usize>,
     /// Seconds between two queries of a metrics provider. [default: 10]
     #[arg(long, env = "KRAKE_METRICS_INTERVAL", value_name = "SECONDS")]
     metrics_interval: Option<f64>,
@@ -138,6 +142,10 @@ impl Args {
         if interval < Duration::from_millis(100) {
             return Err(invalid("--metrics-interval", "must be at least 0.1"));
         }
+        let max_candidates = pick(rules.max_candidates, filed.max_candidates, 3);
+        if max_candidates == 0 {
+            return Err(invalid("--max-candidates", "must be 1 or more"));
+        }
         if workers == 0 {
             return Err(invalid("--workers", "must be 1 or more"));
         }
@@ -157,6 +165,7 @@ impl Args {
                     "--failure-cooldown",
                     pick(rules.failure_cooldown, filed.failure_cooldown, 600.0),
                 )?,
+                max_candidates,
             },
             metrics_interval: interval,
             workers,
@@ -208,6 +217,7 @@ mod tests {
             ["--failure-cooldown", "nan"],
             ["--metrics-interval", "0"],
             ["--workers", "0"],
+            ["--max-candidates", "0"],
         ] {
             let error = resolve(&wrong).unwrap_err().to_string();
             assert!(error.starts_with(wrong[0]), "{error}");

@@ -19,6 +19,8 @@ use crate::project::Placed;
 
 /// When to look again after a write that was decided on an old state, if the mirror does not tell before.
 pub(crate) const CONFLICT_AGAIN: Duration = Duration::from_secs(1);
+/// When to look again at an application whose next cluster takes no further attempt at present.
+const PLACE_AGAIN: Duration = Duration::from_secs(2);
 /// When to look again at an application whose cluster is unknown.
 const UNKNOWN_AGAIN: Duration = Duration::from_secs(30);
 /// After so many applications a look at all of them lets others work.
@@ -59,9 +61,20 @@ impl Reconciler for Scheduler {
             // An attempt may be the last one: it is made on nothing but the present.
             decision = self.decide(&self.inputs.rebuild(), &placed, now);
         }
+        if let Decision::Bind(choice) = &decision
+            && !self.inputs.in_flight.begin(&placed, choice)
+        {
+            tracing::debug!(application = %key, cluster = %choice.cluster.key, "waits: enough attempts are under way there");
+            return Ok(Next::After(PLACE_AGAIN));
+        }
         let act = act(&placed, &decision);
         let again = act.again.map_or(Next::Done, |time| Next::After(until(now, time)));
-        Ok(match self.write(&placed, act, &decision).await? {
+        let written = self.write(&placed, act, &decision).await;
+        if !matches!(written, Ok(Written::All)) {
+            // What the mirror shows is in force, or comes with its next change.
+            self.inputs.in_flight.shown(key, Some(&placed));
+        }
+        Ok(match written? {
             Written::All => again,
             Written::Unknown => Next::After(UNKNOWN_AGAIN),
             // Somebody else wrote: the mirror brings it, and with it the next look.

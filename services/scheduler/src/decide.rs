@@ -5,7 +5,8 @@
 //! 1. Its cluster is being deleted, or is gone: it moves; without a candidate it is released. It stays if the cluster's
 //!    deletion includes it.
 //! 2. Its cluster is being drained: it moves; without a candidate it stays.
-//! 3. Its copy there failed while another one still runs: it goes back to that, or to a candidate; else it stays.
+//! 3. Its copy there failed while another one still runs: it goes back to that, or to a candidate; else it stays. If
+//!    nothing of it runs, it goes to the next candidate, on three clusters in all, and rests on the best of them then.
 //! 4. It may not migrate: it stays.
 //! 5. Its cluster no longer satisfies its constraints: it moves; without a candidate it stays.
 //! 6. Its cluster is OFFLINE: it waits for the grace period and moves then; without a candidate it stays.
@@ -24,13 +25,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::filter::{Rejection, Shortlist, tenable};
-use crate::handover::{Copy, CopyPhase};
 use crate::retry::later;
 use crate::score::{Standing, rendezvous_key};
 use crate::world::{Application, Binding, ClusterState, Lifecycle, World};
 
 mod candidates;
 mod decision;
+mod failed;
 
 pub use decision::{BindReason, Choice, Deadlock, Decision, KeepReason, Outcome, ScoredCluster};
 
@@ -48,10 +49,13 @@ pub struct Options {
     /// How long a cluster is no candidate for an application after a copy of it failed there. Doubles with every
     /// further failure.
     pub failure_cooldown: Duration,
+    /// Maximum number of clusters that one spec is tried on while nothing of the application runs; two if the reason of
+    /// a failure lies in the spec.
+    pub max_candidates: usize,
 }
 
 impl Default for Options {
-    /// 60 s, 0.1, 60 s, 10 min and 10 min.
+    /// 60 s, 0.1, 60 s, 10 min, 10 min and 3.
     fn default() -> Self {
         Self {
             reschedule_after: Duration::from_secs(60),
@@ -59,6 +63,7 @@ impl Default for Options {
             offline_grace: Duration::from_secs(60),
             broken_grace: Duration::from_secs(600),
             failure_cooldown: Duration::from_secs(600),
+            max_candidates: 3,
         }
     }
 }
@@ -116,7 +121,8 @@ impl Case<'_> {
             Lifecycle::Draining => return self.leave(BindReason::ClusterDraining),
             Lifecycle::Active => {}
         }
-        if let Some(decision) = self.after_failed_handover(binding, rank) {
+        let failed = self.after_failed_handover(binding, rank);
+        if let Some(decision) = failed.or_else(|| self.after_failed_attempt(binding, rank)) {
             return decision;
         }
         if !self.application.migration {
@@ -168,47 +174,6 @@ impl Case<'_> {
             true => self.keep_until(end, KeepReason::ClusterOffline),
             false => self.unless_given_up(|| self.leave(BindReason::ClusterOffline)),
         }
-    }
-
-    /// What follows if the copy on the bound cluster failed and another one still runs. That one is a safe place only
-    /// with the very spec that is wanted: another spec may be what failed.
-    fn after_failed_handover(&self, binding: &Binding, rank: usize) -> Option<Decision> {
-        let (here, elsewhere): (Vec<_>, Vec<_>) =
-            self.application.copies.iter().partition(|copy| copy.cluster_uid == binding.cluster_uid);
-        let generation = self.application.generation;
-        here.iter().find(|copy| copy.phase == CopyPhase::Failed && copy.generation == generation)?;
-        let running = || elsewhere.iter().filter(|copy| copy.phase == CopyPhase::Running);
-        running().next()?;
-        let safe = |rank: &usize| {
-            let cluster = &self.world.ranked()[*rank].cluster;
-            cluster.lifecycle == Lifecycle::Active
-                && !cluster.state.is_unreachable()
-                && self.tenable(*rank).is_ok()
-        };
-        let back = running()
-            .filter(|copy| copy.generation == generation)
-            .filter_map(|copy| self.world.rank_of(&copy.cluster_uid))
-            .filter(safe)
-            .max_by_key(|other| self.score(*other, None));
-        // What runs with another spec is left as it is: it may be all that still works.
-        let next = self
-            .others(Some(rank))
-            .filter(|other| self.application.migration && !running().any(|copy| self.is_on(copy, *other)))
-            .max_by_key(|other| self.score(*other, None));
-        let Some(target) = back.or(next) else {
-            return Some(match self.thaw() {
-                Some(time) => self.keep_until(time, KeepReason::HandoverFailed),
-                None => self.keep(KeepReason::HandoverFailed),
-            });
-        };
-        let mut top = self.top(None);
-        // Once the cool-down is over the cluster may be on the list again; not for this.
-        top.retain(|scored| scored.uid != binding.cluster_uid);
-        Some(self.bind(self.scored(self.score(target, None), target), BindReason::HandoverFailed, top))
-    }
-
-    fn is_on(&self, copy: &Copy, rank: usize) -> bool {
-        self.world.ranked()[rank].cluster.uid == copy.cluster_uid
     }
 
     fn unless_given_up(&self, attempt: impl FnOnce() -> Decision) -> Decision {

@@ -54,6 +54,7 @@ pub(crate) fn application() -> Application {
         binding: None,
         copies: Vec::new(),
         failed_handovers: Vec::new(),
+        failed_attempts: Vec::new(),
         backoff: Backoff::default(),
         attempts: None,
         min_gain: 0.0,

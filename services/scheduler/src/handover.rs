@@ -21,6 +21,26 @@ pub struct Copy {
     pub generation: i64,
     /// Since when it is so.
     pub since: Timestamp,
+    /// Where the reason lies if it failed, as far as that is recorded.
+    pub failure: Option<CopyFailure>,
+}
+
+/// Where the reason of a failure lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyFailure {
+    /// In the cluster.
+    OfCluster,
+    /// In the spec.
+    OfSpec,
+}
+
+/// An attempt at the present spec that failed and was given up for another cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// uid of the cluster.
+    pub cluster_uid: String,
+    /// Where the reason lay, as far as that is recorded.
+    pub failure: Option<CopyFailure>,
 }
 
 /// How a copy is, as far as placement is concerned.
@@ -80,7 +100,13 @@ mod tests {
         assert_eq!(cool(&[failure("y", 5)], &[]), None);
         assert_eq!(cool(&[failure("y", 5), failure("x", 3)], &[]), Some(at(13)));
         assert_eq!(cool(&[failure("x", 90), failure("x", 3), failure("x", 50)], &[]), Some(at(130)));
-        let copy = |phase, generation| Copy { cluster_uid: "x".into(), phase, generation, since: at(200) };
+        let copy = |phase, generation| Copy {
+            cluster_uid: "x".into(),
+            phase,
+            generation,
+            since: at(200),
+            failure: None,
+        };
         assert_eq!(cool(&[], &[copy(CopyPhase::Failed, 2)]), Some(at(210)));
         assert_eq!(cool(&[failure("x", 3)], &[copy(CopyPhase::Failed, 2)]), Some(at(210)));
         assert_eq!(cool(&[], &[copy(CopyPhase::Failed, 1)]), None, "another spec");

@@ -10,6 +10,7 @@ use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use tokio::sync::watch;
 
 use crate::filter::{Shortlist, Shortlists};
+use crate::in_flight::InFlight;
 use crate::metrics::{MetricSource, Poller, PrometheusSource, StaticSource, Target};
 use crate::project::{Placed, Provider, Registered};
 use crate::world::{Constraints, MetricDefinition, World};
@@ -21,6 +22,8 @@ const MAX_ERASED: usize = 4096;
 pub(crate) struct Inputs {
     /// Applications.
     pub(crate) applications: Mirror<Placed>,
+    /// Moves of applications that are under way.
+    pub(crate) in_flight: InFlight,
     /// Clusters.
     pub(crate) clusters: Mirror<Registered>,
     /// Metrics: global ones, and those of namespaces.
@@ -85,6 +88,7 @@ impl Inputs {
         let nothing = World::new(0, vec![], &HashMap::new(), &HashMap::new(), HashSet::new());
         Inputs {
             applications,
+            in_flight: InFlight::default(),
             clusters,
             metrics,
             providers,

@@ -16,6 +16,7 @@ pub mod filter;
 #[cfg(test)]
 mod fixture;
 pub mod handover;
+mod in_flight;
 mod inputs;
 pub mod metrics;
 mod own_writes;

@@ -12,7 +12,7 @@ use krake_proto::krake::core::v1 as core;
 use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{ConditionStatus, Metadata, ReasonCode, ResourceRef};
 
-use crate::handover::{self, Copy, CopyPhase, FailedHandover};
+use crate::handover::{self, Copy, CopyFailure, CopyPhase, FailedAttempt, FailedHandover};
 use crate::retry::{Attempts, Backoff, Retry};
 use crate::world::{
     Application, Binding, Cluster, ClusterState, Constraints, Lifecycle, MetricDefinition, MetricRef,
@@ -33,6 +33,8 @@ pub(crate) struct Placed {
     pub(crate) retry: (Option<i32>, Option<Timestamp>),
     /// The bound cluster as the API names it.
     pub(crate) bound: Option<api::Binding>,
+    /// It was on another cluster before the present one.
+    pub(crate) was_moved: bool,
 }
 
 /// A cluster as the controllers keep it.
@@ -87,7 +89,18 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
             bound: timestamp(binding.bound.as_ref()),
         }),
         copies: status.copies.iter().map(copy).collect(),
-        failed_handovers: failed_handovers(&status.history, timestamp(metadata.modified.as_ref())),
+        failed_handovers: failed_handovers(
+            &status.history,
+            &status.failed_attempts,
+            metadata.generation,
+            timestamp(metadata.modified.as_ref()),
+        ),
+        failed_attempts: of_generation(&status.failed_attempts, metadata.generation)
+            .map(|attempt| FailedAttempt {
+                cluster_uid: uid(attempt.cluster.as_ref()),
+                failure: failure(attempt.failure()),
+            })
+            .collect(),
         backoff: Backoff {
             factor: spec.backoff.and_then(|factor| factor.try_into().ok()).unwrap_or(1).max(1),
             delay: Duration::from_secs(
@@ -118,6 +131,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
         scheduled,
         retry: (status.retries, scheduled_retry),
         bound,
+        was_moved: status.history.first().is_some_and(|record| record.from.is_some()),
     })
 }
 
@@ -131,19 +145,53 @@ fn copy(copy: &api::Copy) -> Copy {
         },
         generation: copy.observed_generation,
         since: timestamp(copy.last_transition_time.as_ref()),
+        failure: failure(copy.failure()),
     }
 }
 
-/// The moves on record that were made because a copy failed. What failed before the user's last change may work now.
-fn failed_handovers(history: &[api::PlacementRecord], modified: Timestamp) -> Vec<FailedHandover> {
+fn failure(class: api::FailureClass) -> Option<CopyFailure> {
+    match class {
+        api::FailureClass::Unspecified => None,
+        api::FailureClass::OfCluster => Some(CopyFailure::OfCluster),
+        api::FailureClass::OfSpec => Some(CopyFailure::OfSpec),
+    }
+}
+
+/// The failed attempts at a generation; those at former ones count no more.
+fn of_generation(
+    attempts: &[api::FailedAttempt],
+    generation: i64,
+) -> impl Iterator<Item = &api::FailedAttempt> {
+    attempts.iter().filter(move |attempt| attempt.generation == generation)
+}
+
+/// The moves on record that were made because a copy failed, of which state keeps the attempts as well. What failed
+/// before the user's last change may work now.
+fn failed_handovers(
+    history: &[api::PlacementRecord],
+    attempts: &[api::FailedAttempt],
+    generation: i64,
+    modified: Timestamp,
+) -> Vec<FailedHandover> {
     let failed = history.iter().filter(|record| record.reason.starts_with(handover::RECORD));
-    failed
+    let mut failures: Vec<_> = failed
         .map(|record| FailedHandover {
             cluster_uid: uid(record.from.as_ref()),
             time: timestamp(record.time.as_ref()),
         })
         .filter(|failure| failure.time >= modified)
-        .collect()
+        .collect();
+    for attempt in of_generation(attempts, generation) {
+        let failure = FailedHandover {
+            cluster_uid: uid(attempt.cluster.as_ref()),
+            time: timestamp(attempt.time.as_ref()),
+        };
+        // A move that was made because of it has the very same time.
+        if !failures.contains(&failure) {
+            failures.push(failure);
+        }
+    }
+    failures
 }
 
 fn uid(reference: Option<&ResourceRef>) -> String {

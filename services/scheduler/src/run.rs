@@ -194,8 +194,12 @@ fn mirrors(
         move || inputs.redefine()
     };
     let feeds = vec![
-        follow(client.api::<Application>(), ALL, View::Basic, application_feed, move |notice| {
-            queue.add(notice.key, Priority::Change);
+        follow(client.api::<Application>(), ALL, View::Basic, application_feed, {
+            let inputs = inputs.clone();
+            move |notice| {
+                inputs.in_flight.shown(&notice.key, notice.after.as_deref());
+                queue.add(notice.key, Priority::Change);
+            }
         }),
         follow(client.api::<Cluster>(), ALL, View::Basic, cluster_feed, {
             let inputs = inputs.clone();

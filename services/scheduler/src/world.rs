@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use krake_client::NamespacedName;
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 
-use crate::handover::{Copy, FailedHandover};
+use crate::handover::{Copy, FailedAttempt, FailedHandover};
 use crate::metrics::MetricError;
 use crate::retry::{Attempts, Backoff};
 use crate::score::{Assessment, rendezvous_key};
@@ -36,6 +36,8 @@ pub struct Application {
     pub copies: Vec<Copy>,
     /// Handovers of the present spec that failed, as far as they are on record.
     pub failed_handovers: Vec<FailedHandover>,
+    /// Attempts at the present spec that were given up.
+    pub failed_attempts: Vec<FailedAttempt>,
     /// `spec.backoff` and its neighbours.
     pub backoff: Backoff,
     /// Attempts to find a cluster, if the last one failed.

@@ -1,7 +1,8 @@
 //! What tables show of an application.
 
 use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationStatus, Copy, Decision, MigrationStrategy, PlacementRecord, ScoredCluster,
+    Application, ApplicationStatus, Copy, Decision, FailedAttempt, FailureClass, MigrationStrategy,
+    PlacementRecord, ScoredCluster,
 };
 
 use super::Columns;
@@ -33,7 +34,7 @@ impl Columns for Application {
         let reference = |reference: Option<&_>| {
             reference.map_or_else(|| NONE.to_owned(), |reference| text::reference(reference, namespace))
         };
-        vec![
+        let mut rows = vec![
             ("state", state(Some(status))),
             ("reason", text::reason(status.reason.as_ref())),
             ("conditions", text::lines(trouble::all(&status.conditions))),
@@ -62,7 +63,14 @@ impl Columns for Application {
             ("backoff", text::optional(spec.backoff)),
             ("backoff_delay", text::optional(spec.backoff_delay)),
             ("backoff_limit", text::optional(spec.backoff_limit)),
-        ]
+        ];
+        let failed: Vec<_> =
+            status.failed_attempts.iter().filter(|attempt| attempt.generation == generation).collect();
+        if !failed.is_empty() {
+            let lines = failed.into_iter().map(|attempt| failed_attempt(attempt, namespace));
+            rows.push(("failed attempts", text::lines(lines)));
+        }
+        rows
     }
 
     fn trouble(&self) -> Option<String> {
@@ -101,6 +109,17 @@ fn strategy(strategy: MigrationStrategy) -> &'static str {
         MigrationStrategy::DeleteFirst => "delete-first",
         MigrationStrategy::CreateFirst | MigrationStrategy::Unspecified => "create-first",
     }
+}
+
+/// A cluster where the present spec failed before it was tried on another one.
+fn failed_attempt(attempt: &FailedAttempt, namespace: &str) -> String {
+    let cluster = attempt.cluster.as_ref().map_or_else(|| "?".to_owned(), |c| text::reference(c, namespace));
+    let of = match attempt.failure() {
+        FailureClass::OfSpec => " (of the spec)",
+        FailureClass::OfCluster => " (of the cluster)",
+        FailureClass::Unspecified => "",
+    };
+    format!("{cluster}{of}: {}", attempt.message)
 }
 
 /// A copy, and below it what is wrong with it.

@@ -2,7 +2,8 @@
 
 use krake_proto::json::{Unknown, from_value};
 use krake_proto::krake::core::v1::{Metric, MetricsProvider, Role, RoleBinding};
-use krake_proto::krake::kubernetes::v1::{Application, Cluster, NodeCounts};
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, FailedAttempt, FailureClass, NodeCounts};
+use krake_proto::krake::meta::v1::ResourceRef;
 use serde_json::json;
 
 use super::*;
@@ -53,6 +54,27 @@ fn application() -> Application {
 fn an_application_tells_where_it_runs_and_why() {
     insta::assert_snapshot!(object(&application(), Format::Table).unwrap());
     assert_eq!(application().left_behind(), ["still on a, to be removed by Krake: Service x/echo"]);
+}
+
+#[test]
+fn an_application_tells_where_its_present_spec_failed_before() {
+    let attempt = |cluster: &str, generation, failure: FailureClass| FailedAttempt {
+        cluster: Some(ResourceRef { name: cluster.into(), ..Default::default() }),
+        generation,
+        failure: failure.into(),
+        message: "denied".into(),
+        ..Default::default()
+    };
+    let mut failed = application();
+    let generation = failed.metadata.as_ref().unwrap().generation;
+    failed.status.get_or_insert_default().failed_attempts = vec![
+        attempt("former", generation - 1, FailureClass::OfCluster),
+        attempt("first", generation, FailureClass::OfCluster),
+        attempt("second", generation, FailureClass::OfSpec),
+    ];
+    let shown = object(&failed, Format::Table).unwrap();
+    assert!(shown.contains("first (of the cluster): denied"), "{shown}");
+    assert!(shown.contains("second (of the spec): denied") && !shown.contains("former"), "{shown}");
 }
 
 #[test]

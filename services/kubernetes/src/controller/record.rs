@@ -5,6 +5,7 @@ use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::krake::kubernetes::v1::{self as api, Copy};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 
+use crate::failure::Class;
 use crate::object::health::ContainerHealth;
 use crate::object::{InventoryEntry, ObjectKey};
 use crate::plan::{Answer, CopyRecord, Phase, Reason, Truth};
@@ -30,6 +31,7 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
         inventory: record.inventory.iter().map(object_to_api).collect(),
         version: 0,
         last_transition_time: None,
+        failure: failure_to_api(record.failure).into(),
     }
 }
 
@@ -53,6 +55,23 @@ pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
             failed: health.failed_pods.into(),
         },
         services: copy.services.clone(),
+        failure: failure_from_api(copy.failure()),
+    }
+}
+
+fn failure_to_api(failure: Option<Class>) -> api::FailureClass {
+    match failure {
+        None | Some(Class::Passing) => api::FailureClass::Unspecified,
+        Some(Class::OfCluster) => api::FailureClass::OfCluster,
+        Some(Class::OfSpec) => api::FailureClass::OfSpec,
+    }
+}
+
+fn failure_from_api(failure: api::FailureClass) -> Option<Class> {
+    match failure {
+        api::FailureClass::Unspecified => None,
+        api::FailureClass::OfCluster => Some(Class::OfCluster),
+        api::FailureClass::OfSpec => Some(Class::OfSpec),
     }
 }
 
@@ -170,6 +189,7 @@ mod tests {
                 available: Answer::yes(),
                 containers: ContainerHealth { desired: 3, running: 1, completed: 0, failed: 2 },
                 services: [("web".to_owned(), "h:80".to_owned())].into(),
+                failure: Some(Class::OfSpec),
                 ..CopyRecord::intended(&"u1".into(), Timestamp::UNIX_EPOCH)
             };
             let copy = to_api(&cluster, &record);

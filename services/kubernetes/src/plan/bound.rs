@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Answer, ClusterView, CopyRecord, LOOK_AGAIN, Phase, Presence, Reason, Snapshot, Step, Targets, Truth,
 };
+use crate::failure::Class;
 use crate::object::health::Verdict;
 use crate::object::observation::Observation;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
@@ -117,7 +118,8 @@ fn deploy(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Ste
         // What runs goes on running while it changes.
         CopyRecord { phase: Phase::Running, inventory, ..copy.clone() }
     } else {
-        CopyRecord { phase: Phase::Intended, observed_generation: 0, inventory, ..copy.clone() }
+        let failure = None;
+        CopyRecord { phase: Phase::Intended, observed_generation: 0, inventory, failure, ..copy.clone() }
     };
     vec![Step::RecordIntent(intent), apply]
 }
@@ -172,6 +174,10 @@ fn failed(snapshot: &Snapshot, copy: &CopyRecord, reason: Reason, why: String) -
         observed_generation: snapshot.generation,
         applied: Answer::no(reason, why),
         available: Answer::no(reason, String::new()),
+        failure: Some(match reason {
+            Reason::InvalidResource => Class::OfSpec,
+            _ => Class::OfCluster,
+        }),
         ..copy.clone()
     }
 }
@@ -241,7 +247,8 @@ fn unseen(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Ste
     };
     let message = format!("the cluster did not show the objects within {within} s: {why}");
     let available = Answer::no(Reason::DeadlineExceeded, message);
-    vec![Step::Report(CopyRecord { phase: Phase::Failed, available, ..copy.clone() })]
+    let failure = Some(Class::OfCluster);
+    vec![Step::Report(CopyRecord { phase: Phase::Failed, available, failure, ..copy.clone() })]
 }
 
 /// What a copy on a cluster that does not answer is recorded as: nothing is known of it, and nothing is forgotten.
@@ -297,6 +304,13 @@ fn judge(
             (Phase::Applying, Answer::no(Reason::Progressing, why.clone()))
         }
     };
+    let failure = match (phase, copy.phase, &seen.health.verdict) {
+        (Phase::Failed, Phase::Failed, _) => copy.failure,
+        // Workloads that crash will do so elsewhere; those that do not start may find room there.
+        (Phase::Failed, _, Verdict::Failed(_)) => Some(Class::OfSpec),
+        (Phase::Failed, ..) => Some(Class::OfCluster),
+        _ => None,
+    };
     // What was refused is accepted once all is there as wanted, unless it was refused for the sake of a newer manifest.
     let whole = seen.missing.is_empty() && seen.drifted.is_empty();
     let updating = snapshot.decided() && copy.observed_generation != snapshot.generation;
@@ -314,6 +328,7 @@ fn judge(
         phase,
         available,
         applied,
+        failure,
         containers: seen.health.containers,
         services: seen.services.clone(),
         inventory,

@@ -141,6 +141,8 @@ impl World {
         assert!(!(self.deleted && before.is_none()), "a new copy for a deleted application");
         let ran = before.is_some_and(|before| before.phase == Phase::Running);
         assert!(!ran || copy.phase != Phase::Failed, "a running copy failed: {copy:?}");
+        let failed = copy.phase == Phase::Failed;
+        assert_eq!(copy.failure.is_some(), failed, "a failure and nothing else has a class: {copy:?}");
         copy.version = before.map_or(0, |before| before.version) + 1;
         if before.is_none_or(|before| before.phase != copy.phase) {
             copy.since = self.now();
@@ -194,7 +196,8 @@ impl World {
                 let uid = &copy.cluster;
                 let unbound = self.scheduled_generation > 0 && !self.bindings.contains(uid);
                 assert!(self.deleted || unbound, "{uid} is wanted");
-                if !self.deleted && self.strategy == super::Strategy::CreateFirst {
+                let failed = self.copies[uid].phase == Phase::Failed && !self.bindings.is_empty();
+                if !self.deleted && !failed && self.strategy == super::Strategy::CreateFirst {
                     assert!(self.others_run(), "{uid} goes before its successors run");
                 }
                 self.record(copy);

@@ -79,6 +79,7 @@ fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
         Phase::Failed if again && copy.applied.truth == Truth::True => told,
         _ => CopyRecord {
             phase: Phase::Applying,
+            failure: None,
             observed_generation: basis,
             applied: Answer::yes(),
             available: Answer::no(Reason::Progressing, "just applied"),
@@ -113,8 +114,15 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
     if !(failure.settled || overdue || copy.phase == Phase::Failed) {
         return (told, Again::Soon);
     }
+    let class = match (copy.phase, failure.class) {
+        // Trouble on the way says nothing new about why it failed.
+        (Phase::Failed, Class::Passing) => copy.failure,
+        _ => Some(failure.class_at_deadline()),
+    };
     let available = Answer::no(reason, String::new());
-    (CopyRecord { phase: Phase::Failed, observed_generation: basis, available, ..told }, Again::Slowly)
+    let failed =
+        CopyRecord { phase: Phase::Failed, observed_generation: basis, available, failure: class, ..told };
+    (failed, Again::Slowly)
 }
 
 /// After [`Step::Remove`] of the copy `copy`: what is not gone yet.

@@ -9,8 +9,9 @@ pub(super) fn retire(snapshot: &Snapshot, copy: &CopyRecord) -> Vec<Step> {
         Some(Presence::Erased) => vec![Step::Forget(copy.clone())],
         Some(Presence::Unreachable(why)) => bound::unreachable(copy, why),
         Some(Presence::Unseen | Presence::Seen(_)) => {
-            let mark = (copy.phase != Phase::Removing)
-                .then(|| Step::MarkRemoving(CopyRecord { phase: Phase::Removing, ..copy.clone() }));
+            let mark = (copy.phase != Phase::Removing).then(|| {
+                Step::MarkRemoving(CopyRecord { phase: Phase::Removing, failure: None, ..copy.clone() })
+            });
             let remove = Step::Remove { cluster: copy.cluster.clone(), inventory: copy.inventory.clone() };
             mark.into_iter().chain([remove]).collect()
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krake_proto::condition::bounded;
 
+use crate::failure::Class;
 use crate::object::health::ContainerHealth;
 use crate::object::observation::Observation;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
@@ -121,6 +122,8 @@ pub struct CopyRecord {
     pub containers: ContainerHealth,
     /// Address per Service.
     pub services: BTreeMap<String, String>,
+    /// Where the reason lies why the copy is FAILED; `None` in all other phases, and if it is not known.
+    pub failure: Option<Class>,
 }
 
 impl CopyRecord {
@@ -137,6 +140,7 @@ impl CopyRecord {
             available: Answer::unknown(Reason::Unspecified, ""),
             containers: ContainerHealth::default(),
             services: BTreeMap::new(),
+            failure: None,
         }
     }
 

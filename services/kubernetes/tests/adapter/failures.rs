@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::Method;
 use krake_kubernetes::SlowRetries;
 use krake_proto::condition::{find, reasons, types};
-use krake_proto::krake::kubernetes::v1::{Copy, Phase};
+use krake_proto::krake::kubernetes::v1::{Copy, FailureClass, Phase};
 use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
@@ -187,5 +187,22 @@ async fn a_rollout_keeps_the_copy_running() {
     .await;
     assert_eq!((late.phase(), late.observed_generation), (Phase::Running, 2));
     assert!(!world.journal().contains(&"report Failed app/one".to_owned()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_that_failed_goes_when_the_next_candidate_is_bound() {
+    let world = world(DEADLINE).await;
+    let denied = "admission webhook \"policy\" denied the request: not here";
+    world.server("one").fail(Method::POST, "deployments", 403, "Forbidden", denied);
+    world.krake.change(|store| store.create("app", &[config_map("a"), deployment("web")], "one"));
+    let failed = until_copy(&world, "failed", |copy| copy.phase() == Phase::Failed).await;
+    assert_eq!(failed.failure(), FailureClass::OfCluster);
+    let accepted: Vec<_> = failed.inventory.iter().filter(|object| !object.uid.is_empty()).collect();
+    assert_eq!(accepted.len(), 1, "what was accepted is known: {accepted:?}");
+    world.server("two").run_workloads();
+    world.krake.change(|store| store.bind("app", &["two"]));
+    world.until_phases("app", &[("two", Phase::Running)]).await;
+    assert_eq!(world.server("one").names("configmaps"), [""; 0]);
     world.stop().await;
 }

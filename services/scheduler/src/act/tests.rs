@@ -30,6 +30,7 @@ fn placed(bound: bool) -> Placed {
         scheduled: None,
         retry: (None, None),
         bound: bound.then(|| api::Binding { cluster: Some(cluster), ..Default::default() }),
+        was_moved: false,
     }
 }
 

@@ -80,6 +80,10 @@ pub enum BindReason {
     ClusterOffline,
     /// Its copy on the bound cluster failed, and another one still runs.
     HandoverFailed,
+    /// Its copy on the bound cluster failed, and nothing of it runs: the attempt of this number.
+    NextCandidate(u32),
+    /// It failed on all clusters that it may be tried on: it rests on the best of them.
+    AllCandidatesFailed,
 }
 
 /// Why an application stays.
@@ -105,6 +109,8 @@ pub enum KeepReason {
     Best,
     /// Its copy failed, another one still runs, and there is no other way.
     HandoverFailed,
+    /// Its copy failed here and on all other clusters that it may be tried on.
+    AllCandidatesFailed,
     /// Its attempts are used up: FAILED until the user changes its spec.
     GivenUp,
     /// There is no candidate yet, but some clusters' metrics are still to be read for the first time.
@@ -127,6 +133,7 @@ impl KeepReason {
             | Self::RecentlyScheduled
             | Self::MetricsUnavailable
             | Self::Best
+            | Self::AllCandidatesFailed
             | Self::HandoverFailed => true,
         }
     }

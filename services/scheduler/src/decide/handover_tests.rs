@@ -5,12 +5,12 @@ use rstest::rstest;
 use super::tests::brief;
 use super::*;
 use crate::fixture::{Fleet, ago, application, bound, constraints, now};
-use crate::handover::FailedHandover;
+use crate::handover::{Copy, CopyPhase, FailedHandover};
 use crate::retry::{Attempts, Backoff, Retry};
 use crate::world::Cluster;
 
 fn copy(cluster: &str, phase: CopyPhase, generation: i64, seconds: u64) -> Copy {
-    Copy { cluster_uid: format!("uid-{cluster}"), phase, generation, since: ago(seconds) }
+    Copy { cluster_uid: format!("uid-{cluster}"), phase, generation, since: ago(seconds), failure: None }
 }
 
 /// Bound to "x" for 400 s, where its copy failed 10 s ago; the old copy runs on "a".

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::filter::{Shortlists, candidate};
 use crate::fixture::{Fleet, ago, application, constraints, now};
-use crate::handover::FailedHandover;
+use crate::handover::{Copy, CopyPhase, FailedHandover};
 use crate::retry::{Attempts, Backoff, Retry};
 use crate::score::rendezvous;
 use crate::world::{Cluster, Constraints};
@@ -105,6 +105,7 @@ fn copies() -> impl Strategy<Value = Vec<Copy>> {
         phase,
         generation,
         since: ago(seconds),
+        failure: None,
     });
     prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(copy, 1..4)]
 }

@@ -160,9 +160,21 @@ fn failed_handovers_are_read_from_the_history_up_to_the_last_change_of_the_user(
         record(&failed, "c", 15),
         record(&failed, "d", 5),
     ];
-    let read = failed_handovers(&history, Timestamp::from_second(10).unwrap());
-    let clusters: Vec<_> = read.iter().map(|failure| failure.cluster_uid.as_str()).collect();
-    assert_eq!(clusters, ["a", "c"]);
+    let read = failed_handovers(&history, &[], 1, Timestamp::from_second(10).unwrap());
+    let clusters = |read: &[FailedHandover]| {
+        read.iter().map(|failure| failure.cluster_uid.clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(clusters(&read), "a c");
+    // The attempts that state keeps: one is in the history as well, and one is of a former spec.
+    let attempt = |cluster: &str, seconds, generation| api::FailedAttempt {
+        cluster: Some(ResourceRef { uid: cluster.into(), ..Default::default() }),
+        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        generation,
+        ..Default::default()
+    };
+    let attempts = [attempt("a", 30, 2), attempt("e", 40, 2), attempt("f", 40, 1)];
+    let read = failed_handovers(&history, &attempts, 2, Timestamp::from_second(10).unwrap());
+    assert_eq!(clusters(&read), "a c e");
 }
 
 #[test]
@@ -172,10 +184,15 @@ fn copies_show_how_they_are_and_since_when() {
         phase: api::Phase::Failed.into(),
         observed_generation: 3,
         last_transition_time: Some(prost_types::Timestamp { seconds: 8, nanos: 0 }),
+        failure: api::FailureClass::OfSpec.into(),
         ..Default::default()
     });
+    let failure = Some(CopyFailure::OfSpec);
     let since = Timestamp::from_second(8).unwrap();
-    assert_eq!(seen, Copy { cluster_uid: "a".into(), phase: CopyPhase::Failed, generation: 3, since });
+    assert_eq!(
+        seen,
+        Copy { cluster_uid: "a".into(), phase: CopyPhase::Failed, generation: 3, since, failure }
+    );
 }
 
 #[test]

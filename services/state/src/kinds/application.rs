@@ -42,6 +42,7 @@ pub(super) static RULES: KindRules = KindRules {
         field::SCHEDULED_GENERATION,
         field::HISTORY,
         field::DECISION,
+        field::FAILED_ATTEMPTS,
     ],
     clusters,
     is_on_clusters: true,

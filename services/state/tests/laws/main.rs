@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod attempts;
 mod backups;
 mod backups_cut;
 mod bad_input;

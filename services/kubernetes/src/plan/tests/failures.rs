@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ClusterError;
+use crate::failure::Class;
 use crate::object::apply::ApplyError;
 use crate::object::ownership::{Occupied, Refusal};
 
@@ -213,4 +214,55 @@ fn what_a_cluster_cannot_take_leaves_what_runs_there() {
     assert_eq!((told.applied.truth, told.observed_generation), (Truth::False, 1));
     s.copies = vec![told];
     assert_eq!(short(&s), ["wait 30"]);
+}
+
+#[test]
+fn a_copy_that_failed_makes_room_for_the_next_candidate() {
+    let refused = Err(object_error(ClusterError::Rejected("bad".into())));
+    let failed = told(&after(&copy("a", Phase::Intended), &refused, 0)).clone();
+    assert_eq!(failed.failure, Some(Class::OfSpec));
+    let s = |presence| snapshot(&["b"], vec![failed.clone()], vec![("a", presence), ("b", Presence::Unseen)]);
+    let moves = ["record b Intended", "apply b 1", "mark a Removing", "remove a"];
+    assert_eq!(short(&s(starting())), moves, "nothing of it runs");
+    assert_eq!(short(&s(Presence::Unreachable("down".into())))[..2], moves[..2]);
+    let mut pods = seen(Verdict::Progressing("crashes".into()));
+    pods.health.containers.running = 1;
+    let waits = ["mark a Removing", "remove a", "wait 30"];
+    assert_eq!(short(&s(Presence::Seen(pods.clone()))), waits, "what still runs of it goes first");
+    let mut going = s(Presence::Seen(pods));
+    going.copies[0].phase = Phase::Removing;
+    assert_eq!(short(&going), ["remove a", "wait 30"]);
+    let mut first = s(starting());
+    first.strategy = Strategy::DeleteFirst;
+    assert_eq!(short(&first), waits);
+    // Not before the scheduler has decided, and not if it serves all the same.
+    let mut undecided = s(starting());
+    undecided.generation = 2;
+    assert_eq!(short(&undecided), ["wait 30"]);
+    assert_eq!(short(&s(available())), moves[..2]);
+}
+
+#[test]
+fn a_failure_has_a_class() {
+    let of = |snapshot: Snapshot| match plan(&snapshot).remove(0) {
+        Step::Report(copy) => copy.failure,
+        other => panic!("{other:?}"),
+    };
+    let applying = |presence, elapsed| {
+        let mut s = snapshot(&["a"], vec![copy("a", Phase::Applying)], vec![("a", presence)]);
+        seen_on(&mut s, "a").attempt.elapsed = elapsed;
+        s
+    };
+    let crashes = Presence::Seen(seen(Verdict::Failed("crashes".into())));
+    assert_eq!(of(applying(crashes, Duration::ZERO)), Some(Class::OfSpec));
+    assert_eq!(of(applying(starting(), DEADLINE)), Some(Class::OfCluster));
+    assert_eq!(of(applying(Presence::Unseen, DEADLINE)), Some(Class::OfCluster));
+    assert_eq!(of(applying(available(), DEADLINE)), None);
+    let impossible = |reason| {
+        let mut s = snapshot(&["a"], vec![copy("a", Phase::Intended)], vec![("a", Presence::Unseen)]);
+        seen_on(&mut s, "a").targets = Targets::Impossible(reason, "no".into());
+        of(s)
+    };
+    assert_eq!(impossible(Reason::UnsupportedResource), Some(Class::OfCluster));
+    assert_eq!(impossible(Reason::InvalidResource), Some(Class::OfSpec));
 }

@@ -88,3 +88,27 @@ async fn a_failed_handover_is_taken_back_and_not_repeated_for_a_while() {
     assert_eq!(again - failed, 600);
     assert_eq!(status.history.len(), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_first_attempt_that_failed_leads_to_the_next_candidate() {
+    let fixture = Fixture::start(|api| {
+        api.put(cluster("a"));
+        api.put(application("app"));
+    })
+    .await;
+    fixture.until("app", is_bound_to("a")).await;
+    fixture.api.put(cluster("b"));
+    fixture.api.change("app", |application: &mut api::Application| {
+        let status = application.status.get_or_insert_default();
+        status.copies = vec![api::Copy {
+            cluster: status.bindings[0].cluster.clone(),
+            phase: api::Phase::Failed.into(),
+            observed_generation: 1,
+            failure: api::FailureClass::OfCluster.into(),
+            ..Default::default()
+        }];
+    });
+    fixture.until("app", is_bound_to("b")).await;
+    let reason = fixture.status("app").decision.unwrap().reason;
+    assert!(reason.starts_with("the copy failed: ") && reason.ends_with("attempt 2"), "{reason}");
+}

@@ -55,7 +55,7 @@ fn health(copies: &[&Copy]) -> ContainerHealth {
 }
 
 /// A condition of the copy that says what is wrong.
-fn complaint(copy: &Copy) -> Option<&Condition> {
+pub(super) fn complaint(copy: &Copy) -> Option<&Condition> {
     [types::APPLIED, types::AVAILABLE]
         .into_iter()
         .filter_map(|name| find(&copy.conditions, name))

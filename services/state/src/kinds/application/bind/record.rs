@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use krake_proto::condition::{reasons, types};
 use krake_proto::krake::kubernetes::v1::{
-    ApplicationStatus, BindApplicationRequest, Binding, PlacementRecord,
+    ApplicationStatus, BindApplicationRequest, Binding, Copy, FailedAttempt, Phase, PlacementRecord,
 };
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 use krake_proto::numbers::kubernetes::v1::{
@@ -12,12 +12,15 @@ use krake_proto::numbers::kubernetes::v1::{
 };
 use prost::Message;
 
+use super::super::derive::complaint;
 use crate::object::metadata::timestamp;
 use crate::object::wire::{self, Malformed};
 use crate::registry::{Error, merge_conditions};
 
-/// How many past placements are kept.
+/// How many past placements, and how many failed attempts, are kept.
 const HISTORY: usize = 10;
+/// Maximum length of the message of a failed attempt, in bytes: ten of them must stay small beside the copies.
+const MAX_FAILURE: usize = 300;
 
 /// The fields of a binding that state fills; all others go in as the scheduler sent them.
 const FILLED: [u32; 3] = [binding::CLUSTER, binding::BOUND, binding::REPLICAS];
@@ -82,10 +85,63 @@ pub(super) fn status(
         let past = wire::elements(old, field::HISTORY)?;
         raw.extend(past.iter().take(HISTORY - 1).flat_map(|item| wire::delimited(field::HISTORY, item)));
     }
+    let failed = failed_attempts(before, bindings, generation, now);
+    if change.moved && !failed.is_empty() {
+        numbers.push(field::FAILED_ATTEMPTS);
+        let mut kept = Vec::new();
+        for attempt in wire::elements(old, field::FAILED_ATTEMPTS)? {
+            kept.extend(
+                (FailedAttempt::decode(attempt.clone())?.generation == generation).then_some(attempt),
+            );
+        }
+        let surplus = (kept.len() + failed.len()).saturating_sub(HISTORY);
+        let kept = kept.iter().skip(surplus).map(|attempt| attempt.to_vec());
+        let attempts = kept.chain(failed.iter().map(FailedAttempt::encode_to_vec));
+        raw.extend(attempts.flat_map(|attempt| wire::delimited(field::FAILED_ATTEMPTS, &attempt)));
+    }
     let mut encoded = written.encode_to_vec();
     encoded.extend(raw);
     let new = wire::overwrite(old, &numbers, &encoded)?;
     if bindings.is_empty() { Ok(new) } else { scheduled(&new, generation, now) }
+}
+
+/// The failed attempts at this generation on clusters that are bound no more.
+fn failed_attempts(
+    before: &ApplicationStatus,
+    bindings: &[Binding],
+    generation: i64,
+    now: SystemTime,
+) -> Vec<FailedAttempt> {
+    let is_in = |bindings: &[Binding], copy: &Copy| {
+        let uid = copy.cluster.as_ref().map(|cluster| cluster.uid.as_str());
+        bindings.iter().any(|binding| binding.cluster.as_ref().map(|cluster| cluster.uid.as_str()) == uid)
+    };
+    let given_up = before.copies.iter().filter(|copy| {
+        copy.phase() == Phase::Failed
+            && copy.observed_generation == generation
+            && is_in(&before.bindings, copy)
+            && !is_in(bindings, copy)
+    });
+    let attempt = |copy: &Copy| FailedAttempt {
+        cluster: copy.cluster.clone(),
+        generation,
+        failure: copy.failure,
+        time: Some(timestamp(now)),
+        message: complaint(copy).map(|condition| shortened(&condition.message)).unwrap_or_default(),
+    };
+    given_up.map(attempt).collect()
+}
+
+/// The beginning and the end of a text that is too long to be kept whole.
+fn shortened(text: &str) -> String {
+    const CUT: &str = " … ";
+    if text.len() <= MAX_FAILURE {
+        return text.to_owned();
+    }
+    let half = (MAX_FAILURE - CUT.len()) / 2;
+    let head = text.floor_char_boundary(half);
+    let tail = text.ceil_char_boundary(text.len() - half);
+    format!("{}{CUT}{}", &text[..head], &text[tail..])
 }
 
 /// The new bindings as they are stored.
