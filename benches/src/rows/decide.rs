@@ -130,6 +130,7 @@ impl Fleet {
                 copies: vec![],
                 failed_handovers: vec![],
                 failed_attempts: vec![],
+                retry_requests: 0,
                 backoff: Backoff::default(),
                 attempts: None,
                 min_gain: 0.0,

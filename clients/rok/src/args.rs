@@ -154,6 +154,8 @@ pub(crate) enum ApplicationCommand {
     Update(Box<UpdateApplication>),
     /// Delete an application and what it runs on clusters
     Delete(Delete<DeleteWait>),
+    /// Try at once again what failed, as for a new spec: on its cluster, and on others after that
+    Retry(Target),
 }
 
 #[derive(Debug, Subcommand)]

@@ -78,6 +78,7 @@ async fn application(session: &Session, command: ApplicationCommand) -> Result<S
     let standard = match command {
         ApplicationCommand::Create(args) => return application::create(session, *args).await,
         ApplicationCommand::Update(args) => return application::update(session, *args).await,
+        ApplicationCommand::Retry(args) => return application::retry(session, args).await,
         ApplicationCommand::Get(args) => Standard::Get(args),
         ApplicationCommand::List(args) => Standard::List(args),
         ApplicationCommand::Delete(args) => Standard::Delete(args),

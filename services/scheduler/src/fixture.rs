@@ -55,6 +55,7 @@ pub(crate) fn application() -> Application {
         copies: Vec::new(),
         failed_handovers: Vec::new(),
         failed_attempts: Vec::new(),
+        retry_requests: 0,
         backoff: Backoff::default(),
         attempts: None,
         min_gain: 0.0,

@@ -23,6 +23,8 @@ pub struct Copy {
     pub since: Timestamp,
     /// Where the reason lies if it failed, as far as that is recorded.
     pub failure: Option<CopyFailure>,
+    /// The retry request that it was last tried for.
+    pub retry_request: i64,
 }
 
 /// Where the reason of a failure lies.
@@ -106,6 +108,7 @@ mod tests {
             generation,
             since: at(200),
             failure: None,
+            retry_request: 0,
         };
         assert_eq!(cool(&[], &[copy(CopyPhase::Failed, 2)]), Some(at(210)));
         assert_eq!(cool(&[failure("x", 3)], &[copy(CopyPhase::Failed, 2)]), Some(at(210)));

@@ -116,6 +116,7 @@ mod tests {
             generation: 1,
             since: Timestamp::UNIX_EPOCH,
             failure: None,
+            retry_request: 0,
         }));
         Placed {
             application,

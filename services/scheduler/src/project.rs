@@ -95,6 +95,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
             metadata.generation,
             timestamp(metadata.modified.as_ref()),
         ),
+        retry_requests: status.retry_requests,
         failed_attempts: of_generation(&status.failed_attempts, metadata.generation)
             .map(|attempt| FailedAttempt {
                 cluster_uid: uid(attempt.cluster.as_ref()),
@@ -146,6 +147,7 @@ fn copy(copy: &api::Copy) -> Copy {
         generation: copy.observed_generation,
         since: timestamp(copy.last_transition_time.as_ref()),
         failure: failure(copy.failure()),
+        retry_request: copy.retry_request,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Application {
     pub copies: Vec<Copy>,
     /// Handovers of the present spec that failed, as far as they are on record.
     pub failed_handovers: Vec<FailedHandover>,
+    /// Number of retries that users requested so far.
+    pub retry_requests: i64,
     /// Attempts at the present spec that were given up.
     pub failed_attempts: Vec<FailedAttempt>,
     /// `spec.backoff` and its neighbours.

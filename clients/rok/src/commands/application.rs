@@ -1,14 +1,14 @@
-//! `rok kube app create` and `update`.
+//! `rok kube app create`, `update` and `retry`.
 
 use krake_proto::json::document;
-use krake_proto::krake::kubernetes::v1::{Application, Manifest, MigrationStrategy};
+use krake_proto::krake::kubernetes::v1::{Application, Manifest, MigrationStrategy, RetryApplicationRequest};
 use krake_proto::krake::meta::v1::Metadata;
 use serde_json::Value;
 
 use super::modify::{Fields, modify, something};
 use super::{Session, file};
 use crate::args::{
-    ApplicationRemovals, Backoff, Constraints, CreateApplication, Deployment, Label, MigrationOrder,
+    ApplicationRemovals, Backoff, Constraints, CreateApplication, Deployment, Label, MigrationOrder, Target,
     UpdateApplication,
 };
 use crate::failure::Failure;
@@ -60,6 +60,17 @@ pub(super) async fn update(session: &Session, args: UpdateApplication) -> Result
         application = reached.unwrap_or(application);
     }
     output::object(&application, args.object.target.output)
+}
+
+pub(super) async fn retry(session: &Session, args: Target) -> Result<String, Failure> {
+    let request = RetryApplicationRequest {
+        namespace: session.namespace(&args.namespace),
+        name: args.target.name,
+        uid: String::new(),
+    };
+    let answer = session.client.applications().retry_application(request).await;
+    let application = answer.map_err(krake_client::Error::from)?.into_inner();
+    output::object(&application, args.target.output)
 }
 
 fn define(path: &str) -> Result<Definition, Failure> {

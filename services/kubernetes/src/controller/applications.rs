@@ -138,6 +138,7 @@ impl Applications {
             deleted: application.deleted,
             generation: application.generation,
             scheduled_generation: application.scheduled_generation,
+            retry_requests: application.retry_requests,
             bindings: application.bindings.iter().map(|cluster| cluster.uid.as_str().into()).collect(),
             copies: application.copies.iter().map(|copy| copy.record.clone()).collect(),
             leaving: application

@@ -165,6 +165,7 @@ impl Executor<'_> {
             copy: &recorded,
             basis,
             generation: self.application.generation,
+            retry_requests: self.application.retry_requests,
             elapsed: view.elapsed,
             deadline: self.deadline,
             accepted: &entries,

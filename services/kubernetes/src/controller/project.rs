@@ -27,6 +27,8 @@ pub(crate) struct Application {
     pub(crate) our_turn: bool,
     pub(crate) generation: i64,
     pub(crate) scheduled_generation: i64,
+    /// Number of retries that were requested so far.
+    pub(crate) retry_requests: i64,
     /// The trace context of the write that made it what it is.
     pub(crate) trace_parent: String,
     pub(crate) manifest: Manifest,
@@ -90,6 +92,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
         our_turn: metadata.finalizers.last().is_none_or(|finalizer| finalizer == KUBERNETES_RESOURCES),
         generation: metadata.generation,
         scheduled_generation: status.scheduled_generation,
+        retry_requests: status.retry_requests,
         trace_parent: metadata.trace_parent,
         manifest,
         adopt_existing: spec.adopt_existing,

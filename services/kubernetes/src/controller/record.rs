@@ -32,6 +32,7 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
         version: 0,
         last_transition_time: None,
         failure: failure_to_api(record.failure).into(),
+        retry_request: record.retry_request,
     }
 }
 
@@ -56,6 +57,7 @@ pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
         },
         services: copy.services.clone(),
         failure: failure_from_api(copy.failure()),
+        retry_request: copy.retry_request,
     }
 }
 
@@ -190,6 +192,7 @@ mod tests {
                 containers: ContainerHealth { desired: 3, running: 1, completed: 0, failed: 2 },
                 services: [("web".to_owned(), "h:80".to_owned())].into(),
                 failure: Some(Class::OfSpec),
+                retry_request: 4,
                 ..CopyRecord::intended(&"u1".into(), Timestamp::UNIX_EPOCH)
             };
             let copy = to_api(&cluster, &record);

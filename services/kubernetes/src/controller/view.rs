@@ -90,7 +90,11 @@ impl Memory {
             None => Elapsed::default(),
         };
         let failed = |copy: &CopyRecord| copy.phase == Phase::Failed && copy.observed_generation == decided;
-        if application.copy(cluster).is_some_and(failed) {
+        let copy = application.copy(cluster);
+        if copy.is_some_and(|copy| copy.retry_request != application.retry_requests) {
+            // A user asks for an attempt at once.
+            self.pauses.forget(&application.uid, cluster);
+        } else if copy.is_some_and(failed) {
             self.pauses.failed(&application.uid, cluster, decided);
         }
         let pause =

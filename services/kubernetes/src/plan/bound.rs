@@ -154,7 +154,8 @@ fn impossible(
     why: &str,
 ) -> Vec<Step> {
     if view.ran(copy) {
-        let told = CopyRecord { applied: Answer::no(reason, why), ..copy.clone() };
+        let retry_request = snapshot.retry_requests;
+        let told = CopyRecord { applied: Answer::no(reason, why), retry_request, ..copy.clone() };
         let report = (told != *copy).then_some(Step::Report(told));
         return report.into_iter().chain([Step::Wait(LOOK_AGAIN)]).collect();
     }
@@ -174,6 +175,7 @@ fn failed(snapshot: &Snapshot, copy: &CopyRecord, reason: Reason, why: String) -
         observed_generation: snapshot.generation,
         applied: Answer::no(reason, why),
         available: Answer::no(reason, String::new()),
+        retry_request: snapshot.retry_requests,
         failure: Some(match reason {
             Reason::InvalidResource => Class::OfSpec,
             _ => Class::OfCluster,
@@ -329,6 +331,11 @@ fn judge(
         available,
         applied,
         failure,
+        // A copy that is not failed has nothing to be tried again for.
+        retry_request: match bound && phase != Phase::Failed && !updating {
+            true => snapshot.retry_requests,
+            false => copy.retry_request,
+        },
         containers: seen.health.containers,
         services: seen.services.clone(),
         inventory,

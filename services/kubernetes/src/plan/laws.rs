@@ -35,6 +35,8 @@ enum Event {
     /// Somebody deletes an object by hand.
     Vandal(usize),
     Pass(u32),
+    /// A user asks for a retry.
+    Retry,
     /// The adapter begins anew, without what it remembered.
     Restart,
     /// The adapter plans once; a step on a cluster may fail, or succeed without being recorded.
@@ -56,6 +58,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => cluster.prop_map(Event::Vandal),
         2 => (1u32..400).prop_map(Event::Pass),
         1 => Just(Event::Restart),
+        1 => Just(Event::Retry),
         20 => (0u8..12).prop_map(|fail| Event::Adapter { fail }),
     ];
     prop::collection::vec(event, 1..60)
@@ -78,6 +81,7 @@ struct World {
     seconds: i64,
     generation: i64,
     scheduled_generation: i64,
+    retry_requests: i64,
     deleted: bool,
     bindings: Vec<ClusterUid>,
     copies: BTreeMap<ClusterUid, CopyRecord>,
@@ -100,6 +104,7 @@ impl World {
             seconds: 1_000_000,
             generation: 1,
             scheduled_generation: 0,
+            retry_requests: 0,
             deleted: false,
             bindings: Vec::new(),
             copies: BTreeMap::new(),
@@ -124,6 +129,7 @@ impl World {
             deleted: self.deleted,
             generation: self.generation,
             scheduled_generation: self.scheduled_generation,
+            retry_requests: self.retry_requests,
             bindings: self.bindings.clone(),
             copies: self.copies.values().cloned().collect(),
             // An application is released only from clusters that go.
@@ -271,6 +277,7 @@ impl World {
             copy: &copy,
             basis,
             generation,
+            retry_requests: self.retry_requests,
             elapsed,
             deadline,
             accepted: &accepted,
@@ -329,6 +336,7 @@ impl World {
             Event::Lingering(index, lingers) => self.clusters.get_mut(&uid(index)).unwrap().lingers = lingers,
             Event::Vandal(index) => drop(self.clusters.get_mut(&uid(index)).unwrap().objects.pop_first()),
             Event::Restart => self.memory.clear(),
+            Event::Retry => self.retry_requests += 1,
             Event::Pass(seconds) => self.seconds += i64::from(seconds),
             Event::Adapter { fail } => self.adapter(fail),
         }

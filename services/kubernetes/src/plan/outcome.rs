@@ -19,6 +19,8 @@ pub struct Applied<'a> {
     pub basis: i64,
     /// Generation of the application.
     pub generation: i64,
+    /// Number of retries that were requested so far.
+    pub retry_requests: i64,
     /// How long the attempt has lasted.
     pub elapsed: Duration,
     /// How long it may last.
@@ -53,7 +55,8 @@ pub enum Again {
 /// that did not fails at once by what no waiting helps against, and at the deadline of its attempt by anything else.
 pub fn after_apply(applied: Applied<'_>) -> AfterApply {
     let Applied { copy, basis, accepted, .. } = applied;
-    let told = CopyRecord { inventory: updated(&copy.inventory, accepted), ..copy.clone() };
+    let retry_request = if basis == applied.generation { applied.retry_requests } else { copy.retry_request };
+    let told = CopyRecord { inventory: updated(&copy.inventory, accepted), retry_request, ..copy.clone() };
     let (told, again) = match applied.outcome {
         Ok(()) => (succeeded(applied, told), Again::No),
         Err(error) => failed(applied, error, told),

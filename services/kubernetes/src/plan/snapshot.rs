@@ -124,6 +124,8 @@ pub struct CopyRecord {
     pub services: BTreeMap<String, String>,
     /// Where the reason lies why the copy is FAILED; `None` in all other phases, and if it is not known.
     pub failure: Option<Class>,
+    /// The retry request of the application that the last attempt was made for.
+    pub retry_request: i64,
 }
 
 impl CopyRecord {
@@ -141,6 +143,7 @@ impl CopyRecord {
             containers: ContainerHealth::default(),
             services: BTreeMap::new(),
             failure: None,
+            retry_request: 0,
         }
     }
 
@@ -222,6 +225,8 @@ pub struct Snapshot {
     pub generation: i64,
     /// Generation that the bindings were decided for; 0 = never decided.
     pub scheduled_generation: i64,
+    /// Number of retries that were requested so far.
+    pub retry_requests: i64,
     /// The wanted set.
     pub bindings: Vec<ClusterUid>,
     /// What is recorded.

@@ -86,6 +86,7 @@ fn snapshot(bindings: &[&str], copies: Vec<CopyRecord>, views: Vec<(&str, Presen
         deleted: false,
         generation: 1,
         scheduled_generation: 1,
+        retry_requests: 0,
         bindings: bindings.iter().map(|uid| (*uid).into()).collect(),
         copies,
         leaving: BTreeSet::new(),

@@ -206,3 +206,20 @@ async fn a_copy_that_failed_goes_when_the_next_candidate_is_bound() {
     assert_eq!(world.server("one").names("configmaps"), [""; 0]);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_requested_retry_is_made_at_once() {
+    let mut world = World::prepare().await;
+    world.start_adapter();
+    world.server("one").fail(Method::POST, "configmaps", 422, "Invalid", "not so");
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    until_copy(&world, "failed", |copy| copy.phase() == Phase::Failed).await;
+    // By itself the adapter tries again after minutes.
+    world.krake.change(|store| store.retry("app"));
+    let again = until_copy(&world, "tried again", |copy| copy.retry_request == 1).await;
+    assert_eq!(again.phase(), Phase::Failed);
+    world.server("one").heal();
+    world.krake.change(|store| store.retry("app"));
+    until_copy(&world, "running", |copy| copy.phase() == Phase::Running && copy.retry_request == 2).await;
+    world.stop().await;
+}

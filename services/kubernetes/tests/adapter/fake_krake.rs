@@ -191,6 +191,10 @@ impl ApplicationService for Service {
         Ok(Response::new(after))
     }
 
+    async fn retry_application(&self, _: Request<RetryApplicationRequest>) -> Answer<Application> {
+        Err(not_served())
+    }
+
     async fn create_application(&self, _: Request<CreateApplicationRequest>) -> Answer<Application> {
         Err(not_served())
     }

@@ -137,6 +137,13 @@ impl Store {
         self.put(application);
     }
 
+    /// A user asks for another attempt.
+    pub(crate) fn retry(&mut self, name: &str) {
+        let mut application = self.applications[name].clone();
+        application.status.get_or_insert_default().retry_requests += 1;
+        self.put(application);
+    }
+
     /// Marks as deleted; erases what nothing holds.
     pub(crate) fn delete<K: Stored>(&mut self, name: &str) {
         let mut object = K::parts(self).0[name].clone();

@@ -10,13 +10,14 @@ use crate::world::{Binding, Lifecycle};
 const MAX_CANDIDATES_OF_SPEC: usize = 2;
 
 impl Case<'_> {
-    /// The copy of the present spec on the bound cluster, if it failed.
+    /// The copy of the present spec on the bound cluster, if it failed and no further attempt there is requested.
     fn failed_copy(&self, binding: &Binding) -> Option<&Copy> {
-        let generation = self.application.generation;
+        let (generation, requests) = (self.application.generation, self.application.retry_requests);
         self.application.copies.iter().find(|copy| {
             copy.cluster_uid == binding.cluster_uid
                 && copy.phase == CopyPhase::Failed
                 && copy.generation == generation
+                && copy.retry_request == requests
         })
     }
 

@@ -10,7 +10,14 @@ use crate::retry::{Attempts, Backoff, Retry};
 use crate::world::Cluster;
 
 fn copy(cluster: &str, phase: CopyPhase, generation: i64, seconds: u64) -> Copy {
-    Copy { cluster_uid: format!("uid-{cluster}"), phase, generation, since: ago(seconds), failure: None }
+    Copy {
+        cluster_uid: format!("uid-{cluster}"),
+        phase,
+        generation,
+        since: ago(seconds),
+        failure: None,
+        retry_request: 0,
+    }
 }
 
 /// Bound to "x" for 400 s, where its copy failed 10 s ago; the old copy runs on "a".

@@ -106,6 +106,7 @@ fn copies() -> impl Strategy<Value = Vec<Copy>> {
         generation,
         since: ago(seconds),
         failure: None,
+        retry_request: 0,
     });
     prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(copy, 1..4)]
 }

@@ -191,7 +191,14 @@ fn copies_show_how_they_are_and_since_when() {
     let since = Timestamp::from_second(8).unwrap();
     assert_eq!(
         seen,
-        Copy { cluster_uid: "a".into(), phase: CopyPhase::Failed, generation: 3, since, failure }
+        Copy {
+            cluster_uid: "a".into(),
+            phase: CopyPhase::Failed,
+            generation: 3,
+            since,
+            failure,
+            retry_request: 0
+        }
     );
 }
 

@@ -7,6 +7,7 @@ mod copy;
 mod derive;
 mod disarm;
 mod owners;
+mod retry;
 
 use krake_proto::Resource;
 use krake_proto::condition::types;
@@ -43,6 +44,7 @@ pub(super) static RULES: KindRules = KindRules {
         field::HISTORY,
         field::DECISION,
         field::FAILED_ATTEMPTS,
+        field::RETRY_REQUESTS,
     ],
     clusters,
     is_on_clusters: true,
@@ -53,6 +55,10 @@ pub(super) static RULES: KindRules = KindRules {
         CustomMethod {
             name: "BindApplication",
             serve: |registry, call, request| Box::pin(registry.bind(call, request)),
+        },
+        CustomMethod {
+            name: "RetryApplication",
+            serve: |registry, call, request| Box::pin(registry.retry(call, request)),
         },
         CustomMethod {
             name: "ReportCopy",

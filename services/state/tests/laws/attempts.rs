@@ -1,10 +1,11 @@
 //! Laws of attempts to bring an application to a cluster: which of them are recorded, and when they count no more.
 
-use crate::placement::{World, bind, reference, version, world};
-use krake_client::Client;
+use crate::placement::{World, bind, reference, version, why, world};
+use krake_client::{Client, DeleteOptions};
 use krake_proto::condition::{reasons, types};
+use krake_proto::error::ErrorReason;
 use krake_proto::krake::kubernetes::v1::{
-    Application, Cluster, Copy, FailureClass, Phase, ReportCopyRequest,
+    Application, Cluster, Copy, FailureClass, Phase, ReportCopyRequest, RetryApplicationRequest,
 };
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 
@@ -80,4 +81,39 @@ async fn a_failed_copy_that_is_left_is_an_attempt_that_counts_for_its_generation
     fail(client, &bound, &one, 2, "no").await;
     let left = bind(client, &[&two], 2, &[&one]).await.unwrap();
     assert_eq!(attempts(&left), [("one".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn a_retry_begins_all_counts_anew_and_changes_nothing_else() {
+    let World { server, uid, one, two } = world().await;
+    let client = &server.client;
+    let retry =
+        |uid: &str| RetryApplicationRequest { namespace: "demo".into(), name: "a".into(), uid: uid.into() };
+    let bound = bind(client, &[&one], 1, &[]).await.unwrap();
+    fail(client, &bound, &one, 1, "no").await;
+    let left = bind(client, &[&two], 1, &[&one]).await.unwrap();
+    let mut exhausted = left.clone();
+    let status = exhausted.status.get_or_insert_default();
+    (status.retries, status.scheduled_retry) = (Some(0), Some(Default::default()));
+    let fields = krake_client::Mask::fields(["status.retries", "status.scheduled_retry"]);
+    let before = client.api().update_status(&exhausted, fields).await.unwrap();
+
+    let after = client.applications().retry_application(retry(&uid)).await.unwrap().into_inner();
+    let status = after.status.as_ref().unwrap();
+    assert_eq!((status.retry_requests, status.retries, status.scheduled_retry), (1, None, None));
+    assert_eq!(attempts(&after), []);
+    let mut restored = after.clone();
+    let (then, now) = (before.status.as_ref().unwrap(), restored.status.as_mut().unwrap());
+    now.failed_attempts.clone_from(&then.failed_attempts);
+    (now.retries, now.scheduled_retry, now.retry_requests) = (then.retries, then.scheduled_retry, 0);
+    assert_eq!(restored.status, before.status);
+    assert_eq!(restored.metadata.unwrap().generation, 1);
+
+    let again = client.applications().retry_application(retry("")).await.unwrap().into_inner();
+    assert_eq!(again.status.unwrap().retry_requests, 2);
+    let other = client.applications().retry_application(retry("another")).await;
+    assert_eq!(why(other), Some(ErrorReason::Conflict));
+    client.api::<Application>().delete("demo", "a", &DeleteOptions::default()).await.unwrap();
+    let deleted = client.applications().retry_application(retry(&uid)).await;
+    assert_eq!(why(deleted), Some(ErrorReason::BeingDeleted));
 }

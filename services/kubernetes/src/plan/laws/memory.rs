@@ -65,6 +65,10 @@ impl World {
         if ended || memory.attempt.is_none_or(|(generation, _)| generation != decided) {
             memory.attempt = Some((decided, now));
         }
+        if copy.retry_request != self.retry_requests {
+            memory.rests = None;
+            return;
+        }
         let resting = memory.rests.is_some_and(|(generation, _)| generation == decided);
         if copy.phase == Phase::Failed && copy.observed_generation == decided && !resting {
             memory.rests = Some((decided, now + 300));

@@ -22,7 +22,16 @@ fn after_accepting(
     elapsed: u64,
 ) -> AfterApply {
     let elapsed = Duration::from_secs(elapsed);
-    after_apply(Applied { copy, basis: 1, generation: 1, elapsed, deadline: DEADLINE, accepted, outcome })
+    after_apply(Applied {
+        copy,
+        basis: 1,
+        generation: 1,
+        retry_requests: 0,
+        elapsed,
+        deadline: DEADLINE,
+        accepted,
+        outcome,
+    })
 }
 
 fn told(after: &AfterApply) -> &CopyRecord {
@@ -147,8 +156,16 @@ fn an_update_that_was_refused_rests_while_what_runs_is_looked_after() {
     // A repair of the former generation that succeeds does not take the refusal back.
     let outcome = Ok(());
     let (elapsed, deadline, accepted) = (Duration::ZERO, DEADLINE, &[entry("echo", Some("u"))][..]);
-    let repair =
-        Applied { copy: &refused, basis: 1, generation: 2, elapsed, deadline, accepted, outcome: &outcome };
+    let repair = Applied {
+        copy: &refused,
+        basis: 1,
+        generation: 2,
+        retry_requests: 0,
+        elapsed,
+        deadline,
+        accepted,
+        outcome: &outcome,
+    };
     assert_eq!(after_apply(repair).report, None);
     // A repair that is refused rests too.
     let mut paused = s(Presence::Seen(missing));

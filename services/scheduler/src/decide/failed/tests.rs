@@ -22,6 +22,7 @@ fn failed(before: &Application, cluster: &str, failure: Option<CopyFailure>) -> 
         generation: before.generation,
         since: ago(0),
         failure,
+        retry_request: before.retry_requests,
     };
     Application { copies: vec![copy], ..bound(before, cluster, 1) }
 }
@@ -100,6 +101,7 @@ type Set = fn(&mut Fleet, &mut Application);
 #[case::failed_before_classes_were_recorded(|_: &mut Fleet, app: &mut Application| app.copies[0].failure = None, "keep for 600 s: Best")]
 #[case::another_spec(|_: &mut Fleet, app: &mut Application| app.generation = 2, "keep: Best, confirm")]
 #[case::still_starting(|_: &mut Fleet, app: &mut Application| app.copies[0].phase = CopyPhase::Other, "keep: Best")]
+#[case::a_retry_is_requested(|_: &mut Fleet, app: &mut Application| app.retry_requests = 1, "keep for 600 s: Best")]
 #[case::it_recovered(|_: &mut Fleet, app: &mut Application| app.copies[0].phase = CopyPhase::Running, "keep: Best")]
 #[case::another_copy_is_of_an_unknown_phase(
     |_: &mut Fleet, app: &mut Application| {
