@@ -107,6 +107,8 @@ names! {
         INVALID_KUBECONFIG = "InvalidKubeconfig";
         /// A workload that was available lost replicas.
         UNHEALTHY = "Unhealthy";
+        /// Objects of a copy that is being removed are not gone yet.
+        WAITING_FOR_REMOVAL = "WaitingForRemoval";
     }
 }
 

@@ -14,7 +14,7 @@ use crate::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use crate::object::drift::Baseline;
 use crate::object::remove::{Remaining, remove};
 use crate::object::{ClusterUid, Identity, InventoryEntry};
-use crate::plan::{self, Again, Applied, CopyRecord, Step};
+use crate::plan::{self, Again, Applied, Attempt, CopyRecord, Step};
 
 /// When to look again after trouble that nothing else tells the end of.
 const SOON: Duration = Duration::from_secs(1);
@@ -56,7 +56,9 @@ impl Executor<'_> {
                 Step::Forget(gone) => self.forget(gone, &mut copy, &mut progress).await?,
                 Step::Apply { basis, .. } => self.apply(basis, &mut copy, &mut progress).await?,
                 Step::Remove { inventory, .. } => {
-                    let after = |copy: &CopyRecord, left: &[Remaining]| plan::after_remove(copy, left);
+                    let elapsed = self.attempt().elapsed;
+                    let after =
+                        |copy: &CopyRecord, left: &[Remaining]| plan::after_remove(copy, left, elapsed);
                     self.remove(&inventory, after, &mut copy, &mut progress).await?
                 }
                 Step::Withdraw { inventory, .. } => {
@@ -160,13 +162,12 @@ impl Executor<'_> {
         }
         let entries: Vec<_> = accepted.iter().map(AppliedObject::inventory_entry).collect();
         self.remember(handle, wanted, accepted, outcome.is_ok());
-        let view = self.sighting.map(|sighting| sighting.view.attempt).unwrap_or_default();
         let after = plan::after_apply(Applied {
             copy: &recorded,
             basis,
             generation: self.application.generation,
             retry_requests: self.application.retry_requests,
-            elapsed: view.elapsed,
+            elapsed: self.attempt().elapsed,
             deadline: self.deadline,
             accepted: &entries,
             outcome: &outcome,
@@ -185,6 +186,10 @@ impl Executor<'_> {
             Some(step) => self.follow(step, copy, progress).await,
             None => Ok(outcome.is_ok()),
         }
+    }
+
+    fn attempt(&self) -> Attempt {
+        self.sighting.map(|sighting| sighting.view.attempt).unwrap_or_default()
     }
 
     /// Remembers what the cluster accepted.

@@ -142,7 +142,7 @@ fn answer(copy: &Copy, r#type: &str) -> Answer {
 }
 
 /// The planner's reasons and the API's, by the same names.
-const REASONS: [(Reason, &str); 9] = [
+const REASONS: [(Reason, &str); 10] = [
     (Reason::Unspecified, ""),
     (Reason::ObjectOwnedByOther, reasons::OBJECT_OWNED_BY_OTHER),
     (Reason::KubernetesError, reasons::KUBERNETES_ERROR),
@@ -152,6 +152,7 @@ const REASONS: [(Reason, &str); 9] = [
     (Reason::DeadlineExceeded, reasons::DEADLINE_EXCEEDED),
     (Reason::ClusterNotReachable, reasons::CLUSTER_NOT_REACHABLE),
     (Reason::Unhealthy, reasons::UNHEALTHY),
+    (Reason::WaitingForRemoval, reasons::WAITING_FOR_REMOVAL),
 ];
 
 fn reason_to_api(reason: Reason) -> &'static str {

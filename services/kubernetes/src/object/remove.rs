@@ -33,7 +33,8 @@ enum Fate {
 
 /// Asks the cluster to delete every object of `inventory` that is marked as `identity`'s, last applied first, and releases
 /// those that existed before. Returns what is not gone yet; repeat until that is nothing. Objects that bear no marks of
-/// ours, or somebody else's, are left alone and count as gone. Trouble with one object does not keep the others.
+/// ours, or somebody else's, are left alone and count as gone, and so do those that were never accepted and may not be
+/// read. Trouble with one object does not keep the others.
 pub async fn remove(
     connection: &Connection,
     discovery: &Discovery,
@@ -55,6 +56,9 @@ pub async fn remove(
         match fate {
             Ok(Fate::Gone) => {}
             Ok(Fate::Remains(waits_for)) => remaining.push(Remaining { key: key.clone(), waits_for }),
+            // All objects are read before one is written, so what may not be read and was never accepted is not there. If it
+            // is all the same, written by a process that ended before it could record it, it is an orphan.
+            Err(ClusterError::Forbidden(_)) if uid.is_none() => {}
             Err(error) => remaining.push(Remaining { key: key.clone(), waits_for: error.to_string() }),
         }
     }

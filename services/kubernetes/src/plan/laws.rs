@@ -211,7 +211,11 @@ impl World {
             Step::Remove { cluster, inventory } => {
                 assert_eq!(self.copies[&cluster].phase, Phase::Removing);
                 let remaining = self.remove(&cluster, &inventory);
-                return Some(after_remove(&self.copies[&cluster], &remaining));
+                return Some(after_remove(
+                    &self.copies[&cluster],
+                    &remaining,
+                    self.view(&cluster).attempt.elapsed,
+                ));
             }
             Step::Withdraw { cluster, inventory } => {
                 assert_eq!(self.copies[&cluster].phase, Phase::Failed);

@@ -10,6 +10,11 @@ use crate::object::apply::ApplyError;
 use crate::object::ownership::Refusal;
 use crate::object::remove::Remaining;
 
+/// How long a removal may take before it is recorded what it waits for: most pods end within this time.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(45);
+/// Maximum number of objects that are named as not gone yet.
+const NAMED_WAITS: usize = 5;
+
 /// An apply that ended, and what was known before it.
 #[derive(Clone, Copy, Debug)]
 pub struct Applied<'a> {
@@ -128,9 +133,28 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
     (failed, Again::Slowly)
 }
 
-/// After [`Step::Remove`] of the copy `copy`: what is not gone yet.
-pub fn after_remove(copy: &CopyRecord, remaining: &[Remaining]) -> Step {
-    if remaining.is_empty() { Step::Forget(copy.clone()) } else { Step::Wait(REMOVAL_INTERVAL) }
+/// After [`Step::Remove`] of the copy `copy`, `elapsed` after its removal began: what is not gone yet. A wait that lasts is
+/// recorded once for each thing that it waits for.
+pub fn after_remove(copy: &CopyRecord, remaining: &[Remaining], elapsed: Duration) -> Step {
+    if remaining.is_empty() {
+        return Step::Forget(copy.clone());
+    }
+    let waits: Vec<_> = remaining
+        .iter()
+        .take(NAMED_WAITS)
+        .map(|left| format!("{} waits for {}", left.key, left.waits_for))
+        .collect();
+    let more = match remaining.len().saturating_sub(NAMED_WAITS) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let message =
+        format!("{}{more}; deleting the application with --force leaves what remains", waits.join("; "));
+    let told = CopyRecord { available: Answer::no(Reason::WaitingForRemoval, message), ..copy.clone() };
+    if elapsed < REMOVAL_PATIENCE || told == *copy {
+        return Step::Wait(REMOVAL_INTERVAL);
+    }
+    Step::Report(told)
 }
 
 /// After [`Step::Withdraw`] of the copy `copy`: what is not gone yet. The record stays.

@@ -69,6 +69,8 @@ pub enum Reason {
     ClusterNotReachable,
     /// A workload that was available is not any more.
     Unhealthy,
+    /// Objects of a copy that is being removed are not gone yet.
+    WaitingForRemoval,
 }
 
 /// A condition of a copy.

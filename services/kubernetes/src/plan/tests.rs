@@ -340,8 +340,14 @@ fn an_impossible_manifest_fails_on_record() {
 fn a_copy_is_forgotten_and_pruned_only_as_far_as_objects_are_gone() {
     let removing = copy("a", Phase::Removing);
     let left = [Remaining { key: key("echo"), waits_for: "its finalizers".into() }];
-    assert_eq!(after_remove(&removing, &left), Step::Wait(REMOVAL_INTERVAL));
-    assert_eq!(after_remove(&removing, &[]), Step::Forget(removing));
+    let (soon, late) = (Duration::from_secs(1), Duration::from_secs(60));
+    assert_eq!(after_remove(&removing, &left, soon), Step::Wait(REMOVAL_INTERVAL));
+    let Step::Report(waits) = after_remove(&removing, &left, late) else { panic!("a long wait is told") };
+    assert_eq!(waits.available.reason, Reason::WaitingForRemoval);
+    let message = "Deployment demo/echo waits for its finalizers; deleting the application with --force leaves what remains";
+    assert_eq!(waits.available.message, message);
+    assert_eq!(after_remove(&waits, &left, late), Step::Wait(REMOVAL_INTERVAL), "once");
+    assert_eq!(after_remove(&removing, &[], late), Step::Forget(removing));
 
     let mut running = copy("a", Phase::Running);
     running.inventory.push(entry("old", None));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::Method;
 use krake_kubernetes::SlowRetries;
 use krake_proto::condition::{find, reasons, types};
-use krake_proto::krake::kubernetes::v1::{Copy, FailureClass, Phase};
+use krake_proto::krake::kubernetes::v1::{Application, Copy, FailureClass, Phase};
 use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
@@ -221,5 +221,19 @@ async fn a_requested_retry_is_made_at_once() {
     world.server("one").heal();
     world.krake.change(|store| store.retry("app"));
     until_copy(&world, "running", |copy| copy.phase() == Phase::Running && copy.retry_request == 2).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_never_applied_is_not_waited_for() {
+    let world = world(DEADLINE).await;
+    let forbidden = "deployments.apps is forbidden: User \"krake\" cannot get resource \"deployments\"";
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        world.server("one").fail(method, "/deployments", 403, "Forbidden", forbidden);
+    }
+    world.krake.change(|store| store.create("app", &[config_map("a"), deployment("web")], "one"));
+    until_copy(&world, "refused", refused).await;
+    world.krake.change(|store| store.delete::<Application>("app"));
+    world.krake.until("erased", |store| store.applications.is_empty().then_some(())).await;
     world.stop().await;
 }

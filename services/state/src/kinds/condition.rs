@@ -20,6 +20,7 @@ fn code(reason: &str) -> Option<ReasonCode> {
         reasons::BOUND | reasons::NO_SUITABLE_RESOURCE | reasons::CLUSTER_DELETED => {
             ReasonCode::NoSuitableResource
         }
+        reasons::WAITING_FOR_REMOVAL => ReasonCode::DeleteFailed,
         reasons::UNSUPPORTED_RESOURCE => ReasonCode::UnsupportedResource,
         reasons::INVALID_RESOURCE | reasons::OBJECT_OWNED_BY_OTHER | reasons::DUPLICATE_IDENTITY => {
             ReasonCode::InvalidResource

@@ -75,7 +75,9 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
     // A copy that waits for an unreachable cluster does not keep a migration unfinished.
     let leaving = others(status).any(|copy| copy.phase() != Phase::Unreachable);
     if metadata.deleted.is_some() {
-        return (State::Deleting, None);
+        let removing = status.copies.iter().filter(|copy| copy.phase() == Phase::Removing);
+        let waits = removing.filter_map(complaint).find(|why| reason_of(why) == reasons::WAITING_FOR_REMOVAL);
+        return (State::Deleting, waits.map(reason));
     }
     if status.bindings.is_empty() {
         let state = match unscheduled {
@@ -274,6 +276,11 @@ mod tests {
         let metadata = Metadata { deleted: Some(Default::default()), ..Default::default() };
         let running = status(&["a"], vec![copy("a", Phase::Running, 2)]);
         assert_eq!(derive(&metadata, &running).state(), State::Deleting);
+        let mut removing = copy("a", Phase::Removing, 2);
+        assert_eq!(derive(&metadata, &status(&["a"], vec![removing.clone()])).reason, None);
+        removing.conditions = vec![no(types::AVAILABLE, reasons::WAITING_FOR_REMOVAL)];
+        let waits = derive(&metadata, &status(&["a"], vec![removing])).reason.unwrap();
+        assert_eq!(waits.code(), ReasonCode::DeleteFailed, "it says what it waits for");
     }
 
     #[test]
