@@ -109,10 +109,11 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
             Strategy::DeleteFirst => true,
             Strategy::CreateFirst => snapshot.bindings.iter().all(|cluster| bound::runs(snapshot, cluster)),
         };
-    // A copy that is unreachable is given up: waiting for it could last for ever.
+    // Only what is seen to be gone makes room, or a person who declares its cluster lost: a cluster that does not answer may
+    // run its copy all the same.
     let may_create = match snapshot.strategy {
         Strategy::CreateFirst => !unwanted.iter().any(|copy| leaves_pods(snapshot, copy)),
-        Strategy::DeleteFirst => unwanted.iter().all(|copy| copy.phase == Phase::Unreachable),
+        Strategy::DeleteFirst => unwanted.is_empty(),
     };
     let replaces_running = unwanted.iter().any(|copy| copy.phase == Phase::Running);
 
