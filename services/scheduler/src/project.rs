@@ -109,17 +109,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
             ),
             limit: spec.backoff_limit.and_then(|limit| limit.try_into().ok()),
         },
-        attempts: find(&status.conditions, types::SCHEDULED)
-            .filter(|condition| condition.status() == ConditionStatus::False)
-            .map(|condition| Attempts {
-                generation: condition.observed_generation,
-                since: timestamp(condition.last_transition_time.as_ref())
-                    .max(timestamp(metadata.modified.as_ref())),
-                retry: Retry {
-                    left: status.retries.and_then(|left| left.try_into().ok()),
-                    due: scheduled_retry,
-                },
-            }),
+        attempts: attempts(&status, timestamp(metadata.modified.as_ref()), scheduled_retry),
         min_gain: spec.min_gain.filter(|gain| gain.is_finite() && *gain > 0.0).unwrap_or_default(),
         min_residency: spec.min_residency.map(|time| Duration::try_from(time).unwrap_or_default()),
     };
@@ -133,6 +123,20 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
         retry: (status.retries, scheduled_retry),
         bound,
         was_moved: status.history.first().is_some_and(|record| record.from.is_some()),
+    })
+}
+
+/// The attempts to place an application that were made in vain.
+fn attempts(
+    status: &api::ApplicationStatus,
+    modified: Timestamp,
+    due: Option<Timestamp>,
+) -> Option<Attempts> {
+    let scheduled = find(&status.conditions, types::SCHEDULED)?;
+    (scheduled.status() == ConditionStatus::False).then(|| Attempts {
+        generation: scheduled.observed_generation,
+        since: timestamp(scheduled.last_transition_time.as_ref()).max(modified),
+        retry: Retry { left: status.retries.and_then(|left| left.try_into().ok()), due },
     })
 }
 

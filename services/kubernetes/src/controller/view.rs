@@ -168,17 +168,7 @@ pub(super) async fn look(
     }
     let remembered = memory.get(&application.uid, cluster);
     let known = manifest(memory, application, cluster, &remembered);
-    let targets = match &known {
-        (_, Some(manifest)) => {
-            let documents = manifest.documents().context("a manifest that was readable is not any more")?;
-            within_limits(&handle, handle.targets(&documents, identity)).await
-        }
-        (_, None) => {
-            let recorded = application.copy(cluster);
-            let inventory = recorded.map(|copy| copy.inventory.as_slice()).unwrap_or_default();
-            within_limits(&handle, handle.recorded(inventory)).await
-        }
-    };
+    let targets = targets(&handle, known.1.as_ref(), application, identity).await?;
     let ((basis, manifest), targets) = match targets {
         Ok(targets) => (known, targets),
         Err(targets) => {
@@ -200,6 +190,22 @@ pub(super) async fn look(
         view.unseen = handle.unseen(&targets, &application.uid);
     }
     Ok(Some(Sighting { view, handle: Some(handle), objects: Some(Objects { basis, manifest, targets }) }))
+}
+
+/// The objects of a manifest or, where that is not known, those that are recorded.
+async fn targets(
+    handle: &ClusterHandle,
+    manifest: Option<&Manifest>,
+    application: &Application,
+    identity: &Identity,
+) -> anyhow::Result<Result<Vec<Target>, Targets>> {
+    let Some(manifest) = manifest else {
+        let recorded = application.copy(&identity.cluster);
+        let inventory = recorded.map(|copy| copy.inventory.as_slice()).unwrap_or_default();
+        return Ok(within_limits(handle, handle.recorded(inventory)).await);
+    };
+    let documents = manifest.documents().context("a manifest that was readable is not any more")?;
+    Ok(within_limits(handle, handle.targets(&documents, identity)).await)
 }
 
 /// The manifest by which a copy is looked at, and its generation: the present one where that is to be applied, and

@@ -320,12 +320,6 @@ fn judge(
         true => Answer::yes(),
         false => copy.applied.clone(),
     };
-    let mut inventory = copy.inventory.clone();
-    for entry in &mut inventory {
-        if let Some(present) = seen.present.iter().find(|present| present.key == entry.key) {
-            entry.uid.clone_from(&present.uid);
-        }
-    }
     CopyRecord {
         phase,
         available,
@@ -338,9 +332,20 @@ fn judge(
         },
         containers: seen.health.containers,
         services: seen.services.clone(),
-        inventory,
+        inventory: with_uids(&copy.inventory, seen),
         ..copy.clone()
     }
+}
+
+/// The inventory, with the uids of the objects that are seen.
+fn with_uids(inventory: &[InventoryEntry], seen: &Observation) -> Vec<InventoryEntry> {
+    let mut inventory = inventory.to_vec();
+    for entry in &mut inventory {
+        if let Some(present) = seen.present.iter().find(|present| present.key == entry.key) {
+            entry.uid.clone_from(&present.uid);
+        }
+    }
+    inventory
 }
 
 /// The objects of a copy that its manifest does not name any more.

@@ -262,23 +262,33 @@ async fn answer(
             let name = target.name.as_deref().or(body["metadata"]["name"].as_str()).unwrap_or_default();
             journal.lock().unwrap().push(format!("{server} {method} {}/{name}", target.plural));
         }
-        match method {
-            Method::GET => {
-                let answer = read(&contents, &target, &query);
-                contents.establish(&target);
-                answer
-            }
-            Method::POST => create(&mut contents, &target, body, &query),
-            Method::PATCH => {
-                let apply = headers["content-type"].to_str().unwrap().contains("apply-patch");
-                patch(&mut contents, &target, &body, apply, &query)
-            }
-            Method::DELETE => delete(&mut contents, &target, &body),
-            _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "no"),
-        }
+        let apply =
+            headers.get("content-type").is_some_and(|kind| kind.to_str().unwrap().contains("apply-patch"));
+        carry_out(&mut contents, &method, &target, body, &query, apply)
     };
     server.tell();
     answer
+}
+
+fn carry_out(
+    contents: &mut Contents,
+    method: &Method,
+    target: &Target,
+    body: Value,
+    query: &HashMap<String, String>,
+    apply: bool,
+) -> Response {
+    match *method {
+        Method::GET => {
+            let answer = read(contents, target, query);
+            contents.establish(target);
+            answer
+        }
+        Method::POST => create(contents, target, body, query),
+        Method::PATCH => patch(contents, target, &body, apply, query),
+        Method::DELETE => delete(contents, target, &body),
+        _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "no"),
+    }
 }
 
 fn discovery(server: &FakeApiServer, path: &str) -> Response {
