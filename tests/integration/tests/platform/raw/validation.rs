@@ -40,8 +40,17 @@ async fn told(api: &Api, method: Method, path: &str, content: &str, body: &str) 
         422 => reply.text("/message").rsplit("}\": ").next().unwrap_or_default(),
         _ => reply.text("/message"),
     };
-    api.note(path, json!([reply.code, reply.body["reason"], message, reply.warnings]));
+    api.note(path, json!([reply.code, reply.body["reason"], sorted(message), reply.warnings]));
     Ok(reply.code)
+}
+
+/// The subject of a message and the mistakes that it names: a real server names those of a custom resource in any order.
+fn sorted(message: &str) -> Vec<&str> {
+    let Some((subject, mistakes)) = message.split_once("is invalid: [") else { return vec![message] };
+    let mut mistakes: Vec<&str> = mistakes.trim_end_matches(']').split(", ").collect();
+    mistakes.sort_unstable();
+    mistakes.insert(0, subject);
+    mistakes
 }
 
 async fn created(api: Api) -> Result<()> {
