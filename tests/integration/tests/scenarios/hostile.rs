@@ -57,11 +57,13 @@ async fn nonsense_and_silence_hold_nobody_else_back() {
         stack.rok_ok(&[&create[..], &[&format!("m-{name}")]].concat()).await.unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
+    // Two of them are clusters that are registered already.
     let register = async |name: &str, config: Value, metric: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, config.to_string()).unwrap();
         let args = ["kube", "cluster", "register", "-k", path.to_str().unwrap(), "-l", "location=DE"];
-        stack.rok_ok(&[&args[..], &["--global-metric", metric, "1", name]].concat()).await.unwrap();
+        let more = ["--allow-duplicate", "--global-metric", metric, "1", name];
+        stack.rok_ok(&[&args[..], &more].concat()).await.unwrap();
     };
     register("garbage", kubeconfig(&parrot("<html>no API here</html>").await), "green-one").await;
     register("mute", kubeconfig(&silent().await), "green-one").await;
