@@ -127,7 +127,7 @@ fn field(number: usize, content: &[u8]) -> Vec<u8> {
 }
 
 /// A condition as the version before string types encoded it: number of the type, status, number of the reason, message,
-/// observed generation 3, last transition 1970-01-01T00:00:01Z; and a field 15 that no version here knows.
+/// observed generation 3, last transition 1970-01-01T00:00:01Z; and a field 150 that no version here knows.
 fn numbered(r#type: u8, status: u8, reason: u8, message: &str) -> Vec<u8> {
     let mut bytes = vec![0x08, r#type, 0x10, status];
     if reason > 0 {
@@ -136,7 +136,7 @@ fn numbered(r#type: u8, status: u8, reason: u8, message: &str) -> Vec<u8> {
     bytes.extend(field(4, message.as_bytes()));
     bytes.extend([0x28, 3]);
     bytes.extend(field(6, &[0x08, 1]));
-    bytes.extend(field(15, b"newer"));
+    bytes.extend(field(150, b"newer"));
     bytes
 }
 
@@ -161,7 +161,7 @@ fn unhealthy() -> Vec<u8> {
         field(2, &field(2, b"node n: MemoryPressure")),
         field(12, &numbered(4, TRUE, 0, "")),
         field(12, &numbered(5, FALSE, 11, "node n: MemoryPressure")),
-        field(15, b"beside"),
+        field(150, b"beside"),
     ]
     .concat()
 }
@@ -198,8 +198,8 @@ async fn conditions_with_numbers_get_names_and_the_state_follows() {
 
     let raw = store.get(&"/krake/kubernetes/clusters/demo/c".into()).await.unwrap().unwrap();
     let holds = |needle: &[u8]| raw.value.windows(needle.len()).filter(|window| *window == needle).count();
-    assert_eq!(holds(&field(15, b"newer")), 2, "what this version does not know is kept");
-    assert_eq!(holds(&field(15, b"beside")), 1);
+    assert_eq!(holds(&field(150, b"newer")), 2, "what this version does not know is kept");
+    assert_eq!(holds(&field(150, b"beside")), 1);
     drop(server);
 
     // The process was killed before it recorded that it was done: nothing is written twice.

@@ -39,8 +39,8 @@ pub(crate) struct Checker {
     leaders: BTreeMap<String, String>,
     /// Versions of the store and of the clusters at the last look.
     looked: Vec<i64>,
-    /// Applications that were available somewhere at the last look, by uid.
-    available: BTreeSet<String>,
+    /// Applications that were available at the last look, where a copy is recorded as running.
+    serving: BTreeSet<String>,
     /// Copies that were given up because their cluster did not answer, by uid of the application and cluster.
     given_up: BTreeSet<(String, String)>,
     /// Applications that were released because no cluster was left, and whose copies may go since then, by uid.
@@ -115,7 +115,9 @@ impl Checker {
         going: &BTreeSet<String>,
         wrong: &mut Vec<String>,
     ) {
-        let mut available = BTreeSet::new();
+        // Those that are available, and those of them whose copy there is recorded as running: only that is a promise. A copy
+        // that became available after it had failed may be on its way out.
+        let (mut available, mut serving) = (BTreeSet::new(), BTreeSet::new());
         for (owner, places) in objects {
             let Some(application) = applications.iter().find(|application| uid(application) == owner) else {
                 wrong.push(format!("an application that does not exist has objects on {places:?}"));
@@ -148,6 +150,9 @@ impl Checker {
             if places.values().any(|available| *available) {
                 available.insert(owner.clone());
             }
+            if places.iter().any(|(place, well)| *well && copies.get(place) == Some(&Phase::Running)) {
+                serving.insert(owner.clone());
+            }
         }
         for application in applications {
             let spec = application.spec.clone().unwrap_or_default();
@@ -164,12 +169,12 @@ impl Checker {
             let stays = metadata.deleted.is_none()
                 && !self.released.contains(&metadata.uid)
                 && spec.migration_strategy() != MigrationStrategy::DeleteFirst;
-            if stays && self.available.contains(&metadata.uid) && !available.contains(&metadata.uid) {
+            if stays && self.serving.contains(&metadata.uid) && !available.contains(&metadata.uid) {
                 wrong.push(format!("{} is not available any more", metadata.name));
             }
         }
         self.released.retain(|uid| available.contains(uid));
-        self.available = available;
+        self.serving = serving;
     }
 }
 
