@@ -141,6 +141,11 @@ async fn scheduler(config: ControllerConfig) -> anyhow::Result<()> {
 
 async fn adapter(config: ControllerConfig, world: Arc<World>, process: String) -> anyhow::Result<()> {
     let mut config = krake_kubernetes::Config::new(config);
+    // Outages here last seconds, and all is to settle within minutes.
+    config.probe.interval = Duration::from_millis(500);
+    config.probe.thresholds.failing_for = Duration::from_secs(1);
+    config.slow_retries.first = Duration::from_secs(5);
+    config.slow_retries.longest = Duration::from_secs(10);
     config.clock = Arc::new(now);
     config.rollout_deadline = Duration::from_secs(10);
     config.opener = Opener::new(move |kubeconfig: &Value, _| {
