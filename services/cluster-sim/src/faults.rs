@@ -51,7 +51,7 @@ pub struct Faults {
     pub cut_watches_after_ms: Option<u64>,
     /// Open and resumed watches get the error that their version is too old (410).
     pub expire_watches: bool,
-    /// Uid of the namespace kube-system, by which clusters are told apart: as if another cluster were at the address.
+    /// Uid of the namespace kube-system, which identifies a cluster: as if another cluster were at the address.
     /// Absent: the cluster's own.
     pub identity: Option<String>,
     /// Faults of single verbs and kinds. A request gets the first that is for it.

@@ -4,7 +4,7 @@ use crate::fake_state::{FakeState, changes, metric};
 use crate::gateway::Options;
 
 const METRICS: &str = "/core/namespaces/demo/metrics";
-/// Watches that nobody reads, and the bytes that are sent to each: together more than any window of a connection that
+/// Number of unread watches, and the bytes sent to each: together more than any window of a connection that
 /// HTTP/2 libraries choose by default.
 const WATCHES: usize = 16;
 const BYTES_OF_EACH: usize = 2 << 20;

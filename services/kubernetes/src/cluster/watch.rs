@@ -84,7 +84,7 @@ impl Watches {
         }
     }
 
-    /// Ends the use of all watches by an application, and the watches that nobody else uses.
+    /// Removes an application from the users of all watches, and ends the watches without users.
     pub fn release(&self, application: &ApplicationUid) {
         self.lock().retain(|_, watched| {
             watched.users.remove(application);
