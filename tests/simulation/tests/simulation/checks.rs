@@ -41,8 +41,6 @@ pub(crate) struct Checker {
     looked: Vec<i64>,
     /// Applications that were available at the last look, where a copy is recorded as running.
     serving: BTreeSet<String>,
-    /// Copies that were given up because their cluster did not answer, by uid of the application and cluster.
-    given_up: BTreeSet<(String, String)>,
     /// Applications that were released because no cluster was left, and whose copies may go since then, by uid.
     released: BTreeSet<String>,
 }
@@ -125,18 +123,11 @@ impl Checker {
             };
             let name = &application.metadata.clone().unwrap_or_default().name;
             let copies = copies(application);
-            for (cluster, phase) in &copies {
-                if *phase == Phase::Unreachable {
-                    self.given_up.insert((owner.clone(), cluster.clone()));
-                }
-            }
-            self.given_up.retain(|(given, cluster)| given != owner || places.contains_key(cluster));
             if let Some(stray) = places.keys().find(|place| !copies.contains_key(*place)) {
                 wrong.push(format!("{name} has an object on {stray}, where no copy is recorded"));
             }
             let strategy = application.spec.as_ref().map(|spec| spec.migration_strategy());
-            let kept = |place: &&String| !self.given_up.contains(&(owner.clone(), (*place).clone()));
-            if strategy == Some(MigrationStrategy::DeleteFirst) && places.keys().filter(kept).count() > 1 {
+            if strategy == Some(MigrationStrategy::DeleteFirst) && places.len() > 1 {
                 wrong.push(format!("{name} wants the old copy to go first and is on {places:?}"));
             }
             let elsewhere = places.keys().filter(|place| bound(application).as_ref() != Some(*place));
