@@ -12,7 +12,8 @@
 //! 6. Its cluster is OFFLINE: it waits for the grace period and moves then; without a candidate it stays.
 //! 7. It was bound less than `min_residency` (default: `reschedule_after`) ago: it stays.
 //! 8. The metrics of its cluster are not known: it stays, for nothing can be said to be better.
-//! 9. A candidate has a higher score, by `min_gain` at least: it moves.
+//! 9. A candidate has a higher score, by `min_gain` at least: it moves, unless it claims volumes, whose data would stay
+//!    behind, and its spec does not say how it moves.
 //!
 //! UNHEALTHY, NOTREADY, CONNECTING and failing metrics keep new applications away, nothing else. A cluster where a
 //! copy of the application failed is no candidate for it until a cool-down is over.
@@ -149,6 +150,9 @@ impl Case<'_> {
                 && (self.application.min_gain <= 0.0
                     || best.value() - present.value() >= self.application.min_gain)
         });
+        if attracts && self.application.holds_data {
+            return self.keep(KeepReason::HoldsData);
+        }
         if attracts {
             return self.place_beside(
                 Some(rank),

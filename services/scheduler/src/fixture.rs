@@ -58,6 +58,7 @@ pub(crate) fn application() -> Application {
         retry_requests: 0,
         backoff: Backoff::default(),
         attempts: None,
+        holds_data: false,
         min_gain: 0.0,
         min_residency: None,
     }

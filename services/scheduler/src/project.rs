@@ -66,6 +66,8 @@ pub(crate) struct Provider {
 pub(crate) fn application(object: &api::Application) -> Option<Placed> {
     let metadata = object.metadata.clone()?;
     let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone().unwrap_or_default());
+    let holds_data = spec.migration_strategy() == api::MigrationStrategy::Unspecified
+        && spec.manifest.iter().any(|entry| entry.claims_volumes);
     let constraints = spec.constraints.unwrap_or_default();
     let parsed = match parse(constraints.cluster.clone().unwrap_or_default()) {
         Ok(parsed) => Arc::new(parsed),
@@ -110,6 +112,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
             limit: spec.backoff_limit.and_then(|limit| limit.try_into().ok()),
         },
         attempts: attempts(&status, timestamp(metadata.modified.as_ref()), scheduled_retry),
+        holds_data,
         min_gain: spec.min_gain.filter(|gain| gain.is_finite() && *gain > 0.0).unwrap_or_default(),
         min_residency: spec.min_residency.map(|time| Duration::try_from(time).unwrap_or_default()),
     };

@@ -44,6 +44,8 @@ pub struct Application {
     pub backoff: Backoff,
     /// Attempts to find a cluster, if the last one failed.
     pub attempts: Option<Attempts>,
+    /// It claims volumes, whose data a move leaves behind, and the user did not say how it moves.
+    pub holds_data: bool,
     /// `spec.min_gain`: by how much another cluster's score must be higher to draw it away. Finite, not negative.
     pub min_gain: f64,
     /// `spec.min_residency`: how long it stays before another cluster can draw it away.

@@ -105,6 +105,8 @@ pub enum KeepReason {
     RecentlyScheduled,
     /// Its cluster cannot be compared with others at present.
     MetricsUnavailable,
+    /// Another cluster has a higher score, but the data in its volumes would stay behind.
+    HoldsData,
     /// No candidate has a higher score, or one that is higher by enough.
     Best,
     /// Its copy failed, another one still runs, and there is no other way.
@@ -132,6 +134,7 @@ impl KeepReason {
             | Self::ClusterInaccessible
             | Self::RecentlyScheduled
             | Self::MetricsUnavailable
+            | Self::HoldsData
             | Self::Best
             | Self::AllCandidatesFailed
             | Self::HandoverFailed => true,

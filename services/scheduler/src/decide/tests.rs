@@ -154,6 +154,18 @@ fn without_migration(#[case] fleet: Fleet, #[case] expected: &str) {
     assert_eq!(brief(&fleet.decide(&application)), expected);
 }
 
+/// With data in volumes, bound to "a" for a long time: what draws it away no longer does, what drives it away still does.
+#[rstest]
+#[case::better_place(Fleet::measured(&[0.5, 0.7]), "keep: HoldsData")]
+#[case::best_place(Fleet::measured(&[0.7, 0.5]), "keep: Best")]
+#[case::offline(Fleet::measured(&[0.5, 0.7]).with("a", offline(600)), "bind b: ClusterOffline")]
+#[case::draining(Fleet::measured(&[0.5, 0.7]).with("a", |c| c.lifecycle = Lifecycle::Draining), "bind b: ClusterDraining")]
+fn an_application_with_data_stays_unless_it_loses_its_cluster(#[case] fleet: Fleet, #[case] expected: &str) {
+    let mut application = bound(&application(), "a", 600);
+    application.holds_data = true;
+    assert_eq!(brief(&fleet.decide(&application)), expected);
+}
+
 #[test]
 fn the_first_placement_needs_no_migration() {
     let mut application = application();

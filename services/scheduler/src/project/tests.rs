@@ -145,6 +145,23 @@ fn gains(#[case] min_gain: Option<f64>, #[case] expected: f64) {
     assert_eq!((read.min_gain, read.min_residency), (expected, Some(Duration::from_secs(7))));
 }
 
+#[rstest]
+#[case::not_said(true, api::MigrationStrategy::Unspecified, true)]
+#[case::said(true, api::MigrationStrategy::CreateFirst, false)]
+#[case::singleton(true, api::MigrationStrategy::DeleteFirst, false)]
+#[case::no_volumes(false, api::MigrationStrategy::Unspecified, false)]
+fn data_in_volumes_holds_an_application_that_does_not_say_how_it_moves(
+    #[case] claims_volumes: bool,
+    #[case] strategy: api::MigrationStrategy,
+    #[case] expected: bool,
+) {
+    let entry = api::Manifest { claims_volumes, ..Default::default() };
+    let manifest = vec![api::Manifest::default(), entry];
+    let spec = api::ApplicationSpec { manifest, migration_strategy: strategy.into(), ..Default::default() };
+    let object = api::Application { metadata: Some(Metadata::default()), spec: Some(spec), status: None };
+    assert_eq!(application(&object).unwrap().application.holds_data, expected);
+}
+
 #[test]
 fn failed_handovers_are_read_from_the_history_up_to_the_last_change_of_the_user() {
     let record = |reason: &str, cluster: &str, seconds| api::PlacementRecord {

@@ -58,6 +58,8 @@ pub(crate) struct Outline {
     pub name: Text,
     /// `metadata.namespace`.
     pub namespace: Text,
+    /// Whether `spec.volumeClaimTemplates` is a list with items.
+    pub has_claim_templates: bool,
 }
 
 impl Outline {
@@ -100,6 +102,8 @@ enum Place {
     Root,
     Metadata,
     Text(Field),
+    Spec,
+    ClaimTemplates,
     Elsewhere,
 }
 
@@ -109,6 +113,8 @@ impl Place {
             (Place::Root, "apiVersion") => Place::Text(Field::ApiVersion),
             (Place::Root, "kind") => Place::Text(Field::Kind),
             (Place::Root, "metadata") => Place::Metadata,
+            (Place::Root, "spec") => Place::Spec,
+            (Place::Spec, "volumeClaimTemplates") => Place::ClaimTemplates,
             (Place::Metadata, "name") => Place::Text(Field::Name),
             (Place::Metadata, "namespace") => Place::Text(Field::Namespace),
             _ => Place::Elsewhere,
@@ -128,7 +134,8 @@ impl Reader<'_> {
         match self.place {
             Place::Root => self.outline.shape = shape,
             Place::Text(field) => *self.outline.text(field) = text(),
-            Place::Metadata | Place::Elsewhere => {}
+            Place::ClaimTemplates => self.outline.has_claim_templates = false,
+            Place::Metadata | Place::Spec | Place::Elsewhere => {}
         }
         0
     }
@@ -181,6 +188,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
             items.next_element_seed(Reader { place: Place::Elsewhere, outline: &mut *outline })?
         {
             deepest = deepest.max(depth);
+            if matches!(place, Place::ClaimTemplates) {
+                outline.has_claim_templates = true;
+            }
         }
         Ok(deepest + 1)
     }
@@ -193,6 +203,10 @@ impl<'de> Visitor<'de> for Reader<'_> {
             match (place, child) {
                 (Place::Root, Place::Metadata) => {
                     (outline.name, outline.namespace) = (Text::Missing, Text::Missing);
+                    outline.shape = Shape::Object;
+                }
+                (Place::Root, Place::Spec) => {
+                    outline.has_claim_templates = false;
                     outline.shape = Shape::Object;
                 }
                 (Place::Root, _) => outline.shape = Shape::Object,
@@ -253,6 +267,7 @@ mod tests {
             Some(Value::String(text)) => is(text),
             Some(_) => Text::Other,
         };
+        let claims = value.get("spec").and_then(|spec| spec.get("volumeClaimTemplates"));
         let in_metadata = |pointer: &str| match value.get("metadata") {
             Some(Value::Object(_)) => text(pointer),
             _ => Text::Missing,
@@ -269,6 +284,7 @@ mod tests {
             kind: text("/kind"),
             name: in_metadata("/metadata/name"),
             namespace: in_metadata("/metadata/namespace"),
+            has_claim_templates: claims.and_then(Value::as_array).is_some_and(|claims| !claims.is_empty()),
         }
     }
 
@@ -287,6 +303,12 @@ mod tests {
         assert_eq!(outline.unwrap(), expected);
         let emptied = Outline::read(r#"{"metadata": {"name": "a"}, "metadata": []}"#).unwrap();
         assert_eq!(emptied.name, Text::Missing);
+        let claims = |spec: &str| Outline::read(spec).unwrap().has_claim_templates;
+        assert!(claims(
+            r#"{"spec": {}, "spec": {"volumeClaimTemplates": [], "volumeClaimTemplates": [{}]}}"#
+        ));
+        assert!(!claims(r#"{"spec": {"volumeClaimTemplates": [{}], "volumeClaimTemplates": null}}"#));
+        assert!(!claims(r#"{"spec": {"volumeClaimTemplates": [{}]}, "spec": []}"#));
     }
 
     fn anything() -> impl Strategy<Value = Value> {
@@ -296,6 +318,8 @@ mod tests {
             Just("metadata".to_owned()),
             Just("name".to_owned()),
             Just("namespace".to_owned()),
+            Just("spec".to_owned()),
+            Just("volumeClaimTemplates".to_owned()),
             "\\PC{0,3}",
         ];
         let leaf = prop_oneof![

@@ -8,6 +8,7 @@ mod derive;
 mod disarm;
 mod owners;
 mod retry;
+mod volumes;
 
 use krake_proto::Resource;
 use krake_proto::condition::types;
@@ -50,7 +51,7 @@ pub(super) static RULES: KindRules = KindRules {
     is_on_clusters: true,
     managed_finalizers: &[ManagedFinalizer { name: KUBERNETES_RESOURCES, needed: Need::Status(has_copies) }],
     conditions: &[OwnCondition { r#type: types::SCHEDULED, writer: "krake-scheduler" }],
-    upgrades: &[disarm::UPGRADE, conditions::UPGRADE],
+    upgrades: &[disarm::UPGRADE, conditions::UPGRADE, volumes::UPGRADE],
     custom_methods: &[
         CustomMethod {
             name: "BindApplication",

@@ -33,3 +33,4 @@ mod unread;
 mod unreadable;
 mod updates;
 mod upgrades;
+mod volumes;

@@ -15,7 +15,12 @@ use crate::support::memory;
 use crate::support::server::{Server, application, cluster, stored};
 
 /// Stores an object as an older version would have, under the given uid.
-async fn put<K: Resource>(store: &dyn Store, mut object: K, name: &str, change: impl FnOnce(&mut K)) {
+pub(crate) async fn put<K: Resource>(
+    store: &dyn Store,
+    mut object: K,
+    name: &str,
+    change: impl FnOnce(&mut K),
+) {
     let metadata = object.metadata_mut();
     (metadata.uid, metadata.generation) = (format!("uid-{name}"), 1);
     change(&mut object);

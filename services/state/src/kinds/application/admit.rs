@@ -8,6 +8,7 @@ use krake_proto::krake::kubernetes::v1::{
 };
 use prost_reflect::{DynamicMessage, Value};
 
+use super::volumes::claims_volumes;
 use crate::admission::{Documents, Findings, Outline, Shape, Text};
 
 /// The largest factor between attempts to schedule.
@@ -52,6 +53,7 @@ pub(super) fn complete(spec: &mut DynamicMessage, documents: &Documents) {
         ] {
             entry.set_field_by_name(field, Value::String(text.as_str().to_owned()));
         }
+        entry.set_field_by_name("claims_volumes", Value::Bool(claims_volumes(document)));
     }
 }
 
