@@ -216,8 +216,9 @@ impl Adapter {
             for wake in self.wakes.take().await {
                 match wake {
                     Wake::Cluster(cluster) => {
-                        for key in parts.applications.concerned(&cluster) {
-                            parts.application_queue.add(key, Priority::Change);
+                        // Behind what users change: it may be hundreds of applications.
+                        for key in self.index.concerned(&cluster) {
+                            parts.application_queue.add(key, Priority::Resync);
                         }
                         if let Some(key) = self.index.cluster_key(&cluster) {
                             parts.orphan_queue.add(key.clone(), Priority::Resync);
@@ -238,6 +239,10 @@ impl Adapter {
         if let Some(after) = &notice.after {
             self.index.application(&after.uid, &notice.key);
         }
+        let clusters = |application: &Option<Arc<Application>>| {
+            application.as_deref().map(Application::clusters).unwrap_or_default()
+        };
+        self.index.placed(&notice.key, &clusters(&notice.before), &clusters(&notice.after));
         let replaced =
             |before: &Application| notice.after.as_ref().is_none_or(|after| after.uid != before.uid);
         if let Some(before) = notice.before.as_ref().filter(|before| replaced(before)) {

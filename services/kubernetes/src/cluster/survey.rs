@@ -1,11 +1,14 @@
 //! All objects on a cluster that bear this installation's label, of every kind that it serves, by their metadata.
 //!
-//! Costly for a server with many objects, so it is made rarely, page by page, and one kind after the other.
+//! Costly for a server with many objects, so it is made rarely, page by page, and one kind after the other; and in turns,
+//! so that slow clusters do not keep others waiting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::time::Duration;
 
 use kube::api::ListParams;
 use kube::core::GroupVersion;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::cluster::connection::Connection;
@@ -16,8 +19,8 @@ use crate::object::orphan::Marked;
 
 /// Objects per page.
 const PAGE: u32 = 500;
-/// The most objects of one kind that are looked at.
-const MOST: usize = 20_000;
+/// Maximum number of objects of one kind that are looked at.
+const MAX_OBJECTS_OF_KIND: usize = 20_000;
 /// Kinds that nobody applies, and that would cost most: (group, kind). Endpoints copy the labels of their Service.
 const LEFT_OUT: [(&str, &str); 7] = [
     ("", "Endpoints"),
@@ -29,36 +32,102 @@ const LEFT_OUT: [(&str, &str); 7] = [
     ("metrics.k8s.io", "PodMetrics"),
 ];
 
-/// What was found.
+/// A survey of one cluster, complete or on its way.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The objects, each once.
     pub objects: Vec<Marked>,
     /// API groups of which not everything could be listed: absence tells nothing there.
     pub incomplete: BTreeSet<String>,
+    /// uids of `objects`: one object may be served in several groups.
+    seen: HashSet<String>,
+    /// What is still to be listed; `None` before the cluster was asked what it serves.
+    rest: Option<VecDeque<Listing>>,
 }
 
-/// Looks at everything. A group or kind that cannot be listed does not keep the others.
-///
-/// # Errors
-/// When the cluster does not tell what it serves at all, or stops to answer.
-pub async fn survey(connection: &Connection, installation: &str) -> Result<Survey, ClusterError> {
-    let mut found = Survey::default();
-    let mut seen = BTreeSet::new();
-    for kind in kinds(connection, &mut found.incomplete).await? {
-        match list(connection, &kind, installation).await {
-            Ok(objects) => {
-                // One object may be served in several groups.
-                found.objects.extend(objects.into_iter().filter(|object| seen.insert(object.uid.clone())));
+/// A kind that is not listed to its end.
+#[derive(Debug)]
+struct Listing {
+    kind: ResolvedKind,
+    /// The next page; empty for the first.
+    page: String,
+    /// Number of objects on the pages before.
+    found: usize,
+}
+
+impl Survey {
+    /// Goes on for about as long as `turn`: to the end of the page during which that time ends. Returns whether everything
+    /// was looked at. A group or kind that cannot be listed does not keep the others.
+    ///
+    /// # Errors
+    /// When the cluster does not tell what it serves at all, or stops to answer.
+    pub async fn go_on(
+        &mut self,
+        connection: &Connection,
+        installation: &str,
+        turn: Duration,
+    ) -> Result<bool, ClusterError> {
+        let end = Instant::now() + turn;
+        let mut rest = match self.rest.take() {
+            Some(rest) => rest,
+            None => {
+                let kinds = kinds(connection, &mut self.incomplete).await?;
+                let listing = |kind| Listing { kind, page: String::new(), found: 0 };
+                kinds.into_iter().map(listing).collect()
             }
+        };
+        while let Some(listing) = rest.pop_front() {
+            if let Some(left) = self.page(connection, installation, listing).await? {
+                rest.push_front(left);
+            }
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        let complete = rest.is_empty();
+        self.rest = Some(rest);
+        Ok(complete)
+    }
+
+    /// Reads one page of a kind. Returns what is left of the kind.
+    async fn page(
+        &mut self,
+        connection: &Connection,
+        installation: &str,
+        listing: Listing,
+    ) -> Result<Option<Listing>, ClusterError> {
+        let Listing { kind, page, found } = listing;
+        let label = format!("{INSTALLATION_LABEL}={installation}");
+        let mut params = ListParams::default().labels(&label).limit(PAGE);
+        if !page.is_empty() {
+            params = params.continue_token(&page);
+        }
+        let list = match connection.call(connection.objects(&kind, None).list_metadata(&params)).await {
+            Ok(list) => list,
             Err(error) if !error.answered() => return Err(error),
             Err(error) => {
                 debug!(kind = kind.resource.kind, %error, "not listed");
-                found.incomplete.insert(kind.resource.group);
+                self.incomplete.insert(kind.resource.group);
+                return Ok(None);
+            }
+        };
+        let found = found + list.items.len();
+        let objects = list.items.into_iter().filter_map(|item| Marked::of(&kind, item.metadata));
+        for object in objects {
+            if self.seen.insert(object.uid.clone()) {
+                self.objects.push(object);
             }
         }
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(page) if found < MAX_OBJECTS_OF_KIND => Ok(Some(Listing { kind, page, found })),
+            Some(_) => {
+                // The rest may be there or not.
+                self.incomplete.insert(kind.resource.group);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
     }
-    Ok(found)
 }
 
 /// Every kind that can be listed and deleted, in the version that its group prefers, or else in the first one that has it.
@@ -96,22 +165,4 @@ async fn kinds(
         }
     }
     Ok(kinds.into_values().collect())
-}
-
-async fn list(
-    connection: &Connection,
-    kind: &ResolvedKind,
-    installation: &str,
-) -> Result<Vec<Marked>, ClusterError> {
-    let objects = connection.objects(kind, None);
-    let mut page = ListParams::default().labels(&format!("{INSTALLATION_LABEL}={installation}")).limit(PAGE);
-    let mut found = Vec::new();
-    loop {
-        let list = connection.call(objects.list_metadata(&page)).await?;
-        found.extend(list.items.into_iter().filter_map(|item| Marked::of(kind, item.metadata)));
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) if found.len() < MOST => page = page.continue_token(&token),
-            _ => return Ok(found),
-        }
-    }
 }

@@ -50,12 +50,6 @@ impl Applications {
             self.memory.forget(&application.uid, &cluster);
         }
     }
-
-    /// The applications that a cluster concerns.
-    pub(crate) fn concerned(&self, cluster: &ClusterUid) -> Vec<NamespacedName> {
-        let all = self.mirror.snapshot().into_iter();
-        all.filter(|(_, application)| application.cluster(cluster).is_some()).map(|(key, _)| key).collect()
-    }
 }
 
 impl Reconciler for Applications {

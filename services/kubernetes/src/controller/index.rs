@@ -10,6 +10,8 @@ use crate::object::{ApplicationUid, ClusterUid};
 #[derive(Debug, Default)]
 struct Names {
     applications: HashMap<ApplicationUid, NamespacedName>,
+    /// The applications that are bound to a cluster or have a copy there.
+    placed: HashMap<ClusterUid, HashSet<NamespacedName>>,
     clusters: HashMap<ClusterUid, NamespacedName>,
     /// Clusters that are being deleted.
     leaving: HashSet<ClusterUid>,
@@ -33,6 +35,30 @@ impl Index {
     /// An application is not there any more.
     pub(crate) fn forget_application(&self, uid: &ApplicationUid) {
         self.lock().applications.remove(uid);
+    }
+
+    /// An application that mattered on the clusters `before` matters on the clusters `now`.
+    pub(crate) fn placed(&self, key: &NamespacedName, before: &[ClusterUid], now: &[ClusterUid]) {
+        let mut names = self.lock();
+        for left in before.iter().filter(|cluster| !now.contains(cluster)) {
+            if let Some(placed) = names.placed.get_mut(left) {
+                placed.remove(key);
+                if placed.is_empty() {
+                    names.placed.remove(left);
+                }
+            }
+        }
+        for cluster in now {
+            let placed = names.placed.entry(cluster.clone()).or_default();
+            if !placed.contains(key) {
+                placed.insert(key.clone());
+            }
+        }
+    }
+
+    /// The applications that a cluster concerns.
+    pub(crate) fn concerned(&self, cluster: &ClusterUid) -> Vec<NamespacedName> {
+        self.lock().placed.get(cluster).into_iter().flatten().cloned().collect()
     }
 
     /// The application with this uid.
@@ -85,5 +111,25 @@ impl Index {
     fn lock(&self) -> MutexGuard<'_, Names> {
         // Nothing that holds the lock panics halfway through a change.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_concerns_the_applications_that_are_placed_there_now() {
+        let index = Index::default();
+        let key = |name: &str| NamespacedName::new("demo", name);
+        let (one, two): (ClusterUid, ClusterUid) = ("one".into(), "two".into());
+        index.placed(&key("a"), &[], &[one.clone()]);
+        index.placed(&key("b"), &[], &[one.clone(), two.clone()]);
+        index.placed(&key("a"), &[one.clone()], &[one.clone(), two.clone()]);
+        index.placed(&key("a"), &[one.clone(), two.clone()], &[two.clone()]);
+        assert_eq!(index.concerned(&one), [key("b")]);
+        assert_eq!(index.concerned(&two).len(), 2);
+        index.placed(&key("b"), &[one.clone(), two.clone()], &[]);
+        assert!(index.concerned(&one).is_empty() && !index.lock().placed.contains_key(&one));
     }
 }

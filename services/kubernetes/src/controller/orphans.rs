@@ -20,13 +20,17 @@ use super::stake::{erased, same_store, stake};
 use super::strays::{Stray, Strays};
 use crate::cluster::ClusterHandle;
 use crate::cluster::clusters::Clusters;
-use crate::cluster::survey::{Survey, survey};
+use crate::cluster::survey::Survey;
 use crate::object::orphan::{Fate, Marked, Owner, Registration, judge};
 use crate::object::remove::sweep;
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry};
 
 /// Maximum number of orphans in the status of one cluster: a person reads the list, and the status stays small.
 const MAX_REPORTED: usize = 100;
+/// How long a survey goes on before those of other clusters get their turn: a slow cluster takes minutes in all.
+const SURVEY_TURN: Duration = Duration::from_secs(10);
+/// Age at which a survey that is not complete begins anew: what it found first may be outdated.
+const MAX_SURVEY_AGE: Duration = Duration::from_secs(600);
 /// Attempts of a report, each after a write conflict.
 const REPORT_ATTEMPTS: usize = 5;
 
@@ -59,6 +63,8 @@ pub(crate) struct Orphans {
     pub(crate) times: SweepTimes,
     /// When each cluster is to be looked through next; those that are not here: at once.
     pub(crate) due: Mutex<HashMap<ClusterUid, Instant>>,
+    /// Surveys that are not complete, and when they began.
+    pub(crate) under_way: Mutex<HashMap<ClusterUid, (Instant, Survey)>>,
 }
 
 impl Reconciler for Orphans {
@@ -79,19 +85,25 @@ impl Reconciler for Orphans {
         if let Some(rest) = self.rest(&cluster.uid) {
             return Ok(Next::After(rest));
         }
-        self.look_again(&cluster.uid, self.times.pause);
         // Absence from a mirror that is being filled proves nothing, and only the leader sweeps.
         if !(self.applications.is_synced() && self.mirror.is_synced() && self.leadership.leading()) {
             return Ok(Next::After(self.times.pause));
         }
-        let look = survey(handle.connection(), &self.installation.installation);
-        let found = match handle.while_answering(look).await.and_then(|found| found) {
-            Ok(found) => found,
+        let (began, mut found) = self.take_up(&cluster.uid);
+        // Until it is complete: an error, or an end of this process's turn to lead, begins anew after the pause.
+        self.look_again(&cluster.uid, self.times.pause);
+        let turn = found.go_on(handle.connection(), &self.installation.installation, SURVEY_TURN);
+        match handle.while_answering(turn).await.and_then(|complete| complete) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.put_by(&cluster.uid, began, found);
+                return Ok(Next::After(Duration::ZERO));
+            }
             Err(error) => {
                 tracing::debug!(cluster = %key, %error, "not looked through for orphans");
                 return Ok(Next::After(self.times.pause));
             }
-        };
+        }
         self.settle(&cluster, &handle, found).await?;
         self.look_again(&cluster.uid, self.times.interval);
         Ok(Next::After(self.times.interval))
@@ -276,6 +288,21 @@ impl Orphans {
         due.insert(cluster.clone(), Instant::now() + after);
     }
 
+    /// The survey of a cluster that is not complete, or a new one; and when it began.
+    fn take_up(&self, cluster: &ClusterUid) -> (Instant, Survey) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let young = |(began, _): &(Instant, Survey)| began.elapsed() < MAX_SURVEY_AGE;
+        under_way.remove(cluster).filter(young).unwrap_or_else(|| (Instant::now(), Survey::default()))
+    }
+
+    /// Keeps a survey that is not complete for its next turn, which it gets after those that wait now.
+    fn put_by(&self, cluster: &ClusterUid, began: Instant, survey: Survey) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.insert(cluster.clone(), (began, survey));
+        drop(under_way);
+        self.look_again(cluster, Duration::ZERO);
+    }
+
     /// A cluster that is back is looked through soon.
     fn sooner(&self, cluster: &ClusterUid) {
         let soon = Instant::now() + self.times.pause;
@@ -288,6 +315,7 @@ impl Orphans {
     /// Forgets a cluster that is not there any more.
     pub(crate) fn forget(&self, cluster: &ClusterUid) {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
     }
 }
 

@@ -63,6 +63,7 @@ impl Parts {
             leadership: adapter.leadership.clone(),
             times: adapter.sweep,
             due: Mutex::default(),
+            under_way: Mutex::default(),
         };
         let cluster_controller = ClusterController {
             client: client.clone(),

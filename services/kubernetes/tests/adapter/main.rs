@@ -17,4 +17,5 @@ mod marks;
 mod orphans;
 mod reachability;
 mod remove;
+mod survey;
 mod watches;
