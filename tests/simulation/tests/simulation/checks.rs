@@ -21,8 +21,8 @@ const APPLICATION: &str = krake_kubernetes::object::APPLICATION_LABEL;
 pub(crate) struct Seen {
     /// Looks at an application that was on several clusters.
     pub(crate) handovers: usize,
-    /// Looks at a copy that was given up because its cluster did not answer.
-    pub(crate) given_up: usize,
+    /// Second copies that were begun because the cluster of the first did not answer for too long.
+    pub(crate) failovers: usize,
     /// Looks at an application that was being deleted.
     pub(crate) deletions: usize,
     /// How often a leader was succeeded by another process.
@@ -37,6 +37,10 @@ pub(crate) struct Checker {
     pub(crate) seen: Seen,
     /// Who led each election last.
     leaders: BTreeMap<String, String>,
+    /// Where each application was bound at the last look, by uid.
+    bound: BTreeMap<String, String>,
+    /// Where applications go that were moved away from an unreachable cluster, and have no copy there yet, by uid.
+    failing_over: BTreeMap<String, String>,
     /// Versions of the store and of the clusters at the last look.
     looked: Vec<i64>,
     /// Applications that were available at the last look, where a copy is recorded as running.
@@ -84,6 +88,14 @@ fn bound(application: &Application) -> Option<String> {
     Some(binding.cluster.clone()?.name)
 }
 
+/// Names of the clusters that do not answer and are not being deleted.
+fn unreachable(clusters: &[Cluster]) -> BTreeSet<String> {
+    let silent =
+        |cluster: &&Cluster| cluster.status.as_ref().is_some_and(|status| status.unreachable_since.is_some());
+    let metadata = clusters.iter().filter(silent).filter_map(|cluster| cluster.metadata.as_ref());
+    metadata.filter(|metadata| metadata.deleted.is_none()).map(|metadata| metadata.name.clone()).collect()
+}
+
 impl Checker {
     /// Looks at everything, if anything has changed; tells what is wrong.
     pub(crate) fn look(&mut self, world: &World) -> Vec<String> {
@@ -97,12 +109,33 @@ impl Checker {
                 let former = self.leaders.insert(election, leader.clone());
                 self.seen.takeovers += usize::from(former.is_some_and(|former| former != leader));
             }
-            let going = stored::<Cluster>(world).into_iter().filter_map(|cluster| cluster.metadata);
+            let (applications, clusters) = (stored::<Application>(world), stored::<Cluster>(world));
+            self.count_failovers(&applications, &unreachable(&clusters));
+            let going = clusters.into_iter().filter_map(|cluster| cluster.metadata);
             let going =
                 going.filter(|metadata| metadata.deleted.is_some()).map(|metadata| metadata.name).collect();
-            self.check(&stored::<Application>(world), &objects(world), &going, &mut wrong);
+            self.check(&applications, &objects(world), &going, &mut wrong);
         }
         wrong
+    }
+
+    /// Counts second copies that are begun after the binding left a cluster of `unreachable`, while the first is kept.
+    fn count_failovers(&mut self, applications: &[Application], unreachable: &BTreeSet<String>) {
+        let mut now = BTreeMap::new();
+        for application in applications {
+            let (uid, copies) = (uid(application).to_owned(), copies(application));
+            let Some(bound) = bound(application) else { continue };
+            let left = self.bound.get(&uid).filter(|before| **before != bound);
+            if left.is_some_and(|left| unreachable.contains(left) && copies.contains_key(left)) {
+                self.failing_over.insert(uid.clone(), bound.clone());
+            }
+            if self.failing_over.get(&uid).is_some_and(|place| copies.contains_key(place)) {
+                self.failing_over.remove(&uid);
+                self.seen.failovers += usize::from(copies.len() > 1);
+            }
+            now.insert(uid, bound);
+        }
+        self.bound = now;
     }
 
     /// `going`: names of the clusters that are being deleted.
@@ -132,7 +165,6 @@ impl Checker {
             }
             let elsewhere = places.keys().filter(|place| bound(application).as_ref() != Some(*place));
             self.seen.handovers += usize::from(places.len() > 1);
-            self.seen.given_up += copies.values().filter(|phase| **phase == Phase::Unreachable).count();
             self.seen.deletions +=
                 usize::from(application.metadata.as_ref().is_some_and(|metadata| metadata.deleted.is_some()));
             if places.len() > 1 && elsewhere.count() + 1 < places.len() {
@@ -272,4 +304,29 @@ fn what_is_wrong_is_found() {
     let (mut checker, applications) = (Checker::default(), [application("a", create)]);
     assert_eq!(check(&mut checker, &applications, &places(&["b"])), "");
     assert!(check(&mut checker, &applications, &places(&[])).contains("not available any more"));
+}
+
+#[test]
+fn a_second_copy_is_a_failover_only_if_the_first_is_on_a_cluster_that_does_not_answer() {
+    let application = |bound: &str, places: &[&str]| {
+        let cluster = |name: &str| Some(ResourceRef { name: name.into(), ..Default::default() });
+        let copies = places.iter().map(|name| Copy { cluster: cluster(name), ..Default::default() });
+        let bindings = vec![Binding { cluster: cluster(bound), ..Default::default() }];
+        let status = ApplicationStatus { bindings, copies: copies.collect(), ..Default::default() };
+        let metadata = Metadata { uid: "u".into(), ..Default::default() };
+        Application { metadata: Some(metadata), status: Some(status), spec: None }
+    };
+    let failovers = |silent: &[&str], story: &[(&str, &[&str])]| {
+        let mut checker = Checker::default();
+        for (bound, places) in story {
+            let silent = silent.iter().map(|name| (*name).to_owned()).collect();
+            checker.count_failovers(&[application(bound, places)], &silent);
+        }
+        checker.seen.failovers
+    };
+    let moved: [(&str, &[&str]); 4] = [("a", &["a"]), ("b", &["a"]), ("b", &["a", "b"]), ("b", &["a", "b"])];
+    assert_eq!(failovers(&["a"], &moved), 1);
+    assert_eq!(failovers(&[], &moved), 0, "a handover");
+    assert_eq!(failovers(&["a"], &moved[..2]), 0, "decided only");
+    assert_eq!(failovers(&["a"], &[("a", &["a"]), ("b", &["a"]), ("b", &["b"])]), 0, "the first went before");
 }

@@ -42,6 +42,11 @@ const DEADLINES: Deadlines = Deadlines {
     silence: Duration::from_secs(12),
 };
 
+/// Time between two probes of a cluster, and the longest that one may take.
+const PROBE_INTERVAL: Duration = Duration::from_millis(400);
+/// How long a cluster may be silent before its applications are started elsewhere.
+pub(crate) const OFFLINE_GRACE: Duration = Duration::from_secs(5);
+
 /// How long a leader's place is kept.
 const TTL: Duration = Duration::from_secs(3);
 
@@ -132,7 +137,7 @@ fn now() -> Timestamp {
 async fn scheduler(config: ControllerConfig) -> anyhow::Result<()> {
     let mut config = krake_scheduler::Config::new(config);
     config.options.reschedule_after = Duration::from_secs(1);
-    config.options.offline_grace = Duration::from_secs(3);
+    config.options.offline_grace = OFFLINE_GRACE;
     config.options.failure_cooldown = Duration::from_secs(5);
     config.metrics_interval = Duration::from_secs(1);
     config.clock = Arc::new(now);
@@ -141,9 +146,11 @@ async fn scheduler(config: ControllerConfig) -> anyhow::Result<()> {
 
 async fn adapter(config: ControllerConfig, world: Arc<World>, process: String) -> anyhow::Result<()> {
     let mut config = krake_kubernetes::Config::new(config);
-    // Outages here last seconds, and all is to settle within minutes.
-    config.probe.interval = Duration::from_millis(500);
-    config.probe.thresholds.failing_for = Duration::from_secs(1);
+    // A twelfth of what is usual, as OFFLINE_GRACE is: outages here last seconds.
+    config.probe.interval = PROBE_INTERVAL;
+    config.probe.deadline = PROBE_INTERVAL;
+    config.probe.thresholds.failing_for = PROBE_INTERVAL * 3;
+    // All is to settle within minutes.
     config.slow_retries.first = Duration::from_secs(5);
     config.slow_retries.longest = Duration::from_secs(10);
     config.clock = Arc::new(now);

@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use turmoil::Sim;
 
-use crate::hosts::{ADAPTERS, CLUSTERS, COLLECTOR, SCHEDULERS};
+use crate::hosts::{ADAPTERS, CLUSTERS, COLLECTOR, OFFLINE_GRACE, SCHEDULERS};
 use crate::user::{Deed, Wish};
 
 /// How long faults and deeds go on.
@@ -74,7 +74,10 @@ impl Script {
             deeds.push((time(rng, BEGIN * 2, UNREST), deed));
         }
         deeds.sort_by_key(|(time, _)| *time);
-        let troubles = (0..rng.random_range(1..7)).map(|_| trouble(rng)).collect();
+        let mut troubles: Vec<_> = (0..rng.random_range(1..7)).map(|_| trouble(rng)).collect();
+        if rng.random_bool(0.7) {
+            troubles.push(outage(rng));
+        }
         Script { deeds, troubles }
     }
 }
@@ -98,6 +101,13 @@ fn trouble(rng: &mut StdRng) -> Trouble {
     let from = time(rng, BEGIN, UNREST);
     let longest = if rng.random_bool(0.5) { Duration::from_millis(1500) } else { Duration::from_secs(9) };
     Trouble { fault, from, to: (from + time(rng, Duration::from_millis(50), longest)).min(UNREST + BEGIN) }
+}
+
+/// A cluster is down for so long that what runs there is started elsewhere, if it may be.
+fn outage(rng: &mut StdRng) -> Trouble {
+    let fault = Fault::Crash(format!("kube-{}", CLUSTERS.choose(rng).unwrap()));
+    let from = time(rng, BEGIN * 2, UNREST / 2);
+    Trouble { fault, from, to: from + time(rng, OFFLINE_GRACE * 3 / 2, OFFLINE_GRACE * 5 / 2) }
 }
 
 /// Latency of a link without trouble.
