@@ -63,6 +63,7 @@ pub(crate) fn spec(
     let mut findings = Findings::default();
     let mut message = DynamicMessage::decode(descriptor.clone(), spec)
         .map_err(|error| vec![Violation::new("spec", error.to_string())])?;
+    (rules.unfold)(&mut message);
     let mut documents = Documents::default();
     documents.normalise(&mut message, "spec", &mut findings);
     let defaults = DynamicMessage::decode(descriptor.clone(), (rules.defaults)().as_slice())

@@ -27,6 +27,8 @@ pub(crate) struct KindRules {
     pub(crate) kind: &'static Kind,
     /// An encoded spec with the defaults of fields that a caller may leave out.
     pub(crate) defaults: fn() -> Vec<u8>,
+    /// Replaces what stands for several values in a submitted spec.
+    pub(crate) unfold: fn(&mut DynamicMessage),
     /// Fills output fields inside an admitted spec.
     pub(crate) complete: fn(&mut DynamicMessage, &Documents),
     /// Checks a whole encoded spec. The object's namespace decides what it may refer to.
@@ -129,6 +131,7 @@ impl KindRules {
         KindRules {
             kind,
             defaults: Vec::new,
+            unfold: |_| {},
             complete: |_, _| {},
             admit,
             derived: &[],

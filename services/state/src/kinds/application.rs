@@ -6,6 +6,7 @@ mod conditions;
 mod copy;
 mod derive;
 mod disarm;
+mod lists;
 mod owners;
 mod retry;
 mod volumes;
@@ -26,6 +27,7 @@ pub(super) use admit::{backoff, custom_resource};
 /// The rules.
 pub(super) static RULES: KindRules = KindRules {
     defaults: || admit::defaults().encode_to_vec(),
+    unfold: lists::unfold,
     complete: admit::complete,
     derived: &[
         field::STATE,
