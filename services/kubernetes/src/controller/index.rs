@@ -122,14 +122,15 @@ mod tests {
     fn a_cluster_concerns_the_applications_that_are_placed_there_now() {
         let index = Index::default();
         let key = |name: &str| NamespacedName::new("demo", name);
-        let (one, two): (ClusterUid, ClusterUid) = ("one".into(), "two".into());
-        index.placed(&key("a"), &[], &[one.clone()]);
-        index.placed(&key("b"), &[], &[one.clone(), two.clone()]);
-        index.placed(&key("a"), &[one.clone()], &[one.clone(), two.clone()]);
-        index.placed(&key("a"), &[one.clone(), two.clone()], &[two.clone()]);
-        assert_eq!(index.concerned(&one), [key("b")]);
-        assert_eq!(index.concerned(&two).len(), 2);
-        index.placed(&key("b"), &[one.clone(), two.clone()], &[]);
-        assert!(index.concerned(&one).is_empty() && !index.lock().placed.contains_key(&one));
+        let (one, two): ([ClusterUid; 1], [ClusterUid; 1]) = (["one".into()], ["two".into()]);
+        let both = [one.clone(), two.clone()].concat();
+        index.placed(&key("a"), &[], &one);
+        index.placed(&key("b"), &[], &both);
+        index.placed(&key("a"), &one, &both);
+        index.placed(&key("a"), &both, &two);
+        assert_eq!(index.concerned(&one[0]), [key("b")]);
+        assert_eq!(index.concerned(&two[0]).len(), 2);
+        index.placed(&key("b"), &both, &[]);
+        assert!(index.concerned(&one[0]).is_empty() && !index.lock().placed.contains_key(&one[0]));
     }
 }
