@@ -62,7 +62,7 @@ impl Reconciler for Scheduler {
             decision = self.decide(&self.inputs.rebuild(), &placed, now);
         }
         if let Decision::Bind(choice) = &decision
-            && !self.inputs.in_flight.begin(&placed, choice)
+            && !self.inputs.in_flight.begin(&placed, choice, now)
         {
             tracing::debug!(application = %key, cluster = %choice.cluster.key, "waits: enough attempts are under way there");
             return Ok(Next::After(PLACE_AGAIN));

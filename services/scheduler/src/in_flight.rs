@@ -1,17 +1,23 @@
 //! Attempts that are under way, by cluster: after a failure, a cluster gets a few applications at a time, so that the
 //! applications of a cluster that is lost, or that refuses them all, do not fall upon the next one at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use krake_client::NamespacedName;
 
 use crate::decide::{BindReason, Choice};
 use crate::handover::CopyPhase;
 use crate::project::Placed;
+use crate::retry::later;
 
 /// Maximum number of attempts after failures that are under way on one cluster.
 const MAX_ATTEMPTS: usize = 10;
+/// How long an attempt has its place before there is a copy on the cluster: the adapter records one at once, unless the
+/// copy has to wait until another one is gone. That may take for ever, and meanwhile costs the cluster nothing.
+const TIME_TO_BEGIN: Duration = Duration::from_secs(60);
 
 /// The cluster of each attempt that is under way.
 #[derive(Debug, Default)]
@@ -21,44 +27,65 @@ pub(crate) struct InFlight {
 
 #[derive(Debug, Default)]
 struct Attempts {
-    clusters: HashMap<NamespacedName, String>,
-    counts: HashMap<String, usize>,
+    of_applications: HashMap<NamespacedName, Attempt>,
+    /// The applications with an attempt on each cluster.
+    on_clusters: HashMap<String, BTreeSet<NamespacedName>>,
+}
+
+/// An attempt that is under way.
+#[derive(Debug, PartialEq, Eq)]
+struct Attempt {
+    cluster_uid: String,
+    /// Until when it has its place though there is no copy; `None` if there is one.
+    begins_until: Option<Timestamp>,
 }
 
 impl Attempts {
-    fn put(&mut self, key: &NamespacedName, cluster: Option<String>) {
-        if let Some(before) = self.clusters.remove(key) {
-            if let Some(count) = self.counts.get_mut(&before) {
-                *count = count.saturating_sub(1);
+    fn put(&mut self, key: &NamespacedName, attempt: Option<Attempt>) {
+        if let Some(before) = self.of_applications.remove(key)
+            && let Some(there) = self.on_clusters.get_mut(&before.cluster_uid)
+        {
+            there.remove(key);
+            if there.is_empty() {
+                self.on_clusters.remove(&before.cluster_uid);
             }
-            self.counts.retain(|_, count| *count > 0);
         }
-        if let Some(cluster) = cluster {
-            *self.counts.entry(cluster.clone()).or_default() += 1;
-            self.clusters.insert(key.clone(), cluster);
+        if let Some(attempt) = attempt {
+            self.on_clusters.entry(attempt.cluster_uid.clone()).or_default().insert(key.clone());
+            self.of_applications.insert(key.clone(), attempt);
         }
+    }
+
+    /// Number of attempts of others on a cluster.
+    fn others(&self, key: &NamespacedName, cluster: &str, now: Timestamp) -> usize {
+        let counts = |other: &&NamespacedName| {
+            let attempt = self.of_applications.get(other);
+            *other != key
+                && attempt.is_some_and(|attempt| attempt.begins_until.is_none_or(|until| until > now))
+        };
+        self.on_clusters.get(cluster).into_iter().flatten().filter(counts).count()
     }
 }
 
 impl InFlight {
     /// Takes in what the mirror shows of an application, or that it is gone.
     pub(crate) fn shown(&self, key: &NamespacedName, placed: Option<&Placed>) {
-        self.lock().put(key, placed.and_then(under_way).map(str::to_owned));
+        self.lock().put(key, placed.and_then(under_way));
     }
 
     /// Begins the attempt that a decision asks for, if its cluster takes another one. A binding that is no attempt after
     /// a failure needs no place.
-    pub(crate) fn begin(&self, placed: &Placed, choice: &Choice) -> bool {
+    pub(crate) fn begin(&self, placed: &Placed, choice: &Choice, now: Timestamp) -> bool {
         if !is_limited(placed, choice) {
             return true;
         }
         let (key, cluster) = (&placed.application.key, &choice.cluster.uid);
         let mut attempts = self.lock();
-        let has_place = attempts.clusters.get(key) == Some(cluster);
-        if !has_place && attempts.counts.get(cluster).is_some_and(|count| *count >= MAX_ATTEMPTS) {
+        if attempts.others(key, cluster, now) >= MAX_ATTEMPTS {
             return false;
         }
-        attempts.put(key, Some(cluster.clone()));
+        let begins_until = Some(later(now, TIME_TO_BEGIN));
+        attempts.put(key, Some(Attempt { cluster_uid: cluster.clone(), begins_until }));
         true
     }
 
@@ -68,12 +95,15 @@ impl InFlight {
     }
 }
 
-/// The cluster that an application was moved to and neither runs nor failed on yet.
-fn under_way(placed: &Placed) -> Option<&str> {
-    let cluster = placed.application.binding.as_ref()?.cluster_uid.as_str();
-    let mut copies = placed.application.copies.iter();
-    let settled = copies.any(|copy| copy.cluster_uid == cluster && copy.phase != CopyPhase::Other);
-    (placed.was_moved && !settled && !placed.application.deleted).then_some(cluster)
+/// The attempt on the cluster that an application was moved to, if it neither runs nor failed there yet.
+fn under_way(placed: &Placed) -> Option<Attempt> {
+    let binding = placed.application.binding.as_ref()?;
+    let cluster_uid = binding.cluster_uid.clone();
+    let copy = placed.application.copies.iter().find(|copy| copy.cluster_uid == cluster_uid);
+    let settled = copy.is_some_and(|copy| copy.phase != CopyPhase::Other);
+    let begins_until = copy.is_none().then(|| later(binding.bound, TIME_TO_BEGIN));
+    (placed.was_moved && !settled && !placed.application.deleted)
+        .then_some(Attempt { cluster_uid, begins_until })
 }
 
 /// Whether a binding is an attempt after a failure, and not a way back to what runs.
@@ -85,14 +115,14 @@ fn is_limited(placed: &Placed, choice: &Choice) -> bool {
         .any(|copy| copy.cluster_uid == choice.cluster.uid && copy.phase == CopyPhase::Running);
     match choice.reason {
         BindReason::ClusterOffline
+        | BindReason::ClusterDeleted
         | BindReason::HandoverFailed
         | BindReason::NextCandidate(_)
         | BindReason::AllCandidatesFailed => !runs,
         BindReason::FirstPlacement
         | BindReason::BetterCluster
         | BindReason::NoLongerMatches(_)
-        | BindReason::ClusterDraining
-        | BindReason::ClusterDeleted => false,
+        | BindReason::ClusterDraining => false,
     }
 }
 
@@ -129,6 +159,10 @@ mod tests {
         }
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     fn to(cluster: &str, reason: BindReason) -> Choice {
         let key = NamespacedName::new("ns", cluster);
         Choice {
@@ -147,21 +181,45 @@ mod tests {
         let in_flight = InFlight::default();
         let next = to("b", BindReason::NextCandidate(2));
         let app = |number: usize| placed(&format!("app-{number}"), "a", Some(CopyPhase::Failed));
-        assert!((0..10).all(|number| in_flight.begin(&app(number), &next)));
-        assert!(!in_flight.begin(&app(10), &next), "the eleventh waits");
-        assert!(in_flight.begin(&app(3), &next), "one that has its place keeps it");
-        assert!(in_flight.begin(&app(10), &to("c", BindReason::NextCandidate(2))), "another cluster");
-        assert!(in_flight.begin(&app(11), &to("b", BindReason::BetterCluster)), "not after a failure");
+        assert!((0..10).all(|number| in_flight.begin(&app(number), &next, at(0))));
+        assert!(!in_flight.begin(&app(10), &next, at(0)), "the eleventh waits");
+        assert!(in_flight.begin(&app(3), &next, at(0)), "one that has its place keeps it");
+        assert!(in_flight.begin(&app(10), &to("c", BindReason::NextCandidate(2)), at(0)), "another cluster");
+        assert!(in_flight.begin(&app(11), &to("b", BindReason::BetterCluster), at(0)), "not after a failure");
         // Its place is free when the mirror shows that one runs, failed, or is gone.
         let key = |number: usize| app(number).application.key;
         for (number, ended) in [(0, Some(CopyPhase::Running)), (1, Some(CopyPhase::Failed)), (2, None)] {
             let shown = ended.map(|phase| placed("any", "b", Some(phase)));
             in_flight.shown(&key(number), shown.as_ref());
-            assert!(in_flight.begin(&app(20 + number), &next) && !in_flight.begin(&app(30), &next));
+            assert!(
+                in_flight.begin(&app(20 + number), &next, at(0)) && !in_flight.begin(&app(30), &next, at(0))
+            );
         }
         // One that still starts has not given it back.
         in_flight.shown(&key(4), Some(&placed("app-4", "b", Some(CopyPhase::Other))));
-        assert!(!in_flight.begin(&app(30), &next));
+        assert!(!in_flight.begin(&app(30), &next, at(0)));
+    }
+
+    #[test]
+    fn what_waits_for_another_copy_to_go_keeps_no_place() {
+        let in_flight = InFlight::default();
+        let next = to("b", BindReason::ClusterOffline);
+        let app = |number: usize, phase| {
+            let mut placed = placed(&format!("app-{number}"), "b", phase);
+            placed.application.binding.as_mut().unwrap().bound = at(100);
+            placed
+        };
+        let show = |number, phase| {
+            let placed = app(number, phase);
+            in_flight.shown(&placed.application.key, Some(&placed));
+        };
+        (0..10).for_each(|number| show(number, None));
+        let other = placed("other", "a", None);
+        assert!(!in_flight.begin(&other, &next, at(159)), "their copies may come at any moment");
+        assert!(in_flight.begin(&other, &next, at(160)));
+        in_flight.shown(&other.application.key, None);
+        (0..10).for_each(|number| show(number, Some(CopyPhase::Other)));
+        assert!(!in_flight.begin(&other, &next, at(999)), "they start");
     }
 
     #[test]
@@ -169,7 +227,7 @@ mod tests {
         let in_flight = InFlight::default();
         for number in 0..20 {
             let runs = placed(&format!("app-{number}"), "b", Some(CopyPhase::Running));
-            assert!(in_flight.begin(&runs, &to("b", BindReason::HandoverFailed)));
+            assert!(in_flight.begin(&runs, &to("b", BindReason::HandoverFailed), at(0)));
         }
     }
 }

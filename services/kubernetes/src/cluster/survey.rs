@@ -21,6 +21,10 @@ use crate::object::orphan::Marked;
 const PAGE: u32 = 500;
 /// Maximum number of objects of one kind that are looked at.
 const MAX_OBJECTS_OF_KIND: usize = 20_000;
+/// Maximum number of objects that one survey keeps, of all kinds.
+const MAX_OBJECTS: usize = 100_000;
+/// How often a kind is listed from its beginning again after its next page has expired.
+const MAX_RESTARTS: usize = 3;
 /// Kinds that nobody applies, and that would cost most: (group, kind). Endpoints copy the labels of their Service.
 const LEFT_OUT: [(&str, &str); 7] = [
     ("", "Endpoints"),
@@ -53,6 +57,8 @@ struct Listing {
     page: String,
     /// Number of objects on the pages before.
     found: usize,
+    /// Number of times that its pages have expired.
+    restarts: usize,
 }
 
 impl Survey {
@@ -72,7 +78,7 @@ impl Survey {
             Some(rest) => rest,
             None => {
                 let kinds = kinds(connection, &mut self.incomplete).await?;
-                let listing = |kind| Listing { kind, page: String::new(), found: 0 };
+                let listing = |kind| Listing { kind, page: String::new(), found: 0, restarts: 0 };
                 kinds.into_iter().map(listing).collect()
             }
         };
@@ -96,7 +102,7 @@ impl Survey {
         installation: &str,
         listing: Listing,
     ) -> Result<Option<Listing>, ClusterError> {
-        let Listing { kind, page, found } = listing;
+        let Listing { kind, page, found, restarts } = listing;
         let label = format!("{INSTALLATION_LABEL}={installation}");
         let mut params = ListParams::default().labels(&label).limit(PAGE);
         if !page.is_empty() {
@@ -105,6 +111,9 @@ impl Survey {
         let list = match connection.call(connection.objects(&kind, None).list_metadata(&params)).await {
             Ok(list) => list,
             Err(error) if !error.answered() => return Err(error),
+            Err(error) if expired(&error) && !page.is_empty() && restarts < MAX_RESTARTS => {
+                return Ok(Some(Listing { kind, page: String::new(), found: 0, restarts: restarts + 1 }));
+            }
             Err(error) => {
                 debug!(kind = kind.resource.kind, %error, "not listed");
                 self.incomplete.insert(kind.resource.group);
@@ -114,12 +123,16 @@ impl Survey {
         let found = found + list.items.len();
         let objects = list.items.into_iter().filter_map(|item| Marked::of(&kind, item.metadata));
         for object in objects {
+            if self.objects.len() == MAX_OBJECTS {
+                self.incomplete.insert(kind.resource.group);
+                return Ok(None);
+            }
             if self.seen.insert(object.uid.clone()) {
                 self.objects.push(object);
             }
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(page) if found < MAX_OBJECTS_OF_KIND => Ok(Some(Listing { kind, page, found })),
+            Some(page) if found < MAX_OBJECTS_OF_KIND => Ok(Some(Listing { kind, page, found, restarts })),
             Some(_) => {
                 // The rest may be there or not.
                 self.incomplete.insert(kind.resource.group);
@@ -128,6 +141,11 @@ impl Survey {
             None => Ok(None),
         }
     }
+}
+
+/// Whether the next page of a list is no longer there (410).
+fn expired(error: &ClusterError) -> bool {
+    error.status().is_some_and(|status| status.code == 410)
 }
 
 /// Every kind that can be listed and deleted, in the version that its group prefers, or else in the first one that has it.

@@ -29,8 +29,6 @@ use crate::object::{ApplicationUid, ClusterUid, InventoryEntry};
 const MAX_REPORTED: usize = 100;
 /// How long a survey goes on before those of other clusters get their turn: a slow cluster takes minutes in all.
 const SURVEY_TURN: Duration = Duration::from_secs(10);
-/// Age at which a survey that is not complete begins anew: what it found first may be outdated.
-const MAX_SURVEY_AGE: Duration = Duration::from_secs(600);
 /// Attempts of a report, each after a write conflict.
 const REPORT_ATTEMPTS: usize = 5;
 
@@ -63,8 +61,9 @@ pub(crate) struct Orphans {
     pub(crate) times: SweepTimes,
     /// When each cluster is to be looked through next; those that are not here: at once.
     pub(crate) due: Mutex<HashMap<ClusterUid, Instant>>,
-    /// Surveys that are not complete, and when they began.
-    pub(crate) under_way: Mutex<HashMap<ClusterUid, (Instant, Survey)>>,
+    /// Surveys that are not complete. What they found may be outdated at their end: a sweep names the version that it is
+    /// for.
+    pub(crate) under_way: Mutex<HashMap<ClusterUid, Survey>>,
 }
 
 impl Reconciler for Orphans {
@@ -89,14 +88,14 @@ impl Reconciler for Orphans {
         if !(self.applications.is_synced() && self.mirror.is_synced() && self.leadership.leading()) {
             return Ok(Next::After(self.times.pause));
         }
-        let (began, mut found) = self.take_up(&cluster.uid);
+        let mut found = self.take_up(&cluster.uid);
         // Until it is complete: an error, or an end of this process's turn to lead, begins anew after the pause.
         self.look_again(&cluster.uid, self.times.pause);
         let turn = found.go_on(handle.connection(), &self.installation.installation, SURVEY_TURN);
         match handle.while_answering(turn).await.and_then(|complete| complete) {
             Ok(true) => {}
             Ok(false) => {
-                self.put_by(&cluster.uid, began, found);
+                self.put_by(&cluster.uid, found);
                 return Ok(Next::After(Duration::ZERO));
             }
             Err(error) => {
@@ -288,18 +287,14 @@ impl Orphans {
         due.insert(cluster.clone(), Instant::now() + after);
     }
 
-    /// The survey of a cluster that is not complete, or a new one; and when it began.
-    fn take_up(&self, cluster: &ClusterUid) -> (Instant, Survey) {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let young = |(began, _): &(Instant, Survey)| began.elapsed() < MAX_SURVEY_AGE;
-        under_way.remove(cluster).filter(young).unwrap_or_else(|| (Instant::now(), Survey::default()))
+    /// The survey of a cluster that is not complete, or a new one.
+    fn take_up(&self, cluster: &ClusterUid) -> Survey {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster).unwrap_or_default()
     }
 
     /// Keeps a survey that is not complete for its next turn, which it gets after those that wait now.
-    fn put_by(&self, cluster: &ClusterUid, began: Instant, survey: Survey) {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.insert(cluster.clone(), (began, survey));
-        drop(under_way);
+    fn put_by(&self, cluster: &ClusterUid, survey: Survey) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.clone(), survey);
         self.look_again(cluster, Duration::ZERO);
     }
 

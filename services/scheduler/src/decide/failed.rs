@@ -58,7 +58,8 @@ impl Case<'_> {
 
     /// What follows if the copy on the bound cluster failed and nothing of the application runs: the next candidate, as
     /// long as there are some and the spec was not tried on too many, and rest on the best of those after that. Until
-    /// the spec changes or a retry is requested, the adapter alone tries again there.
+    /// the spec changes or a retry is requested, the adapter alone tries again there. A cluster that the application cannot
+    /// stay on, whatever becomes of its copy, is no place to rest: then the other rules decide.
     pub(super) fn after_failed_attempt(&self, binding: &Binding, rank: usize) -> Option<Decision> {
         let failed = self.failed_copy(binding).filter(|copy| copy.failure.is_some())?;
         let tried = self.tried(failed);
@@ -74,6 +75,11 @@ impl Case<'_> {
         let best = self.shortlist.ranks().filter(is_tried).max_by_key(|other| self.score(*other, None));
         Some(match best.filter(|best| *best != rank && !rests) {
             Some(best) => self.bind_away(binding, best, BindReason::AllCandidatesFailed),
+            None if self.tenable(rank).is_err()
+                || self.world.ranked()[rank].cluster.state.is_unreachable() =>
+            {
+                return None;
+            }
             None => self.keep(KeepReason::AllCandidatesFailed),
         })
     }

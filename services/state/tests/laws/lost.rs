@@ -1,10 +1,12 @@
 //! Laws of clusters that a person declared lost.
 
 use krake_client::Mask;
-use krake_proto::krake::kubernetes::v1::{Cluster, ClusterState, ClusterStatus, DeclareClusterLostRequest};
+use krake_proto::krake::kubernetes::v1::{
+    Cluster, ClusterState, ClusterStatus, DeclareClusterLostRequest, Phase,
+};
 use tonic::Code;
 
-use crate::placement::bind;
+use crate::placement::{bind, report};
 use crate::support::memory;
 use crate::support::server::{Server, application, cluster};
 
@@ -41,4 +43,19 @@ async fn a_declaration_is_recorded_once_and_frees_the_applications() {
     bind(client, &[], 1, &[]).await.unwrap();
     assert_eq!(bind(client, &[&one], 1, &[]).await.unwrap_err().code(), Code::InvalidArgument);
     bind(client, &[&two], 1, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_new_begins_on_a_lost_cluster() {
+    let server = Server::start(memory()).await;
+    let client = &server.client;
+    let one: Cluster = client.api().create(&cluster("one")).await.unwrap();
+    let application = client.api().create(&application("a")).await.unwrap();
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    client.clusters().declare_cluster_lost(request("")).await.unwrap();
+    // An adapter that has not heard of it yet.
+    let refused =
+        report(client, &application.metadata.unwrap().uid, &one, Phase::Intended, 0).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("declared lost"), "{refused}");
 }

@@ -92,6 +92,21 @@ fn a_new_cluster_is_tried_while_it_rests() {
     assert_eq!(brief(&three.decide(&rests)), "bind c: NextCandidate(3)");
 }
 
+#[test]
+fn it_does_not_rest_on_a_cluster_that_does_not_answer() {
+    let on_b = failed(&moved(&failed(&application(), "a", CLUSTER)), "b", CLUSTER);
+    let mut rests = failed(&moved(&on_b), "a", CLUSTER);
+    // Their cool-downs are over.
+    rests.copies[0].since = ago(3600);
+    rests.failed_handovers.clear();
+    let mut fleet = Fleet::measured(&[0.9, 0.5]);
+    assert_eq!(brief(&fleet.decide(&rests)), "keep: AllCandidatesFailed");
+    fleet.cluster("a").state = ClusterState::Offline { since: ago(600) };
+    assert_eq!(brief(&fleet.decide(&rests)), "bind b: ClusterOffline");
+    fleet.cluster("a").state = ClusterState::Offline { since: ago(1) };
+    assert_eq!(brief(&fleet.decide(&rests)), "keep for 59 s: ClusterOffline");
+}
+
 type Set = fn(&mut Fleet, &mut Application);
 
 #[rstest]

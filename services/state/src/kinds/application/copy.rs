@@ -18,6 +18,7 @@ use super::owners::owners;
 use crate::cache::Stored;
 use crate::derive;
 use crate::kinds::OwnCondition;
+use crate::kinds::cluster::is_lost;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{key, wire};
@@ -153,6 +154,10 @@ impl Registry {
         };
         if target.metadata.deleted.is_some() {
             return Err(Error::BeingDeleted(what(kind, &cluster.namespace, &cluster.name)));
+        }
+        if is_lost(&target)? {
+            let text = format!("{} was declared lost", what(kind, &cluster.namespace, &cluster.name));
+            return Err(Error::invalid("copy.cluster", text));
         }
         let mut txn = Txn::new().guard(Guard::At(key.clone(), target.revision));
         if !target.metadata.finalizers.iter().any(|finalizer| finalizer == CLUSTER_COPIES) {
