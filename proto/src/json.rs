@@ -6,6 +6,7 @@
 //! JSON value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind` (with `flat`),
 //! `tagged_union`, `shown_as`, `null_if_empty`, `sensitive` and `lower_case`.
 
+mod canonical;
 mod compact;
 mod document;
 mod fault;
@@ -24,6 +25,7 @@ mod write;
 #[cfg(test)]
 mod write_tests;
 
+pub use canonical::{CANONICAL_VERSION, canonical};
 pub use document::{document, document_value};
 pub use parse::{ParseError, parse, parse_written};
 pub use update::{complete, is_incomplete, mask, strip_output};

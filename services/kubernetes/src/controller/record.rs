@@ -33,6 +33,8 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
         last_transition_time: None,
         failure: failure_to_api(record.failure).into(),
         retry_request: record.retry_request,
+        applied_work: None,
+        intended_work: None,
     }
 }
 
