@@ -37,6 +37,9 @@ names! {
         APPLIED = "Applied";
         /// Copy: all workloads are available. Writer: the platform adapter.
         AVAILABLE = "Available";
+        /// Copy: the API server validated the whole manifest when it was first written, and warned of nothing. Writer: the
+        /// platform adapter.
+        VALIDATED = "Validated";
         /// Cluster: its API server answers. Writer: the platform adapter.
         REACHABLE = "Reachable";
         /// Cluster: its nodes are ready and free of pressure. Writer: the platform adapter.
@@ -109,6 +112,12 @@ names! {
         UNHEALTHY = "Unhealthy";
         /// Objects of a copy that is being removed are not gone yet.
         WAITING_FOR_REMOVAL = "WaitingForRemoval";
+        /// Objects were left on the cluster, since they hold what is not the application's.
+        RELEASED = "Released";
+        /// The cluster's API server warned of the manifest.
+        WARNINGS = "Warnings";
+        /// The cluster's API server could not validate the whole manifest.
+        NOT_VALIDATED = "NotValidated";
     }
 }
 

@@ -4,7 +4,7 @@
 //! `null`, and `null` in input is the same as leaving a field out. Enum values go without their prefix, 64-bit integers
 //! are numbers, times are `2023-02-28T10:48:54.123456+00:00` (input: RFC 3339), durations `30s`. A `Document` is the
 //! JSON value that it holds. The options of `krake/meta/v1/options.proto` do the rest: `kind` (with `flat`),
-//! `tagged_union`, `shown_as`, `null_if_empty`, `sensitive` and `lower_case`.
+//! `tagged_union`, `shown_as`, `null_if_empty`, `sensitive`, `rest_default` and `lower_case`.
 
 mod canonical;
 mod compact;
@@ -28,7 +28,7 @@ mod write_tests;
 pub use canonical::{CANONICAL_VERSION, canonical};
 pub use document::{document, document_value};
 pub use parse::{ParseError, parse, parse_written};
-pub use update::{complete, is_incomplete, mask, strip_output};
+pub use update::{complete, fill_rest_defaults, is_incomplete, mask, strip_output};
 
 use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, MessageDescriptor};

@@ -7,7 +7,7 @@ mod scope;
 
 pub(crate) use application::{
     ApplicationRemovals, Backoff, Constraints, CreateApplication, CreateWait, DeleteWait, Deployment,
-    MigrationOrder, UpdateApplication, UpdateWait,
+    MigrationOrder, UnknownFields, UpdateApplication, UpdateWait,
 };
 pub(crate) use cluster::{
     ClusterRemovals, ClusterWait, DescribeCluster, LostCluster, RegisterCluster, UpdateCluster,

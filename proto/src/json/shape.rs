@@ -46,6 +46,8 @@ pub(crate) struct Field {
     pub(crate) output_only: bool,
     /// JSON that stands for the absent field.
     pub(crate) if_absent: Option<Absent>,
+    /// JSON that REST puts into objects that it creates without the field.
+    pub(crate) rest_default: Option<serde_json::Value>,
     /// Kept, as the fields below: the descriptor builds them at each call.
     pub(crate) kind: FieldKind,
     pub(crate) is_list: bool,
@@ -133,6 +135,7 @@ struct Extensions {
     sensitive: ExtensionDescriptor,
     null_if_empty: ExtensionDescriptor,
     if_absent: ExtensionDescriptor,
+    rest_default: ExtensionDescriptor,
     behavior: ExtensionDescriptor,
 }
 
@@ -148,6 +151,7 @@ impl Extensions {
             sensitive: find("sensitive"),
             null_if_empty: find("null_if_empty"),
             if_absent: find("if_absent"),
+            rest_default: find("rest_default"),
             behavior: POOL
                 .get_extension_by_name("google.api.field_behavior")
                 .expect("field_behavior.proto declares the extension"),
@@ -189,6 +193,11 @@ impl Extensions {
             null_if_empty: is_set(&options, &self.null_if_empty),
             output_only: self.is_output_only(&options),
             if_absent: options.get_extension(&self.if_absent).as_str().and_then(Absent::read),
+            rest_default: options
+                .get_extension(&self.rest_default)
+                .as_str()
+                .filter(|text| !text.is_empty())
+                .map(|text| serde_json::from_str(text).expect("rest_default is JSON")),
             kind: descriptor.kind(),
             is_list: descriptor.is_list(),
             is_map: descriptor.is_map(),

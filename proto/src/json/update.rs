@@ -36,6 +36,28 @@ pub fn strip_output(descriptor: &MessageDescriptor, body: &mut Value) {
     });
 }
 
+/// Puts into the body of an object that REST creates what the option `rest_default` says, where the body leaves a field out.
+///
+/// # Panics
+/// If the message is not part of the API.
+pub fn fill_rest_defaults(descriptor: &MessageDescriptor, body: &mut Value) {
+    let Value::Object(body) = body else { return };
+    let shape = shape(descriptor);
+    for field in &shape.fields {
+        let name = field.descriptor.name();
+        if let Some(default) = &field.rest_default
+            && body.get(name).is_none_or(Value::is_null)
+        {
+            body.insert(name.to_owned(), default.clone());
+        }
+        if let (false, Some(inner), Some(value)) =
+            (field.output_only, single_message(field), body.get_mut(name))
+        {
+            fill_rest_defaults(inner, value);
+        }
+    }
+}
+
 /// Returns whether an element of a list lacks fields of its message: [`complete`] may then fill them.
 ///
 /// # Panics

@@ -66,6 +66,7 @@ pub(crate) fn new_object(
     body.remove("status");
     let mut body = Value::Object(body);
     json::strip_output(descriptor, &mut body);
+    json::fill_rest_defaults(descriptor, &mut body);
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         // As upstream: the namespace in the path wins, so that what was read in one can be created in another.
@@ -315,6 +316,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_rest_creates_warns_of_unknown_fields_unless_the_body_says_otherwise() {
+        let descriptor = krake_proto::POOL.get_message_by_name("krake.kubernetes.v1.Application").unwrap();
+        let created = |spec: Value| {
+            let body = json!({"metadata": {"name": "a"}, "spec": spec});
+            let (_, encoded) = new_object(&descriptor, Some("demo".into()), body).unwrap();
+            shown(&descriptor, &encoded).unwrap()["spec"]["field_validation"].clone()
+        };
+        assert_eq!(created(json!({})), "WARN");
+        assert_eq!(created(json!({"field_validation": null})), "WARN");
+        assert_eq!(created(json!({"field_validation": "STRICT"})), "STRICT");
+    }
 
     #[test]
     fn a_precondition_is_any_version_but_none_and_zero() {

@@ -134,6 +134,15 @@ pub(crate) enum MigrationOrder {
     DeleteFirst,
 }
 
+/// What becomes of fields that a cluster does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UnknownFields {
+    /// The object is refused
+    Strict,
+    /// They are left out, and the status names them
+    Warn,
+}
+
 /// How the objects come to a cluster, and what is watched there.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Deployment {
@@ -153,6 +162,9 @@ pub(crate) struct Deployment {
         value_name = "BOOLEAN"
     )]
     pub(crate) adopt_existing: Option<bool>,
+    /// What becomes of fields that a cluster's API server does not know, such as misspelt ones [server's default: strict]
+    #[arg(help_heading = DEPLOYMENT, long, value_enum, value_name = "MODE")]
+    pub(crate) field_validation: Option<UnknownFields>,
 }
 
 /// Which clusters are eligible.

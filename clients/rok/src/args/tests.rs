@@ -46,7 +46,7 @@ fn long_and_short_names_mean_the_same() {
 #[test]
 fn options_of_applications_arrive() {
     let line = "kube app create -f a.yaml -L x -L y -R r.g -M m --disable-migration -l a=b --backoff_limit -1 \
-                --adopt-existing --migration-strategy delete-first -O schema.yaml \
+                --adopt-existing --migration-strategy delete-first --field-validation warn -O schema.yaml \
                 --wait running --timeout 2m -n demo echo";
     let Ok(Command::Remote(Remote::Kube(Kube::Application(ApplicationCommand::Create(create))))) =
         parse(line)
@@ -59,6 +59,7 @@ fn options_of_applications_arrive() {
     assert_eq!(create.backoff.backoff, None, "what is not given is not sent");
     assert_eq!(create.deployment.adopt_existing, Some(true));
     assert_eq!(create.deployment.migration_strategy, Some(MigrationOrder::DeleteFirst));
+    assert_eq!(create.deployment.field_validation, Some(UnknownFields::Warn));
     assert_eq!(create.deployment.observer_schema.as_deref(), Some("schema.yaml"));
     assert_eq!(create.wait, Some(CreateWait::Running));
     assert_eq!(create.timeout.timeout.as_secs(), 120);

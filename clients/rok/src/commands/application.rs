@@ -1,7 +1,9 @@
 //! `rok kube app create`, `update` and `retry`.
 
 use krake_proto::json::document;
-use krake_proto::krake::kubernetes::v1::{Application, Manifest, MigrationStrategy, RetryApplicationRequest};
+use krake_proto::krake::kubernetes::v1::{
+    Application, FieldValidation, Manifest, MigrationStrategy, RetryApplicationRequest,
+};
 use krake_proto::krake::meta::v1::Metadata;
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use super::modify::{Fields, modify, something};
 use super::{Session, file};
 use crate::args::{
     ApplicationRemovals, Backoff, Constraints, CreateApplication, Deployment, Label, MigrationOrder, Target,
-    UpdateApplication,
+    UnknownFields, UpdateApplication,
 };
 use crate::failure::Failure;
 use crate::manifest::{self, Definition};
@@ -123,6 +125,11 @@ impl Change {
         });
         fields.set("spec.migration_strategy", &mut spec.migration_strategy, order);
         fields.set("spec.adopt_existing", &mut spec.adopt_existing, self.deployment.adopt_existing);
+        let validation = self.deployment.field_validation.map(|mode| match mode {
+            UnknownFields::Strict => FieldValidation::Strict,
+            UnknownFields::Warn => FieldValidation::Warn,
+        });
+        fields.set("spec.field_validation", &mut spec.field_validation, validation);
         backoff(
             &mut fields,
             &self.backoff,
@@ -256,6 +263,7 @@ mod tests {
                 observer_schema: None,
                 migration_strategy: Some(MigrationOrder::DeleteFirst),
                 adopt_existing: Some(true),
+                field_validation: Some(UnknownFields::Warn),
             },
             labels: Vec::new(),
             backoff: Backoff { backoff: Some(1), delay: Some(1), limit: Some(1) },
@@ -267,7 +275,7 @@ mod tests {
             },
         };
         let paths = change.apply(&mut Application::default());
-        assert_eq!(paths.len(), 13);
+        assert_eq!(paths.len(), 14);
         for path in paths {
             let mut message = krake_proto::POOL.get_message_by_name("krake.kubernetes.v1.Application");
             for name in path.split('.') {

@@ -1,8 +1,8 @@
 //! What tables show of an application.
 
 use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationStatus, Copy, Decision, FailedAttempt, FailureClass, MigrationStrategy,
-    PlacementRecord, ScoredCluster,
+    Application, ApplicationStatus, Copy, Decision, FailedAttempt, FailureClass, FieldValidation,
+    MigrationStrategy, PlacementRecord, ScoredCluster,
 };
 
 use super::Columns;
@@ -45,6 +45,7 @@ impl Columns for Application {
                 text::lines(spec.manifest.iter().map(|entry| format!("{} {}", entry.kind, entry.name))),
             ),
             ("adopt existing", spec.adopt_existing.to_string()),
+            ("field validation", validation(spec.field_validation()).to_owned()),
             ("allow migration", constraints.migration.unwrap_or(true).to_string()),
             ("migration strategy", strategy(spec.migration_strategy()).to_owned()),
             ("label constraints", text::lines(cluster.labels)),
@@ -102,6 +103,13 @@ fn state(status: Option<&ApplicationStatus>) -> String {
         || NONE.to_owned(),
         |status| text::name(status.state().as_str_name(), "APPLICATION_STATE_").to_owned(),
     )
+}
+
+fn validation(validation: FieldValidation) -> &'static str {
+    match validation {
+        FieldValidation::Warn => "warn",
+        FieldValidation::Strict | FieldValidation::Unspecified => "strict",
+    }
 }
 
 fn strategy(strategy: MigrationStrategy) -> &'static str {

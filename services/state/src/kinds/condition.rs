@@ -20,7 +20,7 @@ fn code(reason: &str) -> Option<ReasonCode> {
         reasons::BOUND | reasons::NO_SUITABLE_RESOURCE | reasons::CLUSTER_DELETED => {
             ReasonCode::NoSuitableResource
         }
-        reasons::WAITING_FOR_REMOVAL => ReasonCode::DeleteFailed,
+        reasons::WAITING_FOR_REMOVAL | reasons::RELEASED => ReasonCode::DeleteFailed,
         reasons::UNSUPPORTED_RESOURCE => ReasonCode::UnsupportedResource,
         reasons::INVALID_RESOURCE | reasons::OBJECT_OWNED_BY_OTHER | reasons::DUPLICATE_IDENTITY => {
             ReasonCode::InvalidResource
@@ -30,6 +30,8 @@ fn code(reason: &str) -> Option<ReasonCode> {
         | reasons::DEADLINE_EXCEEDED
         | reasons::UNHEALTHY
         | reasons::PROGRESSING
+        | reasons::WARNINGS
+        | reasons::NOT_VALIDATED
         | reasons::NODE_PRESSURE
         | reasons::NODE_NOT_READY => ReasonCode::KubernetesError,
         reasons::CLUSTER_NOT_REACHABLE
@@ -54,7 +56,9 @@ fn code(reason: &str) -> Option<ReasonCode> {
 fn code_of_type(r#type: &str) -> ReasonCode {
     match r#type {
         types::SCHEDULED => ReasonCode::NoSuitableResource,
-        types::APPLIED | types::AVAILABLE | types::NODES_HEALTHY => ReasonCode::KubernetesError,
+        types::APPLIED | types::AVAILABLE | types::VALIDATED | types::NODES_HEALTHY => {
+            ReasonCode::KubernetesError
+        }
         types::REACHABLE | types::IDENTITY_VERIFIED | types::NEEDS_OPERATOR => {
             ReasonCode::ClusterNotReachable
         }

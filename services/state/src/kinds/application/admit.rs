@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use krake_proto::krake::kubernetes::v1::{
-    ApplicationSpec, ClusterConstraints, Constraints, MigrationStrategy, Placement,
+    ApplicationSpec, ClusterConstraints, Constraints, FieldValidation, MigrationStrategy, Placement,
 };
 use prost_reflect::{DynamicMessage, Value};
 
@@ -71,6 +71,9 @@ pub(super) fn validate(spec: &ApplicationSpec, documents: &Documents, findings: 
     findings.not_built("spec.storage_migration", spec.storage_migration != "none");
     findings.not_built("spec.auto_cluster_create", spec.auto_cluster_create);
     findings.not_built("spec.ignore_fields", !spec.ignore_fields.is_empty());
+    if FieldValidation::try_from(spec.field_validation).is_err() {
+        findings.add("spec.field_validation", "is unknown; known are STRICT and WARN");
+    }
     moving(spec, findings);
 }
 

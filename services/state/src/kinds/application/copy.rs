@@ -29,6 +29,7 @@ use crate::store::{Guard, Txn};
 const CONDITIONS: &[OwnCondition] = &[
     OwnCondition { r#type: types::APPLIED, writer: "krake-kubernetes" },
     OwnCondition { r#type: types::AVAILABLE, writer: "krake-kubernetes" },
+    OwnCondition { r#type: types::VALIDATED, writer: "krake-kubernetes" },
 ];
 
 impl Registry {
