@@ -16,6 +16,7 @@ mod probe;
 pub mod reachability;
 pub mod survey;
 pub mod wake;
+pub(crate) mod warnings;
 pub mod watch;
 
 pub use handle::{ClusterHandle, TargetError};

@@ -24,6 +24,8 @@ use crate::controller::pauses::SlowRetries;
 const WORKERS: usize = 32;
 /// Default number of seconds that a new copy may take to become available.
 const ROLLOUT_DEADLINE: u64 = 300;
+/// Default number of seconds that objects which are removed together may take to be gone.
+const REMOVAL_DEADLINE: u64 = 300;
 
 /// Tells the time; a parameter so that simulations can.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -36,7 +38,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url, ca,
 /// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and
-/// the keys workers, rollout_deadline and allow_cluster_addresses (a list).
+/// the keys workers, rollout_deadline, removal_deadline and allow_cluster_addresses (a list).
 #[derive(Debug, Parser)]
 #[command(name = "krake-kubernetes", version)]
 pub struct Args {
@@ -47,6 +49,11 @@ pub struct Args {
     /// that it was to replace stays. Time in which its cluster does not answer does not count. [default: 300]
     #[arg(long, env = "KRAKE_ROLLOUT_DEADLINE", value_name = "SECONDS")]
     rollout_deadline: Option<u64>,
+    /// Seconds within which objects that are removed together should be gone: custom resources, then workloads, then
+    /// definitions, then namespaces. After that the application's status names what is left and how to give it up.
+    /// [default: 300]
+    #[arg(long, env = "KRAKE_REMOVAL_DEADLINE", value_name = "SECONDS")]
+    removal_deadline: Option<u64>,
     /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several
     /// times. Otherwise link-local addresses and those of clouds' metadata services are refused, addresses of this
     /// machine unless --api-url is one, too, and credentials over http to other machines.
@@ -71,6 +78,7 @@ struct File {
     telemetry: TelemetryArgs,
     workers: Option<usize>,
     rollout_deadline: Option<u64>,
+    removal_deadline: Option<u64>,
     allow_cluster_addresses: Vec<String>,
 }
 
@@ -83,6 +91,8 @@ pub struct Config {
     pub workers: usize,
     /// Maximum time that a new copy takes to become available.
     pub rollout_deadline: Duration,
+    /// Maximum time that objects which are removed together take before the status offers to give them up.
+    pub removal_deadline: Duration,
     /// Pauses between attempts at a copy that failed, and at an update that was refused.
     pub slow_retries: SlowRetries,
     /// How connections to clusters are made.
@@ -97,11 +107,21 @@ pub struct Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { controller, workers, rollout_deadline, slow_retries, probe, sweep, .. } = self;
+        let Config {
+            controller,
+            workers,
+            rollout_deadline,
+            removal_deadline,
+            slow_retries,
+            probe,
+            sweep,
+            ..
+        } = self;
         f.debug_struct("Config")
             .field("controller", controller)
             .field("workers", workers)
             .field("rollout_deadline", rollout_deadline)
+            .field("removal_deadline", removal_deadline)
             .field("slow_retries", slow_retries)
             .field("probe", probe)
             .field("sweep", sweep)
@@ -115,6 +135,7 @@ impl Config {
         Config {
             workers: WORKERS,
             rollout_deadline: Duration::from_secs(ROLLOUT_DEADLINE),
+            removal_deadline: Duration::from_secs(REMOVAL_DEADLINE),
             slow_retries: SlowRetries::default(),
             opener: Opener::over_network(AddressPolicy::beside(&controller.connect.url)),
             probe: ProbeTimes::default(),
@@ -134,7 +155,12 @@ impl Args {
         let file: File = self.controller.read_file()?;
         let workers = pick(self.workers, file.workers, WORKERS);
         let deadline = pick(self.rollout_deadline, file.rollout_deadline, ROLLOUT_DEADLINE);
-        for (option, zero) in [("--workers", workers == 0), ("--rollout-deadline", deadline == 0)] {
+        let removal = pick(self.removal_deadline, file.removal_deadline, REMOVAL_DEADLINE);
+        for (option, zero) in [
+            ("--workers", workers == 0),
+            ("--rollout-deadline", deadline == 0),
+            ("--removal-deadline", removal == 0),
+        ] {
             if zero {
                 return Err(ConfigError::Invalid { option, message: "must be 1 or more".to_owned() });
             }
@@ -154,6 +180,7 @@ impl Args {
         Ok(Config {
             workers,
             rollout_deadline: Duration::from_secs(deadline),
+            removal_deadline: Duration::from_secs(removal),
             opener: Opener::over_network(addresses),
             ..Config::new(controller)
         })

@@ -11,6 +11,7 @@ pub(crate) mod orphans;
 pub(crate) mod pauses;
 pub(crate) mod project;
 mod record;
+pub(crate) mod removals;
 mod report;
 pub(crate) mod stake;
 pub(crate) mod strays;

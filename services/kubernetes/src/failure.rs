@@ -135,6 +135,10 @@ fn by_text(status: &ServerStatus) -> Option<Failure> {
         // A field that this version does not know another one may; a field that is there twice is wrong everywhere.
         return Some(if says("unknown field") { Failure::OF_CLUSTER } else { Failure::OF_SPEC });
     }
+    if says(": field not declared in schema") {
+        // The same, in the words of server-side apply.
+        return Some(Failure::OF_CLUSTER);
+    }
     // 500, though only the objects are to blame.
     if says("failed to create typed patch object") || says(": field is immutable") {
         return Some(Failure::OF_SPEC);

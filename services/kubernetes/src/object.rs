@@ -2,17 +2,26 @@
 //! how they are prepared, applied, judged and removed.
 
 pub mod apply;
+mod autoscaler;
+mod containers;
+mod contents;
 pub mod definition;
 pub mod drift;
 mod field_ownership;
 pub mod health;
 pub mod observation;
+pub mod order;
 pub mod orphan;
 pub mod ownership;
+mod pass;
 pub mod prepare;
 mod redaction;
 pub mod remove;
+mod scaled;
 pub mod services;
+pub mod validation;
+pub mod waves;
+mod write;
 
 use std::cmp::Ordering;
 use std::fmt;

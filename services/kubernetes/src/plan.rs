@@ -18,7 +18,9 @@ mod snapshot;
 
 use std::time::Duration;
 
-pub use outcome::{AfterApply, Again, Applied, after_apply, after_prune, after_remove, after_withdraw};
+pub use outcome::{
+    AfterApply, Again, Applied, after_apply, after_prune, after_release, after_remove, after_withdraw,
+};
 pub use snapshot::{
     Answer, Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, Snapshot, Strategy, Targets, Truth,
 };

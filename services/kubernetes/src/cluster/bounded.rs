@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tower::BoxError;
 
 use crate::cluster::connection::Deadlines;
+use crate::cluster::warnings::Warnings;
 use body::BoundedBody;
 use limits::{Call, Limits};
 
@@ -108,6 +109,7 @@ async fn send(
     request: Request<Body>,
 ) -> Result<Response<BoundedBody>, BoxError> {
     let call = Call::of(request.uri());
+    let warnings = request.extensions().get::<Warnings>().cloned();
     let limits = Limits::of(call, &bounds.deadlines);
     let answer = match limits.begin {
         Some(begin) => tokio::time::timeout(begin, client.send(request))
@@ -116,6 +118,9 @@ async fn send(
         None => client.send(request).await,
     };
     let (mut parts, body) = answer?.into_parts();
+    if let Some(warnings) = warnings {
+        warnings.take_from(&parts.headers);
+    }
     if parts.status.is_redirection() {
         return Err(AnswerError::Redirect { code: parts.status.as_u16() }.into());
     }

@@ -145,7 +145,10 @@ impl ClusterHandle {
         let mut targets = Vec::with_capacity(inventory.len());
         for InventoryEntry { key, .. } in inventory {
             let kind = self.discovery.resolve(&key.api_version, &key.kind).await?;
-            targets.push(Target { prepared: Prepared { key: key.clone(), body: Value::Null }, kind });
+            targets.push(Target {
+                prepared: Prepared { key: key.clone(), body: Value::Null, scaled: false },
+                kind,
+            });
         }
         Ok(targets)
     }

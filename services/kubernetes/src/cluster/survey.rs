@@ -149,7 +149,7 @@ fn expired(error: &ClusterError) -> bool {
 }
 
 /// Every kind that can be listed and deleted, in the version that its group prefers, or else in the first one that has it.
-async fn kinds(
+pub(crate) async fn kinds(
     connection: &Connection,
     incomplete: &mut BTreeSet<String>,
 ) -> Result<Vec<ResolvedKind>, ClusterError> {

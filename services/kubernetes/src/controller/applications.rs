@@ -14,6 +14,7 @@ use krake_runtime::leadership::Leadership;
 use super::execute::{Executor, Progress};
 use super::index::Index;
 use super::project::Application;
+use super::removals::Removals;
 use super::strays::{Strays, sweep_strays};
 use super::turns::Turns;
 use super::view::{Memory, Sighting, look};
@@ -38,6 +39,8 @@ pub(crate) struct Applications {
     pub(crate) installation: Installation,
     pub(crate) leadership: Leadership,
     pub(crate) deadline: Duration,
+    pub(crate) removals: Removals,
+    pub(crate) removal_deadline: Duration,
     pub(crate) clock: Clock,
 }
 
@@ -48,6 +51,7 @@ impl Applications {
         drop(self.strays.take(&application.uid));
         for cluster in application.clusters() {
             self.memory.forget(&application.uid, &cluster);
+            self.removals.forget(&application.uid, &cluster);
         }
     }
 }
@@ -174,6 +178,8 @@ impl Applications {
                 memory: &self.memory,
                 leadership: &self.leadership,
                 deadline: self.deadline,
+                removals: &self.removals,
+                removal_deadline: self.removal_deadline,
             };
             executor.run(steps).await
         });

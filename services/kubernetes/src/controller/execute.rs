@@ -7,14 +7,16 @@ use krake_runtime::leadership::Leadership;
 
 use super::pauses::Ending;
 use super::project::Application;
+use super::removals::Removals;
 use super::report::{self, Reported};
 use super::view::{Memory, Objects, Sighting};
 use crate::cluster::ClusterHandle;
 use crate::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use crate::object::drift::Baseline;
-use crate::object::remove::{Remaining, remove};
+use crate::object::remove::{Going, Removal, remove};
+use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use crate::object::{ClusterUid, Identity, InventoryEntry};
-use crate::plan::{self, Again, Applied, Attempt, CopyRecord, Step};
+use crate::plan::{self, Again, Answer, Applied, Attempt, CopyRecord, Phase, Reason, Step, Truth};
 
 /// When to look again after trouble that nothing else tells the end of.
 const SOON: Duration = Duration::from_secs(1);
@@ -38,6 +40,8 @@ pub(super) struct Executor<'a> {
     pub(super) memory: &'a Memory,
     pub(super) leadership: &'a Leadership,
     pub(super) deadline: Duration,
+    pub(super) removals: &'a Removals,
+    pub(super) removal_deadline: Duration,
 }
 
 impl Executor<'_> {
@@ -56,18 +60,21 @@ impl Executor<'_> {
                 Step::Forget(gone) => self.forget(gone, &mut copy, &mut progress).await?,
                 Step::Apply { basis, .. } => self.apply(basis, &mut copy, &mut progress).await?,
                 Step::Remove { inventory, .. } => {
-                    let elapsed = self.attempt().elapsed;
-                    let after =
-                        |copy: &CopyRecord, left: &[Remaining]| plan::after_remove(copy, left, elapsed);
+                    let after = |copy: &CopyRecord, removal: &Removal| {
+                        let waited = self.removals.waits(&self.application.uid, self.cluster, removal.wave);
+                        plan::after_remove(copy, &removal.remaining, waited, self.removal_deadline)
+                    };
                     self.remove(&inventory, after, &mut copy, &mut progress).await?
                 }
                 Step::Withdraw { inventory, .. } => {
-                    let after = |copy: &CopyRecord, left: &[Remaining]| plan::after_withdraw(copy, left);
+                    let after =
+                        |copy: &CopyRecord, removal: &Removal| plan::after_withdraw(copy, &removal.remaining);
                     self.remove(&inventory, after, &mut copy, &mut progress).await?
                 }
                 Step::Prune { surplus, .. } => {
-                    let after =
-                        |copy: &CopyRecord, left: &[Remaining]| plan::after_prune(copy, &surplus, left);
+                    let after = |copy: &CopyRecord, removal: &Removal| {
+                        plan::after_prune(copy, &surplus, &removal.remaining)
+                    };
                     self.remove(&surplus, after, &mut copy, &mut progress).await?
                 }
                 // The state service drops the finalizer with the last copy.
@@ -115,6 +122,7 @@ impl Executor<'_> {
             Reported::Done(_, version) => {
                 self.log("forgotten", &gone);
                 self.memory.forget(&self.application.uid, self.cluster);
+                self.removals.forget(&self.application.uid, self.cluster);
                 *copy = None;
                 progress.version = version;
                 Ok(true)
@@ -148,8 +156,10 @@ impl Executor<'_> {
             identity: self.identity,
             inventory: &recorded.inventory,
             adopt_existing: self.application.adopt_existing,
+            writes: writes(&recorded, basis, self.application.field_validation),
         };
-        let work = apply(handle.connection(), &wanted.targets, &claim, &mut accepted);
+        let mut findings = Findings::default();
+        let work = apply(handle.connection(), &wanted.targets, &claim, &mut accepted, &mut findings);
         let work = Box::pin(handle.while_answering(work));
         let outcome = match self.leadership.within_lease(work).await {
             Some(Ok(applied)) => applied,
@@ -162,6 +172,9 @@ impl Executor<'_> {
         }
         let entries: Vec<_> = accepted.iter().map(AppliedObject::inventory_entry).collect();
         self.remember(handle, wanted, accepted, outcome.is_ok());
+        let version = handle.report().and_then(|report| report.version);
+        let validated = (claim.writes.is_first() && outcome.is_ok())
+            .then(|| validated(findings.verdict(version.as_deref())));
         let after = plan::after_apply(Applied {
             copy: &recorded,
             basis,
@@ -171,6 +184,7 @@ impl Executor<'_> {
             deadline: self.deadline,
             accepted: &entries,
             outcome: &outcome,
+            validated: validated.as_ref(),
         });
         let ending = match after.again {
             Again::No => Ending::Applied,
@@ -198,7 +212,8 @@ impl Executor<'_> {
         if whole {
             let prepared = wanted.targets.iter().map(|target| &target.prepared);
             let baselines = prepared.zip(&accepted).map(|(prepared, applied)| {
-                (applied.key.clone(), Baseline::of(&prepared.body, &applied.object))
+                let baseline = Baseline::of(&prepared.observed(), &applied.object);
+                (applied.key.clone(), baseline.scaled(applied.scaled))
             });
             self.memory.applied(uid, self.cluster, wanted, baselines.collect());
             handle.note(&wanted.targets, accepted, uid);
@@ -211,27 +226,42 @@ impl Executor<'_> {
     async fn remove(
         &self,
         inventory: &[InventoryEntry],
-        after: impl Fn(&CopyRecord, &[Remaining]) -> Step,
+        after: impl Fn(&CopyRecord, &Removal) -> Step,
         copy: &mut Option<CopyRecord>,
         progress: &mut Progress,
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
-        let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let work = remove(handle.connection(), handle.discovery(), inventory, self.identity);
+        let (Some(handle), Some(mut recorded)) = (handle, copy.clone()) else { return Ok(false) };
+        let is_going = |entry: &&InventoryEntry| inventory.iter().any(|going| going.key == entry.key);
+        let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
+        let going = Going { objects: inventory, staying: &staying, identity: self.identity };
+        let work = remove(handle.connection(), handle.discovery(), going);
         let work = Box::pin(handle.while_answering(work));
         let Some(removed) = self.leadership.within_lease(work).await else {
             return Ok(false);
         };
-        let Ok(remaining) = removed else {
+        let Ok(removal) = removed else {
             // What became of it is not known; the cluster wakes us when it answers again.
             progress.wait(SOON);
             return Ok(false);
         };
-        for left in &remaining {
+        for left in &removal.remaining {
             tracing::debug!(application = %self.application.key, cluster = %self.name(), object = %left.key,
-                waits_for = %left.waits_for, "not gone yet");
+                waits_for = left.waits_for.as_deref(), "not gone yet");
         }
-        self.follow(after(&recorded, &remaining), copy, progress).await
+        if !removal.released.is_empty() {
+            for released in &removal.released {
+                tracing::warn!(application = %self.application.key, cluster = %self.name(), object = %released.key,
+                    holds = released.holds, "left on the cluster, since it holds what is not the application's");
+            }
+            let told = plan::after_release(&recorded, &removal.released);
+            if !self.record(told, copy, progress).await? {
+                return Ok(false);
+            }
+            let Some(now) = copy.clone() else { return Ok(false) };
+            recorded = now;
+        }
+        self.follow(after(&recorded, &removal), copy, progress).await
     }
 
     /// Carries out what follows from a step.
@@ -270,6 +300,26 @@ impl Executor<'_> {
 
     fn name(&self) -> &str {
         self.application.cluster(self.cluster).map_or("", |cluster| cluster.name.as_str())
+    }
+}
+
+/// Whether the cluster has accepted the manifest of generation `basis` before.
+fn writes(recorded: &CopyRecord, basis: i64, validation: FieldValidation) -> Writes {
+    let accepted = recorded.observed_generation == basis
+        && !matches!(recorded.phase, Phase::Intended | Phase::Removing)
+        && (recorded.phase != Phase::Failed || recorded.applied.truth == Truth::True);
+    match accepted {
+        true => Writes::Repair(validation),
+        false => Writes::First(validation),
+    }
+}
+
+/// What a copy says of the validation of its manifest.
+fn validated(verdict: Verdict) -> Answer {
+    match verdict {
+        Verdict::Clean => Answer::yes(),
+        Verdict::Warned(message) => Answer::no(Reason::Warnings, message),
+        Verdict::NotValidated(message) => Answer::unknown(Reason::NotValidated, message),
     }
 }
 

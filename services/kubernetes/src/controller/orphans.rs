@@ -136,7 +136,9 @@ impl Orphans {
                     }
                 }
                 (Fate::Sweep, Owner::Erased | Owner::Unknown) => {
-                    let sweep = Box::pin(handle.while_answering(sweep(handle.connection(), &object)));
+                    let installation = &self.installation.installation;
+                    let sweep = sweep(handle.connection(), &object, installation);
+                    let sweep = Box::pin(handle.while_answering(sweep));
                     let Some(swept) = self.leadership.within_lease(sweep).await else { return Ok(()) };
                     match swept.and_then(|swept| swept) {
                         Ok(true) => {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::manifest::Manifest;
 use super::record;
 use crate::cluster::identity::ClusterIdentity;
+use crate::object::validation::FieldValidation;
 use crate::object::{ApplicationUid, ClusterUid};
 use crate::plan::{CopyRecord, Strategy};
 
@@ -33,6 +34,7 @@ pub(crate) struct Application {
     pub(crate) trace_parent: String,
     pub(crate) manifest: Manifest,
     pub(crate) adopt_existing: bool,
+    pub(crate) field_validation: FieldValidation,
     pub(crate) strategy: Strategy,
     /// The wanted set.
     pub(crate) bindings: Vec<ResourceRef>,
@@ -96,6 +98,10 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
         trace_parent: metadata.trace_parent,
         manifest,
         adopt_existing: spec.adopt_existing,
+        field_validation: match spec.field_validation() {
+            api::FieldValidation::Warn => FieldValidation::Warn,
+            api::FieldValidation::Strict | api::FieldValidation::Unspecified => FieldValidation::Strict,
+        },
         strategy,
         bindings: status.bindings.into_iter().filter_map(|binding| binding.cluster).collect(),
         copies: status.copies.iter().filter_map(copy).collect(),

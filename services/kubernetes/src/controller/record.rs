@@ -17,10 +17,7 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
         cluster: Some(cluster.clone()),
         phase: phase_to_api(record.phase).into(),
         observed_generation: record.observed_generation,
-        conditions: vec![
-            condition(types::APPLIED, record, &record.applied),
-            condition(types::AVAILABLE, record, &record.available),
-        ],
+        conditions: conditions(record),
         health: Some(api::ContainerHealth {
             desired_pods: count(record.containers.desired),
             running_pods: count(record.containers.running),
@@ -38,6 +35,18 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
     }
 }
 
+/// The conditions of a copy. Whether its manifest was validated is not told before it was written once.
+fn conditions(record: &CopyRecord) -> Vec<Condition> {
+    let mut conditions = vec![
+        condition(types::APPLIED, record, &record.applied),
+        condition(types::AVAILABLE, record, &record.available),
+    ];
+    if record.validated != Answer::unknown(Reason::Unspecified, "") {
+        conditions.push(condition(types::VALIDATED, record, &record.validated));
+    }
+    conditions
+}
+
 /// The planner's form.
 pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
     let health = copy.health.unwrap_or_default();
@@ -51,6 +60,7 @@ pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
         inventory: copy.inventory.iter().map(object_from_api).collect(),
         applied: answer(copy, types::APPLIED),
         available: answer(copy, types::AVAILABLE),
+        validated: answer(copy, types::VALIDATED),
         containers: ContainerHealth {
             desired: health.desired_pods.into(),
             running: health.running_pods.into(),
@@ -144,7 +154,7 @@ fn answer(copy: &Copy, r#type: &str) -> Answer {
 }
 
 /// The planner's reasons and the API's, by the same names.
-const REASONS: [(Reason, &str); 10] = [
+const REASONS: [(Reason, &str); 13] = [
     (Reason::Unspecified, ""),
     (Reason::ObjectOwnedByOther, reasons::OBJECT_OWNED_BY_OTHER),
     (Reason::KubernetesError, reasons::KUBERNETES_ERROR),
@@ -155,6 +165,9 @@ const REASONS: [(Reason, &str); 10] = [
     (Reason::ClusterNotReachable, reasons::CLUSTER_NOT_REACHABLE),
     (Reason::Unhealthy, reasons::UNHEALTHY),
     (Reason::WaitingForRemoval, reasons::WAITING_FOR_REMOVAL),
+    (Reason::Released, reasons::RELEASED),
+    (Reason::Warnings, reasons::WARNINGS),
+    (Reason::NotValidated, reasons::NOT_VALIDATED),
 ];
 
 fn reason_to_api(reason: Reason) -> &'static str {
@@ -192,6 +205,7 @@ mod tests {
                 inventory: vec![entry(Some("demo"), Some("o1")), entry(None, None)],
                 applied: Answer::no(reason, why),
                 available: Answer::yes(),
+                validated: Answer::unknown(reason, "why"),
                 containers: ContainerHealth { desired: 3, running: 1, completed: 0, failed: 2 },
                 services: [("web".to_owned(), "h:80".to_owned())].into(),
                 failure: Some(Class::OfSpec),

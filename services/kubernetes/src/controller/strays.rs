@@ -71,7 +71,8 @@ pub(super) async fn sweep_strays(
             continue;
         }
         let Some(Ok(handle)) = clusters.get(&cluster) else { continue };
-        let sweep = Box::pin(handle.while_answering(sweep(handle.connection(), &object)));
+        let sweep = sweep(handle.connection(), &object, &installation.installation);
+        let sweep = Box::pin(handle.while_answering(sweep));
         let Some(swept) = leadership.within_lease(sweep).await else { return Ok(()) };
         match swept.and_then(|swept| swept) {
             Ok(true) => {

@@ -63,7 +63,7 @@ const SPEC: Failure = Failure::OF_SPEC;
 #[case(422, "Invalid", &["FieldValueInvalid"], r#"Service "s" is invalid: spec.clusterIPs[0]: Invalid value: "10.0.0.1": may not change once set"#, SPEC)]
 #[case(422, "Invalid", &["FieldValueForbidden"], r#"StatefulSet.apps "db" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden"#, SPEC)]
 #[case(422, "Invalid", &["FieldValueRequired"], r#"Deployment.apps "web" is invalid: spec.selector: Required value"#, SPEC)]
-#[case(500, "", &[], r#"failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.replcias: field not declared in schema"#, SPEC)]
+#[case(500, "", &[], r#"failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.replcias: field not declared in schema"#, CLUSTER)]
 // 1.20.
 #[case(500, "InternalError", &[], r#"Internal error occurred: failed to create typed patch object: .spec.template.spec.containers[name="app"].env: duplicate entries for key [name="A"]"#, SPEC)]
 #[case(413, "RequestEntityTooLarge", &[], "Request entity too large: limit is 3145728", SPEC)]

@@ -3,24 +3,28 @@
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use kube::api::DynamicObject;
 use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
 use crate::object::definition;
-use crate::object::field_ownership;
-use crate::object::ownership::{self, Admitted, Holder, Live, Refusal};
+use crate::object::ownership::{self, Admitted, Holder, Refusal};
+use crate::object::pass::{Due, Pass};
 use crate::object::prepare::Target;
 use crate::object::redaction::SecretValues;
-use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, Identity, InventoryEntry, ObjectKey};
+use crate::object::scaled;
+use crate::object::validation::{Findings, Writes};
+use crate::object::write::Writer;
+use crate::object::{Identity, InventoryEntry, ObjectKey};
 
 /// Reads in flight at once during the preflight.
 const READS_AT_ONCE: usize = 8;
 /// How often, and how far apart, a custom resource definition is looked at until its kind is served.
 const ESTABLISHED_LOOKS: u32 = 50;
 const ESTABLISHED_PAUSE: Duration = Duration::from_millis(100);
+/// Maximum number of passes over the objects of an application: each but the last accepts one or more of them.
+const MAX_PASSES: usize = 5;
 /// How often an object that changes under our hands is looked at again.
 const ATTEMPTS: usize = 4;
 
@@ -62,6 +66,8 @@ pub struct AppliedObject {
     pub key: ObjectKey,
     /// The server's answer: the whole object.
     pub object: DynamicObject,
+    /// Whether its replicas were left to an autoscaler.
+    pub scaled: bool,
 }
 
 impl AppliedObject {
@@ -72,16 +78,24 @@ impl AppliedObject {
 }
 
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
-/// nothing is written. Applying the same objects again changes nothing. What the cluster accepted is pushed to `accepted`,
-/// also if a later object fails or the call is dropped. An error holds no value of a Secret.
+/// nothing is written. Applying the same objects again changes nothing. An object that fails in a way that may pass keeps
+/// only those from being written that need it, and is tried again after the others. What the cluster accepted is pushed to
+/// `accepted`, also if another object fails or the call is dropped, and what it warned of to `findings`. Neither these nor
+/// an error hold a value of a Secret.
 pub async fn apply(
     connection: &Connection,
     targets: &[Target],
     claim: &Claim<'_>,
     accepted: &mut Vec<AppliedObject>,
+    findings: &mut Findings,
 ) -> Result<(), ApplyError> {
-    let applied = apply_all(connection, targets, claim, accepted).await;
-    applied.map_err(|error| error.without(&SecretValues::of(targets)))
+    let secrets = SecretValues::of(targets);
+    let applied = apply_all(connection, targets, claim, accepted, findings, &secrets).await;
+    applied.map_err(|error| error.without(&secrets))?;
+    // In the order of the targets, whatever came later because it had failed at first: it is removed in the reverse one.
+    let place = |key: &ObjectKey| targets.iter().position(|target| target.prepared.key == *key);
+    accepted.sort_by_cached_key(|applied| place(&applied.key));
+    Ok(())
 }
 
 async fn apply_all(
@@ -89,7 +103,49 @@ async fn apply_all(
     targets: &[Target],
     claim: &Claim<'_>,
     accepted: &mut Vec<AppliedObject>,
+    findings: &mut Findings,
+    secrets: &SecretValues,
 ) -> Result<(), ApplyError> {
+    let mut all_due = look_at_all(connection, targets, claim).await?;
+    for pass_number in 1.. {
+        let before = accepted.len();
+        let mut pass = Pass::default();
+        for due in all_due {
+            if pass.is_blocked(due.target) {
+                pass.left.push(due);
+                continue;
+            }
+            let key = &due.target.prepared.key;
+            let span = tracing::info_span!("apply", otel.kind = "client", object = %key,
+                cluster = claim.identity.cluster.as_str());
+            let mut writer = Writer::new(connection, due.target, claim.writes, due.scaled);
+            let written = write(&mut writer, &due, claim).instrument(span).await;
+            findings.warn(key, writer.warnings.collected(), secrets);
+            if let (Ok(_), Some(why)) = (&written, writer.not_tried) {
+                findings.not_tried(key, secrets.cut_out_of(&why));
+            }
+            match written {
+                Ok(object) => {
+                    accepted.push(AppliedObject { key: key.clone(), object, scaled: writer.scaled });
+                }
+                Err(error) => pass.failed(due, error, claim.writes)?,
+            }
+        }
+        match pass.error {
+            None => break,
+            Some(error) if accepted.len() == before || pass_number == MAX_PASSES => return Err(error),
+            Some(_) => all_due = pass.left,
+        }
+    }
+    Ok(())
+}
+
+/// Reads all objects, and decides how each may be written.
+async fn look_at_all<'a>(
+    connection: &Connection,
+    targets: &'a [Target],
+    claim: &Claim<'_>,
+) -> Result<Vec<Due<'a>>, ApplyError> {
     let reads: Vec<_> = targets.iter().map(|target| read(connection, target).boxed()).collect();
     let found: Vec<_> = futures::stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
     let mut seen = Vec::with_capacity(targets.len());
@@ -98,18 +154,10 @@ async fn apply_all(
     }
     let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref()));
     let admitted = ownership::preflight(holders, claim.adopt_existing)?;
-
-    for ((target, live), admitted) in seen.into_iter().zip(admitted) {
-        let span = tracing::info_span!("apply", otel.kind = "client", object = %target.prepared.key,
-            cluster = claim.identity.cluster.as_str());
-        let write = write(connection, target, live, admitted, claim);
-        let mut object = write.instrument(span).await?;
-        if definition::is_definition(&target.prepared.key) {
-            object = established(connection, target, object).await?;
-        }
-        accepted.push(AppliedObject { key: target.prepared.key.clone(), object });
-    }
-    Ok(())
+    let due = seen.into_iter().zip(admitted);
+    let mut due: Vec<_> = due.map(|((target, live), admitted)| Due::of(target, live, admitted)).collect();
+    scaled::find(connection, &mut due).await;
+    Ok(due)
 }
 
 /// By what an application claims its objects.
@@ -121,6 +169,8 @@ pub struct Claim<'a> {
     pub inventory: &'a [InventoryEntry],
     /// Take over objects that belong to nobody.
     pub adopt_existing: bool,
+    /// Whether the cluster has accepted the manifest before.
+    pub writes: Writes,
 }
 
 impl Claim<'_> {
@@ -162,22 +212,20 @@ fn failed(target: &Target, error: ClusterError) -> ApplyError {
     ApplyError::Object { key: target.prepared.key.clone(), error }
 }
 
-/// Writes one object. When it is not any more what was seen, it is read and judged again.
+/// Writes one object. When it is not any more what was seen, it is read and judged again. A definition is waited for.
 async fn write(
-    connection: &Connection,
-    target: &Target,
-    mut live: Option<DynamicObject>,
-    mut admitted: Admitted,
+    writer: &mut Writer<'_>,
+    due: &Due<'_>,
     claim: &Claim<'_>,
 ) -> Result<DynamicObject, ApplyError> {
+    let (connection, target) = (writer.connection, due.target);
+    let (mut live, mut admitted) = (due.live.clone(), due.admitted.clone());
     let mut attempt = 1;
     loop {
-        let outcome = match &admitted {
-            Admitted::Create => create(connection, target).await,
-            Admitted::Update(seen) => update(connection, target, live.as_ref(), seen).await,
-            Admitted::Adopt(seen) => adopt(connection, target, seen).await,
-        };
-        let error = match outcome {
+        let error = match writer.write(live.as_ref(), &admitted).await {
+            Ok(object) if definition::is_definition(&target.prepared.key) => {
+                return established(connection, target, object).await;
+            }
             Ok(object) => return Ok(object),
             Err(error) => error,
         };
@@ -201,56 +249,4 @@ async fn write(
 
 fn uid(live: Option<&DynamicObject>) -> Option<&str> {
     live?.metadata.uid.as_deref()
-}
-
-/// Creates: fails if the object exists, whoever made it.
-async fn create(connection: &Connection, target: &Target) -> Result<DynamicObject, ClusterError> {
-    let body: DynamicObject = serde_json::from_value(target.prepared.body.clone())
-        .map_err(|error| ClusterError::Rejected(error.to_string().into()))?;
-    let objects = connection.objects(&target.kind, target.prepared.key.namespace.as_deref());
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    connection.call(objects.create(&params, &body)).await
-}
-
-/// Applies to the object with the uid that was seen, after its books are in order.
-async fn update(
-    connection: &Connection,
-    target: &Target,
-    live: Option<&DynamicObject>,
-    seen: &Live,
-) -> Result<DynamicObject, ClusterError> {
-    let books = live.and_then(|object| object.metadata.managed_fields.as_deref()).unwrap_or_default();
-    if let Some(books) = field_ownership::as_applied(books) {
-        let key = &target.prepared.key;
-        let patch = json!({"metadata": {
-            "uid": seen.uid, "resourceVersion": seen.resource_version, "managedFields": books}});
-        let objects = connection.objects(&target.kind, key.namespace.as_deref());
-        connection.call(objects.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))).await?;
-    }
-    let mut body = target.prepared.body.clone();
-    body["metadata"]["uid"] = seen.uid.clone().into();
-    if seen.adopted {
-        body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
-    }
-    server_side_apply(connection, target, &body).await
-}
-
-/// Applies to exactly the object that was seen, and marks it as one that existed before.
-async fn adopt(connection: &Connection, target: &Target, seen: &Live) -> Result<DynamicObject, ClusterError> {
-    let mut body = target.prepared.body.clone();
-    body["metadata"]["uid"] = seen.uid.clone().into();
-    body["metadata"]["resourceVersion"] = seen.resource_version.clone().into();
-    body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
-    server_side_apply(connection, target, &body).await
-}
-
-async fn server_side_apply(
-    connection: &Connection,
-    target: &Target,
-    body: &Value,
-) -> Result<DynamicObject, ClusterError> {
-    let key = &target.prepared.key;
-    let objects = connection.objects(&target.kind, key.namespace.as_deref());
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    connection.call(objects.patch(&key.name, &params, &Patch::Apply(body))).await
 }

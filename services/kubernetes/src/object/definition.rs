@@ -38,6 +38,24 @@ pub(crate) fn promised(manifest: &[Value], api_version: &str, kind: &str) -> Opt
     })
 }
 
+/// The kind of a live definition, in the first version that is served of it.
+pub(crate) fn served_kind(definition: &Value) -> Option<ResolvedKind> {
+    let spec = field(definition, &["spec"])?;
+    let versions = field(spec, &["versions"])?.as_array()?;
+    let mut names = versions.iter().filter_map(|version| text(version, &["name"]));
+    let version = names.find(|name| serves(spec, name))?;
+    let group = text(spec, &["group"])?;
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: text(spec, &["names", "kind"])?.to_owned(),
+        plural: text(spec, &["names", "plural"])?.to_owned(),
+    };
+    let namespaced = text(spec, &["scope"]) != Some("Cluster");
+    Some(ResolvedKind { resource, namespaced, watchable: true, promised: false })
+}
+
 fn serves(spec: &Value, version: &str) -> bool {
     let versions = field(spec, &["versions"]).and_then(Value::as_array).into_iter().flatten();
     let mut served =

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use crate::object::autoscaler::REPLICAS;
+
 /// Fields that differ: JSON pointer → live value (null where there is none).
 pub type Differences = BTreeMap<String, Value>;
 
@@ -22,6 +24,8 @@ const UNOBSERVED: &str = "/metadata/annotations/krake.cloud~1cluster";
 pub struct Baseline {
     resource_version: Option<String>,
     accepted: Differences,
+    /// Whether somebody else decides on the replicas.
+    scaled: bool,
 }
 
 impl Baseline {
@@ -31,7 +35,13 @@ impl Baseline {
         Self {
             resource_version: answer.metadata.resource_version.clone(),
             accepted: differences(applied, &live),
+            scaled: false,
         }
+    }
+
+    /// The same of a workload whose replicas were left to an autoscaler.
+    pub fn scaled(self, scaled: bool) -> Self {
+        Self { scaled, ..self }
     }
 }
 
@@ -42,8 +52,11 @@ pub fn drift(applied: &Value, live: &Value, baseline: Option<&Baseline>) -> Vec<
     if baseline.is_some_and(|baseline| version.is_some() && baseline.resource_version.as_deref() == version) {
         return Vec::new();
     }
-    let accepted =
-        |path: &String, value: &Value| baseline.is_some_and(|b| b.accepted.get(path) == Some(value));
+    let accepted = |path: &String, value: &Value| {
+        baseline.is_some_and(|baseline| {
+            baseline.accepted.get(path) == Some(value) || baseline.scaled && path == REPLICAS
+        })
+    };
     let differing = differences(applied, live).into_iter();
     differing.filter(|(path, value)| !accepted(path, value)).map(|(path, _)| path).collect()
 }
@@ -163,6 +176,15 @@ mod tests {
         assert_eq!(drift(&applied, &later, Some(&known)), [""; 0]);
         let changed = live(json!({"cpu": "2", "image": "b"}), "7");
         assert_eq!(drift(&applied, &changed, Some(&known)), ["/spec/cpu", "/spec/image"]);
+    }
+
+    #[test]
+    fn replicas_that_were_left_to_an_autoscaler_are_no_drift() {
+        let applied = object(json!({"replicas": 1, "x": 1}));
+        let known = baseline(&applied, live(json!({"replicas": 3, "x": 1}), "5"));
+        let later = live(json!({"replicas": 4, "x": 2}), "6");
+        assert_eq!(drift(&applied, &later, Some(&known)), ["/spec/replicas", "/spec/x"]);
+        assert_eq!(drift(&applied, &later, Some(&known.scaled(true))), ["/spec/x"]);
     }
 
     #[test]

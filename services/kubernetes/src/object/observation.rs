@@ -62,7 +62,7 @@ pub fn observe(
             Sight::Unwatched => {}
             Sight::Present(object) if object.application == *application => {
                 let value = object.value();
-                if !drift::drift(&target.prepared.body, &value, baselines.get(key)).is_empty() {
+                if !drift::drift(&target.prepared.observed(), &value, baselines.get(key)).is_empty() {
                     drifted.push(key.clone());
                 }
                 present.push(InventoryEntry { key: key.clone(), uid: Some(object.uid.clone()) });

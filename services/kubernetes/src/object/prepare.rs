@@ -1,5 +1,6 @@
 //! From a manifest to the object that is applied: marks, namespace, and what old API servers must be told. Pure.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use base64::Engine as _;
@@ -8,6 +9,8 @@ use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
 
 use crate::cluster::discovery::ResolvedKind;
+use crate::object::autoscaler::{self, is_autoscaler};
+use crate::object::order::Rank;
 use crate::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, INSTALLATION_LABEL,
     Identity, ObjectKey, text,
@@ -32,6 +35,18 @@ pub struct Prepared {
     pub key: ObjectKey,
     /// The body to apply.
     pub body: Value,
+    /// Whether an autoscaler of the application decides on its replicas.
+    pub scaled: bool,
+}
+
+impl Prepared {
+    /// What of the body is observed on the cluster, and repaired.
+    pub fn observed(&self) -> Cow<'_, Value> {
+        match self.scaled {
+            true => autoscaler::without_replicas(&self.body),
+            false => Cow::Borrowed(&self.body),
+        }
+    }
 }
 
 /// A prepared object and the kind that it is an object of.
@@ -75,7 +90,7 @@ pub fn api_version_and_kind(index: usize, manifest: &Value) -> Result<(&str, &st
 }
 
 /// Completes a whole manifest, each entry with its resolved kind, for one application, in the order in which it is applied:
-/// namespaces and custom resource definitions first, then as written.
+/// by [`Rank`], and as written within one.
 pub fn prepare_all(
     manifest: &[(&Value, ResolvedKind)],
     identity: &Identity,
@@ -90,9 +105,15 @@ pub fn prepare_all(
         }
         targets.push(Target { prepared, kind: kind.clone() });
     }
-    targets.sort_by_key(|target| {
-        !matches!(target.prepared.key.kind.as_str(), "Namespace" | "CustomResourceDefinition")
-    });
+    let autoscalers =
+        targets.iter().map(|target| &target.prepared).filter(|object| is_autoscaler(&object.key));
+    let scaled: HashSet<_> = autoscalers
+        .filter_map(|object| autoscaler::workload(&object.body, object.key.namespace.as_deref()))
+        .collect();
+    for target in &mut targets {
+        target.prepared.scaled = scaled.contains(&target.prepared.key);
+    }
+    targets.sort_by_key(|target| Rank::of(&target.prepared.key));
     Ok(targets)
 }
 
@@ -141,7 +162,7 @@ fn prepare(
         field: "metadata".to_owned(),
         problem: format!("has a field of the wrong type: {error}"),
     })?;
-    Ok(Prepared { key, body })
+    Ok(Prepared { key, body, scaled: false })
 }
 
 fn mark(index: usize, metadata: &mut Map<String, Value>, identity: &Identity) -> Result<(), ManifestError> {
@@ -353,12 +374,32 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_and_definitions_come_first() {
-        let named = |kind: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}});
-        let documents = ["Deployment", "Service", "CustomResourceDefinition", "Namespace"].map(named);
+    fn objects_come_after_what_they_need_and_otherwise_as_written() {
+        let named = |(api_version, kind): (&str, &str)| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}});
+        let documents = [
+            ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
+            ("example.org/v1", "Tub"),
+            ("apps/v1", "Deployment"),
+            ("v1", "Service"),
+            ("v1", "ServiceAccount"),
+            ("v1", "ConfigMap"),
+            ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+            ("v1", "Namespace"),
+        ]
+        .map(named);
         let manifest: Vec<_> = documents.iter().map(|document| (document, kind(false))).collect();
         let targets = prepare_all(&manifest, &identity(), "d").unwrap();
         let kinds: Vec<_> = targets.iter().map(|target| target.prepared.key.kind.as_str()).collect();
-        assert_eq!(kinds, ["CustomResourceDefinition", "Namespace", "Deployment", "Service"]);
+        let expected = [
+            "Namespace",
+            "CustomResourceDefinition",
+            "ServiceAccount",
+            "ConfigMap",
+            "Deployment",
+            "Service",
+            "Tub",
+            "ValidatingWebhookConfiguration",
+        ];
+        assert_eq!(kinds, expected);
     }
 }

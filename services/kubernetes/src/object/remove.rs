@@ -1,112 +1,212 @@
-//! Removing the objects of a copy from a cluster: only those that bear our marks, each under its uid.
+//! Removing the objects of a copy from a cluster: only those that bear our marks, each under its uid, wave by wave.
 
 use std::collections::BTreeMap;
 
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
+use futures::{FutureExt, StreamExt};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
 use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
-use crate::error::ClusterError;
+use crate::error::{ClusterError, shortened};
+use crate::object::containers::{self, Owner};
+use crate::object::contents::look_into;
 use crate::object::orphan::Marked;
-use crate::object::ownership::{self, Holder};
+use crate::object::ownership::{self, Holder, Live};
+use crate::object::waves::{self, State, Wave};
 use crate::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, FIELD_MANAGER,
-    INSTALLATION_LABEL, Identity, InventoryEntry, ObjectKey,
+    INSTALLATION_LABEL, Identity, InventoryEntry, ObjectKey, field, text,
 };
+
+/// Objects that are looked at at once.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// An object that is not gone yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remaining {
     /// The object.
     pub key: ObjectKey,
-    /// What it waits for, for people.
-    pub waits_for: String,
+    /// What it waits for, for people. Nothing: its turn comes when what goes before it is gone.
+    pub waits_for: Option<String>,
 }
 
-/// What one object came to.
-enum Fate {
-    Gone,
-    Remains(String),
+/// An object that was left on the cluster without our marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The object.
+    pub key: ObjectKey,
+    /// What it holds that is not the application's, for people.
+    pub holds: String,
 }
 
-/// Asks the cluster to delete every object of `inventory` that is marked as `identity`'s, last applied first, and releases
-/// those that existed before. Returns what is not gone yet; repeat until that is nothing. Objects that bear no marks of
-/// ours, or somebody else's, are left alone and count as gone, and so do those that were never accepted and may not be
-/// read. Trouble with one object does not keep the others.
-pub async fn remove(
+/// What a removal came to so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// What is not gone yet.
+    pub remaining: Vec<Remaining>,
+    /// What was released because it holds what is not the application's.
+    pub released: Vec<Released>,
+    /// The wave that is waited for; absent if no object is known to be there any more.
+    pub wave: Option<Wave>,
+}
+
+/// What is removed, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Going<'a> {
+    /// The objects to remove, in the order in which they were applied.
+    pub objects: &'a [InventoryEntry],
+    /// What of the same copy stays.
+    pub staying: &'a [InventoryEntry],
+    /// The marks of the application.
+    pub identity: &'a Identity,
+}
+
+/// What was seen of one object: how to write to it, and what it is.
+struct Look {
+    kind: Option<ResolvedKind>,
+    live: Option<DynamicObject>,
+    facts: Option<Live>,
+}
+
+/// Asks the cluster to delete the objects of `going` that bear its marks, wave by wave (see [`waves`]), and releases those
+/// that existed before, and namespaces and definitions that hold what is not the application's. Returns what is not gone
+/// yet; repeat until that is nothing. Objects that bear no marks of ours, or somebody else's, are left alone and count as
+/// gone, and so do those that were never accepted and may not be read.
+pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going<'_>) -> Removal {
+    let looks = going.objects.iter().map(|entry| look(connection, discovery, entry, going.identity).boxed());
+    let looks: Vec<_> = looks.collect();
+    let looks: Vec<(Look, State)> = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE).collect().await;
+    let keys = going.objects.iter().map(|entry| entry.key.clone());
+    let (looks, states): (Vec<_>, Vec<_>) = looks.into_iter().unzip();
+    let mut objects: Vec<(ObjectKey, State)> = keys.zip(states).collect();
+    let mut released = Vec::new();
+    let last = loop {
+        let next = waves::next(&objects);
+        for place in &next.delete {
+            let key = &objects[*place].0;
+            let span = tracing::info_span!("remove", otel.kind = "client", object = %key,
+                cluster = going.identity.cluster.as_str());
+            let removed = remove_one(connection, key, &looks[*place], going).instrument(span).await;
+            objects[*place].1 = match removed {
+                Ok(Fate::Gone) => State::Gone,
+                Ok(Fate::Going(waits_for)) => State::Going(waits_for),
+                Ok(Fate::Released(holds)) => {
+                    released.push(Released { key: key.clone(), holds });
+                    State::Gone
+                }
+                Err(error) => State::Unknown(error.to_string()),
+            };
+        }
+        if next.delete.is_empty() {
+            break next;
+        }
+    };
+    let mut remaining: Vec<Remaining> = Vec::new();
+    for (place, (key, state)) in objects.into_iter().enumerate() {
+        let waits_for = match state {
+            State::Gone => continue,
+            _ if last.later.contains(&place) => None,
+            State::Present => None,
+            State::Going(why) | State::Unknown(why) | State::Unlikely(why) => Some(why),
+        };
+        remaining.push(Remaining { key, waits_for });
+    }
+    Removal { remaining, released, wave: last.wave }
+}
+
+/// Looks at one object of an inventory.
+async fn look(
     connection: &Connection,
     discovery: &Discovery,
-    inventory: &[InventoryEntry],
+    entry: &InventoryEntry,
     identity: &Identity,
-) -> Vec<Remaining> {
-    let mut remaining = Vec::new();
-    for InventoryEntry { key, uid } in inventory.iter().rev() {
-        let fate = match discovery.resolve_any_version(&key.api_version, &key.kind).await {
-            Ok(kind) => {
-                let span = tracing::info_span!("remove", otel.kind = "client", object = %key,
-                    cluster = identity.cluster.as_str());
-                remove_one(connection, &kind, key, uid.as_deref(), identity).instrument(span).await
-            }
-            // The server says that it has no such kind in any version, so it has no such object.
-            Err(DiscoveryError::Unsupported { .. }) => Ok(Fate::Gone),
-            Err(DiscoveryError::Cluster(error)) => Err(error),
-        };
-        match fate {
-            Ok(Fate::Gone) => {}
-            Ok(Fate::Remains(waits_for)) => remaining.push(Remaining { key: key.clone(), waits_for }),
-            // All objects are read before one is written, so what may not be read and was never accepted is not there. If it
-            // is all the same, written by a process that ended before it could record it, it is an orphan.
-            Err(ClusterError::Forbidden(_)) if uid.is_none() => {}
-            Err(error) => remaining.push(Remaining { key: key.clone(), waits_for: error.to_string() }),
-        }
-    }
-    remaining
-}
-
-async fn remove_one(
-    connection: &Connection,
-    kind: &ResolvedKind,
-    key: &ObjectKey,
-    recorded: Option<&str>,
-    identity: &Identity,
-) -> Result<Fate, ClusterError> {
-    let objects = connection.objects(kind, key.namespace.as_deref());
-    let Some(live) = connection.find(&objects, &key.name).await? else {
-        return Ok(Fate::Gone);
+) -> (Look, State) {
+    let nothing = |state| (Look { kind: None, live: None, facts: None }, state);
+    let InventoryEntry { key, uid } = entry;
+    let unknown = |error: ClusterError| match (error, uid) {
+        // All objects are read before one is written, so what may not be read and was never accepted is not there. If it is
+        // all the same, written by a process that ended before it could record it, it is an orphan.
+        (ClusterError::Forbidden(_), None) => State::Gone,
+        (error, None) => State::Unlikely(error.to_string()),
+        (error, Some(_)) => State::Unknown(error.to_string()),
+    };
+    let kind = match discovery.resolve_any_version(&key.api_version, &key.kind).await {
+        Ok(kind) => kind,
+        // The server says that it has no such kind in any version, so it has no such object.
+        Err(DiscoveryError::Unsupported { .. }) => return nothing(State::Gone),
+        Err(DiscoveryError::Cluster(error)) => return nothing(unknown(error)),
+    };
+    let objects = connection.objects(&kind, key.namespace.as_deref());
+    let live = match connection.find(&objects, &key.name).await {
+        Ok(Some(live)) => live,
+        Ok(None) => return nothing(State::Gone),
+        Err(error) => return nothing(unknown(error)),
     };
     if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
         // Somebody has taken both marks off, which releases it.
-        return Ok(Fate::Gone);
+        return nothing(State::Gone);
     }
-    let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity, recorded) else {
-        return Ok(Fate::Gone);
+    let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity, uid.as_deref()) else {
+        return nothing(State::Gone);
     };
     let applied_for = live.metadata.annotations.as_ref().and_then(|all| all.get(CLUSTER_ANNOTATION));
     if applied_for.is_some_and(|cluster| cluster != identity.cluster.as_str()) {
         // By now it is the copy of another registration of this cluster.
-        return Ok(Fate::Gone);
+        return nothing(State::Gone);
     }
+    let state = match (facts.adopted, facts.terminating) {
+        (false, true) => State::Going(waits_for(&live)),
+        _ => State::Present,
+    };
+    (Look { kind: Some(kind), live: Some(live), facts: Some(facts) }, state)
+}
+
+/// What an object that is being deleted waits for: its finalizers, or what a namespace says of its contents.
+fn waits_for(live: &DynamicObject) -> String {
+    let finalizers = live.metadata.finalizers.as_deref().unwrap_or_default();
+    if !finalizers.is_empty() {
+        return format!("its finalizers {}", finalizers.join(", "));
+    }
+    let conditions = field(&live.data, &["status", "conditions"]).and_then(Value::as_array);
+    let reasons = conditions.into_iter().flatten().filter(|condition| {
+        text(condition, &["status"]) == Some("True")
+            && text(condition, &["type"]).is_some_and(|name| name.starts_with("Namespace"))
+    });
+    let reasons: Vec<_> = reasons.filter_map(|condition| text(condition, &["message"])).collect();
+    match reasons.is_empty() {
+        true => "its deletion".to_owned(),
+        false => shortened(&reasons.join("; ")),
+    }
+}
+
+async fn remove_one(
+    connection: &Connection,
+    key: &ObjectKey,
+    look: &Look,
+    going: Going<'_>,
+) -> Result<Fate, ClusterError> {
+    let Look { kind: Some(kind), live: Some(live), facts: Some(facts) } = look else { return Ok(Fate::Gone) };
     if facts.adopted {
         let released = release(connection, kind, key, &facts.uid, &facts.resource_version).await;
         return settle(released, Fate::Gone);
     }
-    if facts.terminating {
-        let finalizers = live.metadata.finalizers.unwrap_or_default();
-        return Ok(Fate::Remains(if finalizers.is_empty() {
-            "its deletion".to_owned()
-        } else {
-            format!("its finalizers {}", finalizers.join(", "))
-        }));
+    if containers::is_container(key) {
+        let owner = Owner { identity: going.identity, going: going.objects, staying: going.staying };
+        if let Some(holds) = containers::held(&look_into(connection, key, live).await?, owner) {
+            let released = release(connection, kind, key, &facts.uid, &facts.resource_version).await;
+            return settle(released, Fate::Released(holds));
+        }
     }
-    let guard = Preconditions { uid: Some(facts.uid), resource_version: None };
+    let objects = connection.objects(kind, key.namespace.as_deref());
+    let guard = Preconditions { uid: Some(facts.uid.clone()), resource_version: None };
     let deletion = DeleteParams::background().preconditions(guard);
     let deleted = connection.call(objects.delete(&key.name, &deletion)).await;
     let after = match &deleted {
         // An object in the answer means that it only begins to go.
-        Ok(answer) if answer.is_left() => Fate::Remains("its deletion".to_owned()),
-        _ => Fate::Gone,
+        Ok(answer) => answer.as_ref().left().map_or(Fate::Gone, |going| Fate::Going(waits_for(going))),
+        Err(_) => Fate::Gone,
     };
     settle(deleted.map(|_| ()), after)
 }
@@ -115,11 +215,33 @@ fn is_marked(labels: &BTreeMap<String, String>) -> bool {
     [INSTALLATION_LABEL, APPLICATION_LABEL].iter().any(|label| labels.contains_key(*label))
 }
 
-/// Removes one object that belongs to nobody, if it still is exactly what was seen; one that existed before is released.
-/// Tells whether it was: if not, somebody changed it, and it has to be judged again.
-pub async fn sweep(connection: &Connection, orphan: &Marked) -> Result<bool, ClusterError> {
+/// What one object came to.
+enum Fate {
+    Gone,
+    Going(String),
+    Released(String),
+}
+
+/// Removes one object that belongs to nobody, if it still is exactly what was seen; one that existed before, or that holds
+/// what is somebody else's, is released. Tells whether it was: if not, somebody changed it, or it still holds what is to go
+/// before it, and it has to be judged again.
+pub async fn sweep(
+    connection: &Connection,
+    orphan: &Marked,
+    installation: &str,
+) -> Result<bool, ClusterError> {
     let Marked { kind, key, uid, resource_version, .. } = orphan;
-    let outcome = if orphan.adopted {
+    let is_held = containers::is_container(key).then(|| is_held(connection, orphan, installation));
+    let releases = match is_held {
+        _ if orphan.adopted => true,
+        None => false,
+        Some(is_held) => match is_held.await? {
+            Held::ByOthers => true,
+            Held::ByOwn => return Ok(false),
+            Held::ByNone => false,
+        },
+    };
+    let outcome = if releases {
         release(connection, kind, key, uid, resource_version).await
     } else {
         let guard =
@@ -132,9 +254,39 @@ pub async fn sweep(connection: &Connection, orphan: &Marked) -> Result<bool, Clu
         Ok(()) => Ok(true),
         Err(ClusterError::NotFound(_) | ClusterError::Conflict(_)) => Ok(false),
         // Servers answer a wrong uid in a patch with "immutable field".
-        Err(ClusterError::Rejected(_)) if orphan.adopted => Ok(false),
+        Err(ClusterError::Rejected(_)) if releases => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// By what an orphan is held that others may be in.
+enum Held {
+    ByOthers,
+    /// Objects with the same marks, some of which may belong to a copy.
+    ByOwn,
+    ByNone,
+}
+
+async fn is_held(connection: &Connection, orphan: &Marked, installation: &str) -> Result<Held, ClusterError> {
+    let objects = connection.objects(&orphan.kind, None);
+    let Some(live) = connection.find(&objects, &orphan.key.name).await? else { return Ok(Held::ByNone) };
+    let contents = look_into(connection, &orphan.key, &live).await?;
+    let marked = |application: &str| {
+        let identity = Identity {
+            installation: installation.to_owned(),
+            application: application.into(),
+            cluster: "".into(),
+            epoch: String::new(),
+        };
+        let owner = Owner { identity: &identity, going: &[], staying: &[] };
+        containers::held(&contents, owner).is_some()
+    };
+    let application = orphan.application.as_ref().map_or("", |uid| uid.as_str());
+    Ok(match (marked(application), marked("")) {
+        (true, _) => Held::ByOthers,
+        (false, true) => Held::ByOwn,
+        (false, false) => Held::ByNone,
+    })
 }
 
 fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, ClusterError> {
@@ -142,7 +294,7 @@ fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, Cluster
         Ok(()) => Ok(done),
         Err(ClusterError::NotFound(_)) => Ok(Fate::Gone),
         // Another object has the name by now, or it changed: the next look decides.
-        Err(ClusterError::Conflict(_)) => Ok(Fate::Remains("another look: it changed".to_owned())),
+        Err(ClusterError::Conflict(_)) => Ok(Fate::Going("another look: it changed".to_owned())),
         Err(error) => Err(error),
     }
 }

@@ -215,6 +215,7 @@ impl World {
                     &self.copies[&cluster],
                     &remaining,
                     self.view(&cluster).attempt.elapsed,
+                    DEADLINE,
                 ));
             }
             Step::Withdraw { cluster, inventory } => {
@@ -286,6 +287,7 @@ impl World {
             deadline,
             accepted: &accepted,
             outcome: &outcome,
+            validated: None,
         };
         let after = after_apply(applied);
         match after.again {
@@ -303,7 +305,7 @@ impl World {
         let mut remaining = Vec::new();
         for InventoryEntry { key, .. } in inventory {
             if cluster.unreachable || (cluster.lingers && cluster.objects.contains_key(key)) {
-                remaining.push(Remaining { key: key.clone(), waits_for: "x".into() });
+                remaining.push(Remaining { key: key.clone(), waits_for: Some("x".into()) });
             } else {
                 cluster.objects.remove(key);
             }

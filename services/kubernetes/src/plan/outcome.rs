@@ -8,7 +8,7 @@ use crate::failure::{self, Class, Stage};
 use crate::object::InventoryEntry;
 use crate::object::apply::ApplyError;
 use crate::object::ownership::Refusal;
-use crate::object::remove::Remaining;
+use crate::object::remove::{Released, Remaining};
 
 /// How long a removal may take before it is recorded what it waits for: most pods end within this time.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(45);
@@ -34,6 +34,8 @@ pub struct Applied<'a> {
     pub accepted: &'a [InventoryEntry],
     /// How it ended.
     pub outcome: &'a Result<(), ApplyError>,
+    /// What the validation of a first write showed.
+    pub validated: Option<&'a Answer>,
 }
 
 /// What follows from an apply.
@@ -61,7 +63,9 @@ pub enum Again {
 pub fn after_apply(applied: Applied<'_>) -> AfterApply {
     let Applied { copy, basis, accepted, .. } = applied;
     let retry_request = if basis == applied.generation { applied.retry_requests } else { copy.retry_request };
-    let told = CopyRecord { inventory: updated(&copy.inventory, accepted), retry_request, ..copy.clone() };
+    let validated = applied.validated.unwrap_or(&copy.validated).clone();
+    let inventory = updated(&copy.inventory, accepted);
+    let told = CopyRecord { inventory, retry_request, validated, ..copy.clone() };
     let (told, again) = match applied.outcome {
         Ok(()) => (succeeded(applied, told), Again::No),
         Err(error) => failed(applied, error, told),
@@ -133,28 +137,65 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
     (failed, Again::Slowly)
 }
 
-/// After [`Step::Remove`] of the copy `copy`, `elapsed` after its removal began: what is not gone yet. A wait that lasts is
-/// recorded once for each thing that it waits for.
-pub fn after_remove(copy: &CopyRecord, remaining: &[Remaining], elapsed: Duration) -> Step {
+/// After [`Step::Remove`] of the copy `copy`: what is not gone yet. `waited`: how long the present wave has been waited for;
+/// `deadline`: how long that may take. A wait that lasts is recorded once for each thing that it waits for.
+pub fn after_remove(
+    copy: &CopyRecord,
+    remaining: &[Remaining],
+    waited: Duration,
+    deadline: Duration,
+) -> Step {
     if remaining.is_empty() {
         return Step::Forget(copy.clone());
     }
-    let waits: Vec<_> = remaining
-        .iter()
-        .take(NAMED_WAITS)
-        .map(|left| format!("{} waits for {}", left.key, left.waits_for))
-        .collect();
-    let more = match remaining.len().saturating_sub(NAMED_WAITS) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    let message =
-        format!("{}{more}; deleting the application with --force leaves what remains", waits.join("; "));
+    let message = waiting(remaining, (waited >= deadline).then_some(deadline));
     let told = CopyRecord { available: Answer::no(Reason::WaitingForRemoval, message), ..copy.clone() };
-    if elapsed < REMOVAL_PATIENCE || told == *copy {
+    if waited < REMOVAL_PATIENCE.min(deadline) || told == *copy {
         return Step::Wait(REMOVAL_INTERVAL);
     }
     Step::Report(told)
+}
+
+/// What a removal waits for, for people. `overdue`: the deadline that passed.
+fn waiting(remaining: &[Remaining], overdue: Option<Duration>) -> String {
+    let waits = remaining
+        .iter()
+        .filter_map(|left| Some(format!("{} waits for {}", left.key, left.waits_for.as_ref()?)));
+    let waits: Vec<_> = waits.collect();
+    let mut message = waits.iter().take(NAMED_WAITS).map(String::as_str).collect::<Vec<_>>().join("; ");
+    if let Some(more @ 1..) = waits.len().checked_sub(NAMED_WAITS) {
+        message += &format!("; and {more} more");
+    }
+    let later = remaining.len() - waits.len();
+    if later > 0 {
+        message += &format!("; what comes after that: {later}");
+    }
+    if let Some(deadline) = overdue {
+        let seconds = deadline.as_secs();
+        message += &format!(
+            "; this has taken more than {seconds} s: deleting the application with --force leaves what remains"
+        );
+    }
+    message
+}
+
+/// After objects of the copy `copy` were released, since they hold what is not the application's: nobody removes them any
+/// more. A copy that stays is as available as before.
+pub fn after_release(copy: &CopyRecord, released: &[Released]) -> CopyRecord {
+    let named = released.iter().take(NAMED_WAITS);
+    let names: Vec<_> = named.map(|released| format!("{} holds {}", released.key, released.holds)).collect();
+    let message = format!("left on the cluster: {}", names.join("; "));
+    let is_released = |entry: &&InventoryEntry| released.iter().any(|released| released.key == entry.key);
+    let inventory = copy.inventory.iter().filter(|entry| !is_released(entry)).cloned().collect();
+    let mut told = CopyRecord { inventory, ..copy.clone() };
+    match copy.phase {
+        Phase::Removing => told.available = Answer::no(Reason::Released, message),
+        _ if told.applied.truth == Truth::True => {
+            told.applied = Answer { truth: Truth::True, ..Answer::no(Reason::Released, message) };
+        }
+        _ => {}
+    }
+    told
 }
 
 /// After [`Step::Withdraw`] of the copy `copy`: what is not gone yet. The record stays.

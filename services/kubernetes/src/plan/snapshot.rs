@@ -71,6 +71,12 @@ pub enum Reason {
     Unhealthy,
     /// Objects of a copy that is being removed are not gone yet.
     WaitingForRemoval,
+    /// Objects were left on the cluster, since they hold what is not the application's.
+    Released,
+    /// The API server warned of the manifest.
+    Warnings,
+    /// The API server could not validate the manifest.
+    NotValidated,
 }
 
 /// A condition of a copy.
@@ -120,6 +126,8 @@ pub struct CopyRecord {
     pub applied: Answer,
     /// Condition: are all workloads available?
     pub available: Answer,
+    /// Condition: was all of the manifest validated, without a warning? Unspecified before its first write.
+    pub validated: Answer,
     /// Counts of pods.
     pub containers: ContainerHealth,
     /// Address per Service.
@@ -142,6 +150,7 @@ impl CopyRecord {
             inventory: Vec::new(),
             applied: Answer::unknown(Reason::Unspecified, ""),
             available: Answer::unknown(Reason::Unspecified, ""),
+            validated: Answer::unknown(Reason::Unspecified, ""),
             containers: ContainerHealth::default(),
             services: BTreeMap::new(),
             failure: None,

@@ -14,6 +14,7 @@ use crate::controller::clusters::ClusterController;
 use crate::controller::orphans::Orphans;
 use crate::controller::pauses::Pauses;
 use crate::controller::project::{self, Application, Cluster};
+use crate::controller::removals::Removals;
 use crate::controller::turns::Turns;
 use crate::controller::view::Memory;
 
@@ -85,6 +86,8 @@ impl Parts {
             installation: adapter.installation.clone(),
             leadership: adapter.leadership.clone(),
             deadline: adapter.rollout_deadline,
+            removals: Removals::default(),
+            removal_deadline: adapter.removal_deadline,
             clock: adapter.clock.clone(),
         };
         let parts = Parts {

@@ -7,12 +7,16 @@ use krake_kubernetes::cluster::discovery::Discovery;
 use krake_kubernetes::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use krake_kubernetes::object::ownership::Refusal;
 use krake_kubernetes::object::prepare::{Target, prepare_all};
+use krake_kubernetes::object::validation::{FieldValidation, Findings, Writes};
 use krake_kubernetes::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity,
 };
 use serde_json::{Value, json};
 
 use crate::fake_api_server::FakeApiServer;
+
+/// A manifest that was not accepted before.
+pub(crate) const FIRST: Writes = Writes::First(FieldValidation::Strict);
 
 pub(crate) fn identity(application: &str) -> Identity {
     Identity {
@@ -54,7 +58,7 @@ pub(crate) async fn targets(
     prepare_all(&resolved, identity, "context-ns").unwrap()
 }
 
-async fn apply_all(
+pub(crate) async fn apply_all(
     server: &Arc<FakeApiServer>,
     manifest: &[Value],
     application: &str,
@@ -62,9 +66,10 @@ async fn apply_all(
 ) -> Result<Vec<AppliedObject>, ApplyError> {
     let identity = identity(application);
     let targets = targets(server, manifest, &identity).await;
-    let claim = Claim { identity: &identity, inventory: &[], adopt_existing: adopt };
+    let claim = Claim { identity: &identity, inventory: &[], adopt_existing: adopt, writes: FIRST };
     let mut accepted = Vec::new();
-    apply(&server.connection(), &targets, &claim, &mut accepted).await.map(|()| accepted)
+    let mut findings = Findings::default();
+    apply(&server.connection(), &targets, &claim, &mut accepted, &mut findings).await.map(|()| accepted)
 }
 
 fn occupied(outcome: Result<Vec<AppliedObject>, ApplyError>) -> Vec<String> {

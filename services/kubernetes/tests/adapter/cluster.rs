@@ -15,10 +15,11 @@ use krake_kubernetes::object::apply::{Claim, apply};
 use krake_kubernetes::object::drift::Baseline;
 use krake_kubernetes::object::observation::{Baselines, Observation, observe};
 use krake_kubernetes::object::prepare::Target;
+use krake_kubernetes::object::validation::Findings;
 use krake_kubernetes::object::{ClusterUid, Identity};
 use serde_json::{Value, json};
 
-use crate::apply::{config_map, deployment, identity};
+use crate::apply::{FIRST, config_map, deployment, identity};
 use crate::controllers::HANG_GUARD;
 use crate::fake_api_server::{FakeApiServer, Mood};
 
@@ -70,7 +71,7 @@ pub(crate) fn state(handle: &ClusterHandle) -> Option<ClusterState> {
 }
 
 fn claim(identity: &Identity) -> Claim<'_> {
-    Claim { identity, inventory: &[], adopt_existing: false }
+    Claim { identity, inventory: &[], adopt_existing: false, writes: FIRST }
 }
 
 fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {
@@ -88,7 +89,7 @@ async fn a_cluster_is_online_unhealthy_not_ready_and_offline() {
     let woken = adapter.until("online", || state(&handle) == Some(ClusterState::Online)).await;
     assert!(woken.contains(&Wake::Cluster("c".into())));
     let report = handle.report().unwrap();
-    assert_eq!((report.nodes[0].name.as_str(), report.version.as_deref()), ("n1", Some("v1.20.2")));
+    assert_eq!((report.nodes[0].name.as_str(), report.version.as_deref()), ("n1", Some("v1.35.8")));
 
     server.put("nodes", node("n1", "Ready", "Unknown"));
     adapter.until("not ready", || state(&handle) == Some(ClusterState::NotReady)).await;
@@ -137,7 +138,9 @@ async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
     assert_eq!(seen(&handle, &targets, &no_baselines).unwrap().missing.len(), 2);
 
     let mut applied = Vec::new();
-    apply(handle.connection(), &targets, &claim(&identity), &mut applied).await.unwrap();
+    apply(handle.connection(), &targets, &claim(&identity), &mut applied, &mut Findings::default())
+        .await
+        .unwrap();
     let baseline = |target: &Target, object| Baseline::of(&target.prepared.body, object);
     let baselines: Baselines = targets
         .iter()
@@ -173,7 +176,9 @@ async fn changes_during_an_outage_are_seen_after_it() {
     let identity = identity("app-1");
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
     let mut applied = Vec::new();
-    apply(handle.connection(), &targets, &claim(&identity), &mut applied).await.unwrap();
+    apply(handle.connection(), &targets, &claim(&identity), &mut applied, &mut Findings::default())
+        .await
+        .unwrap();
     drop(applied);
     let missing = || seen(&handle, &targets, &Baselines::new()).map(|seen| seen.missing.len());
     adapter.until("present", || missing() == Some(0)).await;
@@ -197,7 +202,9 @@ async fn where_no_list_of_all_namespaces_is_allowed_each_is_watched() {
     let targets = handle.targets(&[config_map("m")], &identity).await.unwrap();
     let seen = || seen(&handle, &targets, &Baselines::new());
     adapter.until("the list of the namespace", || seen().is_some()).await;
-    apply(handle.connection(), &targets, &claim(&identity), &mut Vec::new()).await.unwrap();
+    apply(handle.connection(), &targets, &claim(&identity), &mut Vec::new(), &mut Findings::default())
+        .await
+        .unwrap();
     adapter.until("present", || seen().unwrap().missing.is_empty()).await;
     adapter.clusters.shutdown().await;
 }

@@ -33,6 +33,7 @@ pub(crate) struct World {
     pub(crate) journal: Journal,
     pub(crate) rollout_deadline: Duration,
     pub(crate) slow_retries: SlowRetries,
+    pub(crate) removal_deadline: Duration,
     adapter: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
 }
 
@@ -53,7 +54,8 @@ impl World {
             krake.change(|store| store.register(name, name));
         }
         let slow_retries = SlowRetries::default();
-        Self { krake, servers, journal, rollout_deadline: HANG_GUARD, slow_retries, adapter: None }
+        let (rollout_deadline, removal_deadline) = (HANG_GUARD, HANG_GUARD);
+        Self { krake, servers, journal, rollout_deadline, slow_retries, removal_deadline, adapter: None }
     }
 
     pub(crate) fn start_adapter(&mut self) {
@@ -79,6 +81,7 @@ impl World {
             Opener::new(move |kubeconfig, _| Ok(servers[kubeconfig["fake"].as_str().unwrap()].connection()));
         config.rollout_deadline = self.rollout_deadline;
         config.slow_retries = self.slow_retries;
+        config.removal_deadline = self.removal_deadline;
         config.probe = ProbeTimes {
             interval: Duration::from_millis(50),
             second_look: Duration::from_millis(10),
@@ -317,7 +320,8 @@ async fn a_cluster_that_hangs_holds_nobody_else_back() {
             store.create(&format!("stuck-{index}"), &[config_map(&format!("stuck-{index}"))], "one");
         }
     });
-    world.until("stuck", || world.server("one").writes().len() > 1).await;
+    let tried = |request: &&String| request.starts_with("PATCH");
+    world.until("stuck", || world.server("one").requests().iter().filter(tried).count() > 1).await;
     world.krake.change(|store| store.create("free", &[config_map("free")], "two"));
     world.until_phases("free", &[("two", Phase::Running)]).await;
     world.server("one").hang_writes(false);
@@ -337,7 +341,7 @@ async fn trouble_is_told_in_the_copy_and_tried_again() {
     assert_eq!(told(&world).unwrap().0, reasons::KUBERNETES_ERROR);
     world
         .until("tried again", || {
-            world.server("one").requests().iter().filter(|request| request.starts_with("POST")).count() > 2
+            world.server("one").requests().iter().filter(|request| request.starts_with("PATCH")).count() > 2
         })
         .await;
     let reports = world.journal().iter().filter(|entry| entry.contains("report")).count();
@@ -347,14 +351,14 @@ async fn trouble_is_told_in_the_copy_and_tried_again() {
     world.stop().await;
 }
 
-fn definition() -> Value {
+pub(crate) fn definition() -> Value {
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "tubs.baths.example"},
         "spec": {"group": "baths.example", "scope": "Namespaced", "names": {"kind": "Tub", "plural": "tubs"},
             "versions": [{"name": "v1", "served": true, "storage": true}]}})
 }
 
-fn tub() -> Value {
+pub(crate) fn tub() -> Value {
     json!({"apiVersion": "baths.example/v1", "kind": "Tub", "metadata": {"name": "t", "namespace": "demo"}})
 }
 

@@ -89,9 +89,11 @@ async fn an_update_that_is_refused_leaves_what_runs_and_is_tried_again() {
     world.until_phases("app", &[("one", Phase::Running)]).await;
     let immutable = "Job.batch \"j\" is invalid: spec.template: Invalid value: core.PodTemplateSpec{}: field is immutable";
     let server = world.server("one");
-    server.fail(Method::POST, "deployments", 422, "Invalid", immutable);
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "demo"}});
+    server.fail(Method::POST, "secrets", 422, "Invalid", immutable);
     world.krake.change(|store| {
-        store.update("app", &[deployment("web"), config_map("a")]);
+        store.update("app", &[secret, config_map("a")]);
         store.bind("app", &["one"]);
     });
     let told = until_copy(&world, "the refusal told", refused).await;

@@ -13,6 +13,7 @@ use krake_kubernetes::cluster::connection::{Connection, Deadlines};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::fake_faults::Faults;
 use crate::fake_objects::{Contents, KINDS, Target, create, delete, failure, ok, patch, read};
 
 /// How the server behaves.
@@ -47,18 +48,12 @@ pub(crate) struct FakeApiServer {
     hangs: watch::Sender<bool>,
     /// Such writes fail with 503: a part of their path.
     broken: Mutex<Option<String>>,
-    /// Such requests fail.
-    faults: Mutex<Vec<Fault>>,
-}
-
-/// Requests that fail, and how.
-struct Fault {
-    method: Method,
-    /// A part of their path.
-    path: String,
-    code: StatusCode,
-    reason: String,
-    message: String,
+    /// What is wrong with some requests.
+    pub(crate) faults: Mutex<Faults>,
+    /// Its version.
+    version: Mutex<&'static str>,
+    /// It names only groups that answer.
+    whole: Mutex<bool>,
 }
 
 impl FakeApiServer {
@@ -86,6 +81,8 @@ impl FakeApiServer {
             hangs: watch::Sender::new(false),
             broken: Mutex::default(),
             faults: Mutex::default(),
+            version: Mutex::new("v1.35.8"),
+            whole: Mutex::new(false),
         })
     }
 
@@ -145,23 +142,14 @@ impl FakeApiServer {
         *self.broken.lock().unwrap() = path.map(str::to_owned);
     }
 
-    /// From now on such requests fail: by their method, watches and lists being GET, and a part of their path.
-    pub(crate) fn fail(&self, method: Method, path: &str, code: u16, reason: &str, message: &str) {
-        let code = StatusCode::from_u16(code).unwrap();
-        let (path, reason, message) = (path.to_owned(), reason.to_owned(), message.to_owned());
-        self.faults.lock().unwrap().push(Fault { method, path, code, reason, message });
+    /// From now on it names only groups that answer.
+    pub(crate) fn mend(&self) {
+        *self.whole.lock().unwrap() = true;
     }
 
-    /// Requests do not fail any more, and watches that failed are taken up again.
-    pub(crate) fn heal(&self) {
-        self.faults.lock().unwrap().clear();
-        self.tell();
-    }
-
-    fn fault(&self, method: &Method, path: &str) -> Option<Response> {
-        let faults = self.faults.lock().unwrap();
-        let fault = faults.iter().find(|fault| fault.method == *method && path.contains(&fault.path))?;
-        Some(failure(fault.code, &fault.reason, &fault.message))
+    /// From now on it says that it is of this version.
+    pub(crate) fn set_version(&self, version: &'static str) {
+        *self.version.lock().unwrap() = version;
     }
 
     /// Makes Deployments available at once, those that are there and those that come.
@@ -193,14 +181,22 @@ impl FakeApiServer {
 
     /// Requests so far that write.
     pub(crate) fn writes(&self) -> Vec<String> {
-        self.requests().into_iter().filter(|request| !request.starts_with("GET ")).collect()
+        let writes = |request: &String| !request.starts_with("GET ") && !request.ends_with(" (dry run)");
+        self.requests().into_iter().filter(writes).collect()
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap()
     }
 
-    fn tell(&self) {
+    /// What somebody else does just before such a request is carried out.
+    fn race_of(&self, method: &Method, path: &str) -> Option<Race> {
+        let mut races = self.races.lock().unwrap();
+        let index = races.iter().position(|(m, of, _)| m == method && of == path)?;
+        Some(races.remove(index))
+    }
+
+    pub(crate) fn tell(&self) {
         self.changed.send_modify(|times| *times += 1);
     }
 }
@@ -214,8 +210,10 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let watching = query.get("watch").is_some_and(|watch| watch == "true");
-    let note = if watching { " (watch)" } else { "" };
+    let tries = query.get("dryRun").is_some_and(|dry_run| dry_run == "All");
+    let note = if watching { " (watch)" } else { ["", " (dry run)"][usize::from(tries)] };
     server.requests.lock().unwrap().push(format!("{method} {}{note}", uri.path()));
+    server.faults.lock().unwrap().note(&method, &uri);
     let mut moods = server.mood.subscribe();
     let mood = *moods.borrow();
     match mood {
@@ -233,7 +231,7 @@ async fn answer(
             return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "broken");
         }
     }
-    if let Some(answer) = server.fault(&method, uri.path()) {
+    if let Some(answer) = server.fault(&method, uri.path(), tries) {
         return answer;
     }
     let target = Target::parse(uri.path()).filter(|target| server.contents().serves(target));
@@ -247,27 +245,29 @@ async fn answer(
     if watching {
         return watch_objects(server, target, &query);
     }
-    let race = {
-        let mut races = server.races.lock().unwrap();
-        let fits = |(m, path, _): &Race| *m == method && uri.path() == path;
-        races.iter().position(fits).map(|index| races.remove(index))
-    };
+    let race = (!tries).then(|| server.race_of(&method, uri.path())).flatten();
     let answer = {
         let mut contents = server.contents();
         if let Some((_, _, act)) = race {
             act(&mut contents);
         }
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if let (Some((server, journal)), false) = (&*server.journal.lock().unwrap(), method == Method::GET) {
+        let reads = method == Method::GET || tries;
+        if let (Some((server, journal)), false) = (&*server.journal.lock().unwrap(), reads) {
             let name = target.name.as_deref().or(body["metadata"]["name"].as_str()).unwrap_or_default();
             journal.lock().unwrap().push(format!("{server} {method} {}/{name}", target.plural));
         }
         let apply =
             headers.get("content-type").is_some_and(|kind| kind.to_str().unwrap().contains("apply-patch"));
-        carry_out(&mut contents, &method, &target, body, &query, apply)
+        match tries {
+            true => carry_out(&mut contents.copy(), &method, &target, body, &query, apply),
+            false => carry_out(&mut contents, &method, &target, body, &query, apply),
+        }
     };
-    server.tell();
-    answer
+    if !tries {
+        server.tell();
+    }
+    server.warned(&method, uri.path(), answer)
 }
 
 fn carry_out(
@@ -293,8 +293,9 @@ fn carry_out(
 
 fn discovery(server: &FakeApiServer, path: &str) -> Response {
     if path == "/version" {
+        let version = *server.version.lock().unwrap();
         return ok(
-            &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2", "gitCommit": "", "buildDate": "",
+            &json!({"major": "1", "minor": "", "gitVersion": version, "gitCommit": "", "buildDate": "",
             "gitTreeState": "", "goVersion": "", "compiler": "", "platform": ""}),
         );
     }
@@ -306,7 +307,15 @@ fn discovery(server: &FakeApiServer, path: &str) -> Response {
         };
         let versions =
             ["apps/v1", "batch/v1", "apiextensions.k8s.io/v1", "baths.example/v1", "metrics.k8s.io/v1beta1"];
-        let groups: Vec<Value> = versions.into_iter().map(group).collect();
+        let whole = *server.whole.lock().unwrap();
+        let tubs = server.contents().serves_kind("tubs");
+        let answers = |version: &&str| match *version {
+            "metrics.k8s.io/v1beta1" => !whole,
+            "baths.example/v1" => !whole || tubs,
+            _ => true,
+        };
+        let versions = versions.into_iter().filter(answers);
+        let groups: Vec<Value> = versions.map(group).collect();
         return ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}));
     }
     let api_version = path.trim_start_matches("/apis/").trim_start_matches("/api/");

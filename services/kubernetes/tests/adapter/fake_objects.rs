@@ -35,6 +35,16 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
+    /// What a request that changes nothing is carried out on.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            version: self.version,
+            objects: self.objects.clone(),
+            runs_workloads: self.runs_workloads,
+            ..Self::default()
+        }
+    }
+
     /// Writes an object as it is; gives it a uid if it has none.
     pub(crate) fn put(&mut self, plural: &str, mut object: Value) -> Value {
         self.version += 1;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use krake_kubernetes::cluster::discovery::Discovery;
-use krake_kubernetes::object::remove::{Remaining, remove};
+use krake_kubernetes::object::remove::{Going, Remaining, remove};
 use krake_kubernetes::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, INSTALLATION_LABEL, InventoryEntry, ObjectKey,
 };
@@ -27,7 +27,9 @@ fn entry(object: &Value) -> InventoryEntry {
 async fn remove_all(server: &Arc<FakeApiServer>, inventory: &[Value]) -> Vec<Remaining> {
     let inventory: Vec<_> = inventory.iter().map(entry).collect();
     let connection = server.connection();
-    remove(&connection, &Discovery::new(connection.clone()), &inventory, &identity("app-1")).await
+    let identity = identity("app-1");
+    let going = Going { objects: &inventory, staying: &[], identity: &identity };
+    remove(&connection, &Discovery::new(connection.clone()), going).await.remaining
 }
 
 #[tokio::test]
@@ -74,9 +76,12 @@ async fn an_object_with_finalizers_remains_until_they_are_gone() {
     let mut object = labelled(config_map("c"), "inst", "app-1");
     object["metadata"]["finalizers"] = json!(["example.org/backup"]);
     server.put("configmaps", object);
-    assert_eq!(remove_all(&server, &[config_map("c")]).await[0].waits_for, "its deletion");
+    assert_eq!(
+        remove_all(&server, &[config_map("c")]).await[0].waits_for.as_deref(),
+        Some("its finalizers example.org/backup")
+    );
     let remaining = remove_all(&server, &[config_map("c")]).await;
-    assert_eq!(remaining[0].waits_for, "its finalizers example.org/backup");
+    assert_eq!(remaining[0].waits_for.as_deref(), Some("its finalizers example.org/backup"));
     server.erase("configmaps", "demo", "c");
     assert_eq!(remove_all(&server, &[config_map("c")]).await, []);
 }
@@ -121,7 +126,9 @@ async fn an_object_that_lost_one_mark_goes_and_one_that_lost_both_stays() {
     }
     let connection = server.connection();
     let discovery = Discovery::new(connection.clone());
-    assert_eq!(remove(&connection, &discovery, &left, &identity("app-1")).await, []);
+    let identity = identity("app-1");
+    let going = Going { objects: &left, staying: &[], identity: &identity };
+    assert_eq!(remove(&connection, &discovery, going).await.remaining, []);
     assert_eq!(server.get("configmaps", "demo", "one"), None);
     assert!(server.get("configmaps", "demo", "both").is_some());
 }
@@ -135,6 +142,6 @@ async fn a_kind_that_is_no_more_has_no_objects_and_trouble_is_not_absence() {
     server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
     let remaining = remove_all(&server, &[config_map("c"), object("metrics.k8s.io/v1beta1")]).await;
     assert_eq!(remaining.len(), 1, "{remaining:?}");
-    assert!(remaining[0].waits_for.contains("broken"), "{remaining:?}");
+    assert!(remaining[0].waits_for.as_deref().unwrap().contains("broken"), "{remaining:?}");
     assert_eq!(server.get("configmaps", "demo", "c"), None, "trouble with one does not keep the others");
 }

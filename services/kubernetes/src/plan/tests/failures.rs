@@ -31,6 +31,7 @@ fn after_accepting(
         deadline: DEADLINE,
         accepted,
         outcome,
+        validated: None,
     })
 }
 
@@ -165,6 +166,7 @@ fn an_update_that_was_refused_rests_while_what_runs_is_looked_after() {
         deadline,
         accepted,
         outcome: &outcome,
+        validated: None,
     };
     assert_eq!(after_apply(repair).report, None);
     // A repair that is refused rests too.
