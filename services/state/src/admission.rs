@@ -11,7 +11,7 @@ use krake_proto::error::{Violation, Violations};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
-pub(crate) use documents::{Documents, value as document_value};
+pub(crate) use documents::{Documents, MAX_DEPTH as MAX_DOCUMENT_DEPTH, value as document_value};
 pub(crate) use outline::{Outline, Shape, Text};
 
 use crate::kinds::rules;

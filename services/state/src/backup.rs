@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail, ensure};
 
 use crate::object::key;
-use crate::store::{Entry, Key, Listing, Page, Store, StoreError, sqlite_snapshot};
+use crate::store::{ASIDE_MARK, Entry, Key, Listing, Page, Store, StoreError, sqlite_snapshot};
 use format::{Header, Record, Writer};
 use partial::Partial;
 
@@ -128,7 +128,7 @@ fn finish(target: Target<'_>) -> anyhow::Result<BackedUp> {
 
 /// Whether a key is part of a back-up.
 fn is_kept(name: &Key) -> bool {
-    let present = [key::COMPACT, key::TICK, key::RESTORING, key::LINEAGE];
+    let present = [key::COMPACT, key::TICK, key::RESTORING, key::LINEAGE, ASIDE_MARK];
     !present.contains(name) && !name.starts_with(&key::ELECTIONS)
 }
 

@@ -88,6 +88,8 @@ struct Contents {
 pub(crate) struct Cache {
     contents: RwLock<Contents>,
     revision: watch::Sender<Revision>,
+    /// The last revision that changed an object: only such ones wake the followers.
+    changed: watch::Sender<Revision>,
     followers: Followers,
     counters: Counters,
     keyring: Keyring,
@@ -112,6 +114,7 @@ impl Cache {
         Cache {
             contents: RwLock::default(),
             revision: watch::channel(Revision::default()).0,
+            changed: watch::channel(Revision::default()).0,
             followers: Followers::default(),
             counters: Counters::default(),
             keyring: Keyring::default(),
@@ -150,6 +153,11 @@ impl Cache {
     /// The revision that the cache shows; 0 until it is filled.
     pub(crate) fn revision(&self) -> Revision {
         *self.revision.borrow()
+    }
+
+    /// The last revision that changed an object.
+    pub(crate) fn changed(&self) -> Revision {
+        *self.changed.borrow()
     }
 
     /// Tells when there may be something new after the revision that the cache shows now; the value is of no use.
@@ -192,7 +200,7 @@ impl Cache {
     }
 
     async fn wake_followers(&self) {
-        let mut changed = self.revision.subscribe();
+        let mut changed = self.changed.subscribe();
         while changed.changed().await.is_ok() {
             let revision = *changed.borrow_and_update();
             self.followers.wake(revision).await;
@@ -213,21 +221,25 @@ impl Cache {
 
     async fn fill(&self, store: &dyn Store) -> Result<Revision, StoreError> {
         let (mut objects, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
-        let mut page = Page::first(ENTRIES_PER_PAGE);
-        let revision = loop {
-            let listing = store.list(&key::ROOT, page).await?;
-            for entry in &listing.entries {
-                match readable(&self.keyring, entry) {
-                    Some((key, stored)) => drop(objects.insert(key, stored)),
-                    None if key::parse(&entry.key).is_some() => drop(unreadable.insert(entry.key.clone())),
-                    None => {}
+        let mut at = None;
+        for group in key::groups() {
+            let mut next = Some(Page { at, ..Page::first(ENTRIES_PER_PAGE) });
+            while let Some(page) = next {
+                let listing = store.list(&group, page).await?;
+                for entry in &listing.entries {
+                    match readable(&self.keyring, entry) {
+                        Some((key, stored)) => drop(objects.insert(key, stored)),
+                        None if key::parse(&entry.key).is_none() => {}
+                        None => {
+                            unreadable.insert(entry.key.clone());
+                        }
+                    }
                 }
+                at = Some(listing.revision);
+                next = listing.next_page(ENTRIES_PER_PAGE);
             }
-            match listing.next_page(ENTRIES_PER_PAGE) {
-                Some(next) => page = next,
-                None => break listing.revision,
-            }
-        };
+        }
+        let revision = at.unwrap_or_default();
         let recall::Past { batches: history, oldest } =
             recall::recall(store, &self.keyring, revision, &self.limits, &objects).await;
         tracing::info!(objects = objects.len(), %revision, %oldest, "cache filled");
@@ -240,6 +252,7 @@ impl Cache {
         let old = std::mem::replace(&mut *self.write(), new);
         drop(old);
         self.revision.send_replace(revision);
+        self.changed.send_replace(revision);
         Ok(revision)
     }
 
@@ -284,7 +297,8 @@ impl Cache {
                 changes.push(Change { key: change.key, before, after });
             }
         }
-        if !changes.is_empty() {
+        let changed = !changes.is_empty();
+        if changed {
             let batch = Batch { revision, changes };
             contents.history_bytes += batch.bytes();
             contents.history.push_back(Arc::new(batch));
@@ -302,6 +316,9 @@ impl Cache {
         contents.revision = revision;
         drop(contents);
         self.revision.send_replace(revision);
+        if changed {
+            self.changed.send_replace(revision);
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Contents> {
@@ -350,6 +367,15 @@ mod tests {
         let oldest = cache.since(Revision(1), 10).unwrap_err().oldest.0;
         let (kept, all) = (2 * seconds * each - oldest, 300 * each);
         assert!((all..=all + 2 * each).contains(&kept), "five minutes are kept, and no more: {kept}");
+    }
+
+    #[test]
+    fn a_revision_without_objects_is_shown_and_wakes_nobody() {
+        let cache = Cache::default();
+        let changed = cache.changed.subscribe();
+        cache.apply(StoreBatch { revision: Revision(7), changes: Vec::new() });
+        assert_eq!((cache.revision(), cache.changed()), (Revision(7), Revision(0)));
+        assert!(!changed.has_changed().unwrap());
     }
 
     #[test]

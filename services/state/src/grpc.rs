@@ -9,6 +9,7 @@ mod authentication;
 mod dispatch;
 mod encoding;
 mod identity;
+mod large;
 mod leadership;
 mod metrics;
 mod objects;
@@ -103,9 +104,11 @@ pub(crate) fn routes(
     api.add(name_of(&objects), objects, MAX_SMALL_REQUEST);
     api.add(name_of(&leadership), leadership, MAX_SMALL_REQUEST);
     api.add(name_of(&identity), identity, MAX_SMALL_REQUEST);
+    let large = large::LargeRequests::default();
     for kind in KINDS {
-        let service = dispatch::KindService::new(kind, registry.clone(), epoch.clone(), shutdown.clone());
-        api.add(kind.service, service, MAX_REQUEST);
+        let shared = (registry.clone(), epoch.clone(), large.clone());
+        let service = dispatch::KindService::new(kind, shared, shutdown.clone());
+        api.add_each(kind.service, service, |rpc| dispatch::max_request(kind, rpc));
     }
     api.refuse_others();
     Ok(api.routes)
@@ -133,9 +136,23 @@ impl Api {
             + 'static,
         S::Future: Send,
     {
+        self.add_each(name, service, |_| max_request);
+    }
+
+    /// The same where each RPC reads requests of its own maximum size.
+    fn add_each<S>(&mut self, name: &str, service: S, max_request: impl Fn(&str) -> usize)
+    where
+        S: tower::Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+    {
         for rpc in RPCS.values().filter(|rpc| rpc.service == name) {
             let metrics = self.metrics.method(&rpc.path);
             let (inner, gate) = (service.clone(), self.gate.clone());
+            let max_request = max_request(rpc.name());
             let pipeline = Pipeline { inner, gate, rpc, metrics, max_request };
             let router = std::mem::take(self.routes.axum_router_mut());
             *self.routes.axum_router_mut() = router.route_service(&rpc.path, pipeline);

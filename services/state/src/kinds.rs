@@ -18,6 +18,8 @@ use prost_reflect::DynamicMessage;
 
 use crate::admission::{Documents, Findings};
 use crate::cache::Stored;
+use crate::documents::Hash;
+use crate::object::sections::Sections;
 use crate::object::wire::Malformed;
 use crate::registry::{Call, Error, Registry};
 
@@ -54,6 +56,10 @@ pub(crate) struct KindRules {
     pub(crate) users: &'static [Relation],
     /// Rewrites of what older versions stored; each runs once, at start.
     pub(crate) upgrades: &'static [Upgrade],
+    /// The hashes of the sets of documents that an object names; `None` for kinds that have no such sets.
+    pub(crate) documents: Option<fn(&Sections) -> Result<Vec<Hash>, Malformed>>,
+    /// RPCs whose requests may be larger than those of all others, since they carry sets of documents.
+    pub(crate) large_requests: &'static [&'static str],
     /// RPCs of the kind's service beside the standard methods.
     pub(crate) custom_methods: &'static [CustomMethod],
 }
@@ -63,6 +69,8 @@ pub(crate) struct KindRules {
 pub(crate) struct CustomMethod {
     /// Name of the RPC, for example `BindApplication`.
     pub(crate) name: &'static str,
+    /// It changes nothing, so a large answer may wait for room and be read again.
+    pub(crate) reads: bool,
     /// Serves one encoded request.
     pub(crate) serve: Serve,
 }
@@ -120,7 +128,7 @@ pub(crate) type Find<'a> = dyn Fn(&'static Kind, &str, &str) -> Option<std::sync
 /// What an upgrade makes of an object.
 pub(crate) struct Rewritten {
     /// The new sections.
-    pub(crate) sections: crate::object::sections::Sections,
+    pub(crate) sections: Sections,
     /// What changed, if a person should read it in the log; otherwise only the number of objects is logged.
     pub(crate) report: Option<String>,
 }
@@ -144,6 +152,8 @@ impl KindRules {
             admit_status: |_, _| {},
             users: &[],
             upgrades: &[],
+            documents: None,
+            large_requests: &[],
             custom_methods: &[],
         }
     }

@@ -6,6 +6,7 @@ pub mod backup;
 mod cache;
 pub mod config;
 mod derive;
+mod documents;
 mod elections;
 mod error;
 mod figures;

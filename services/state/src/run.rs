@@ -18,7 +18,7 @@ use crate::grpc::{self, Callers};
 use crate::housekeeping::{self, Clock};
 use crate::installation::Installation;
 use crate::opened::Opened;
-use crate::registry::Registry;
+use crate::registry::{Registry, sweep};
 use crate::store::{Forward, Measured, Revision, Store};
 use crate::upgrade;
 
@@ -121,6 +121,7 @@ pub async fn serve_at(
     };
     let elections = Arc::new(Elections::new(store.clone()));
     let registry = Arc::new(Registry::new(store, cache, clock));
+    feeding.spawn(sweep(registry.clone()));
     figures::show(&options.metrics, &registry, &forward);
     let (callers, token) = (callers.into(), shutdown.token());
     let routes = grpc::routes(registry, elections, installation.clone(), callers, &options.metrics, token)?;

@@ -20,6 +20,7 @@ use krake_runtime::reachable::Contact;
 pub use error::{StoreError, WatchError};
 pub use etcd::{EtcdAccess, EtcdOptions, EtcdStore, Secret};
 pub(crate) use forward::Forward;
+pub(crate) use keyspace::{ASIDE, ASIDE_MARK, ROOT};
 pub use keyspace::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 pub use lease::{Bid, MIN_TTL, Standing};
 use lineage::Evidence;
@@ -67,6 +68,13 @@ pub trait Store: Send + Sync + 'static {
     /// gone and with [`StoreError::Future`] when it does not exist yet.
     async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError>;
 
+    /// The same page with empty values: for work on many keys whose values are large.
+    async fn keys(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        let mut listing = self.list(prefix, page).await?;
+        listing.entries.iter_mut().for_each(|entry| entry.value = Bytes::new());
+        Ok(listing)
+    }
+
     /// Applies all operations at one new revision if all guards hold, and none otherwise.
     ///
     /// Answers that revision, or the first guard that failed together with what its key holds. A transaction that
@@ -82,11 +90,15 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// It survives the loss of the connection by itself and ends only with [`WatchError::Compacted`], when `after`
     /// or the place that it had reached is older than the oldest revision kept. A revision that does not exist yet
-    /// is waited for. Revisions without a change below `prefix` are left out.
+    /// is waited for. Revisions without a change below `prefix` are left out, and so are keys aside (`/krake/~…`) unless
+    /// the prefix is aside.
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>>;
 
     /// The changes of [`Store::watch`], with reports of progress among them: after [`Store::request_progress`] a batch
     /// without changes follows, whose revision is later than those before it. All changes up to it were delivered.
+    ///
+    /// A commit that changes only keys aside is reported so without a request: who waits for the newest revision waits no
+    /// longer for such a commit than for any other.
     fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
         self.watch(prefix, after)
     }

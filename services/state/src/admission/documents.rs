@@ -11,7 +11,7 @@ use super::Findings;
 use super::outline::Outline;
 
 /// The deepest nesting of a document.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 /// Beyond this a double no longer holds every integer (2^53).
 const EXACT: f64 = 9_007_199_254_740_992.0;
 

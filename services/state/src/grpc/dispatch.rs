@@ -25,6 +25,7 @@ use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Code, Status};
 
+use super::large::{LargeRequests, MAX_LARGE_REQUEST};
 use super::pipeline::Authorizer;
 use super::{MAX_REQUEST, answers, encoding::Encoding};
 use crate::access::Authorized;
@@ -63,6 +64,12 @@ impl Method {
     }
 }
 
+/// Maximum size of the requests of a kind's RPC, in bytes.
+pub(super) fn max_request(kind: &Kind, rpc: &str) -> usize {
+    let is_large = rules(kind).is_some_and(|rules| rules.large_requests.contains(&rpc));
+    if is_large { MAX_LARGE_REQUEST } else { MAX_REQUEST }
+}
+
 /// The service of one kind.
 #[derive(Clone)]
 pub(super) struct KindService(Arc<Service>);
@@ -72,6 +79,7 @@ struct Service {
     registry: Arc<Registry>,
     epoch: Arc<str>,
     encoding: Arc<Encoding>,
+    large: LargeRequests,
     /// What serves the RPCs of the service, by their names.
     handlers: HashMap<String, Handler>,
     shutdown: CancellationToken,
@@ -80,10 +88,10 @@ struct Service {
 impl KindService {
     pub(super) fn new(
         kind: &'static Kind,
-        registry: Arc<Registry>,
-        epoch: Arc<str>,
+        shared: (Arc<Registry>, Arc<str>, LargeRequests),
         shutdown: CancellationToken,
     ) -> Self {
+        let (registry, epoch, large) = shared;
         let descriptor = POOL.get_message_by_name(kind.message);
         let encoding = Arc::new(Encoding::new(epoch.clone(), descriptor));
         let service = POOL.get_service_by_name(kind.service);
@@ -93,7 +101,7 @@ impl KindService {
             Some((rpc.name().to_owned(), Handler { method, request: rpc.input() }))
         };
         let handlers = methods.iter().filter_map(handler).collect();
-        KindService(Arc::new(Service { kind, registry, epoch, encoding, handlers, shutdown }))
+        KindService(Arc::new(Service { kind, registry, epoch, encoding, large, handlers, shutdown }))
     }
 }
 
@@ -111,6 +119,7 @@ impl Service {
         match handler.method {
             Method::List => answers::page(budget, answer()).await,
             Method::Get => answers::object(budget, answer).await,
+            Method::Custom(method) if method.reads => answers::object(budget, answer).await,
             _ => answers::written(budget, answer().await?),
         }
     }
@@ -223,12 +232,20 @@ impl tower::Service<Request<axum::body::Body>> for KindService {
     fn call(&mut self, request: Request<axum::body::Body>) -> Self::Future {
         let service = self.0.clone();
         Box::pin(async move {
-            let name = request.uri().path().rsplit('/').next().unwrap_or_default();
-            let Some(handler) = service.handlers.get(name).cloned() else {
+            let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let Some(handler) = service.handlers.get(&name).cloned() else {
                 let text = format!("{} has no method {name:?}", service.kind.service);
                 return Ok(error::status(Code::Unimplemented, ErrorReason::NotBuilt, text).into_http());
             };
-            let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_REQUEST);
+            let limit = max_request(service.kind, &name);
+            let (request, _room) = match limit > MAX_REQUEST {
+                true => match service.large.admit(request).await {
+                    Ok(admitted) => admitted,
+                    Err(status) => return Ok(status.into_http()),
+                },
+                false => (request, None),
+            };
+            let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(limit);
             Ok(match handler.method {
                 Method::Watch => grpc.server_streaming(Watch { service, handler }, request).await,
                 _ => grpc.unary(Unary { service, handler }, request).await,

@@ -67,6 +67,11 @@ impl Rpc {
         })
     }
 
+    /// Name of the RPC within its service.
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// What a request needs that is encoded as `request`. What cannot be read names nothing, and is refused when it is
     /// decoded.
     pub(super) fn access(&'static self, request: &[u8]) -> Access {

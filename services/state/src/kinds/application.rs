@@ -10,6 +10,7 @@ mod lists;
 mod owners;
 mod retry;
 mod volumes;
+mod works;
 
 use krake_proto::Resource;
 use krake_proto::condition::types;
@@ -54,18 +55,33 @@ pub(super) static RULES: KindRules = KindRules {
     managed_finalizers: &[ManagedFinalizer { name: KUBERNETES_RESOURCES, needed: Need::Status(has_copies) }],
     conditions: &[OwnCondition { r#type: types::SCHEDULED, writer: "krake-scheduler" }],
     upgrades: &[disarm::UPGRADE, conditions::UPGRADE, volumes::UPGRADE],
+    documents: Some(works::hashes),
+    large_requests: &["PutDocuments", "CreateApplication", "UpdateApplication"],
     custom_methods: &[
         CustomMethod {
             name: "BindApplication",
+            reads: false,
             serve: |registry, call, request| Box::pin(registry.bind(call, request)),
         },
         CustomMethod {
             name: "RetryApplication",
+            reads: false,
             serve: |registry, call, request| Box::pin(registry.retry(call, request)),
         },
         CustomMethod {
             name: "ReportCopy",
+            reads: false,
             serve: |registry, call, request| Box::pin(registry.report_copy(call, request)),
+        },
+        CustomMethod {
+            name: "PutDocuments",
+            reads: false,
+            serve: |registry, call, request| Box::pin(registry.put_application_documents(call, request)),
+        },
+        CustomMethod {
+            name: "GetApplicationDocuments",
+            reads: true,
+            serve: |registry, _, request| Box::pin(registry.get_application_documents(request)),
         },
     ],
     ..KindRules::of(Application::KIND, |_, spec, documents, findings| {

@@ -45,6 +45,7 @@ pub(super) static RULES: KindRules = KindRules {
     upgrades: &[conditions::UPGRADE],
     custom_methods: &[CustomMethod {
         name: "DeclareClusterLost",
+        reads: false,
         serve: |registry, call, request| Box::pin(registry.declare_lost(call, request)),
     }],
     ..KindRules::of(Cluster::KIND, |_, spec, _, findings| typed(spec, findings, admit::validate))

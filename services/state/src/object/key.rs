@@ -1,14 +1,18 @@
 //! Where things are in the store.
 //!
 //! Resources: `/krake/<api>/<plural>/<namespace>/<name>`, with an empty namespace for global ones. Everything else is
-//! below `/krake/_`, which no API group begins with.
+//! below `/krake/_`, which no API group begins with, or aside, below `/krake/~`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use krake_proto::{KINDS, Kind};
 
+use crate::documents::Hash;
 use crate::store::Key;
 
-/// All of Krake.
-pub(crate) const ROOT: Key = Key::from_static("/krake/");
+pub(crate) use crate::store::ROOT;
+
 /// Identity of the installation.
 pub(crate) const INSTALLATION: Key = Key::from_static("/krake/_installation");
 /// Identity of the store's history.
@@ -24,6 +28,8 @@ pub(crate) const TICK: Key = Key::from_static("/krake/_tick");
 
 /// The mark by which replicas agree on compactions.
 pub(crate) const COMPACT: Key = Key::from_static("/krake/_compact");
+/// The sets of documents: aside, since they are large and no watch shows them.
+pub(crate) const DOCUMENTS: Key = Key::from_static("/krake/~documents/");
 /// The records that objects were erased.
 pub(crate) const TOMBSTONES: Key = Key::from_static("/krake/_tombstones/");
 
@@ -37,6 +43,35 @@ pub(crate) fn upgrade(name: &str) -> Key {
     format!("/krake/_upgrades/{name}").into()
 }
 
+/// One piece of a set of documents, which belongs to the object with this uid.
+pub(crate) fn document_piece(uid: &str, sha256: &Hash, number: u32) -> Key {
+    let mut name = format!("/krake/~documents/{uid}/");
+    for byte in sha256 {
+        // Writing to a text cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    format!("{name}/{number:02}").into()
+}
+
+/// The sets of documents of the object with this uid.
+pub(crate) fn documents_of(uid: &str) -> Key {
+    format!("/krake/~documents/{uid}/").into()
+}
+
+/// The parts of the key of a piece of a set of documents: the uid of its object, the hash and the number.
+pub(crate) fn parse_document_piece(key: &Key) -> Option<(&str, Hash, u32)> {
+    let rest = key.as_str()?.strip_prefix("/krake/~documents/")?;
+    let [uid, hash, number] = rest.split('/').collect::<Vec<_>>().try_into().ok()?;
+    let mut sha256 = [0; 32];
+    if hash.len() != 64 || !hash.is_ascii() {
+        return None;
+    }
+    for (place, byte) in sha256.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hash[2 * place..2 * place + 2], 16).ok()?;
+    }
+    Some((uid, sha256, number.parse().ok()?))
+}
+
 /// The place of an election's leader.
 pub(crate) fn election(name: &str) -> Key {
     format!("/krake/_elections/{name}").into()
@@ -45,6 +80,11 @@ pub(crate) fn election(name: &str) -> Key {
 /// A resource.
 pub(crate) fn resource(kind: &Kind, namespace: &str, name: &str) -> Key {
     format!("/krake/{}/{}/{namespace}/{name}", kind.api, kind.plural).into()
+}
+
+/// All resources, by the API groups of their kinds.
+pub(crate) fn groups() -> BTreeSet<Key> {
+    KINDS.iter().map(|kind| format!("/krake/{}/", kind.api).into()).collect()
 }
 
 /// All resources of a kind in a namespace; `""` means the global ones.
@@ -96,6 +136,10 @@ mod tests {
         assert!(!resource(metric, "ns2", "a").starts_with(&namespace(metric, "ns")));
         assert_eq!(parse(&tombstone("u")), None);
         assert_eq!(parse(&TICK), None);
+        let piece = document_piece("u", &[0xab; 32], 8);
+        assert_eq!(parse_document_piece(&piece), Some(("u", [0xab; 32], 8)));
+        assert!(piece.starts_with(&documents_of("u")) && piece.starts_with(&DOCUMENTS) && piece.is_aside());
+        assert_eq!((parse(&piece), parse_document_piece(&tombstone("u"))), (None, None));
         for name in ["0", "a", "A", "~", "\u{10ffff}"] {
             assert!(resource(metric, "", name) < first_namespace(metric));
             assert!(resource(metric, name, "a") >= first_namespace(metric));

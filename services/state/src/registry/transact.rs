@@ -82,6 +82,12 @@ impl Registry {
             if let Some(over) = fenced(call, &conflict) {
                 return Err(over);
             }
+            if conflict.key.is_aside() {
+                return Err(Error::Conflict {
+                    message: "documents that it names were erased meanwhile; store them again".to_owned(),
+                    resource_version: 0,
+                });
+            }
             current = if conflict.key == key {
                 let entry = conflict.current.as_ref();
                 entry.map(|entry| read(self.cache.keyring(), entry)).transpose()?
@@ -184,7 +190,7 @@ pub(crate) fn sealed(
 }
 
 /// The error if a conflict means that the caller's term of leadership is over.
-fn fenced(call: &Call, conflict: &Conflict) -> Option<Error> {
+pub(super) fn fenced(call: &Call, conflict: &Conflict) -> Option<Error> {
     call.fence.as_ref().filter(|fence| fence.is_on(&conflict.key)).map(Fence::over)
 }
 

@@ -145,7 +145,7 @@ impl Registry {
 
     /// The open watches in figures. Takes their lock for a moment.
     pub(crate) fn watch_figures(&self) -> WatchFigures {
-        self.watches.figures(self.cache.revision())
+        self.watches.figures(self.cache.changed())
     }
 
     /// Waits, however long, until the cache shows what the store held when this was called.

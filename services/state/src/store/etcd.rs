@@ -26,8 +26,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 
 use super::{
-    Backend, Batch, Bid, Conflict, Entry, Key, Lineage, Listing, Page, Revision, Standing, Store, StoreError,
-    Txn, WatchError,
+    ASIDE_MARK, Backend, Batch, Bid, Conflict, Entry, Key, Lineage, Listing, MAX_TXN_OPS, Page, Revision,
+    Standing, Store, StoreError, Txn, WatchError,
 };
 pub use access::{EtcdAccess, Secret};
 use answer::{Refusal, Root, header_revision, refusal};
@@ -208,6 +208,30 @@ impl EtcdStore {
         }
     }
 
+    /// One page of a list; smaller where the answer would be too large.
+    async fn page(&self, prefix: &Key, page: Page, options: GetOptions) -> Result<Listing, StoreError> {
+        page.check()?;
+        let (mut start, end) = self.root.range(prefix);
+        if let Some(after) = page.after.filter(|after| after >= prefix) {
+            start = self.root.outer(&after);
+            start.push(0);
+        }
+        let at = page.at.unwrap_or_default();
+        let mut limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+        loop {
+            let options = options.clone().with_range(end.clone()).with_revision(at.0).with_limit(limit);
+            match self.read(&start, options).await {
+                Ok(answer) => {
+                    let revision = page.at.map_or_else(|| header_revision(answer.0.header.as_ref()), Ok)?;
+                    let entries = answer.0.kvs.into_iter().map(|pair| self.root.entry(pair)).collect();
+                    return Ok(Listing { entries, revision, more: answer.0.more });
+                }
+                Err(Refusal::AnswerTooLarge) if limit > 1 => limit = (limit / 2).min(1024),
+                Err(refusal) => return Err(self.error(refusal, at).await),
+            }
+        }
+    }
+
     fn watch_range(&self, prefix: &Key, after: Revision) -> EtcdWatch {
         EtcdWatch::new(self.watch.clone(), self.root.clone(), prefix, after, self.calls.deadline())
     }
@@ -237,6 +261,14 @@ impl EtcdStore {
             Refusal::Compacted => self.oldest().await,
         }
     }
+}
+
+/// The same transaction, which puts [`ASIDE_MARK`] too if the watch of [`ROOT`](super::ROOT) would not see it otherwise.
+/// etcd's own limit leaves no room for it in a transaction of the maximum number of operations: readers then find out by
+/// other means.
+fn marked(txn: Txn) -> Txn {
+    let is_seen = txn.ops.iter().any(|op| !op.key().is_aside());
+    if is_seen || txn.ops.len() >= MAX_TXN_OPS { txn } else { txn.put(ASIDE_MARK, Bytes::new()) }
 }
 
 /// The error of options that cannot work.
@@ -290,31 +322,16 @@ impl Store for EtcdStore {
     }
 
     async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
-        page.check()?;
-        let (mut start, end) = self.root.range(prefix);
-        if let Some(after) = page.after.filter(|after| after >= prefix) {
-            start = self.root.outer(&after);
-            start.push(0);
-        }
-        let at = page.at.unwrap_or_default();
-        let mut limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
-        loop {
-            let options = GetOptions::new().with_range(end.clone()).with_revision(at.0).with_limit(limit);
-            match self.read(&start, options).await {
-                Ok(answer) => {
-                    let revision = page.at.map_or_else(|| header_revision(answer.0.header.as_ref()), Ok)?;
-                    let entries = answer.0.kvs.into_iter().map(|pair| self.root.entry(pair)).collect();
-                    return Ok(Listing { entries, revision, more: answer.0.more });
-                }
-                Err(Refusal::AnswerTooLarge) if limit > 1 => limit = (limit / 2).min(1024),
-                Err(refusal) => return Err(self.error(refusal, at).await),
-            }
-        }
+        self.page(prefix, page, GetOptions::new()).await
+    }
+
+    async fn keys(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        self.page(prefix, page, GetOptions::new().with_keys_only()).await
     }
 
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
         txn.check()?;
-        self.commits.commit(txn).await
+        self.commits.commit(marked(txn)).await
     }
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {

@@ -168,6 +168,11 @@ impl Store for Forward {
         self.call(self.inner.list(prefix, page), |listing| first.then_some(listing.revision)).await
     }
 
+    async fn keys(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        let first = page.at.is_none();
+        self.call(self.inner.keys(prefix, page), |listing| first.then_some(listing.revision)).await
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
         let revision = |answer: &Result<Revision, Conflict>| match answer {
             Ok(revision) => Some(*revision),

@@ -17,6 +17,17 @@ impl fmt::Display for Revision {
     }
 }
 
+/// All of Krake's keys.
+pub(crate) const ROOT: Key = Key::from_static("/krake/");
+
+/// Keys that start with this are aside: large values that no cache holds. Watches of prefixes that are not aside do not
+/// show them.
+pub(crate) const ASIDE: Key = Key::from_static("/krake/~");
+
+/// Put beside keys aside by stores whose watches see only what is in their range: so the watch of [`ROOT`] learns of the
+/// revision at once, as of any other.
+pub(crate) const ASIDE_MARK: Key = Key::from_static("/krake/_aside");
+
 /// A key, or the prefix of keys: bytes, by custom text with `/` between its parts. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Bytes);
@@ -46,6 +57,17 @@ impl Key {
         self.0.starts_with(&prefix.0)
     }
 
+    /// Whether the key is aside.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.starts_with(&ASIDE)
+    }
+
+    /// Whether a watch of `prefix` shows the key.
+    pub(super) fn is_watched_below(&self, prefix: &Key) -> bool {
+        is_watched(&self.0, prefix)
+    }
+
     /// Refuses the empty key, which is good as a prefix only.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         if self.0.is_empty() {
@@ -53,6 +75,11 @@ impl Key {
         }
         Ok(())
     }
+}
+
+/// [`Key::is_watched_below`] of a key's bytes.
+pub(super) fn is_watched(key: &[u8], prefix: &Key) -> bool {
+    key.starts_with(&prefix.0) && (prefix.is_aside() || !key.starts_with(&ASIDE.0))
 }
 
 impl From<&str> for Key {

@@ -232,6 +232,10 @@ impl Store for Measured {
         self.measure(Operation::List, self.inner.list(prefix, page)).await
     }
 
+    async fn keys(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        self.measure(Operation::List, self.inner.keys(prefix, page)).await
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
         let mut running = self.timers[Operation::Commit as usize].begin();
         let answer = self.inner.commit(txn).await;

@@ -66,6 +66,18 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    fn cursor(&self, prefix: &Key, after: Revision, reports: bool) -> Cursor {
+        Cursor {
+            newest: self.shared.newest.subscribe(),
+            shared: Arc::clone(&self.shared),
+            prefix: prefix.clone(),
+            seen: after.max(Revision(0)),
+            reports,
+        }
+    }
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::new()
@@ -102,19 +114,11 @@ impl Store for MemoryStore {
     }
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
-        let cursor = Cursor {
-            newest: self.shared.newest.subscribe(),
-            shared: Arc::clone(&self.shared),
-            prefix: prefix.clone(),
-            seen: after.max(Revision(0)),
-        };
-        stream::unfold(Some(cursor), |cursor| async {
-            let mut cursor = cursor?;
-            let item = cursor.next().await;
-            let rest = item.is_ok().then_some(cursor);
-            Some((item, rest))
-        })
-        .boxed()
+        self.cursor(prefix, after, false).into_stream()
+    }
+
+    fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.cursor(prefix, after, true).into_stream()
     }
 
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {
@@ -161,9 +165,21 @@ struct Cursor {
     newest: watch::Receiver<Revision>,
     prefix: Key,
     seen: Revision,
+    /// Whether commits that change only keys aside are reported.
+    reports: bool,
 }
 
 impl Cursor {
+    fn into_stream(self) -> BoxStream<'static, Result<Batch, WatchError>> {
+        stream::unfold(Some(self), |cursor| async {
+            let mut cursor = cursor?;
+            let item = cursor.next().await;
+            let rest = item.is_ok().then_some(cursor);
+            Some((item, rest))
+        })
+        .boxed()
+    }
+
     async fn next(&mut self) -> Result<Batch, WatchError> {
         loop {
             self.newest.mark_unchanged();
@@ -194,9 +210,10 @@ impl Cursor {
         let first = history.log.partition_point(|batch| batch.revision <= self.seen);
         for batch in history.log.range(first..) {
             self.seen = batch.revision;
-            let changes: Vec<Change> =
-                batch.changes.iter().filter(|change| change.key.starts_with(&self.prefix)).cloned().collect();
-            if !changes.is_empty() {
+            let shown = batch.changes.iter().filter(|change| change.key.is_watched_below(&self.prefix));
+            let changes: Vec<Change> = shown.cloned().collect();
+            let is_aside = || batch.changes.iter().all(|change| change.key.is_aside());
+            if !changes.is_empty() || (self.reports && is_aside()) {
                 return Ok(Some(Batch { revision: batch.revision, changes }));
             }
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use krake_runtime::log_limit::LogLimit;
 use krake_runtime::reachable::Contact;
 use prometheus_client::metrics::histogram::Histogram;
@@ -194,7 +194,13 @@ impl Store for SqliteStore {
     async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
         page.check()?;
         let prefix = prefix.clone();
-        self.shared.readers.read(move |connection| list(connection, &prefix, &page)).await
+        self.shared.readers.read(move |connection| list(connection, &prefix, &page, log::list)).await
+    }
+
+    async fn keys(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
+        page.check()?;
+        let prefix = prefix.clone();
+        self.shared.readers.read(move |connection| list(connection, &prefix, &page, log::keys)).await
     }
 
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
@@ -206,14 +212,11 @@ impl Store for SqliteStore {
     }
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
-        let cursor = watch::Cursor::new(Arc::clone(&self.shared), prefix.clone(), after);
-        stream::unfold(Some(cursor), |cursor| async {
-            let mut cursor = cursor?;
-            let item = cursor.next().await;
-            let rest = item.is_ok().then_some(cursor);
-            Some((item, rest))
-        })
-        .boxed()
+        watch::Cursor::new(Arc::clone(&self.shared), prefix.clone(), after, false).into_stream()
+    }
+
+    fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
+        watch::Cursor::new(Arc::clone(&self.shared), prefix.clone(), after, true).into_stream()
     }
 
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {
@@ -292,7 +295,12 @@ async fn lock(file: &Path) -> Result<Lock, OpenError> {
 }
 
 /// One page, in a transaction.
-fn list(connection: &Connection, prefix: &Key, page: &Page) -> Result<Listing, ReadError> {
+fn list(
+    connection: &Connection,
+    prefix: &Key,
+    page: &Page,
+    read: fn(&Connection, &Key, &Page, Revision) -> rusqlite::Result<Listing>,
+) -> Result<Listing, ReadError> {
     let extent = log::extent(connection)?;
     let at = page.at.unwrap_or(extent.revision);
     if at < extent.compacted {
@@ -301,7 +309,7 @@ fn list(connection: &Connection, prefix: &Key, page: &Page) -> Result<Listing, R
     if at > extent.revision {
         return Err(ReadError::Store(StoreError::Future { asked: at }));
     }
-    Ok(log::list(connection, prefix, page, at)?)
+    Ok(read(connection, prefix, page, at)?)
 }
 
 /// Has the writer end the leases that are over, when they are. Runs until it is dropped, or the store is closed.

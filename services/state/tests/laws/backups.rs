@@ -61,6 +61,7 @@ async fn fill(store: &Arc<dyn Store>) {
         put(store, &format!("/krake/large/{number}"), vec![number; 1024 * 1024]).await;
     }
     put(store, "/krake/_tombstones/u", b"1000".to_vec()).await;
+    put(store, "/krake/~documents/u/00/00", vec![9; 512 * 1024]).await;
     put(store, "/krake/_tick", Vec::new()).await;
     put(store, "/krake/_compact", Vec::new()).await;
     let (key, holder, ttl) = ("/krake/_elections/scheduler".into(), "me".into(), Duration::from_secs(60));
@@ -70,7 +71,7 @@ async fn fill(store: &Arc<dyn Store>) {
 /// What a restored store should hold, but for its epoch.
 async fn kept(store: &Arc<dyn Store>) -> BTreeMap<String, Vec<u8>> {
     let mut kept = contents(store, "/krake/").await;
-    for gone in [EPOCH, "/krake/_tick", "/krake/_compact", "/krake/_elections/scheduler"] {
+    for gone in [EPOCH, "/krake/_tick", "/krake/_compact", "/krake/_aside", "/krake/_elections/scheduler"] {
         kept.remove(gone);
     }
     kept
@@ -80,7 +81,7 @@ async fn goes_from_store_to_store(stores: Vec<Arc<dyn Store>>) {
     let folder = TempDir::new().unwrap();
     fill(&stores[0]).await;
     let expected = kept(&stores[0]).await;
-    assert_eq!(expected.len(), 1 + 700 + 4 + 1);
+    assert_eq!(expected.len(), 1 + 700 + 4 + 1 + 1);
     let mut epochs = vec![contents(&stores[0], EPOCH).await[EPOCH].clone()];
     for (number, pair) in stores.windows(2).enumerate() {
         let file = folder.path().join(format!("{number}.backup"));

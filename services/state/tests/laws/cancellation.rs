@@ -1,116 +1,27 @@
 //! A caller may go away at any moment. Whatever call is cancelled, and wherever in it, the store then holds nothing of
 //! it or the whole, and the same call can be made again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+mod gate;
 
-use async_trait::async_trait;
-use bytes::Bytes;
+use std::sync::{Arc, LazyLock};
+
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use gate::{Gate, Place};
 use krake_client::{Client, DeleteOptions, Mask};
 use krake_proto::condition::types;
 use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, RemoveFinalizerRequest};
-use krake_state::store::*;
-use tokio::sync::Notify;
+use krake_state::store::Store;
+use ring::digest::{SHA256, digest};
 
+use crate::documents;
 use crate::placement::{bind, report, version};
 use crate::support::server::{Server, application, cluster};
 use crate::support::{PATIENCE, have_etcd, memory, shared_etcd, sqlite};
 
-/// Where a call is held up: at its nth operation on the store, before or after that took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Before(usize),
-    After(usize),
-}
-
-/// A store that holds one operation up for ever once it is armed. Only operations on objects count, which are what calls
-/// do: the service's own work, at its own times, is on keys below `/krake/_`.
-struct Gate {
-    store: Arc<dyn Store>,
-    /// Operations until the gate closes; 0 = open.
-    left: AtomicUsize,
-    before: std::sync::atomic::AtomicBool,
-    held: Notify,
-}
-
-impl Gate {
-    fn over(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Gate { store, left: 0.into(), before: false.into(), held: Notify::new() })
-    }
-
-    fn arm(&self, place: Place) {
-        let (before, count) = match place {
-            Place::Before(count) => (true, count),
-            Place::After(count) => (false, count),
-        };
-        self.before.store(before, SeqCst);
-        self.left.store(count, SeqCst);
-    }
-
-    fn open(&self) {
-        self.left.store(0, SeqCst);
-    }
-
-    async fn pass<'a, T>(
-        &self,
-        keys: impl IntoIterator<Item = &'a Key>,
-        operation: impl Future<Output = T>,
-    ) -> T {
-        let is_object = |key: &Key| key.as_str().is_some_and(|key| !key.starts_with("/krake/_"));
-        if !keys.into_iter().any(is_object) {
-            return operation.await;
-        }
-        let left = self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
-        if left != Ok(1) {
-            return operation.await;
-        }
-        if !self.before.load(SeqCst) {
-            let _ = operation.await;
-        }
-        self.held.notify_one();
-        std::future::pending().await
-    }
-}
-
-#[async_trait]
-impl Store for Gate {
-    async fn revision(&self) -> Result<Revision, StoreError> {
-        self.store.revision().await
-    }
-
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.pass([key], self.store.get(key)).await
-    }
-
-    async fn list(&self, prefix: &Key, page: Page) -> Result<Listing, StoreError> {
-        self.store.list(prefix, page).await
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
-        let keys: Vec<Key> = txn.ops.iter().map(|op| op.key().clone()).collect();
-        self.pass(&keys, self.store.commit(txn)).await
-    }
-
-    fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
-        self.store.watch(prefix, after)
-    }
-
-    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
-        self.store.compact(to).await
-    }
-
-    async fn campaign(&self, bid: Bid) -> Result<Standing, StoreError> {
-        self.store.campaign(bid).await
-    }
-
-    async fn resign(&self, key: Key, holder: Bytes) -> Result<(), StoreError> {
-        self.store.resign(key, holder).await
-    }
-}
+/// A set of three pieces.
+static DOCUMENTS: LazyLock<Vec<u8>> = LazyLock::new(|| documents::documents(1_200_000, 1));
 
 /// A call, and the calls before it that set the scene.
 struct Case {
@@ -269,6 +180,15 @@ fn controllers_calls() -> Vec<Case> {
             },
         },
         Case {
+            name: "documents",
+            scene: placed,
+            call: |client| {
+                Box::pin(async move {
+                    documents::put(&client, &uid(&client).await, &DOCUMENTS).await.ok();
+                })
+            },
+        },
+        Case {
             name: "status",
             scene: placed,
             call: |client| {
@@ -322,6 +242,13 @@ async fn shown(client: &Client) -> Vec<String> {
         let bindings: Vec<_> = status.bindings.iter().map(|binding| name(&binding.cluster)).collect();
         let copies: Vec<_> = status.copies.iter().map(|copy| (name(&copy.cluster), copy.phase())).collect();
         shown.push(format!("bound {bindings:?} copies {copies:?} history {}", status.history.len()));
+    }
+    if let Ok(uid) =
+        client.api::<Application>().get("demo", "a").await.map(|found| found.metadata.unwrap().uid)
+    {
+        let sha256 = digest(&SHA256, &DOCUMENTS);
+        let found = documents::get(client, &uid, sha256.as_ref()).await;
+        shown.push(format!("documents {:?}", found.map(|found| found.len()).map_err(|error| error.code())));
     }
     if let Ok(cluster) = client.api::<Cluster>().get("demo", "one").await {
         let status = cluster.status.unwrap_or_default();

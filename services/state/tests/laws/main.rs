@@ -12,6 +12,7 @@ mod callers;
 mod cancellation;
 mod copies;
 mod deletion;
+mod documents;
 mod errors;
 mod filters;
 mod history;

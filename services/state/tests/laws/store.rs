@@ -1,5 +1,6 @@
 //! The laws: one function each, over any store that nobody else writes to below its prefix.
 
+mod aside;
 mod faults;
 mod leases;
 mod limits;
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::support::PATIENCE;
 
+pub(crate) use aside::*;
 pub(crate) use leases::*;
 pub(crate) use limits::*;
 pub(crate) use progress::*;

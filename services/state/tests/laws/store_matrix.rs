@@ -60,6 +60,8 @@ laws! {
         a_watch_resumes_without_gap_or_duplicate,
         a_watch_ahead_of_the_store_waits,
         reports_of_progress_overtake_no_change,
+        keys_aside_are_seen_by_their_own_watches_alone,
+        keys_are_listed_without_values,
         one_writer_wins_each_version,
         concurrent_commits_are_answered_one_by_one,
         concurrent_updates_of_one_key_each_get_a_later_revision,
@@ -79,4 +81,5 @@ laws! {
         places_do_not_touch_other_keys;
     alone:
         compaction_ends_old_reads_and_old_watches_alike,
+        a_commit_aside_slows_no_read,
 }

@@ -15,6 +15,7 @@ use krake_proto::numbers::kubernetes::v1::{copy as field, report_copy_request as
 use prost::Message;
 
 use super::owners::owners;
+use super::works::{self, Named};
 use crate::cache::Stored;
 use crate::derive;
 use crate::kinds::OwnCondition;
@@ -22,7 +23,9 @@ use crate::kinds::cluster::is_lost;
 use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::{key, wire};
-use crate::registry::{Call, Effect, Error, Registry, Write, check_growth, merge_conditions, what};
+use crate::registry::{
+    Call, Effect, Error, Registry, Write, check_growth, checked_key, merge_conditions, what,
+};
 use crate::store::{Guard, Txn};
 
 /// Krake's own condition types of a copy.
@@ -31,6 +34,16 @@ const CONDITIONS: &[OwnCondition] = &[
     OwnCondition { r#type: types::AVAILABLE, writer: "krake-kubernetes" },
     OwnCondition { r#type: types::VALIDATED, writer: "krake-kubernetes" },
 ];
+
+/// A report, as read and as it came.
+struct Report<'a> {
+    request: &'a ReportCopyRequest,
+    /// The copy's cluster, as the reporter names it.
+    cluster: &'a ResourceRef,
+    copy: &'a Bytes,
+    /// The sets of documents that the copy names.
+    named: &'a [Named],
+}
 
 impl Registry {
     /// Serves `ReportCopy`. The copy goes on as it came, so that a newer adapter's fields are kept.
@@ -46,26 +59,29 @@ impl Registry {
             return Err(Error::invalid("copy.phase", "is missing or unknown"));
         }
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
+        let named = match &request.copy {
+            Some(copy) if !request.forget => works::named(copy)?,
+            _ => Vec::new(),
+        };
+        if !named.is_empty() {
+            let present = self.cache().get(&checked_key(Application::KIND, &namespace, &name)?);
+            self.check_stored(&request.uid, &named, present.as_deref()).await?;
+        }
         if request.expected_version == 0 && !request.forget {
             // A first report looks at the cluster too, which the cache must show as it is.
             self.refresh().await?;
         }
         let after = self
             .transact(call, Application::KIND, &namespace, &name, 0, |stored| {
-                self.decide_copy(call, stored, &request, &cluster, &copy)
+                let report = Report { request: &request, cluster: &cluster, copy: &copy, named: &named };
+                self.decide_copy(call, stored, &report)
             })
             .await?;
         Ok(after.encode())
     }
 
-    fn decide_copy(
-        &self,
-        call: &Call,
-        stored: &Stored,
-        request: &ReportCopyRequest,
-        cluster: &ResourceRef,
-        copy: &Bytes,
-    ) -> Result<Write, Error> {
+    fn decide_copy(&self, call: &Call, stored: &Stored, report: &Report<'_>) -> Result<Write, Error> {
+        let Report { request, cluster, copy, named } = *report;
         let application = what(stored.kind, &stored.metadata.namespace, &stored.metadata.name);
         if request.uid != stored.metadata.uid {
             return Err(Error::Conflict {
@@ -110,6 +126,9 @@ impl Registry {
                 let version = stored.revision.0;
                 copies.push(self.filled(copy, bound.unwrap_or(cluster), version, None)?);
             }
+        }
+        for named in named.iter().filter(|named| !named.is_in(&status)) {
+            also = also.guard(named.guard(&stored.metadata.uid));
         }
         let encoded: Vec<u8> = copies.iter().flat_map(|copy| wire::delimited(COPIES, copy)).collect();
         let new = wire::overwrite(&old, &[COPIES], &encoded)?;

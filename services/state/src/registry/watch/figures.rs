@@ -32,7 +32,7 @@ pub(crate) struct WatchFigures {
     pub watches: usize,
     /// Encoded bytes of the objects in messages that connections have taken and may not have sent.
     pub pending_bytes: usize,
-    /// Revisions between what the cache shows and the place of the watch that is furthest behind.
+    /// Revisions between the last change of an object that the cache shows and the place of the watch that is furthest behind.
     pub lag: i64,
 }
 
@@ -46,7 +46,7 @@ impl Watches {
         Counted { watches: self.clone(), number, state }
     }
 
-    /// The figures, while the cache shows `now`.
+    /// The figures, while `now` is the last change that the cache shows.
     pub(in crate::registry) fn figures(&self, now: Revision) -> WatchFigures {
         let open = self.lock();
         let states = open.watches.values();

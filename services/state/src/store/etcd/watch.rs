@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::super::{Batch, Change, Key, Revision, WatchError};
+use super::super::{ASIDE, ASIDE_MARK, Batch, Change, Key, ROOT, Revision, WatchError};
 use super::answer::{Regroup, Root, describe, header_revision};
 use super::progress::Requests;
 
@@ -32,6 +32,7 @@ enum Ended {
 pub(super) struct EtcdWatch {
     client: WatchClient,
     root: Root,
+    prefix: Key,
     /// First key and end of the range in etcd.
     range: (Vec<u8>, Vec<u8>),
     /// The time to open an etcd watch.
@@ -56,11 +57,17 @@ impl EtcdWatch {
         after: Revision,
         deadline: Duration,
     ) -> Self {
-        let range = root.range(prefix);
+        let mut range = root.range(prefix);
+        if *prefix == ROOT {
+            // Keys aside come after all others, and are large.
+            range.1 = root.outer(&ASIDE);
+        }
+        let prefix = prefix.clone();
         let (ready, regroup) = (VecDeque::new(), Regroup::default());
         Self {
             client,
             root,
+            prefix,
             range,
             deadline,
             seen: after,
@@ -190,8 +197,15 @@ impl EtcdWatch {
         if let Some(last) = batches.last() {
             self.seen = last.revision;
         }
-        self.ready.extend(batches);
+        let shown: Vec<Batch> = batches.into_iter().filter_map(|batch| self.shown(batch)).collect();
+        self.ready.extend(shown);
         Ok(())
+    }
+
+    /// A batch without what the watch does not show. One of which nothing is left is a report of progress.
+    fn shown(&self, mut batch: Batch) -> Option<Batch> {
+        batch.changes.retain(|change| change.key != ASIDE_MARK && change.key.is_watched_below(&self.prefix));
+        (!batch.changes.is_empty() || self.requests.is_some()).then_some(batch)
     }
 
     /// The revision that a report of progress shows, if it shows a later one than the changes.

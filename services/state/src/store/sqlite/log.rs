@@ -4,6 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::super::keyspace::is_watched;
 use super::super::{Batch, Change, ChangeKind, Entry, Key, Listing, Page, Revision};
 
 /// The tables of an empty store. `meta` holds revisions, how far the log is swept (the last `id`), and two numbers that are
@@ -115,13 +116,23 @@ pub(super) fn append(
 
 /// One page of a list at a revision that is kept. Goes from key to key, however many rows each has.
 pub(super) fn list(connection: &Connection, prefix: &Key, page: &Page, at: Revision) -> Result<Listing> {
+    page_of("value", connection, prefix, page, at)
+}
+
+/// The same with empty values.
+pub(super) fn keys(connection: &Connection, prefix: &Key, page: &Page, at: Revision) -> Result<Listing> {
+    page_of("iif(value IS NULL, NULL, x'')", connection, prefix, page, at)
+}
+
+/// A page whose values are what `value` computes.
+fn page_of(value: &str, connection: &Connection, prefix: &Key, page: &Page, at: Revision) -> Result<Listing> {
     let mut following =
         connection.prepare_cached("SELECT key FROM log WHERE key > ? ORDER BY key LIMIT 1")?;
     let mut this_or_following =
         connection.prepare_cached("SELECT key FROM log WHERE key >= ? ORDER BY key LIMIT 1")?;
-    let mut newest = connection.prepare_cached(
-        "SELECT rev, created, value FROM log WHERE key = ? AND rev <= ? ORDER BY rev DESC LIMIT 1",
-    )?;
+    let mut newest = connection.prepare_cached(&format!(
+        "SELECT rev, created, {value} FROM log WHERE key = ? AND rev <= ? ORDER BY rev DESC LIMIT 1"
+    ))?;
     let key = |row: &Row<'_>| row.get::<_, Vec<u8>>(0).map(Key::from);
     let mut next = match &page.after {
         Some(after) if after >= prefix => following.query_row([after.as_bytes()], key).optional()?,
@@ -166,7 +177,7 @@ pub(super) fn history(
         }
         (reached, seen) = (revision, seen + 1);
         let name = row.get_ref(0)?.as_blob()?;
-        if !name.starts_with(prefix.as_bytes()) {
+        if !is_watched(name, prefix) {
             continue;
         }
         let key = Key::from(name.to_vec());

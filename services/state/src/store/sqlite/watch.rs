@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::watch;
 
 use super::super::{Batch, Change, Key, Revision, StoreError, WatchError};
@@ -23,12 +24,24 @@ pub(super) struct Cursor {
     seen: Revision,
     /// What is to be told next.
     ready: VecDeque<Batch>,
+    /// Whether commits that change only keys aside are reported.
+    reports: bool,
 }
 
 impl Cursor {
-    pub(super) fn new(shared: Arc<Shared>, prefix: Key, after: Revision) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, prefix: Key, after: Revision, reports: bool) -> Self {
         let newest = shared.recent.subscribe();
-        Self { shared, newest, prefix, seen: after.max(Revision(0)), ready: VecDeque::new() }
+        Self { shared, newest, prefix, seen: after.max(Revision(0)), ready: VecDeque::new(), reports }
+    }
+
+    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Batch, WatchError>> {
+        stream::unfold(Some(self), |cursor| async {
+            let mut cursor = cursor?;
+            let item = cursor.next().await;
+            let rest = item.is_ok().then_some(cursor);
+            Some((item, rest))
+        })
+        .boxed()
     }
 
     /// The next batch that has a change below the prefix.
@@ -43,7 +56,8 @@ impl Cursor {
                 Later::Older => self.catch_up().await?,
                 Later::Batches(batches, reached) => {
                     self.seen = reached;
-                    self.ready.extend(batches.iter().filter_map(|batch| below(&self.prefix, batch)));
+                    let shown = batches.iter().filter_map(|batch| below(&self.prefix, batch, self.reports));
+                    self.ready.extend(shown);
                     // The sender lives in `shared`, which this cursor holds, so waiting cannot fail.
                     if self.ready.is_empty() {
                         let _ = self.newest.changed().await;
@@ -70,7 +84,11 @@ impl Cursor {
             }
             Ok((batches, reached)) => {
                 self.seen = reached;
+                let last = batches.last().map(|batch| batch.revision);
                 self.ready.extend(batches);
+                if self.reports && last.is_none_or(|last| last < reached) {
+                    self.ready.push_back(Batch { revision: reached, changes: Vec::new() });
+                }
             }
             Err(StoreError::Compacted { oldest }) => return Err(WatchError::Compacted { oldest }),
             Err(error) => {
@@ -82,9 +100,11 @@ impl Cursor {
     }
 }
 
-/// The part of a batch that is below a prefix, if there is one.
-fn below(prefix: &Key, batch: &Batch) -> Option<Batch> {
-    let changes: Vec<Change> =
-        batch.changes.iter().filter(|change| change.key.starts_with(prefix)).cloned().collect();
-    (!changes.is_empty()).then_some(Batch { revision: batch.revision, changes })
+/// The part of a batch that is below a prefix, if there is one. With `reports`, a batch without changes for one that
+/// changes only keys aside.
+fn below(prefix: &Key, batch: &Batch, reports: bool) -> Option<Batch> {
+    let shown = batch.changes.iter().filter(|change| change.key.is_watched_below(prefix));
+    let changes: Vec<Change> = shown.cloned().collect();
+    let is_aside = || batch.changes.iter().all(|change| change.key.is_aside());
+    (!changes.is_empty() || (reports && is_aside())).then_some(Batch { revision: batch.revision, changes })
 }
