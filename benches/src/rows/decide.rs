@@ -133,6 +133,7 @@ impl Fleet {
                 retry_requests: 0,
                 backoff: Backoff::default(),
                 attempts: None,
+                holds_data: false,
                 min_gain: 0.0,
                 min_residency: None,
             })
