@@ -9,6 +9,7 @@
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
 //! * an application without bindings loses only the copies on clusters that are being deleted;
 //! * for a deleted application nothing is recorded anew or applied;
+//! * of a copy on a cluster that does not answer nothing is recorded: it keeps its last phase;
 //! * a copy that ran never becomes FAILED, and a copy becomes FAILED only within an attempt to bring it up.
 
 mod bound;
@@ -117,7 +118,8 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         Strategy::CreateFirst => !unwanted.iter().any(|copy| leaves_pods(snapshot, copy)),
         Strategy::DeleteFirst => unwanted.is_empty(),
     };
-    let replaces_running = unwanted.iter().any(|copy| copy.phase == Phase::Running);
+    let replaces_running =
+        unwanted.iter().any(|copy| copy.phase == Phase::Running && !is_away(snapshot, copy));
 
     let mut steps = Vec::new();
     for cluster in &snapshot.bindings {
@@ -147,6 +149,11 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
 /// Whether a copy runs, on a cluster that is not being deleted.
 fn stays(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     !snapshot.leaving.contains(&copy.cluster) && bound::runs(snapshot, &copy.cluster)
+}
+
+/// Whether the cluster of a copy does not answer, so that it is not known whether it runs.
+fn is_away(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
+    matches!(snapshot.presence(&copy.cluster), Some(Presence::Unreachable(_)))
 }
 
 /// Whether a copy that failed is seen to be available all the same.

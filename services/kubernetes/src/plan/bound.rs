@@ -200,7 +200,8 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
     let Some(view) = snapshot.clusters.get(&copy.cluster) else { return vec![Step::Wait(LOOK_AGAIN)] };
     let seen = match &view.presence {
         Presence::Erased => return vec![Step::Forget(copy.clone())],
-        Presence::Unreachable(why) => return unreachable(copy, why),
+        // Nothing is known of it, and nothing is recorded: that its cluster is unreachable stands on the cluster.
+        Presence::Unreachable(_) => return vec![Step::Wait(LOOK_AGAIN)],
         Presence::Seen(seen) if view.basis == copy.observed_generation => seen,
         Presence::Unseen if copy.phase == Phase::Applying && bound => return unseen(snapshot, copy, view),
         Presence::Unseen | Presence::Seen(_) => return vec![Step::Wait(LOOK_AGAIN)],
@@ -251,22 +252,6 @@ fn unseen(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Ste
     let available = Answer::no(Reason::DeadlineExceeded, message);
     let failure = Some(Class::OfCluster);
     vec![Step::Report(CopyRecord { phase: Phase::Failed, available, failure, ..copy.clone() })]
-}
-
-/// What a copy on a cluster that does not answer is recorded as: nothing is known of it, and nothing is forgotten.
-pub(super) fn unreachable(copy: &CopyRecord, why: &str) -> Vec<Step> {
-    let phase = match copy.phase {
-        // It failed, whatever is there now.
-        Phase::Failed => return vec![Step::Wait(LOOK_AGAIN)],
-        Phase::Removing => Phase::Removing,
-        _ => Phase::Unreachable,
-    };
-    let available = Answer::unknown(Reason::ClusterNotReachable, why);
-    let told = CopyRecord { phase, available, ..copy.clone() };
-    // Messages about the same silence differ from look to look: one of them is enough.
-    let known = told.phase == copy.phase && told.available.reason == copy.available.reason;
-    let report = (!known).then_some(Step::Report(told));
-    report.into_iter().chain([Step::Wait(LOOK_AGAIN)]).collect()
 }
 
 /// The record of a copy by what is seen of it.

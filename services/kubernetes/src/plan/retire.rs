@@ -1,13 +1,12 @@
 //! Planning for copies that go.
 
-use super::{CopyRecord, LOOK_AGAIN, Phase, Presence, Snapshot, Step, bound};
+use super::{CopyRecord, LOOK_AGAIN, Phase, Presence, Snapshot, Step};
 
 /// Steps for a copy that is positively not wanted any more: recorded as removing, removed, forgotten.
 pub(super) fn retire(snapshot: &Snapshot, copy: &CopyRecord) -> Vec<Step> {
     match snapshot.presence(&copy.cluster) {
-        None => vec![Step::Wait(LOOK_AGAIN)],
+        None | Some(Presence::Unreachable(_)) => vec![Step::Wait(LOOK_AGAIN)],
         Some(Presence::Erased) => vec![Step::Forget(copy.clone())],
-        Some(Presence::Unreachable(why)) => bound::unreachable(copy, why),
         Some(Presence::Unseen | Presence::Seen(_)) => {
             let mark = (copy.phase != Phase::Removing).then(|| {
                 Step::MarkRemoving(CopyRecord { phase: Phase::Removing, failure: None, ..copy.clone() })

@@ -24,7 +24,7 @@ pub enum Phase {
     Failed,
     /// Objects are being removed.
     Removing,
-    /// The cluster does not answer.
+    /// Its cluster did not answer: an older version recorded that. It ends with the first look at the cluster.
     Unreachable,
 }
 

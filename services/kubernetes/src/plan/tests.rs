@@ -258,27 +258,36 @@ fn delete_first_creates_when_the_other_is_gone() {
     assert_eq!(s(vec![copy("a", Phase::Running)]), ["mark a Removing", "remove a", "wait 30"]);
     assert_eq!(s(vec![copy("a", Phase::Removing)]), ["remove a", "wait 30"]);
     assert_eq!(s(vec![]), ["record b Intended", "apply b 1"]);
-    let mut s = snapshot(
-        &["b"],
-        vec![copy("a", Phase::Unreachable)],
-        vec![("a", Presence::Unreachable("down".into()))],
-    );
+    let mut s =
+        snapshot(&["b"], vec![copy("a", Phase::Running)], vec![("a", Presence::Unreachable("down".into()))]);
     s.strategy = Strategy::DeleteFirst;
     assert!(!short(&s).iter().any(|step| step.contains(" b ")), "it may run all the same: {:?}", short(&s));
 }
 
 #[test]
-fn an_unreachable_copy_is_marked_once_and_never_forgotten() {
-    let down = || Presence::Unreachable("down".into());
-    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", down())]);
-    assert_eq!(short(&s), ["report a Unreachable", "wait 30"]);
-    let Step::Report(told) = &plan(&s)[0] else { panic!() };
-    let s = snapshot(&["a"], vec![told.clone()], vec![("a", Presence::Unreachable("other words".into()))]);
-    assert_eq!(short(&s), ["wait 30"]);
+fn an_unreachable_copy_keeps_its_record_whatever_it_says() {
+    for phase in
+        [Phase::Intended, Phase::Applying, Phase::Running, Phase::Failed, Phase::Removing, Phase::Unreachable]
+    {
+        for (bindings, deleted) in [(&["a"][..], false), (&["b"][..], false), (&[], true)] {
+            let views = vec![("a", Presence::Unreachable("down".into())), ("b", available())];
+            let mut s = snapshot(bindings, vec![copy("a", phase), copy("b", Phase::Running)], views);
+            s.deleted = deleted;
+            let on_a = |step: &Step| step.cluster().is_some_and(|cluster| cluster.as_str() == "a");
+            assert!(!plan(&s).iter().any(on_a), "{phase:?}: {:?}", short(&s));
+        }
+    }
+}
 
-    let mut s = snapshot(&[], vec![copy("a", Phase::Removing)], vec![("a", down())]);
-    s.deleted = true;
-    assert_eq!(short(&s), ["report a Removing", "wait 30"]);
+#[test]
+fn a_copy_that_failed_is_kept_while_it_is_not_known_whether_another_one_runs() {
+    let s = |presence| {
+        let copies = vec![copy("a", Phase::Running), copy("b", Phase::Failed)];
+        snapshot(&["b"], copies, vec![("a", presence), ("b", starting())])
+    };
+    let withdrawn = |s: &Snapshot| plan(s).iter().any(|step| matches!(step, Step::Withdraw { .. }));
+    assert!(withdrawn(&s(available())));
+    assert!(!withdrawn(&s(Presence::Unreachable("down".into()))));
 }
 
 #[test]

@@ -298,7 +298,7 @@ async fn a_deleted_cluster_is_drained_and_waits_while_it_is_silent() {
         store.delete::<Cluster>("one");
         store.bind("app", &["two"]);
     });
-    world.until_phases("app", &[("one", Phase::Unreachable), ("two", Phase::Running)]).await;
+    world.until_phases("app", &[("one", Phase::Running), ("two", Phase::Running)]).await;
     assert!(!world.journal().iter().any(|entry| entry.starts_with("let go")));
     world.server("one").set_mood(Mood::Well);
     world.krake.until("let go", |store| (!store.clusters.contains_key("one")).then_some(())).await;

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::apply::{config_map, deployment};
 use crate::controllers::{World, reason};
 use crate::fake_api_server::Mood;
+use crate::fake_store::Store;
 
 /// Long enough for a copy that can be brought up on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -33,6 +34,15 @@ async fn until_copy(world: &World, what: &str, condition: impl Fn(&Copy) -> bool
         copies.into_iter().find(|copy| copy.cluster.as_ref().is_some_and(|cluster| cluster.name == "one"))
     };
     world.krake.until(what, |store| found(store.copies("app")).filter(|copy| condition(copy))).await
+}
+
+/// Waits until the cluster `one` shows this of its being reachable.
+async fn until_reachable(world: &World, expected: ConditionStatus) {
+    let shows = |store: &Store| {
+        let status = store.clusters["one"].status.as_ref()?;
+        (find(&status.conditions, types::REACHABLE)?.status() == expected).then_some(())
+    };
+    world.krake.until("reachability shown", shows).await;
 }
 
 fn refused(copy: &Copy) -> bool {
@@ -152,10 +162,9 @@ async fn flaps_begin_no_new_attempt() {
     let flapping = async {
         loop {
             world.server("one").set_mood(Mood::Down);
-            let away = |copy: &Copy| copy.phase() == Phase::Unreachable;
-            until_copy(&world, "away", |copy| away(copy) || copy.phase() == Phase::Failed).await;
+            until_reachable(&world, ConditionStatus::False).await;
             world.server("one").set_mood(Mood::Well);
-            until_copy(&world, "back", |copy| !away(copy)).await;
+            until_reachable(&world, ConditionStatus::True).await;
             // For as long as some probes take.
             let looks =
                 || world.server("one").requests().iter().filter(|path| path.ends_with("/nodes")).count();
@@ -238,4 +247,37 @@ async fn what_was_never_applied_is_not_waited_for() {
     world.krake.change(|store| store.delete::<Application>("app"));
     world.krake.until("erased", |store| store.applications.is_empty().then_some(())).await;
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_blip_of_a_cluster_with_many_copies_writes_one_object() {
+    const COPIES: usize = 500;
+    let world = world(Duration::from_secs(120)).await;
+    world.krake.change(|store| {
+        (0..COPIES).for_each(|n| store.create(&format!("app-{n}"), &[config_map(&format!("c-{n}"))], "one"));
+    });
+    let all_run = |store: &Store| {
+        (0..COPIES).all(|n| store.phases(&format!("app-{n}")).values().eq([&Phase::Running])).then_some(())
+    };
+    world.krake.until("all run", all_run).await;
+    let versions = |store: &Store| store.applications.values().map(version).collect::<Vec<_>>();
+    let (before, reports) =
+        (world.krake.until("versions", |store| Some(versions(store))).await, phases(&world).len());
+    world.server("one").set_mood(Mood::Down);
+    until_reachable(&world, ConditionStatus::False).await;
+    world.server("one").set_mood(Mood::Well);
+    until_reachable(&world, ConditionStatus::True).await;
+    // A change after it shows that the adapter has gone on.
+    world.krake.change(|store| store.create("last", &[config_map("last")], "one"));
+    world.until_phases("last", &[("one", Phase::Running)]).await;
+    let ours = |entries: Vec<String>| entries.into_iter().filter(|entry| !entry.contains("last")).count();
+    assert_eq!(ours(phases(&world)), reports, "of the copies nothing is reported");
+    world.krake.change(|store| drop(store.applications.remove("last")));
+    let after = world.krake.until("versions", |store| Some(versions(store))).await;
+    assert_eq!(after, before);
+    world.stop().await;
+}
+
+fn version(application: &Application) -> i64 {
+    application.metadata.as_ref().map_or(0, |metadata| metadata.resource_version)
 }
