@@ -1,5 +1,5 @@
 //! Kubeconfigs, from the file to the connection: what `rok` picks has one context, what the state service admits the
-//! adapter can use but for its certificates, and no error tells a secret.
+//! adapter can use but for its address, and no error tells a secret.
 
 use std::sync::LazyLock;
 
@@ -181,6 +181,6 @@ mod tests {
                 rok::fuzz::kubeconfig(&text, None, b"").is_ok_and(|found| admitted(&found).is_ok()),
             );
         }
-        assert!(fine > 100, "{fine} of 400");
+        assert!(fine > 60, "{fine} of 400");
     }
 }

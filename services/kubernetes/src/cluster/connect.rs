@@ -4,15 +4,20 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
+use krake_runtime::kubeconfig::Identity;
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::cluster::address::{AddressPolicy, literal};
@@ -22,7 +27,11 @@ use crate::cluster::kubeconfig::KubeconfigError;
 ///
 /// # Errors
 /// When certificate or key cannot be used, or the address in the kubeconfig is refused.
-pub(crate) fn client(config: &Config, policy: &AddressPolicy) -> Result<Client, KubeconfigError> {
+pub(crate) fn client(
+    config: &Config,
+    identity: Option<&Identity>,
+    policy: &AddressPolicy,
+) -> Result<Client, KubeconfigError> {
     let unusable = |error: kube::Error| KubeconfigError::Unusable(error.to_string());
     let clear = config.cluster_url.scheme_str() == Some("http") && has_credentials(config);
     // The connector resolves no addresses, only names. There is only one host, since redirects are not followed.
@@ -33,7 +42,7 @@ pub(crate) fn client(config: &Config, policy: &AddressPolicy) -> Result<Client, 
     let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.enforce_http(false);
     connector.set_nodelay(true);
-    let connector = config.rustls_https_connector_with_connector(connector).map_err(unusable)?;
+    let connector = encrypted(config, identity, connector)?;
     let mut connector = TimeoutConnector::new(connector);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
@@ -47,6 +56,26 @@ pub(crate) fn client(config: &Config, policy: &AddressPolicy) -> Result<Client, 
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// The connector that speaks TLS where the address says https.
+fn encrypted<C>(
+    config: &Config,
+    identity: Option<&Identity>,
+    connector: C,
+) -> Result<HttpsConnector<C>, KubeconfigError> {
+    let mut tls =
+        config.rustls_client_config().map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
+    if let Some(identity) = identity {
+        tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity.certified_key()));
+    }
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    if let Some(name) = config.tls_server_name.clone().filter(|name| !name.is_empty()) {
+        let name = ServerName::try_from(name)
+            .map_err(|_| KubeconfigError::Unusable("tls-server-name is no name".to_owned()))?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    Ok(builder.enable_http1().wrap_connector(connector))
 }
 
 /// Whether requests carry what others must not read.

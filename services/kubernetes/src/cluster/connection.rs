@@ -4,8 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use kube::Client;
 use kube::api::{Api, DynamicObject};
-use kube::{Client, Config};
 use serde_json::Value;
 
 use crate::cluster::address::AddressPolicy;
@@ -13,7 +13,7 @@ use crate::cluster::bounded::bounded;
 use crate::cluster::connect;
 use crate::cluster::discovery::ResolvedKind;
 use crate::cluster::identity;
-use crate::cluster::kubeconfig::{self, KubeconfigError};
+use crate::cluster::kubeconfig::{self, KubeconfigError, Parts};
 use crate::error::ClusterError;
 
 /// How long a cluster may take.
@@ -64,10 +64,7 @@ impl Connection {
         deadlines: Deadlines,
         policy: &AddressPolicy,
     ) -> Result<Self, KubeconfigError> {
-        let parsed = kubeconfig::parse(kubeconfig)?;
-        let authorities = kubeconfig::authorities(&parsed);
-        let mut config =
-            Config::try_from(parsed).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
+        let Parts { mut config, identity: client_identity, authorities } = kubeconfig::read(kubeconfig)?;
         config.connect_timeout = Some(deadlines.connect);
         config.read_timeout = Some(deadlines.silence);
         config.reset_reader_on_write = true;
@@ -78,7 +75,7 @@ impl Connection {
         config.proxy_url = None;
         let host = config.cluster_url.host().unwrap_or_default().to_owned();
         let default_namespace = config.default_namespace.clone();
-        let client = connect::client(&config, policy)?;
+        let client = connect::client(&config, client_identity.as_ref(), policy)?;
         let connection = Self::over(client, &default_namespace, &host, deadlines);
         Ok(Self {
             ca_sha256: authorities.as_deref().map(identity::ca_sha256).unwrap_or_default(),
@@ -208,7 +205,7 @@ mod tests {
         let mut document = kubeconfig("demo");
         document["clusters"][0]["cluster"]["certificate-authority-data"] = json!("%%%");
         let error = Connection::open(&document, Deadlines::default(), &AddressPolicy::default()).unwrap_err();
-        assert!(matches!(error, KubeconfigError::Unusable(_)), "{error}");
+        assert!(matches!(error, KubeconfigError::Refused(_)), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

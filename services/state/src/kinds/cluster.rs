@@ -3,7 +3,6 @@
 mod admit;
 mod conditions;
 mod derive;
-mod kubeconfig;
 mod lost;
 
 use krake_proto::Resource;

@@ -6,10 +6,10 @@ use krake_proto::krake::core::v1::MetricRef;
 use krake_proto::krake::kubernetes::v1::{CloudConstraints, CloudSelection, ClusterSpec, ClusterStatus};
 use krake_proto::krake::meta::v1::ReasonCode;
 use krake_proto::name;
+use krake_runtime::kubeconfig::{Problem, judge};
 use prost::Message;
 use serde_json::Value as Json;
 
-use super::kubeconfig;
 use crate::admission::{Findings, document_value};
 use crate::kinds::application::{backoff, custom_resource};
 
@@ -41,7 +41,7 @@ pub(super) fn validate(spec: &ClusterSpec, findings: &mut Findings) {
     findings.not_built("spec.tosca", !empty(&tosca));
     let config = document_value(spec.kubeconfig.as_ref());
     match config {
-        Some(config) if !empty(&Some(config.clone())) => kubeconfig::validate(&config, findings),
+        Some(config) if !empty(&Some(config.clone())) => kubeconfig(&config, findings),
         _ => findings.add("spec.kubeconfig", "is empty; give a kubeconfig with one context"),
     }
     for (index, resource) in spec.custom_resources.iter().enumerate() {
@@ -59,6 +59,14 @@ pub(super) fn validate(spec: &ClusterSpec, findings: &mut Findings) {
     let cloud = spec.constraints.as_ref().and_then(|constraints| constraints.cloud.as_ref());
     let selects = cloud.is_some_and(|cloud| !cloud.labels.is_empty() || !cloud.metrics.is_empty());
     findings.not_built("spec.constraints.cloud", selects);
+}
+
+/// The adapter judges by the same function.
+fn kubeconfig(config: &Json, findings: &mut Findings) {
+    for Problem { field, text } in judge(config).err().unwrap_or_default() {
+        let dot = if field.is_empty() { "" } else { "." };
+        findings.add(format!("spec.kubeconfig{dot}{field}"), text);
+    }
 }
 
 fn metrics(metrics: &[MetricRef], findings: &mut Findings) {
