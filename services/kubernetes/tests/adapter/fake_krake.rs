@@ -191,6 +191,17 @@ impl ApplicationService for Service {
         Ok(Response::new(after))
     }
 
+    async fn put_documents(&self, _: Request<PutDocumentsRequest>) -> Answer<PutDocumentsResponse> {
+        Err(not_served())
+    }
+
+    async fn get_application_documents(
+        &self,
+        _: Request<GetApplicationDocumentsRequest>,
+    ) -> Answer<GetApplicationDocumentsResponse> {
+        Err(not_served())
+    }
+
     async fn retry_application(&self, _: Request<RetryApplicationRequest>) -> Answer<Application> {
         Err(not_served())
     }
