@@ -98,10 +98,10 @@ impl ClusterHandle {
     pub fn answers(&self) -> Option<Result<(), String>> {
         let report = self.report.borrow();
         let record = &report.as_ref()?.record;
-        match (record.reachable, record.cause) {
-            (Reachable::No, _) => Some(Err(record.message.clone())),
-            (Reachable::Unknown, Some(_)) => None,
-            (Reachable::Unknown, None) | (Reachable::Yes, _) => Some(Ok(())),
+        match record.reachable {
+            Reachable::No => Some(Err(record.message.clone())),
+            Reachable::Unknown => None,
+            Reachable::Yes => Some(Ok(())),
         }
     }
 

@@ -49,8 +49,7 @@ pub fn judge(record: &Record, look: &Look<'_>) -> Fitness {
     let fitness = |state, message: String| Fitness { state, message };
     match (record.reachable, record.cause) {
         (Reachable::No, _) => return fitness(ClusterState::Offline, record.message.clone()),
-        (Reachable::Unknown, Some(_)) => return fitness(ClusterState::Connecting, record.message.clone()),
-        (Reachable::Unknown, None) => return fitness(ClusterState::Connecting, "answers again".to_owned()),
+        (Reachable::Unknown, _) => return fitness(ClusterState::Connecting, record.message.clone()),
         (Reachable::Yes, _) => {}
     }
     let nodes = match look {
@@ -134,7 +133,6 @@ mod tests {
     #[rstest]
     #[case::unreachable(Reachable::No, Some(Cause::Silent), ClusterState::Offline)]
     #[case::never_reached(Reachable::Unknown, Some(Cause::Silent), ClusterState::Connecting)]
-    #[case::back(Reachable::Unknown, None, ClusterState::Connecting)]
     #[case::reachable(Reachable::Yes, None, ClusterState::Online)]
     fn nodes_count_on_a_reachable_cluster(
         #[case] reachable: Reachable,

@@ -146,13 +146,15 @@ impl Probe {
                     let outcome = self.look().await;
                     self.reachability.observe(self.origin.elapsed(), outcome.clone());
                     next = (begin + self.pause()).max(Instant::now());
-                    let answered = outcome == Outcome::Answer;
-                    if answered && (was == Reachable::No || silent >= RESTART_AFTER) {
+                    let is = self.reachability.record().reachable;
+                    let is_back = was == Reachable::No && is == Reachable::Yes;
+                    let was_silent = was == Reachable::Yes && silent >= RESTART_AFTER;
+                    if is_back || (was_silent && outcome == Outcome::Answer) {
                         // Watches over a connection that broke may hang until their deadline: all start over.
                         self.revived.send_modify(|times| *times += 1);
                         events = self.watch_nodes();
                     }
-                    if was == Reachable::No && self.reachability.record().reachable == Reachable::Unknown {
+                    if is == Reachable::No && self.reachability.answers() > 0 {
                         next = Instant::now() + self.times.second_look;
                     }
                     self.publish();

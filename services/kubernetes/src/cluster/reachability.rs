@@ -2,7 +2,8 @@
 //!
 //! Laws, whatever the outcomes:
 //! * a reachable cluster becomes unreachable only by at least 3 failures in a row over at least 15 s;
-//! * an unreachable one becomes reachable only by 2 answers in a row;
+//! * an unreachable one becomes reachable only by 2 answers in a row, and is unreachable since the same moment until then:
+//!   one answer a minute does not keep its applications from being placed elsewhere;
 //! * HTTP 429 is an answer: it never makes a cluster unreachable;
 //! * an identity that changed counts at once, since it is no failure to answer;
 //! * the cause is never one that fails over sooner than the failures since [`Record::since`] justify.
@@ -70,7 +71,7 @@ impl Default for Thresholds {
 /// Whether a cluster is reachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reachable {
-    /// Not known: it has never answered, or only once since it was unreachable.
+    /// Not known: it has never answered.
     Unknown,
     /// It is.
     Yes,
@@ -115,8 +116,6 @@ pub struct Reachability {
     answers: u32,
     /// Answers with 429 in a row.
     throttled: u32,
-    /// It was unreachable, and has not answered often enough since.
-    recovering: bool,
 }
 
 impl Reachability {
@@ -130,12 +129,17 @@ impl Reachability {
             throttled: false,
         };
         let (runs, messages) = Default::default();
-        Self { thresholds, record, runs, messages, answers: 0, throttled: 0, recovering: false }
+        Self { thresholds, record, runs, messages, answers: 0, throttled: 0 }
     }
 
     /// What is known now.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Number of answers in a row.
+    pub fn answers(&self) -> u32 {
+        self.answers
     }
 
     /// Number of answers with 429 in a row.
@@ -163,11 +167,14 @@ impl Reachability {
         self.throttled = if throttled { self.throttled.saturating_add(1) } else { 0 };
         let throttled = self.throttled >= self.thresholds.failures;
         self.record.throttled = throttled;
-        let enough = !self.recovering || self.answers >= self.thresholds.answers;
-        let reachable = if enough { Reachable::Yes } else { Reachable::Unknown };
-        if self.record.reachable != reachable {
-            self.recovering = !enough;
-            self.record = Record { reachable, cause: None, message: String::new(), since: at, throttled };
+        let enough = match self.record.reachable {
+            Reachable::Unknown => true,
+            Reachable::No => self.answers >= self.thresholds.answers,
+            Reachable::Yes => false,
+        };
+        if enough {
+            let (reachable, message) = (Reachable::Yes, String::new());
+            self.record = Record { reachable, cause: None, message, since: at, throttled };
         }
     }
 
@@ -189,12 +196,11 @@ impl Reachability {
             return;
         }
         if let Some((cause, since, message)) = self.justified(at, cause) {
-            self.recovering = true;
             self.set(Reachable::No, cause, since, message);
         } else if reachable == Reachable::No && Some(cause) < known {
             // A milder cause shows that the cluster lives.
             self.set(Reachable::No, cause, at, message);
-        } else if reachable == Reachable::Unknown && !self.recovering {
+        } else if reachable == Reachable::Unknown {
             self.set(Reachable::Unknown, cause, at, message);
         }
     }

@@ -170,8 +170,9 @@ impl Watch {
                     Some(Err(error)) if forbidden(&error) => {
                         let pause = pause_after_refusals(refusals);
                         refusals += 1;
-                        let kind = self.objects.resource_url();
+                        let (kind, error) = (self.objects.resource_url(), cause(error));
                         debug!(cluster = %self.cluster, kind, ?pause, "watch forbidden");
+                        self.cache.meet(error.to_string());
                         tokio::select! {
                             changed = self.revived.changed() => if changed.is_err() { return },
                             () = tokio::time::sleep(pause) => {}
