@@ -1,14 +1,19 @@
 //! The adapter itself, with real state, scheduler and garbage collector processes, on a cluster of either kind.
 
 mod cases;
+mod removal;
 mod world;
+mod writes;
 
 use anyhow::Result;
 use serde_json::Value;
 
 use crate::columns::columns;
 use crate::report::{Outcome, Report};
+use cases::*;
+use removal::{shared, waves};
 use world::World;
+use writes::{autoscaled, duplicates, unknown_fields};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_adapter_does_alike() {
@@ -37,7 +42,7 @@ async fn one_column(world: Result<World<'_>>) -> Vec<(&'static str, Outcome)> {
     let mut outcomes = Vec::new();
     macro_rules! run {
         ($($name:literal => $case:ident,)*) => {$(
-            let result = Box::pin(cases::$case(&mut world)).await;
+            let result = Box::pin($case(&mut world)).await;
             let failed = result.err().map(|error: anyhow::Error| format!("{error:#}"));
             let transcript: Vec<Value> = world.take_notes();
             outcomes.push(($name, Outcome { failed, transcript }));
@@ -56,6 +61,11 @@ async fn one_column(world: Result<World<'_>>) -> Vec<(&'static str, Outcome)> {
         "deletion takes all, and leaves bystanders" => deleted,
         "a manifest that the cluster refuses fails, and a better one helps" => rejected,
         "a namespace in the manifest" => namespaced,
+        "a namespace that holds what is somebody else's is released" => shared,
+        "what later applies would refuse is refused from the start" => duplicates,
+        "unknown fields are refused, or left out and told" => unknown_fields,
+        "replicas are left to an autoscaler" => autoscaled,
+        "an operator outlives its custom resources" => waves,
         "conditions of nodes become the state of the cluster" => nodes,
         "a cluster that hangs is offline, and comes back" => unreachable,
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::world::{APP, SPACE, World};
 use crate::api::{APPLY, MERGE, Reply, STRATEGIC};
 
-fn deployment(replicas: u32, env: Value) -> Value {
+pub(super) fn deployment(replicas: u32, env: Value) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": SPACE},
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}},
@@ -20,20 +20,20 @@ fn service() -> Value {
         "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80}]}})
 }
 
-fn settings(data: Value) -> Value {
+pub(super) fn settings(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": SPACE}, "data": data})
 }
 
-fn env(names: &[&str]) -> Value {
+pub(super) fn env(names: &[&str]) -> Value {
     names.iter().map(|name| json!({"name": name, "value": "1"})).collect()
 }
 
-fn gone(reply: &Reply) -> bool {
+pub(super) fn gone(reply: &Reply) -> bool {
     reply.code == 404
 }
 
 /// What is compared of an application: its state, and what its copies say.
-fn told(application: &Value) -> Value {
+pub(super) fn told(application: &Value) -> Value {
     let copies = application["status"]["copies"].as_array().cloned().unwrap_or_default();
     let copies: Vec<Value> = copies
         .iter()
@@ -52,14 +52,14 @@ fn told(application: &Value) -> Value {
 }
 
 /// The only copy's condition `Applied`.
-fn applied(application: &Value) -> &str {
+pub(super) fn applied(application: &Value) -> &str {
     let conditions = application["status"]["copies"][0]["conditions"].as_array();
     let mut applied = conditions.into_iter().flatten().filter(|condition| condition["type"] == "Applied");
     applied.next().and_then(|condition| condition["status"].as_str()).unwrap_or_default()
 }
 
 /// Waits until the application runs as its present spec says.
-async fn runs(world: &World<'_>) -> Result<Value> {
+pub(super) async fn runs(world: &World<'_>) -> Result<Value> {
     let present = |app: &Value| {
         let copy = &app["status"]["copies"][0];
         app["status"]["state"] == "RUNNING"
@@ -70,7 +70,7 @@ async fn runs(world: &World<'_>) -> Result<Value> {
 }
 
 /// Waits until the cluster does not take the application.
-async fn fails(world: &World<'_>) -> Result<Value> {
+pub(super) async fn fails(world: &World<'_>) -> Result<Value> {
     let refused = |app: &Value| app["status"]["state"] == "FAILED" && applied(app) == "FALSE";
     world.until_application("to fail", refused).await
 }

@@ -159,8 +159,12 @@ async fn services() -> Result<(Vec<Krake>, String)> {
     {
         let admin_listen = format!("127.0.0.1:{admin}");
         let ready = Ready::Http(format!("http://{admin_listen}/readyz"));
-        services
-            .push(Krake::spawn(name, &["--api-url", &url, "--admin-listen", &admin_listen], ready).await?);
+        let mut args = vec!["--api-url", &url, "--admin-listen", &admin_listen];
+        if name == "krake-kubernetes" {
+            // What a removal waits for is told after this time at the latest.
+            args.extend(["--removal-deadline", "5"]);
+        }
+        services.push(Krake::spawn(name, &args, ready).await?);
     }
     Ok((services, url))
 }
