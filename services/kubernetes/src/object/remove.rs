@@ -48,7 +48,7 @@ pub struct Removal {
     pub remaining: Vec<Remaining>,
     /// What was released because it holds what is not the application's.
     pub released: Vec<Released>,
-    /// The wave that is waited for; absent if no object is known to be there any more.
+    /// The wave that is waited for; absent if nothing is left.
     pub wave: Option<Wave>,
 }
 
@@ -113,7 +113,9 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
         };
         remaining.push(Remaining { key, waits_for });
     }
-    Removal { remaining, released, wave: last.wave }
+    // What is only unlikely to be there is waited for last of all.
+    let wave = last.wave.or((!remaining.is_empty()).then_some(Wave::Namespace));
+    Removal { remaining, released, wave }
 }
 
 /// Looks at one object of an inventory.

@@ -29,7 +29,13 @@ async fn remove_all(server: &Arc<FakeApiServer>, inventory: &[Value]) -> Vec<Rem
     let connection = server.connection();
     let identity = identity("app-1");
     let going = Going { objects: &inventory, staying: &[], identity: &identity };
-    remove(&connection, &Discovery::new(connection.clone()), going).await.remaining
+    let removal = remove(&connection, &Discovery::new(connection.clone()), going).await;
+    assert_eq!(
+        removal.wave.is_none(),
+        removal.remaining.is_empty(),
+        "something is waited for, or nothing is left"
+    );
+    removal.remaining
 }
 
 #[tokio::test]

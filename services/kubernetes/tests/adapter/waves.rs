@@ -149,7 +149,7 @@ async fn an_orphaned_namespace_goes_after_its_contents_unless_it_holds_what_is_s
     let mut world = World::prepare().await;
     let server = world.server("one").clone();
     server.mend();
-    world.krake.change(|store| drop(store.tombstones.insert("uid-erased".into())));
+    world.krake.change(|store| store.tombstones.insert("uid-erased".into()));
     let orphan = |mut object: Value| {
         object["metadata"]["labels"] = json!({INSTALLATION_LABEL: "inst", APPLICATION_LABEL: "uid-erased"});
         object["metadata"]["annotations"] = json!({EPOCH_ANNOTATION: "e1", CLUSTER_ANNOTATION: "uid-one"});
