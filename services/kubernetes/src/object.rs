@@ -19,6 +19,7 @@ mod redaction;
 pub mod remove;
 mod scaled;
 pub mod services;
+mod used;
 pub mod validation;
 pub mod waves;
 mod write;

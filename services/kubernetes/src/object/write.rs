@@ -11,7 +11,7 @@ use crate::error::ClusterError;
 use crate::object::ownership::{Admitted, Live};
 use crate::object::prepare::Target;
 use crate::object::validation::{FieldValidation, Writes, cannot_be_tried, undeclared};
-use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, autoscaler, field_ownership};
+use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, autoscaler, field_ownership, used};
 
 /// How often an apply is repeated without the fields that the server does not know: it may name them one struct at a time.
 const LEAVE_OUT_ROUNDS: usize = 8;
@@ -43,7 +43,7 @@ impl<'a> Writer<'a> {
         match admitted {
             Admitted::Create => self.create().await,
             Admitted::Update(seen) => self.update(live, seen).await,
-            Admitted::Adopt(seen) => self.adopt(seen).await,
+            Admitted::Adopt(seen) => self.adopt(live, seen).await,
         }
     }
 
@@ -83,6 +83,7 @@ impl<'a> Writer<'a> {
         body["metadata"]["uid"] = seen.uid.clone().into();
         if seen.adopted {
             body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
+            self.leave_settings(&mut body, live);
         }
         if let (true, Some(live)) = (self.scaled, live) {
             autoscaler::leave_replicas(&mut body, live);
@@ -91,12 +92,23 @@ impl<'a> Writer<'a> {
     }
 
     /// Applies to exactly the object that was seen, and marks it as one that existed before.
-    async fn adopt(&mut self, seen: &Live) -> Result<DynamicObject, ClusterError> {
+    async fn adopt(
+        &mut self,
+        live: Option<&DynamicObject>,
+        seen: &Live,
+    ) -> Result<DynamicObject, ClusterError> {
         let mut body = self.target.prepared.body.clone();
         body["metadata"]["uid"] = seen.uid.clone().into();
         body["metadata"]["resourceVersion"] = seen.resource_version.clone().into();
         body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
+        self.leave_settings(&mut body, live);
         self.apply(&mut body, false).await
+    }
+
+    fn leave_settings(&self, body: &mut Value, live: Option<&DynamicObject>) {
+        if let Some(live) = live {
+            used::leave_settings(&self.target.prepared.key, body, live);
+        }
     }
 
     /// Server-side apply. Where unknown fields are only warned of, they are left out of `body`: servers refuse to apply them.

@@ -137,6 +137,19 @@ async fn an_object_of_nobody_is_taken_only_by_adoption() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_existed_before_keeps_what_it_says() {
+    let server = FakeApiServer::start();
+    let namespace = |labels: Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo", "labels": labels}});
+    server.put("namespaces", namespace(json!({"pod-security": "restricted"})));
+    let wanted = namespace(json!({"pod-security": "privileged", "tier": "edge"}));
+    for _ in 0..2 {
+        apply_all(&server, std::slice::from_ref(&wanted), "app-1", true).await.unwrap();
+        let labels = server.get("namespaces", "", "demo").unwrap()["metadata"]["labels"].clone();
+        assert_eq!((&labels["pod-security"], &labels["tier"]), (&json!("restricted"), &json!("edge")));
+    }
+}
+
+#[tokio::test]
 async fn whoever_creates_first_wins() {
     let server = FakeApiServer::start();
     let theirs = labelled(config_map("c"), "inst", "app-2");
