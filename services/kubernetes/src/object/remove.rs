@@ -238,9 +238,9 @@ pub async fn sweep(
         _ if orphan.adopted => true,
         None => false,
         Some(is_held) => match is_held.await? {
-            Held::ByOthers => true,
-            Held::ByOwn => return Ok(false),
-            Held::ByNone => false,
+            Held::Others => true,
+            Held::Own => return Ok(false),
+            Held::Nothing => false,
         },
     };
     let outcome = if releases {
@@ -261,17 +261,17 @@ pub async fn sweep(
     }
 }
 
-/// By what an orphan is held that others may be in.
+/// What keeps an orphan from being deleted that others may be in.
 enum Held {
-    ByOthers,
+    Others,
     /// Objects with the same marks, some of which may belong to a copy.
-    ByOwn,
-    ByNone,
+    Own,
+    Nothing,
 }
 
 async fn is_held(connection: &Connection, orphan: &Marked, installation: &str) -> Result<Held, ClusterError> {
     let objects = connection.objects(&orphan.kind, None);
-    let Some(live) = connection.find(&objects, &orphan.key.name).await? else { return Ok(Held::ByNone) };
+    let Some(live) = connection.find(&objects, &orphan.key.name).await? else { return Ok(Held::Nothing) };
     let contents = look_into(connection, &orphan.key, &live).await?;
     let marked = |application: &str| {
         let identity = Identity {
@@ -285,9 +285,9 @@ async fn is_held(connection: &Connection, orphan: &Marked, installation: &str) -
     };
     let application = orphan.application.as_ref().map_or("", |uid| uid.as_str());
     Ok(match (marked(application), marked("")) {
-        (true, _) => Held::ByOthers,
-        (false, true) => Held::ByOwn,
-        (false, false) => Held::ByNone,
+        (true, _) => Held::Others,
+        (false, true) => Held::Own,
+        (false, false) => Held::Nothing,
     })
 }
 

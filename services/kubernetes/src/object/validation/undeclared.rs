@@ -63,7 +63,7 @@ fn step<'a>(value: &Value, path: &'a str) -> Option<(Step, &'a str)> {
 /// Whether an item of a list is the one that `name="c",port=80` names. Keys that it leaves to the server's default fit.
 fn is_meant(item: &Value, keys: &str) -> bool {
     let mut keys = keys.split(',').filter_map(|key| key.split_once('='));
-    keys.all(|(name, value)| item.get(name).is_none_or(|own| own.to_string() == value))
+    keys.all(|(name, value)| item.get(name).is_none_or(|own| own.to_string().as_str() == value))
 }
 
 #[cfg(test)]
