@@ -4,6 +4,7 @@ pub mod address;
 pub(crate) mod bounded;
 pub mod cache;
 pub mod clusters;
+mod confirmation;
 mod connect;
 pub mod connection;
 pub mod discovery;

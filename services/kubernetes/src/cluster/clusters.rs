@@ -127,6 +127,11 @@ impl Clusters {
         self.lock().get(cluster).map(|entry| entry.handle.clone())
     }
 
+    /// Whether a cluster is looked after and answers.
+    pub fn answers(&self, cluster: &ClusterUid) -> bool {
+        matches!(self.get(cluster), Some(Ok(handle)) if handle.answers() == Some(Ok(())))
+    }
+
     /// An application has no copy on a cluster any more, or (absent) on any: watches that only it needed end.
     pub fn release(&self, application: &ApplicationUid, cluster: Option<&ClusterUid>) {
         let entries = self.lock();

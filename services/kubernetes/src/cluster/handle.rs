@@ -8,6 +8,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::cache::Lookup;
+use crate::cluster::confirmation::Confirmation;
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError};
 use crate::cluster::identity::ClusterIdentity;
@@ -45,6 +46,7 @@ pub struct ClusterHandle {
     connection: Connection,
     discovery: Discovery,
     watches: Watches,
+    confirmation: Confirmation,
     report: watch::Receiver<Option<ClusterReport>>,
     _cancel_on_drop: DropGuard,
 }
@@ -76,7 +78,9 @@ impl ClusterHandle {
         let ended = cancel.clone();
         tasks.spawn(async move { ended.run_until_cancelled(probe.run()).await });
         let discovery = Discovery::new(connection.clone());
-        Self { connection, discovery, watches, report, _cancel_on_drop: cancel.drop_guard() }
+        let confirmation = Confirmation::new(connection.clone());
+        let _cancel_on_drop = cancel.drop_guard();
+        Self { connection, discovery, watches, confirmation, report, _cancel_on_drop }
     }
 
     /// The connection.
@@ -122,6 +126,20 @@ impl ClusterHandle {
                 _ => "it is not looked after any more".to_owned(),
             })),
         }
+    }
+
+    /// Does something on the cluster, as long as it is not unreachable, once it is confirmed that it is the registered
+    /// one.
+    ///
+    /// # Errors
+    /// When another cluster answers, or the cluster becomes unreachable first.
+    pub async fn on_known<T>(&self, work: impl Future<Output = T>) -> Result<T, ClusterError> {
+        let confirmed = async {
+            let known = self.report.borrow().as_ref().map(|report| report.identity.clone());
+            self.confirmation.confirm(&known.unwrap_or_default()).await?;
+            Ok(work.await)
+        };
+        self.while_answering(confirmed).await?
     }
 
     /// The objects of a manifest as this cluster would get them.

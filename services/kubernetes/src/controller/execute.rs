@@ -160,7 +160,7 @@ impl Executor<'_> {
         };
         let mut findings = Findings::default();
         let work = apply(handle.connection(), &wanted.targets, &claim, &mut accepted, &mut findings);
-        let work = Box::pin(handle.while_answering(work));
+        let work = Box::pin(handle.on_known(work));
         let outcome = match self.leadership.within_lease(work).await {
             Some(Ok(applied)) => applied,
             Some(Err(silent)) => Err(ApplyError::Cluster(silent)),
@@ -236,7 +236,7 @@ impl Executor<'_> {
         let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
         let going = Going { objects: inventory, staying: &staying, identity: self.identity };
         let work = remove(handle.connection(), handle.discovery(), going);
-        let work = Box::pin(handle.while_answering(work));
+        let work = Box::pin(handle.on_known(work));
         let Some(removed) = self.leadership.within_lease(work).await else {
             return Ok(false);
         };

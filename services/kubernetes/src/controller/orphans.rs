@@ -138,7 +138,7 @@ impl Orphans {
                 (Fate::Sweep, Owner::Erased | Owner::Unknown) => {
                     let installation = &self.installation.installation;
                     let sweep = sweep(handle.connection(), &object, installation);
-                    let sweep = Box::pin(handle.while_answering(sweep));
+                    let sweep = Box::pin(handle.on_known(sweep));
                     let Some(swept) = self.leadership.within_lease(sweep).await else { return Ok(()) };
                     match swept.and_then(|swept| swept) {
                         Ok(true) => {
@@ -219,7 +219,7 @@ impl Orphans {
                 unknown.push(uid.clone());
                 continue;
             };
-            let owner = Owner::Exists(stake(&application, &cluster.uid));
+            let owner = Owner::Exists(stake(&application, &cluster.uid, &self.clusters));
             let kept = |(object, registration): &(&Marked, Registration)| {
                 judge(object, &owner, *registration, &self.installation.epoch) == Fate::Keep
             };
@@ -232,7 +232,9 @@ impl Orphans {
                 self.client.api().get_opt(&key.namespace, &key.name).await?;
             let fresh = fresh.as_ref().and_then(project::application).filter(|fresh| fresh.uid == *uid);
             match fresh {
-                Some(fresh) => drop(owners.insert(uid.clone(), Owner::Exists(stake(&fresh, &cluster.uid)))),
+                Some(fresh) => drop(
+                    owners.insert(uid.clone(), Owner::Exists(stake(&fresh, &cluster.uid, &self.clusters))),
+                ),
                 None => unknown.push(uid.clone()),
             }
         }

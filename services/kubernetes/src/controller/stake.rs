@@ -6,6 +6,7 @@ use krake_client::Client;
 use krake_proto::krake::meta::v1::{CheckTombstonesRequest, GetInstallationRequest, Installation};
 
 use super::project::Application;
+use crate::cluster::clusters::Clusters;
 use crate::object::ClusterUid;
 use crate::object::orphan::Stake;
 use crate::plan::Phase;
@@ -13,8 +14,8 @@ use crate::plan::Phase;
 /// uids per question about tombstones.
 const AT_ONCE: usize = 500;
 
-/// What an application has to do with a cluster.
-pub(super) fn stake(application: &Application, cluster: &ClusterUid) -> Stake {
+/// What an application has to do with a cluster. A copy elsewhere counts as running only while its cluster answers.
+pub(super) fn stake(application: &Application, cluster: &ClusterUid, clusters: &Clusters) -> Stake {
     let recorded = application.copy(cluster);
     let inventory =
         |copy: &crate::plan::CopyRecord| copy.inventory.iter().map(|entry| entry.key.clone()).collect();
@@ -25,7 +26,8 @@ pub(super) fn stake(application: &Application, cluster: &ClusterUid) -> Stake {
         runs_elsewhere: application.bindings.iter().map(|bound| ClusterUid::from(bound.uid.as_str())).any(
             |uid| {
                 let copy = application.copy(&uid);
-                uid != *cluster && copy.is_some_and(|copy| copy.phase == Phase::Running)
+                let is_running = copy.is_some_and(|copy| copy.phase == Phase::Running);
+                uid != *cluster && is_running && clusters.answers(&uid)
             },
         ),
     }

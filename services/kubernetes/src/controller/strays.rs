@@ -66,13 +66,13 @@ pub(super) async fn sweep_strays(
         return Ok(());
     }
     for Stray { cluster, registration, object } in strays {
-        let owner = Owner::Exists(stake(&fresh, &cluster));
+        let owner = Owner::Exists(stake(&fresh, &cluster, clusters));
         if judge(&object, &owner, registration, &installation.epoch) != Fate::Sweep {
             continue;
         }
         let Some(Ok(handle)) = clusters.get(&cluster) else { continue };
         let sweep = sweep(handle.connection(), &object, &installation.installation);
-        let sweep = Box::pin(handle.while_answering(sweep));
+        let sweep = Box::pin(handle.on_known(sweep));
         let Some(swept) = leadership.within_lease(sweep).await else { return Ok(()) };
         match swept.and_then(|swept| swept) {
             Ok(true) => {

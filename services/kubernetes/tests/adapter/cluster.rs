@@ -35,8 +35,13 @@ pub(crate) struct Adapter {
 
 impl Adapter {
     pub(crate) fn start(deadline: Duration) -> Self {
+        Self::looking(deadline, Duration::from_millis(20))
+    }
+
+    /// With this time from one probe to the next.
+    pub(crate) fn looking(deadline: Duration, interval: Duration) -> Self {
         let wakes = Arc::new(Wakes::default());
-        let (interval, second_look) = (Duration::from_millis(20), Duration::from_millis(10));
+        let second_look = Duration::from_millis(10);
         let thresholds = Thresholds { failing_for: Duration::from_millis(50), ..Thresholds::default() };
         let times = ProbeTimes { interval, second_look, deadline, thresholds };
         let clusters = Clusters::new("inst", Deadlines::default(), times, Arc::clone(&wakes));

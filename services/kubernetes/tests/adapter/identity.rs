@@ -1,12 +1,16 @@
 //! Which cluster a cluster is: one that leads elsewhere, two that are the same, and one that is declared lost.
 
+use std::time::Duration;
+
 use krake_proto::condition::{find, reasons, types};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, ClusterLoss, Phase};
 use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
 use crate::apply::config_map;
+use crate::cluster::{Adapter, CALM};
 use crate::controllers::World;
+use crate::fake_api_server::FakeApiServer;
 use crate::fake_store::{Store, document};
 
 async fn world(uids: [&str; 2]) -> World {
@@ -99,4 +103,27 @@ async fn a_cluster_that_was_declared_lost_is_left_alone_and_its_copies_are_forgo
     assert_eq!(world.server("one").writes(), before);
     assert_eq!(world.server("one").names("configmaps"), ["a"]);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_done_on_another_cluster_that_no_probe_has_noticed_yet() {
+    let server = FakeApiServer::start();
+    let namespace = |uid: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system", "uid": uid}});
+    server.put("namespaces", namespace("uid-a"));
+    // One look at the beginning, and none within this test.
+    let adapter = Adapter::looking(CALM, Duration::from_secs(3_600));
+    let handle = adapter.add("c", &server);
+    let known = || handle.report().is_some_and(|report| report.identity.kube_system_uid == "uid-a");
+    adapter.until("known", known).await;
+    server.put("namespaces", namespace("uid-b"));
+    assert_eq!(handle.answers(), Some(Ok(())), "no probe has noticed it");
+    let refused = handle.on_known(async { panic!("it is another cluster") }).await.unwrap_err();
+    assert!(refused.to_string().contains("uid-b"), "{refused}");
+    server.put("namespaces", namespace("uid-a"));
+    let asked = || server.requests().iter().filter(|path| path.ends_with("/kube-system")).count();
+    assert_eq!(handle.on_known(async { 7 }).await, Ok(7));
+    let before = asked();
+    assert_eq!(handle.on_known(async { 7 }).await, Ok(7));
+    assert_eq!(asked(), before, "a confirmation holds for a while");
+    adapter.clusters.shutdown().await;
 }
