@@ -108,6 +108,9 @@ pub struct WatchRequest {
     /// Only the resource with this name. Empty: all.
     #[prost(string, tag = "9")]
     pub name: String,
+    /// Applications only: show state and reason as Get does, and repeat them when they change with a cluster.
+    #[prost(bool, tag = "10")]
+    pub live_state: bool,
 }
 
 /// Where a watch begins.

@@ -14,6 +14,7 @@ pub mod finalizer;
 pub mod json;
 pub mod name;
 pub mod openapi;
+pub mod reachability;
 mod redacted;
 mod resource;
 pub mod rest;

@@ -85,11 +85,10 @@ impl<K: Resource> Follow<K> {
     }
 
     fn applied(&mut self, object: K) -> Vec<(Happening, K)> {
-        let version = |object: &K| object.metadata().map(|metadata| metadata.resource_version);
         let seen = Seen { object: object.clone(), confirmed: true };
         match self.objects.insert(uid(&object), seen) {
-            // After a start-over everything comes again.
-            Some(before) if version(&before.object) == version(&object) => Vec::new(),
+            // After a start-over everything comes again. One of the same version may show another state.
+            Some(before) if before.object == object => Vec::new(),
             Some(_) => vec![(Happening::Modified, object)],
             None => vec![(Happening::Added, object)],
         }
@@ -121,6 +120,9 @@ mod tests {
         assert_eq!(follow.event(applied(metric("a", 1))), [], "seen already");
         assert_eq!(follow.event(applied(metric("a", 2))), [(Happening::Modified, metric("a", 2))]);
         assert_eq!(follow.event(applied(metric("b", 3))), [(Happening::Added, metric("b", 3))]);
+        let shown_otherwise = Metric { spec: Some(Default::default()), ..metric("a", 2) };
+        let repeated = follow.event(applied(shown_otherwise.clone()));
+        assert_eq!(repeated, [(Happening::Modified, shown_otherwise)]);
         let deleted = follow.event(WatchEvent::Deleted(metric("a", 4)));
         assert_eq!(deleted, [(Happening::Deleted, metric("a", 4))]);
         assert!(!follow.is_over(), "others may come");

@@ -85,7 +85,7 @@ impl<K: Progress> Wait<K> {
     /// The object, from what was seen on.
     fn options(&self) -> WatchOptions {
         let name = self.object.metadata().map_or("", |metadata| metadata.name.as_str());
-        WatchOptions { start: self.start(), ..WatchOptions::object(self.namespace(), name) }
+        WatchOptions { start: self.start(), live_state: true, ..WatchOptions::object(self.namespace(), name) }
     }
 
     fn start(&self) -> Start {

@@ -29,6 +29,9 @@ pub struct WatchOptions {
     pub view: View,
     /// Applications only: uid of a cluster that they are bound to or have a copy on. Empty: all.
     pub cluster: String,
+    /// Applications only: show state and reason as Get does, and repeat an application when these change because one of
+    /// its clusters became reachable or unreachable. Default: as it was last written.
+    pub live_state: bool,
     /// Where to begin. Default: with all objects.
     pub start: Start,
 }
@@ -42,6 +45,7 @@ impl WatchOptions {
             label_selector: String::new(),
             view: View::Unspecified,
             cluster: String::new(),
+            live_state: false,
             start: Start::InitialState,
         }
     }

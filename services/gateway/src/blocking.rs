@@ -66,6 +66,7 @@ pub(crate) async fn until(
     let request = WatchRequest {
         namespace: target.namespace.clone(),
         start: Some(WatchStart::Now(true)),
+        live_state: true,
         ..Default::default()
     };
     let mut watch = Upstream::open(target.clone(), rpc, request).await?;

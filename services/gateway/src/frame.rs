@@ -101,7 +101,11 @@ impl Form {
 }
 
 fn type_name(number: i32) -> &'static str {
-    let name = EventType::try_from(number).unwrap_or_default().as_str_name();
+    let name = match EventType::try_from(number).unwrap_or_default() {
+        // To a client of upstream's API an object that is shown otherwise has changed.
+        EventType::Repeated => EventType::Modified.as_str_name(),
+        other => other.as_str_name(),
+    };
     name.strip_prefix("EVENT_TYPE_").unwrap_or(name)
 }
 
@@ -145,6 +149,13 @@ mod tests {
         assert_eq!(lines[0]["object"]["metadata"]["name"], "a\n");
         assert_eq!((&lines[0]["type"], lines[0].get("resource_version")), (&"MODIFIED".into(), None));
         assert_eq!(lines[1]["resource_version"], 7);
+    }
+
+    #[test]
+    fn an_object_that_is_repeated_has_changed_for_clients_of_upstream() {
+        let mut repeated = message(&["a"], false);
+        repeated.events[0].r#type = EventType::Repeated.into();
+        assert_eq!(text(Form::Lines, &repeated), text(Form::Lines, &message(&["a"], false)));
     }
 
     #[test]

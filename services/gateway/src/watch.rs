@@ -74,6 +74,7 @@ fn request(target: &Target, headers: &HeaderMap, parameters: &Parameters) -> Res
         label_selector: parameters.get("label_selector").unwrap_or_default().to_owned(),
         start: Some(after.map_or(WatchStart::Now(true), WatchStart::After)),
         epoch,
+        live_state: true,
         ..Default::default()
     })
 }

@@ -48,11 +48,11 @@ pub struct FailedAttempt {
 /// How a copy is, as far as placement is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyPhase {
-    /// It is, or was, available.
+    /// It is, or was, available. Whether it can be seen at present follows from the state of its cluster.
     Running,
     /// It could not be applied, or did not become available in time.
     Failed,
-    /// Anything else: coming, going, unreachable.
+    /// Anything else: coming or going. Older versions stored of copies on unreachable clusters nothing but that.
     Other,
 }
 

@@ -1,6 +1,7 @@
 //! The watch cache: every resource, decoded as far as needed, and the recent changes, fed by one watch on the store.
 
 mod counters;
+mod places;
 mod recall;
 mod retention;
 mod stored;
@@ -20,10 +21,12 @@ use crate::object::key;
 use crate::object::keyring::Keyring;
 use crate::store::{Batch as StoreBatch, ChangeKind, Key, Page, Revision, Store, StoreError};
 
+pub(crate) use places::{Absences, absence, shown};
 pub(crate) use stored::{Stored, readable};
 pub(crate) use walk::Span;
 
 use counters::Counters;
+use places::Places;
 use retention::{Ages, Limits};
 use wake::Followers;
 
@@ -72,6 +75,7 @@ pub(crate) struct Behind {
 #[derive(Debug, Default)]
 struct Contents {
     objects: BTreeMap<Key, Arc<Stored>>,
+    places: Places,
     /// Keys whose present value cannot be read; `objects` may hold an earlier one.
     unreadable: BTreeSet<Key>,
     /// Changes after `oldest`, in order.
@@ -247,7 +251,8 @@ impl Cache {
         let mut ages = Ages::default();
         ages.mark(revision, Instant::now(), self.limits.age);
         self.counters.filled(objects.values());
-        let new = Contents { objects, unreadable, history, history_bytes, ages, oldest, revision };
+        let places = Places::of(&objects);
+        let new = Contents { objects, places, unreadable, history, history_bytes, ages, oldest, revision };
         // The old contents are dropped after the lock is released.
         let old = std::mem::replace(&mut *self.write(), new);
         drop(old);
@@ -293,6 +298,7 @@ impl Cache {
                 None => contents.objects.remove(&change.key),
             };
             self.counters.changed(before.as_ref(), after.as_ref());
+            contents.places.changed(&change.key, before.as_ref(), after.as_ref());
             if before.is_some() || after.is_some() {
                 changes.push(Change { key: change.key, before, after });
             }

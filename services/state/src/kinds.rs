@@ -12,12 +12,12 @@ mod role_binding;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use krake_proto::Kind;
-use krake_proto::krake::meta::v1::Metadata;
+use krake_proto::krake::meta::v1::{Condition, Metadata};
 use prost::{DecodeError, Message};
 use prost_reflect::DynamicMessage;
 
 use crate::admission::{Documents, Findings};
-use crate::cache::Stored;
+use crate::cache::{Absences, Stored};
 use crate::documents::Hash;
 use crate::object::sections::Sections;
 use crate::object::wire::Malformed;
@@ -39,6 +39,13 @@ pub(crate) struct KindRules {
     pub(crate) derived: &'static [u32],
     /// Computes the derived fields from the metadata and the encoded status: an encoded status that holds nothing else.
     pub(crate) derive: fn(&Metadata, status: &[u8]) -> Result<Vec<u8>, DecodeError>,
+    /// Numbers of the status fields that reads derive anew for an object on clusters that are unreachable.
+    pub(crate) derived_on_read: &'static [u32],
+    /// Computes these fields from the metadata and the encoded status: an encoded status that holds nothing else.
+    pub(crate) derive_on_read: fn(&Metadata, status: &[u8], &Absences) -> Result<Vec<u8>, DecodeError>,
+    /// Why, by its encoded status, what is on a cluster of this kind can neither be seen nor changed. `None`: it can, or
+    /// nothing is known, or objects of this kind are no clusters.
+    pub(crate) absence: fn(status: &[u8]) -> Option<Condition>,
     /// Numbers of the status fields that `UpdateStatus` refuses, since an RPC of their own writes them.
     pub(crate) reserved: &'static [u32],
     /// The uids of the clusters that an object with this encoded status is on: the index of watches by cluster.
@@ -144,6 +151,9 @@ impl KindRules {
             admit,
             derived: &[],
             derive: |_, _| Ok(Vec::new()),
+            derived_on_read: &[],
+            derive_on_read: |_, _, _| Ok(Vec::new()),
+            absence: |_| None,
             reserved: &[],
             clusters: |_| Ok(Vec::new()),
             is_on_clusters: false,

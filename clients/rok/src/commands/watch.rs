@@ -19,7 +19,9 @@ pub(super) async fn list<K: Columns>(
 ) -> Result<(), Failure> {
     let listing = api.list(namespace, options).await?;
     let start = Start::After { resource_version: listing.resource_version, epoch: listing.epoch };
-    let events = api.watch(WatchOptions { start, view: options.view, ..WatchOptions::namespace(namespace) });
+    let view = options.view;
+    let events =
+        api.watch(WatchOptions { start, view, live_state: true, ..WatchOptions::namespace(namespace) });
     let lines = Lines::new(format, namespace.is_empty());
     follow(events, Follow::all(&listing.items), listing.items, lines).await
 }
@@ -29,7 +31,8 @@ pub(super) async fn object<K: Columns>(api: &Api<K>, object: K, format: Format) 
     let metadata = object.metadata().cloned().unwrap_or_default();
     let start = Start::After { resource_version: metadata.resource_version, epoch: String::new() };
     let lines = Lines::new(format, metadata.namespace.is_empty());
-    let events = api.watch(WatchOptions { start, ..WatchOptions::object(metadata.namespace, metadata.name) });
+    let one = WatchOptions::object(metadata.namespace, metadata.name);
+    let events = api.watch(WatchOptions { start, live_state: true, ..one });
     follow(events, Follow::one(&object), vec![object], lines).await
 }
 

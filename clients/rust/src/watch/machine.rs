@@ -89,6 +89,10 @@ impl Position {
 
     /// Whether this change was delivered before.
     fn has_seen(&self, r#type: EventType, metadata: &Metadata) -> bool {
+        if r#type == EventType::Repeated {
+            // It bears the version of its last write, and shows something else all the same.
+            return false;
+        }
         let ahead = self.ahead.get(&metadata.uid);
         if r#type == EventType::Deleted {
             // An erased object may carry the version of its last write, so the version tells nothing.
@@ -198,7 +202,9 @@ impl<T> Machine<T> {
 
 fn event<T>(r#type: EventType, object: T, initial: bool) -> Option<WatchEvent<T>> {
     match r#type {
-        EventType::Added | EventType::Modified => Some(WatchEvent::Applied { object, initial }),
+        EventType::Added | EventType::Modified | EventType::Repeated => {
+            Some(WatchEvent::Applied { object, initial })
+        }
         EventType::Deleted => Some(WatchEvent::Deleted(object)),
         EventType::LeftFilter => Some(WatchEvent::LeftFilter(object)),
         EventType::Unspecified => None,

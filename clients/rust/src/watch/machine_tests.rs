@@ -61,7 +61,7 @@ fn refused(reason: ErrorReason) -> Error {
     Error::from(status(Code::Unknown, reason, "text"))
 }
 
-use EventType::{Added, Deleted, LeftFilter, Modified};
+use EventType::{Added, Deleted, LeftFilter, Modified, Repeated};
 
 #[test]
 fn an_initial_state_is_announced_once_and_ends_with_synced() {
@@ -71,6 +71,15 @@ fn an_initial_state_is_announced_once_and_ends_with_synced() {
     assert_eq!(machine.start(), Start::InitialState, "a partial message is no resume point");
     assert_eq!(told(&machine.message(synced(&[(Added, "b", 9)], 9))), "i+b9 synced@9");
     assert_eq!(machine.start(), after(9));
+}
+
+#[test]
+fn a_repeated_object_is_shown_although_its_version_was_seen() {
+    let mut machine = following();
+    assert_eq!(told(&machine.message(message(&[(Modified, "a", 7)], 10))), "@10", "it was delivered before");
+    assert_eq!(told(&machine.message(message(&[(Repeated, "a", 7)], 10))), "+a7 @10");
+    assert_eq!(told(&machine.message(message(&[(Repeated, "a", 7)], 10))), "+a7 @10", "as often as it comes");
+    assert_eq!(machine.start(), after(10));
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl<K: Resource> KindSource<K> {
             epoch,
             cluster: self.options.cluster.clone(),
             name: self.options.name.clone(),
+            live_state: self.options.live_state,
         }
     }
 }

@@ -28,7 +28,7 @@ impl Case<'_> {
         let failed = self.failed_copy(binding)?;
         let elsewhere =
             || self.application.copies.iter().filter(|copy| copy.cluster_uid != binding.cluster_uid);
-        let running = || elsewhere().filter(|copy| copy.phase == CopyPhase::Running);
+        let running = || elsewhere().filter(|copy| self.runs(copy));
         running().next()?;
         let safe = |rank: &usize| {
             let cluster = &self.world.ranked()[*rank].cluster;
@@ -82,6 +82,13 @@ impl Case<'_> {
             }
             None => self.keep(KeepReason::AllCandidatesFailed),
         })
+    }
+
+    /// Whether a copy is known to run: of one on a cluster that is unreachable, nothing is known.
+    fn runs(&self, copy: &Copy) -> bool {
+        let cluster = self.world.rank_of(&copy.cluster_uid).map(|rank| &self.world.ranked()[rank].cluster);
+        let is_unreachable = cluster.is_some_and(|cluster| cluster.state.is_unreachable());
+        copy.phase == CopyPhase::Running && !is_unreachable
     }
 
     /// The clusters on which the present spec failed.

@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::tests::brief;
 use super::*;
 use crate::fixture::{Fleet, ago, application, bound, constraints, now};
-use crate::handover::{Copy, CopyPhase, FailedHandover};
+use crate::handover::{Copy, CopyFailure, CopyPhase, FailedHandover};
 use crate::retry::{Attempts, Backoff, Retry};
 use crate::world::Cluster;
 
@@ -51,7 +51,21 @@ fn ask(change: impl Fn(&mut Application) + 'static) -> Set {
 #[case::goes_back_to_an_unhealthy_cluster(change("a", |a| a.state = ClusterState::Unhealthy), "bind a: HandoverFailed")]
 #[case::even_long_after(ask(|app| app.copies[1].since = ago(5000)), "bind a: HandoverFailed")]
 #[case::not_to_a_cluster_that_goes(change("a", |a| a.lifecycle = Lifecycle::Draining), "bind b: HandoverFailed")]
-#[case::not_to_a_silent_cluster(change("a", |a| a.state = ClusterState::Offline { since: ago(1) }), "bind b: HandoverFailed")]
+#[case::nobody_knows_what_runs_on_a_silent_cluster(
+    Box::new(|fleet: &mut Fleet, app: &mut Application| {
+        fleet.cluster("a").state = ClusterState::Offline { since: ago(1) };
+        app.copies[1].failure = Some(CopyFailure::OfCluster);
+        app.migration = false;
+    }),
+    "bind b: NextCandidate(2)"
+)]
+#[case::nor_where_credentials_are_refused(
+    Box::new(|fleet: &mut Fleet, app: &mut Application| {
+        fleet.cluster("a").state = ClusterState::Inaccessible;
+        app.copies[1].failure = Some(CopyFailure::OfCluster);
+    }),
+    "bind b: NextCandidate(2)"
+)]
 #[case::not_where_the_spec_is_another(ask(|app| app.copies[0].generation = 0), "bind b: HandoverFailed")]
 #[case::not_where_it_is_not_wanted(ask(|app| app.constraints = constraints(&[], &[], &["m_a > 0.6"])), "keep for 590 s: HandoverFailed")]
 #[case::nowhere_else_without_migration(

@@ -156,7 +156,8 @@ impl Service {
         let start = Start::read(request.start, &request.epoch, &self.epoch)?;
         let view = view(request.view)?;
         let encoding = self.encoding.clone();
-        let messages = self.registry.watch(&call, filter, start, self.shutdown.clone()).await?;
+        let messages =
+            self.registry.watch(&call, filter, start, request.live_state, self.shutdown.clone()).await?;
         Ok(messages.map(move |message| Ok(encoding.message(message?, view))).boxed())
     }
 }

@@ -104,7 +104,7 @@ impl ObjectService for Objects {
         });
         let start = Start::read(start, &request.epoch, &self.installation.epoch)?;
         let filter = Filter::kinds(kinds(&request.kinds)?);
-        let messages = self.registry.watch(&call, filter, start, self.shutdown.clone()).await?;
+        let messages = self.registry.watch(&call, filter, start, false, self.shutdown.clone()).await?;
         let epoch = self.installation.epoch.clone();
         Ok(Response::new(
             messages.map_ok(move |message| response(message, &epoch)).map_err(Status::from).boxed(),

@@ -21,6 +21,7 @@ use krake_proto::numbers::kubernetes::v1::{application_status as field, binding,
 use prost::{DecodeError, Message};
 
 use super::{CustomMethod, KindRules, ManagedFinalizer, Need, OwnCondition, typed};
+use crate::cache::Absences;
 use crate::object::wire::{self, Malformed};
 
 pub(super) use admit::{backoff, custom_resource};
@@ -39,6 +40,8 @@ pub(super) static RULES: KindRules = KindRules {
         field::SERVICES,
     ],
     derive,
+    derived_on_read: &[field::STATE, field::REASON],
+    derive_on_read,
     reserved: &[
         field::BINDINGS,
         field::COPIES,
@@ -91,6 +94,10 @@ pub(super) static RULES: KindRules = KindRules {
 
 fn derive(metadata: &Metadata, status: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(derive::derive(metadata, &ApplicationStatus::decode(status)?).encode_to_vec())
+}
+
+fn derive_on_read(metadata: &Metadata, status: &[u8], absences: &Absences) -> Result<Vec<u8>, DecodeError> {
+    Ok(derive::on_read(metadata, &ApplicationStatus::decode(status)?, absences).encode_to_vec())
 }
 
 fn has_copies(status: &[u8]) -> Result<bool, DecodeError> {

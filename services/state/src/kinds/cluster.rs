@@ -10,8 +10,9 @@ use krake_proto::condition::types;
 use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::core::v1::MetricRef;
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, ClusterSpec, ClusterStatus};
-use krake_proto::krake::meta::v1::Metadata;
+use krake_proto::krake::meta::v1::{Condition, Metadata};
 use krake_proto::numbers::kubernetes::v1::cluster_status as field;
+use krake_proto::reachability;
 use prost::{DecodeError, Message};
 
 use super::{CustomMethod, KindRules, ManagedFinalizer, Need, OwnCondition, Relation, application, typed};
@@ -23,6 +24,7 @@ pub(super) static RULES: KindRules = KindRules {
     defaults: || admit::defaults().encode_to_vec(),
     derived: &[field::STATE, field::REASON],
     derive,
+    absence,
     reserved: &[field::LOST],
     // New copies cannot come while it is checked: copies on a cluster that is being deleted are refused.
     managed_finalizers: &[ManagedFinalizer {
@@ -52,6 +54,11 @@ pub(super) static RULES: KindRules = KindRules {
 
 fn derive(metadata: &Metadata, status: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(derive::derive(metadata, &ClusterStatus::decode(status)?).encode_to_vec())
+}
+
+/// Why the cluster is unreachable. A status that cannot be read says nothing.
+fn absence(status: &[u8]) -> Option<Condition> {
+    reachability::unreachable(&ClusterStatus::decode(status).ok()?).cloned()
 }
 
 fn has_copy_on(application: &Stored, cluster: &Stored) -> Result<bool, Malformed> {

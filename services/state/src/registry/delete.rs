@@ -60,7 +60,8 @@ impl Registry {
         if !force {
             self.check_users(kind, &deletion).await?;
         }
-        Ok(self.mark_deleted(call, kind, deletion).await?.encode())
+        let after = self.mark_deleted(call, kind, deletion).await?;
+        Ok(self.cache.shown(&after).encode())
     }
 
     /// Marks an object as deleted and records what the deletion includes, or erases it. A deletion that is recorded

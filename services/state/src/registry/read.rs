@@ -42,13 +42,13 @@ impl Registry {
         let consistency = super::consistency(request.consistency)?;
         self.refresh_for(consistency).await?;
         if let Some(stored) = self.cache.get(&key) {
-            return Ok(stored.encode());
+            return Ok(self.cache.shown(&stored).encode());
         }
         // The cache leaves out what it cannot read, which must not look erased.
         if consistency != Consistency::Cached
             && let Some(stored) = self.fetch(&key).await?
         {
-            return Ok(stored.encode());
+            return Ok(self.cache.shown(&stored).encode());
         }
         Err(Error::NotFound { what: what(kind, &request.namespace, &request.name) })
     }
@@ -65,7 +65,7 @@ impl Registry {
         let consistency = super::consistency(request.consistency)?;
         let descriptor = descriptor(kind);
         let item = |stored: &Arc<Stored>| {
-            let item = stored.view(&descriptor, view);
+            let item = self.cache.shown(stored).view(&descriptor, view);
             let bytes = item.as_ref().map_or(0, Bytes::len);
             Ok((item, bytes))
         };

@@ -57,7 +57,8 @@ impl Registry {
                 Effect::Keep => Ok(stored.encode()),
             };
         }
-        Ok(self.transact(call, kind, &namespace, &name, version, decide).await?.encode())
+        let after = self.transact(call, kind, &namespace, &name, version, decide).await?;
+        Ok(self.cache.shown(&after).encode())
     }
 
     fn decide_update(

@@ -2,6 +2,7 @@
 //! watches alike.
 
 mod figures;
+mod live;
 mod progress;
 
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use crate::store::{Revision, StoreError};
 use figures::Counted;
 pub(crate) use figures::WatchFigures;
 pub(super) use figures::Watches;
+use live::Live;
 use progress::{Progress, Step};
 
 /// Interval of bookmarks on a watch without changes; clients take much longer silence for a broken connection.
@@ -86,11 +88,14 @@ impl Registry {
     /// Once a message with the store's revision at the time of this call, or a later one, is due, it comes at once and
     /// waits for no change: so a client that resumes knows that it has seen everything that was written before. Where the
     /// store does not answer, a resumed watch begins nevertheless, and that message follows when it does.
+    ///
+    /// With `live_state`, objects are shown as reads show them, and repeated when that changes with their clusters.
     pub(crate) async fn watch(
         self: &Arc<Self>,
         _call: &Call,
         filter: Filter,
         start: Start,
+        live_state: bool,
         shutdown: CancellationToken,
     ) -> Result<impl Stream<Item = Result<Message, Error>> + Send + use<>, Error> {
         let mut opening = Box::pin(self.clone().caught_up());
@@ -118,6 +123,10 @@ impl Registry {
                 (Progress::after(filter, revision), in_time.then_some(now))
             }
         };
+        let live = live_state.then(|| match start {
+            Start::After(revision) => Live::resumed(&self.cache, revision),
+            Start::InitialState | Start::Now => Live::new(&self.cache),
+        });
         let counted = self.watches.open();
         counted.at(progress.place());
         // A token of its own: a shared one would have all watches wait on one lock.
@@ -126,6 +135,7 @@ impl Registry {
             changed: self.cache.follow(),
             cache: self.cache.clone(),
             progress,
+            live,
             owed,
             opening: (!in_time).then_some(opening),
             bookmark: Instant::now() + BOOKMARK_INTERVAL,
@@ -161,6 +171,8 @@ struct Watcher {
     cache: Arc<Cache>,
     changed: Receiver<Revision>,
     progress: Progress,
+    /// Shows objects as reads show them; `None` if the watch shows what is stored.
+    live: Option<Live>,
     /// A message with this revision or a later one is due at once.
     owed: Option<Revision>,
     /// Done when the cache shows what the store held when the watch was opened; `None` if it does.
@@ -178,7 +190,10 @@ struct Watcher {
 impl Watcher {
     async fn next(&mut self) -> Result<Message, Error> {
         self.counted.pending(0);
-        let message = self.due().await?;
+        let mut message = self.due().await?;
+        if self.live.is_some() {
+            Live::show(&mut message, &self.cache);
+        }
         self.counted.at(self.progress.place());
         self.counted.pending(message.bytes());
         self.bookmark = Instant::now() + BOOKMARK_INTERVAL;
@@ -211,11 +226,18 @@ impl Watcher {
                 return Ok(self.bookmark_message());
             }
             match step {
-                Step::UpToDate => self.wait().await?,
+                Step::UpToDate => match self.repeats() {
+                    Some(message) => return Ok(message),
+                    None => self.wait().await?,
+                },
                 // This may go on for long; others have their turn in between.
                 _ => tokio::task::yield_now().await,
             }
         }
+    }
+
+    fn repeats(&mut self) -> Option<Message> {
+        self.live.as_mut()?.next(&self.cache, self.progress.filter(), self.progress.place())
     }
 
     /// A message with the place of the watch alone.
@@ -225,10 +247,12 @@ impl Watcher {
 
     /// Waits for a change, or until something is due without one.
     async fn wait(&mut self) -> Result<(), Error> {
+        let repeats = self.live.as_ref().and_then(|live| live.due(&self.cache));
         tokio::select! {
             biased;
             () = &mut self.ending => {}
             changed = self.changed.changed() => changed.map_err(|_| Error::ShuttingDown)?,
+            () = time(repeats) => {}
             () = &mut self.alarm => self.alarm.as_mut().reset(self.bookmark),
             () = opened(&mut self.opening) => {
                 self.opening = None;
@@ -236,6 +260,14 @@ impl Watcher {
             }
         }
         Ok(())
+    }
+}
+
+/// Ends at this time; never if there is none.
+async fn time(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -21,6 +21,7 @@ mod leadership;
 mod lost;
 mod metrics;
 mod placement;
+mod reachability;
 mod rendering;
 mod repeated;
 mod reports;

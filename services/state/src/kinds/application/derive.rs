@@ -1,16 +1,18 @@
 //! What the summary of an application says, given its bindings, copies and conditions.
 
-use krake_proto::condition::{find, reason_of, reasons, type_of, types};
+use krake_proto::condition::{bounded, find, reason_of, reasons, type_of, types};
 use krake_proto::krake::kubernetes::v1::{
     ApplicationState as State, ApplicationStatus, ContainerHealth, Copy, Phase,
 };
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata, Reason, ReasonCode};
+use krake_proto::reachability::known_phase;
 
+use crate::cache::Absences;
 use crate::kinds::condition::reason;
 
 /// A status that holds the derived fields and nothing else.
 pub(super) fn derive(metadata: &Metadata, status: &ApplicationStatus) -> ApplicationStatus {
-    let (state, why) = state(metadata, status);
+    let (state, why) = state(metadata, status, &Absences::default());
     let running = bound(status).chain(others(status)).find(|copy| copy.phase() == Phase::Running);
     let shown: Vec<&Copy> = bound(status).collect();
     let mut derived = ApplicationStatus {
@@ -25,6 +27,16 @@ pub(super) fn derive(metadata: &Metadata, status: &ApplicationStatus) -> Applica
         derived.services.extend(copy.services.clone());
     }
     derived
+}
+
+/// A status that holds the fields that reads derive, and nothing else: while these clusters are unreachable.
+pub(super) fn on_read(
+    metadata: &Metadata,
+    status: &ApplicationStatus,
+    absences: &Absences,
+) -> ApplicationStatus {
+    let (state, reason) = state(metadata, status, absences);
+    ApplicationStatus { state: state.into(), reason, ..Default::default() }
 }
 
 fn is_bound(status: &ApplicationStatus, copy: &Copy) -> bool {
@@ -69,15 +81,47 @@ fn is_given_up(metadata: &Metadata, status: &ApplicationStatus, unscheduled: &Co
         && unscheduled.observed_generation >= metadata.generation
 }
 
-fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reason>) {
+/// Why the cluster of a copy is unreachable.
+fn absence<'a>(copy: &Copy, absences: &'a Absences) -> Option<&'a Condition> {
+    absences.get(&copy.cluster.as_ref()?.uid)
+}
+
+/// The phase of a copy as far as it is known.
+fn phase(copy: &Copy, absences: &Absences) -> Phase {
+    known_phase(copy.phase(), absence(copy, absences).is_some())
+}
+
+/// Whether nothing can be done about a copy until its cluster is reachable. Older versions stored that as a phase.
+fn is_away(copy: &Copy, absences: &Absences) -> bool {
+    absence(copy, absences).is_some() || copy.phase() == Phase::Unreachable
+}
+
+/// Why nothing is known of a copy, if so.
+fn away(copy: &Copy, absences: &Absences) -> Option<Reason> {
+    let name = copy.cluster.as_ref().map_or("", |cluster| cluster.name.as_str());
+    let message = match absence(copy, absences) {
+        Some(why) => {
+            let (reason, text) = (reason_of(why), &why.message);
+            format!("cluster {name:?} is unreachable, what runs there is unknown: {reason}: {text}")
+        }
+        None if copy.phase() == Phase::Unreachable => {
+            format!("cluster {name:?} does not answer; what runs there is unknown")
+        }
+        None => return None,
+    };
+    Some(Reason { code: ReasonCode::ClusterNotReachable.into(), message: bounded(message) })
+}
+
+fn state(metadata: &Metadata, status: &ApplicationStatus, absences: &Absences) -> (State, Option<Reason>) {
     let unscheduled = find(&status.conditions, types::SCHEDULED)
         .filter(|condition| condition.status() == ConditionStatus::False);
     // A copy that waits for an unreachable cluster does not keep a migration unfinished.
-    let leaving = others(status).any(|copy| copy.phase() != Phase::Unreachable);
+    let leaving = others(status).any(|copy| !is_away(copy, absences));
     if metadata.deleted.is_some() {
         let removing = status.copies.iter().filter(|copy| copy.phase() == Phase::Removing);
         let waits = removing.filter_map(complaint).find(|why| reason_of(why) == reasons::WAITING_FOR_REMOVAL);
-        return (State::Deleting, waits.map(reason));
+        let away = status.copies.iter().find_map(|copy| away(copy, absences));
+        return (State::Deleting, away.or(waits.map(reason)));
     }
     if status.bindings.is_empty() {
         let state = match unscheduled {
@@ -88,7 +132,7 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
     }
     let bound: Vec<&Copy> = bound(status).collect();
     if let Some(failed) = bound.iter().find(|copy| copy.phase() == Phase::Failed) {
-        let still_runs = others(status).any(|copy| copy.phase() == Phase::Running);
+        let still_runs = others(status).any(|copy| phase(copy, absences) == Phase::Running);
         // Another spec is another attempt, unless there is no cluster for it.
         let attempted = failed.observed_generation >= metadata.generation
             || unscheduled.is_some_and(|answer| answer.observed_generation >= metadata.generation);
@@ -99,9 +143,8 @@ fn state(metadata: &Metadata, status: &ApplicationStatus) -> (State, Option<Reas
         };
         return (state, complaint(failed).map(reason));
     }
-    if bound.iter().any(|copy| copy.phase() == Phase::Unreachable) {
-        let message = "the cluster does not answer; what runs there is unknown".to_owned();
-        return (State::Degraded, Some(Reason { code: ReasonCode::ClusterNotReachable.into(), message }));
+    if let Some(away) = bound.iter().find_map(|copy| away(copy, absences)) {
+        return (State::Degraded, Some(away));
     }
     if bound.len() < status.bindings.len() || bound.iter().any(|copy| copy.phase() != Phase::Running) {
         let state = if leaving { State::Migrating } else { State::Creating };

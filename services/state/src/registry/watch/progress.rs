@@ -67,6 +67,11 @@ impl Progress {
         Progress { filter, place, phase: Phase::Following, rest: None }
     }
 
+    /// What the watch shows.
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// Everything up to here was sent, of the objects that were passed if the initial state is not complete.
     pub(super) fn place(&self) -> Revision {
         self.place

@@ -97,7 +97,7 @@ impl World {
         let metric = krake_proto::kind("core", "Metric").unwrap();
         let filter = Filter::request(metric, "quiet", "").unwrap();
         let call = Call::by("alice");
-        let watch = self.registry.watch(&call, filter, start, CancellationToken::new()).await.unwrap();
+        let watch = self.registry.watch(&call, filter, start, false, CancellationToken::new()).await.unwrap();
         Box::pin(watch)
     }
 }
@@ -204,7 +204,7 @@ async fn an_unknown_place_is_refused_in_time_while_the_store_is_silent() {
     let filter = Filter::request(metric, "quiet", "").unwrap();
     let call = Call::by("alice");
     let start = Start::After(Revision(now.0 + 1));
-    let refused = world.registry.watch(&call, filter, start, CancellationToken::new()).await;
+    let refused = world.registry.watch(&call, filter, start, false, CancellationToken::new()).await;
     assert!(matches!(refused.err(), Some(Error::Store(StoreError::Unavailable { .. }))));
 }
 
@@ -217,7 +217,7 @@ async fn many_watches_are_told_everything_in_order_and_end_with_the_service() {
     let mut watches = JoinSet::new();
     for _ in 0..200 {
         let filter = Filter::request(metric, "quiet", "").unwrap();
-        let watch = world.registry.watch(&call, filter, Start::Now, shutdown.clone()).await.unwrap();
+        let watch = world.registry.watch(&call, filter, Start::Now, false, shutdown.clone()).await.unwrap();
         watches.spawn(async move {
             let mut watch = Box::pin(watch);
             let mut told = Vec::new();

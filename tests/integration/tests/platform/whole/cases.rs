@@ -315,13 +315,15 @@ pub(super) async fn unreachable(world: &mut World<'_>) -> Result<()> {
     world.hang(true).await?;
     world.until_cluster("OFFLINE").await?;
     let lost = world
-        .until_application("to be lost", |app| app["status"]["copies"][0]["phase"] == "UNREACHABLE")
+        .until_application("to be out of sight", |app| {
+            app["status"]["state"] == "DEGRADED" && app["status"]["reason"]["code"] == "CLUSTER_NOT_REACHABLE"
+        })
         .await?;
+    ensure!(lost["status"]["copies"][0]["phase"] == "RUNNING", "the copy keeps its last phase: {lost}");
     world.note("copies", json!(lost["status"]["copies"].as_array().map(Vec::len)));
     world.hang(false).await?;
     world.until_cluster("ONLINE").await?;
-    let back =
-        world.until_application("to run", |app| app["status"]["copies"][0]["phase"] == "RUNNING").await?;
+    let back = world.until_application("to run", |app| app["status"]["state"] == "RUNNING").await?;
     world.note("application", back["status"]["state"].clone());
     // It is watched again, too.
     let path = world.api.core("configmaps/settings");

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use krake_proto::condition::{reasons, types};
+use krake_proto::condition::{reason_of, reasons, types};
 use krake_proto::krake::kubernetes::v1::{
     ApplicationStatus, BindApplicationRequest, Binding, Copy, FailedAttempt, Phase, PlacementRecord,
 };
@@ -128,6 +128,7 @@ fn failed_attempts(
         failure: copy.failure,
         time: Some(timestamp(now)),
         message: complaint(copy).map(|condition| shortened(&condition.message)).unwrap_or_default(),
+        reason: complaint(copy).map(|condition| reason_of(condition).to_owned()).unwrap_or_default(),
     };
     given_up.map(attempt).collect()
 }
