@@ -56,6 +56,10 @@ struct Rules {
     /// Seconds that a cluster may answer as no Kubernetes API that works before its applications move. [default: 600]
     #[arg(long, env = "KRAKE_BROKEN_GRACE", value_name = "SECONDS")]
     broken_grace: Option<f64>,
+    /// Seconds that a cluster may refuse Krake's credentials before its applications move. They run on there, and nothing
+    /// can stop them: each then runs twice. [default: never]
+    #[arg(long, env = "KRAKE_UNAUTHORIZED_FAILOVER_AFTER", value_name = "SECONDS")]
+    unauthorized_failover_after: Option<f64>,
     /// Seconds that a cluster is no candidate for an application after its copy failed there while another one still
     /// ran. Doubles with every further failure. [default: 600]
     #[arg(long, env = "KRAKE_FAILURE_COOLDOWN", value_name = "SECONDS")]
@@ -161,6 +165,11 @@ impl Args {
                     pick(rules.offline_grace, filed.offline_grace, 60.0),
                 )?,
                 broken_grace: seconds("--broken-grace", pick(rules.broken_grace, filed.broken_grace, 600.0))?,
+                unauthorized_failover_after: rules
+                    .unauthorized_failover_after
+                    .or(filed.unauthorized_failover_after)
+                    .map(|value| seconds("--unauthorized-failover-after", value))
+                    .transpose()?,
                 failure_cooldown: seconds(
                     "--failure-cooldown",
                     pick(rules.failure_cooldown, filed.failure_cooldown, 600.0),
@@ -211,7 +220,10 @@ mod tests {
         assert_eq!(config.metrics_interval, Duration::from_secs(10));
         let quick = resolve(&["--reschedule-after", "5", "--metrics-interval", "0.5"]).unwrap();
         assert_eq!(quick.options.reschedule_after, Duration::from_secs(5));
+        let brave = resolve(&["--unauthorized-failover-after", "3600"]).unwrap();
+        assert_eq!(brave.options.unauthorized_failover_after, Some(Duration::from_secs(3600)));
         for wrong in [
+            ["--unauthorized-failover-after", "inf"],
             ["--stickiness", "NaN"],
             ["--reschedule-after", "inf"],
             ["--failure-cooldown", "nan"],

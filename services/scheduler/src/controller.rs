@@ -12,7 +12,7 @@ use krake_proto::krake::meta::v1::{CheckTombstonesRequest, Metadata};
 use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
 
 use crate::act::{Act, Report, act};
-use crate::decide::{Decision, Options, decide};
+use crate::decide::{Choice, Decision, Options, decide};
 use crate::inputs::{Inputs, Snapshot};
 use crate::own_writes::{OwnWrites, PATIENCE};
 use crate::project::Placed;
@@ -62,10 +62,9 @@ impl Reconciler for Scheduler {
             decision = self.decide(&self.inputs.rebuild(), &placed, now);
         }
         if let Decision::Bind(choice) = &decision
-            && !self.inputs.in_flight.begin(&placed, choice, now)
+            && let Err(pause) = self.begin(&placed, choice, now)
         {
-            tracing::debug!(application = %key, cluster = %choice.cluster.key, "waits: enough attempts are under way there");
-            return Ok(Next::After(PLACE_AGAIN));
+            return Ok(Next::After(pause));
         }
         let act = act(&placed, &decision);
         let again = act.again.map_or(Next::Done, |time| Next::After(until(now, time)));
@@ -73,6 +72,7 @@ impl Reconciler for Scheduler {
         if !matches!(written, Ok(Written::All)) {
             // What the mirror shows is in force, or comes with its next change.
             self.inputs.in_flight.shown(key, Some(&placed));
+            self.inputs.exodus.shown(key, Some(&placed));
         }
         Ok(match written? {
             Written::All => again,
@@ -102,6 +102,21 @@ impl Scheduler {
         clock: Clock,
     ) -> Self {
         Scheduler { client, inputs, options, queue, clock, own_writes: OwnWrites::default() }
+    }
+
+    /// Takes the places that a move needs; otherwise returns when to look again.
+    fn begin(&self, placed: &Placed, choice: &Choice, now: Timestamp) -> Result<(), Duration> {
+        let (key, cluster) = (&placed.application.key, &choice.cluster.key);
+        let Inputs { exodus, in_flight, .. } = &*self.inputs;
+        exodus.begin(placed, choice, now).inspect_err(|_| {
+            tracing::debug!(application = %key, "waits: enough have left its cluster for the same failure");
+        })?;
+        if !in_flight.begin(placed, choice, now) {
+            tracing::debug!(application = %key, %cluster, "waits: enough attempts are under way there");
+            exodus.shown(key, Some(placed));
+            return Err(PLACE_AGAIN);
+        }
+        Ok(())
     }
 
     fn decide(&self, snapshot: &Snapshot, placed: &Placed, now: Timestamp) -> Decision {

@@ -47,6 +47,9 @@ pub struct Options {
     pub offline_grace: Duration,
     /// How long a cluster may answer as no Kubernetes API that works, before its applications move.
     pub broken_grace: Duration,
+    /// How long a cluster may refuse Krake's credentials before its applications move. `None`: they stay, since they run
+    /// on, and a second copy would run beside them.
+    pub unauthorized_failover_after: Option<Duration>,
     /// How long a cluster is no candidate for an application after a copy of it failed there. Doubles with every
     /// further failure.
     pub failure_cooldown: Duration,
@@ -56,13 +59,14 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 60 s, 0.1, 60 s, 10 min, 10 min and 3.
+    /// 60 s, 0.1, 60 s, 10 min, never, 10 min and 3.
     fn default() -> Self {
         Self {
             reschedule_after: Duration::from_secs(60),
             stickiness: 0.1,
             offline_grace: Duration::from_secs(60),
             broken_grace: Duration::from_secs(600),
+            unauthorized_failover_after: None,
             failure_cooldown: Duration::from_secs(600),
             max_candidates: 3,
         }
@@ -171,6 +175,10 @@ impl Case<'_> {
         let (since, grace) = match state {
             ClusterState::Offline { since } => (since, self.options.offline_grace),
             ClusterState::Broken { since } => (since, self.options.broken_grace),
+            ClusterState::Unauthorized { since } => match self.options.unauthorized_failover_after {
+                Some(after) => (since, after),
+                None => return self.keep(KeepReason::ClusterInaccessible),
+            },
             _ => return self.keep(KeepReason::ClusterInaccessible),
         };
         let end = self.end(since, grace);

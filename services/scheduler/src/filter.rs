@@ -79,9 +79,10 @@ fn closed(entry: &RankedCluster) -> Option<Rejection> {
     }
     match entry.cluster.state {
         ClusterState::Online => {}
-        ClusterState::Offline { .. } | ClusterState::Broken { .. } | ClusterState::Inaccessible => {
-            return Some(Rejection::Offline);
-        }
+        ClusterState::Offline { .. }
+        | ClusterState::Broken { .. }
+        | ClusterState::Unauthorized { .. }
+        | ClusterState::Inaccessible => return Some(Rejection::Offline),
         ClusterState::Connecting => return Some(Rejection::Connecting),
         ClusterState::Unhealthy => return Some(Rejection::Unhealthy),
         ClusterState::NotReady => return Some(Rejection::NotReady),

@@ -7,9 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 
-use crate::decide::{Decision, Options, decide};
+use crate::decide::{BindReason, Choice, Decision, Options, ScoredCluster, decide};
+use crate::exodus::Share;
 use crate::filter::Shortlists;
 use crate::metrics::MetricError;
+use crate::project::Placed;
 use crate::retry::Backoff;
 use crate::world::{
     Application, Binding, Cluster, ClusterState, Constraints, Lifecycle, MetricDefinition, MetricRef,
@@ -69,6 +71,34 @@ pub(crate) fn bound(application: &Application, cluster: &str, seconds: u64) -> A
     let binding = Binding { cluster_uid: format!("uid-{cluster}"), bound: ago(seconds) };
     let scheduled_generation = application.generation;
     Application { binding: Some(binding), scheduled_generation, ..application.clone() }
+}
+
+/// An application as the controller keeps it, with nothing beside what decisions look at.
+pub(crate) fn placed(application: Application) -> Placed {
+    Placed {
+        application,
+        resource_version: 1,
+        trace_parent: String::new(),
+        scheduled: None,
+        retry: (None, None),
+        bound: None,
+        was_moved: false,
+        share: Share::default(),
+    }
+}
+
+/// The choice of a cluster of the namespace "ns".
+pub(crate) fn choice(cluster: &str, reason: BindReason) -> Choice {
+    let key = NamespacedName::new("ns", cluster);
+    Choice {
+        cluster: ScoredCluster { key, uid: format!("uid-{cluster}"), score: 0.0 },
+        reason,
+        replaces: None,
+        runner_up: None,
+        top: Vec::new(),
+        rejected: BTreeMap::new(),
+        world_revision: 1,
+    }
 }
 
 pub(crate) fn constraints(labels: &[&str], custom_resources: &[&str], metrics: &[&str]) -> Arc<Constraints> {

@@ -128,13 +128,10 @@ fn is_limited(placed: &Placed, choice: &Choice) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use jiff::Timestamp;
 
     use super::*;
-    use crate::decide::ScoredCluster;
-    use crate::fixture::{application, bound};
+    use crate::fixture::{self, application, bound, choice};
     use crate::handover::Copy;
 
     fn placed(name: &str, cluster: &str, phase: Option<CopyPhase>) -> Placed {
@@ -148,44 +145,23 @@ mod tests {
             failure: None,
             retry_request: 0,
         }));
-        Placed {
-            application,
-            resource_version: 1,
-            trace_parent: String::new(),
-            scheduled: None,
-            retry: (None, None),
-            bound: None,
-            was_moved: true,
-        }
+        Placed { was_moved: true, ..fixture::placed(application) }
     }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn to(cluster: &str, reason: BindReason) -> Choice {
-        let key = NamespacedName::new("ns", cluster);
-        Choice {
-            cluster: ScoredCluster { key, uid: format!("uid-{cluster}"), score: 0.0 },
-            reason,
-            replaces: None,
-            runner_up: None,
-            top: Vec::new(),
-            rejected: BTreeMap::new(),
-            world_revision: 1,
-        }
-    }
-
     #[test]
     fn a_cluster_takes_ten_attempts_after_failures_at_a_time() {
         let in_flight = InFlight::default();
-        let next = to("b", BindReason::NextCandidate(2));
+        let next = choice("b", BindReason::NextCandidate(2));
         let app = |number: usize| placed(&format!("app-{number}"), "a", Some(CopyPhase::Failed));
         assert!((0..10).all(|number| in_flight.begin(&app(number), &next, at(0))));
         assert!(!in_flight.begin(&app(10), &next, at(0)), "the eleventh waits");
         assert!(in_flight.begin(&app(3), &next, at(0)), "one that has its place keeps it");
-        assert!(in_flight.begin(&app(10), &to("c", BindReason::NextCandidate(2)), at(0)), "another cluster");
-        assert!(in_flight.begin(&app(11), &to("b", BindReason::BetterCluster), at(0)), "not after a failure");
+        assert!(in_flight.begin(&app(10), &choice("c", BindReason::NextCandidate(2)), at(0)), "another cluster");
+        assert!(in_flight.begin(&app(11), &choice("b", BindReason::BetterCluster), at(0)), "not after a failure");
         // Its place is free when the mirror shows that one runs, failed, or is gone.
         let key = |number: usize| app(number).application.key;
         for (number, ended) in [(0, Some(CopyPhase::Running)), (1, Some(CopyPhase::Failed)), (2, None)] {
@@ -227,7 +203,7 @@ mod tests {
         let in_flight = InFlight::default();
         for number in 0..20 {
             let runs = placed(&format!("app-{number}"), "b", Some(CopyPhase::Running));
-            assert!(in_flight.begin(&runs, &to("b", BindReason::HandoverFailed), at(0)));
+            assert!(in_flight.begin(&runs, &choice("b", BindReason::HandoverFailed), at(0)));
         }
     }
 }

@@ -9,6 +9,7 @@ use krake_client::{Barrier, Mirror, MirrorClosed, NamespacedName};
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use tokio::sync::watch;
 
+use crate::exodus::Exodus;
 use crate::filter::{Shortlist, Shortlists};
 use crate::in_flight::InFlight;
 use crate::metrics::{MetricSource, Poller, PrometheusSource, StaticSource, Target};
@@ -24,6 +25,8 @@ pub(crate) struct Inputs {
     pub(crate) applications: Mirror<Placed>,
     /// Moves of applications that are under way.
     pub(crate) in_flight: InFlight,
+    /// Failures that may lead to moves.
+    pub(crate) exodus: Exodus,
     /// Clusters.
     pub(crate) clusters: Mirror<Registered>,
     /// Metrics: global ones, and those of namespaces.
@@ -89,6 +92,7 @@ impl Inputs {
         Inputs {
             applications,
             in_flight: InFlight::default(),
+            exodus: Exodus::default(),
             clusters,
             metrics,
             providers,

@@ -12,6 +12,7 @@ mod bitset;
 mod config;
 mod controller;
 pub mod decide;
+mod exodus;
 pub mod filter;
 #[cfg(test)]
 mod fixture;

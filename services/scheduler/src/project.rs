@@ -10,8 +10,10 @@ use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use krake_proto::krake::core::v1 as core;
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_proto::krake::meta::v1::{ConditionStatus, Metadata, ReasonCode, ResourceRef};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata, ReasonCode, ResourceRef};
+use krake_proto::reachability;
 
+use crate::exodus::{Group, Share};
 use crate::handover::{self, Copy, CopyFailure, CopyPhase, FailedAttempt, FailedHandover};
 use crate::retry::{Attempts, Backoff, Retry};
 use crate::world::{
@@ -35,6 +37,8 @@ pub(crate) struct Placed {
     pub(crate) bound: Option<api::Binding>,
     /// It was on another cluster before the present one.
     pub(crate) was_moved: bool,
+    /// Its failures, as far as they limit the moves of others.
+    pub(crate) share: Share,
 }
 
 /// A cluster as the controllers keep it.
@@ -126,6 +130,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
         retry: (status.retries, scheduled_retry),
         bound,
         was_moved: status.history.first().is_some_and(|record| record.from.is_some()),
+        share: share(&status, metadata.generation),
     })
 }
 
@@ -156,6 +161,30 @@ fn copy(copy: &api::Copy) -> Copy {
         failure: failure(copy.failure()),
         retry_request: copy.retry_request,
     }
+}
+
+/// The failures of a generation: of the copy on the bound cluster, and those that led to a move.
+fn share(status: &api::ApplicationStatus, generation: i64) -> Share {
+    let bound = status.bindings.first().map(|binding| uid(binding.cluster.as_ref()));
+    let group = |cluster: Option<&ResourceRef>, class, reason: &str| {
+        Some(Group { cluster_uid: uid(cluster), of: failure(class)?, reason: reason.to_owned() })
+    };
+    let failed = status.copies.iter().find(|copy| {
+        copy.phase() == api::Phase::Failed
+            && copy.observed_generation == generation
+            && Some(uid(copy.cluster.as_ref())) == bound
+    });
+    let failing = failed.and_then(|copy| {
+        let answers =
+            [types::APPLIED, types::AVAILABLE].into_iter().filter_map(|name| find(&copy.conditions, name));
+        let why = answers.into_iter().find(|answer| answer.status() == ConditionStatus::False);
+        group(copy.cluster.as_ref(), copy.failure(), why.map_or("", reason_of))
+    });
+    let left = of_generation(&status.failed_attempts, generation).filter_map(|attempt| {
+        let group = group(attempt.cluster.as_ref(), attempt.failure(), &attempt.reason)?;
+        Some((group, timestamp(attempt.time.as_ref())))
+    });
+    Share { failing, left: left.collect() }
 }
 
 fn failure(class: api::FailureClass) -> Option<CopyFailure> {
@@ -264,25 +293,22 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
 /// What a cluster is fit for. Its metrics are judged by the world, not by its conditions.
 fn state(status: &api::ClusterStatus) -> ClusterState {
     let conditions = &status.conditions;
-    let Some(reachable) = find(conditions, types::REACHABLE) else {
-        return ClusterState::Unavailable;
-    };
-    match reachable.status() {
-        ConditionStatus::True => {}
-        ConditionStatus::False => {
-            // Older adapters wrote no time of their own.
-            let since =
-                timestamp(status.unreachable_since.as_ref().or(reachable.last_transition_time.as_ref()));
-            return match reason_of(reachable) {
-                reasons::UNAUTHORIZED
-                | reasons::WRONG_CLUSTER
-                | reasons::TLS_NOT_VERIFIED
-                | reasons::INVALID_KUBECONFIG => ClusterState::Inaccessible,
-                reasons::BROKEN => ClusterState::Broken { since },
-                _ => ClusterState::Offline { since },
-            };
-        }
-        ConditionStatus::Unknown | ConditionStatus::Unspecified => return ClusterState::Connecting,
+    if let Some(why) = reachability::unreachable(status) {
+        // Older adapters wrote no time of their own.
+        let since = timestamp(status.unreachable_since.as_ref().or(why.last_transition_time.as_ref()));
+        return match reason_of(why) {
+            reasons::UNAUTHORIZED => ClusterState::Unauthorized { since },
+            reasons::WRONG_CLUSTER | reasons::TLS_NOT_VERIFIED | reasons::INVALID_KUBECONFIG => {
+                ClusterState::Inaccessible
+            }
+            reasons::BROKEN => ClusterState::Broken { since },
+            _ => ClusterState::Offline { since },
+        };
+    }
+    match find(conditions, types::REACHABLE).map(Condition::status) {
+        None => return ClusterState::Unavailable,
+        Some(ConditionStatus::True) => {}
+        Some(_) => return ClusterState::Connecting,
     }
     let identity = find(conditions, types::IDENTITY_VERIFIED);
     if identity.is_some_and(|identity| identity.status() == ConditionStatus::False) {

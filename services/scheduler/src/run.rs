@@ -198,6 +198,7 @@ fn mirrors(
             let inputs = inputs.clone();
             move |notice| {
                 inputs.in_flight.shown(&notice.key, notice.after.as_deref());
+                inputs.exodus.shown(&notice.key, notice.after.as_deref());
                 queue.add(notice.key, Priority::Change);
             }
         }),

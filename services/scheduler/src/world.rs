@@ -116,6 +116,11 @@ pub enum ClusterState {
         /// When that began.
         since: Timestamp,
     },
+    /// Refuses Krake's credentials since then: its applications run on, as far as can be told.
+    Unauthorized {
+        /// When that began.
+        since: Timestamp,
+    },
     /// Not reachable for Krake alone, as far as can be told: its applications run on and stay.
     Inaccessible,
     /// Answers again; not yet looked at.
@@ -131,7 +136,8 @@ pub enum ClusterState {
 impl ClusterState {
     /// Whether Krake can do nothing there at present.
     pub fn is_unreachable(self) -> bool {
-        matches!(self, Self::Offline { .. } | Self::Broken { .. } | Self::Inaccessible)
+        use ClusterState::{Broken, Inaccessible, Offline, Unauthorized};
+        matches!(self, Offline { .. } | Broken { .. } | Unauthorized { .. } | Inaccessible)
     }
 }
 

@@ -31,6 +31,7 @@ fn placed(bound: bool) -> Placed {
         retry: (None, None),
         bound: bound.then(|| api::Binding { cluster: Some(cluster), ..Default::default() }),
         was_moved: false,
+        share: crate::exodus::Share::default(),
     }
 }
 

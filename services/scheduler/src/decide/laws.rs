@@ -43,6 +43,7 @@ fn cluster() -> impl Strategy<Value = (Cluster, Vec<Metric>)> {
         1 => (0..120u64).prop_map(|seconds| ClusterState::Offline { since: ago(seconds) }),
         1 => (0..1200u64).prop_map(|seconds| ClusterState::Broken { since: ago(seconds) }),
         1 => Just(ClusterState::Inaccessible),
+        1 => Just(ClusterState::Unauthorized { since: ago(9000) }),
     ];
     let lifecycle = prop_oneof![8 => Just(Lifecycle::Active), 1 => Just(Lifecycle::Draining), 1 => Just(Lifecycle::Deleted), 1 => Just(Lifecycle::Cascading)];
     let label = prop::option::of(prop::sample::select(vec!["DE", "FR"]));

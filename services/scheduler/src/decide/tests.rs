@@ -67,6 +67,20 @@ fn inaccessible(cluster: &mut crate::world::Cluster) {
     cluster.state = ClusterState::Inaccessible;
 }
 
+fn unauthorized(cluster: &mut crate::world::Cluster) {
+    cluster.state = ClusterState::Unauthorized { since: ago(9000) };
+}
+
+#[rstest]
+#[case(9000, "bind b: ClusterOffline")]
+#[case(9001, "keep for 1 s: ClusterOffline")]
+fn refused_credentials_fail_over_only_if_the_operator_says_so(#[case] seconds: u64, #[case] expected: &str) {
+    let fleet = Fleet::measured(&[0.1, 0.9]).with("a", unauthorized);
+    let options =
+        Options { unauthorized_failover_after: Some(Duration::from_secs(seconds)), ..Options::default() };
+    assert_eq!(brief(&fleet.decide_with(&bound(&application(), "a", 9000), &options)), expected);
+}
+
 /// An application that is bound to "a" since the given number of seconds.
 #[rstest]
 #[case::best_place(Fleet::measured(&[0.7, 0.5]), 61, "keep: Best")]
@@ -89,6 +103,7 @@ fn inaccessible(cluster: &mut crate::world::Cluster) {
 #[case::offline_moves(Fleet::measured(&[0.5, 0.1]).with("a", offline(60)), 10, "bind b: ClusterOffline")]
 #[case::broken_waits(Fleet::measured(&[0.5, 0.7]).with("a", broken(599)), 600, "keep for 1 s: ClusterOffline")]
 #[case::broken_moves(Fleet::measured(&[0.5, 0.1]).with("a", broken(600)), 10, "bind b: ClusterOffline")]
+#[case::unauthorized_stays(Fleet::measured(&[0.1, 0.9]).with("a", unauthorized), 6000, "keep: ClusterInaccessible")]
 #[case::inaccessible_stays(Fleet::measured(&[0.1, 0.9]).with("a", inaccessible), 6000, "keep: ClusterInaccessible")]
 #[case::offline_alone(Fleet::measured(&[0.5]).with("a", offline(60)), 600, "none: Stay(ClusterOffline)")]
 #[case::draining(Fleet::measured(&[0.5, 0.1]).with("a", |c| c.lifecycle = Lifecycle::Draining), 10, "bind b: ClusterDraining")]

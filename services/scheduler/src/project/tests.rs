@@ -63,7 +63,7 @@ fn unreachable_clusters_differ_by_cause() {
         (reasons::CLUSTER_NOT_REACHABLE, ClusterState::Offline { since }),
         ("OfANewerVersion", ClusterState::Offline { since }),
         (reasons::BROKEN, ClusterState::Broken { since }),
-        (reasons::UNAUTHORIZED, ClusterState::Inaccessible),
+        (reasons::UNAUTHORIZED, ClusterState::Unauthorized { since }),
         (reasons::WRONG_CLUSTER, ClusterState::Inaccessible),
         (reasons::TLS_NOT_VERIFIED, ClusterState::Inaccessible),
         (reasons::INVALID_KUBECONFIG, ClusterState::Inaccessible),
