@@ -6,7 +6,7 @@ pub(crate) mod clusters;
 mod execute;
 pub(crate) mod index;
 mod manifest;
-mod operator;
+pub(crate) mod operator;
 pub(crate) mod orphans;
 pub(crate) mod pauses;
 pub(crate) mod project;

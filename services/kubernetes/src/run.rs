@@ -19,6 +19,7 @@ use crate::cluster::wake::{Wake, Wakes};
 use crate::config::{Clock, Config};
 use crate::controller::applications::Applications;
 use crate::controller::index::Index;
+use crate::controller::operator::OperatorCalls;
 use crate::controller::orphans::{Orphans, SweepTimes};
 use crate::controller::pauses::SlowRetries;
 use crate::controller::project::{Application, Cluster};
@@ -43,6 +44,7 @@ const STORE_CHECK: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let process = config.controller.clone().start(ELECTION, "kubernetes-synced").await?;
     let ControllerProcess { client, leadership, metrics, ready, admin } = process;
+    let operator = OperatorCalls::register(admin.metrics());
     let work = async {
         let options = ControllerOptions {
             workers: config.workers,
@@ -51,7 +53,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
             ..ControllerOptions::default()
         };
         while let Some(installation) = installation(&client, &shutdown).await {
-            let adapter = Adapter::new(client.clone(), installation, &config, leadership.clone());
+            let (leadership, operator) = (leadership.clone(), operator.clone());
+            let adapter = Adapter::new(client.clone(), installation, &config, leadership, operator);
             match adapter.run(options.clone(), || ready.set(true), shutdown.clone()).await? {
                 Ended::ByShutdown => break,
                 Ended::ByRestore => {
@@ -106,6 +109,7 @@ struct Adapter {
     sweep: SweepTimes,
     leadership: Leadership,
     clock: Clock,
+    operator: OperatorCalls,
     strays: Arc<Strays>,
     clusters: Arc<Clusters>,
     wakes: Arc<Wakes>,
@@ -113,7 +117,13 @@ struct Adapter {
 }
 
 impl Adapter {
-    fn new(client: Client, installation: Installation, config: &Config, leadership: Leadership) -> Self {
+    fn new(
+        client: Client,
+        installation: Installation,
+        config: &Config,
+        leadership: Leadership,
+        operator: OperatorCalls,
+    ) -> Self {
         let wakes = Arc::new(Wakes::default());
         let (uuid, deadlines) = (&installation.installation, Deadlines::default());
         let clusters = Clusters::new(uuid, deadlines, config.probe, wakes.clone());
@@ -127,6 +137,7 @@ impl Adapter {
             sweep: config.sweep,
             leadership,
             clock: config.clock.clone(),
+            operator,
             strays: Arc::default(),
             clusters: Arc::new(clusters),
             wakes,

@@ -26,7 +26,7 @@ use krake_proto::{Kind, POOL};
 use prost_reflect::MessageDescriptor;
 
 pub(crate) use conditions::merge_conditions;
-pub(crate) use create::check_growth;
+pub(crate) use create::{check_growth, new_uid};
 pub(crate) use delete::Deletion;
 pub(crate) use documents::sweep;
 pub(crate) use filter::Filter;

@@ -60,6 +60,10 @@ pub(crate) struct UpdateCluster {
     /// Context of the kubeconfig; needed when it has several
     #[arg(short, long, value_name = "NAME", requires = "kubeconfig")]
     pub(crate) context: Option<String>,
+    /// Accept that another Kubernetes cluster answers than the one that was registered: that one is declared lost, its
+    /// applications are placed elsewhere, and a new registration of the same name begins
+    #[arg(long)]
+    pub(crate) accept_new_identity: bool,
     #[command(flatten)]
     pub(crate) cluster: DescribeCluster,
     #[command(flatten)]

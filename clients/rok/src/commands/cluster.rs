@@ -2,7 +2,7 @@
 
 use krake_proto::json::document;
 use krake_proto::krake::core::v1::MetricRef;
-use krake_proto::krake::kubernetes::v1::{Cluster, DeclareClusterLostRequest};
+use krake_proto::krake::kubernetes::v1::{AcceptClusterIdentityRequest, Cluster, DeclareClusterLostRequest};
 use krake_proto::krake::meta::v1::Metadata;
 
 use super::application::backoff;
@@ -37,11 +37,31 @@ pub(super) async fn update(session: &Session, args: UpdateCluster) -> Result<Str
     let context = args.context.as_deref();
     let selected = args.kubeconfig.map(|path| select(&path, context)).transpose()?;
     let change = Change::new(selected, args.cluster, args.removals)?;
-    something(change.apply(&mut Cluster::default()))?;
+    let changed = change.apply(&mut Cluster::default());
     let namespace = session.namespace(&args.object.namespace);
-    let write = |cluster: &mut Cluster| Ok(change.apply(cluster));
-    let cluster = modify(&session.api(), &namespace, &args.object.target.name, write).await?;
+    let name = &args.object.target.name;
+    let mut cluster = if args.accept_new_identity && changed.is_empty() {
+        session.api::<Cluster>().get(&namespace, name).await?
+    } else {
+        something(changed)?;
+        modify(&session.api(), &namespace, name, |cluster: &mut Cluster| Ok(change.apply(cluster))).await?
+    };
+    if args.accept_new_identity {
+        cluster = accept_identity(session, &cluster).await?;
+    }
     output::object(&cluster, args.object.target.output)
+}
+
+/// Ends the registration of the cluster as it was, and begins one of what answers now.
+async fn accept_identity(session: &Session, cluster: &Cluster) -> Result<Cluster, Failure> {
+    let metadata = cluster.metadata.clone().unwrap_or_default();
+    let request = AcceptClusterIdentityRequest {
+        namespace: metadata.namespace,
+        name: metadata.name,
+        uid: metadata.uid,
+    };
+    let begun = session.client.clusters().accept_cluster_identity(request).await;
+    Ok(begun.map_err(krake_client::Error::from)?.into_inner())
 }
 
 pub(super) async fn lost(session: &Session, args: LostCluster) -> Result<String, Failure> {

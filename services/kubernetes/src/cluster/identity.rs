@@ -28,7 +28,8 @@ impl ClusterIdentity {
     pub fn verify(&self, seen: &ClusterIdentity) -> Result<ClusterIdentity, String> {
         let [known_uid, seen_uid] = [self, seen].map(|identity| &identity.kube_system_uid);
         let [known_ca, seen_ca] = [self, seen].map(|identity| &identity.ca_sha256);
-        let advice = "restore the kubeconfig, or delete the cluster and register the other one anew";
+        let advice = "restore the kubeconfig or, if the other one is meant, run: rok kube cluster update NAME -k FILE \
+                      --accept-new-identity";
         if !known_uid.is_empty() && !seen_uid.is_empty() {
             if known_uid != seen_uid {
                 return Err(format!(

@@ -13,6 +13,7 @@ use krake_proto::krake::meta::v1::Metadata;
 use krake_runtime::controller::{Next, Reconciler};
 use krake_runtime::leadership::Leadership;
 
+use super::operator::OperatorCalls;
 use super::project::{Application, Cluster, Told};
 use super::{operator, tell};
 use crate::cluster::clusters::Clusters;
@@ -44,13 +45,16 @@ pub(crate) struct ClusterController {
     pub(crate) clusters: Arc<Clusters>,
     pub(crate) leadership: Leadership,
     pub(crate) clock: Clock,
+    pub(crate) operator: OperatorCalls,
 }
 
 impl Reconciler for ClusterController {
     type Key = NamespacedName;
 
     async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
-        let Some(cluster) = self.mirror.get(key) else { return Ok(Next::Done) };
+        let cluster = self.mirror.get(key);
+        self.operator.shown(key, cluster.as_deref());
+        let Some(cluster) = cluster else { return Ok(Next::Done) };
         let next = if cluster.lost { Next::Done } else { self.look_after(&cluster).await? };
         if !self.leadership.leading() {
             return Ok(Next::Done);
@@ -84,6 +88,7 @@ impl ClusterController {
         // That the other one of two that are the same goes does not wake this one.
         let again = patience.or(tell::shows_twin(&told).then_some(LOOK_FOR_TWIN));
         if tell::differs(&told, shown) {
+            operator::log_change(&cluster.reference.name, &told, shown);
             self.report(cluster, told).await?;
         }
         Ok(again.filter(|time| !time.is_zero()).map_or(Next::Done, Next::After))

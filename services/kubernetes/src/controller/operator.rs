@@ -1,12 +1,18 @@
-//! When a cluster needs a person: it is unreachable for a reason that does not pass by itself. Pure.
+//! When a cluster needs a person: it is unreachable for a reason that does not pass by itself.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 
-use super::project::Told;
+use krake_client::NamespacedName;
+use krake_runtime::metrics::Metrics;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::project::{Cluster, Told};
 
 /// Time that such a reason may last before a person is asked: longer than a restart of an API server or a renewal of
 /// credentials.
@@ -49,11 +55,17 @@ pub(super) fn condition(
     if patience == Some(Duration::ZERO) {
         let reachable =
             find(&told.conditions, types::REACHABLE).or_else(|| find(&shown.conditions, types::REACHABLE));
-        let message = format!(
+        let reason = reachable.map(reason_of).unwrap_or_default();
+        let mut message = format!(
             "renew its kubeconfig: rok kube cluster update {name} -k FILE; or, if the cluster is gone for good, have \
              its applications placed elsewhere: rok kube cluster lost {name}"
         );
-        let reason = reachable.map(reason_of).unwrap_or_default();
+        if reason == reasons::WRONG_CLUSTER {
+            let accept = format!(
+                "; or put the one that answers in its place: rok kube cluster update {name} --accept-new-identity"
+            );
+            message.push_str(&accept);
+        }
         return Some(condition(ConditionStatus::True, reason, message));
     }
     let needed = find(&shown.conditions, types::NEEDS_OPERATOR)
@@ -61,9 +73,63 @@ pub(super) fn condition(
     needed.then(|| condition(ConditionStatus::False, "", String::new()))
 }
 
+/// Whether the condition is true.
+fn is_needed(told: &Told) -> bool {
+    find(&told.conditions, types::NEEDS_OPERATOR).is_some_and(|shown| shown.status() == ConditionStatus::True)
+}
+
+/// Logs that a person is needed, or not any more, when that changes.
+pub(super) fn log_change(cluster: &str, told: &Told, shown: &Told) {
+    let Some(condition) = find(&told.conditions, types::NEEDS_OPERATOR) else { return };
+    match (is_needed(told), is_needed(shown)) {
+        (true, false) => {
+            let reason = reason_of(condition);
+            tracing::warn!(cluster, reason, "NeedsOperator: {}", condition.message);
+        }
+        (false, true) => {
+            tracing::info!(cluster, "NeedsOperator is over: the cluster needs no operator any more")
+        }
+        _ => {}
+    }
+}
+
+/// The clusters that need a person, in a metric of the process; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OperatorCalls {
+    clusters: Arc<Mutex<BTreeSet<NamespacedName>>>,
+    count: Gauge,
+}
+
+impl OperatorCalls {
+    /// Shown in `metrics`.
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        metrics.shared(|registry| {
+            let new = Self::default();
+            let help = "Clusters that need an operator: their condition NeedsOperator is true";
+            registry.register("clusters_needing_operator", help, new.count.clone());
+            new
+        })
+    }
+
+    /// Takes in what is shown of a cluster, or that it is gone.
+    pub(super) fn shown(&self, key: &NamespacedName, cluster: Option<&Cluster>) {
+        let needs = cluster.is_some_and(|cluster| is_needed(&cluster.told) && !cluster.lost);
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        if needs {
+            clusters.insert(key.clone());
+        } else {
+            clusters.remove(key);
+        }
+        self.count.set(clusters.len().try_into().unwrap_or(i64::MAX));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use krake_proto::json::document;
+    use krake_proto::krake::kubernetes::v1 as api;
+    use krake_proto::krake::meta::v1::Metadata;
     use rstest::rstest;
 
     fn at(seconds: i64) -> Timestamp {
@@ -116,5 +182,50 @@ mod tests {
         assert_eq!(back.status(), ConditionStatus::False);
         let shown = Told { conditions: vec![back], ..Told::default() };
         assert_eq!(condition(&Told::default(), &shown, None, "north"), None);
+    }
+
+    #[test]
+    fn a_metric_counts_the_clusters_that_need_a_person() {
+        let metrics = Metrics::new();
+        let calls = OperatorCalls::register(&metrics);
+        let cluster = |name: &str, asks: bool, lost: bool| {
+            let status = match asks {
+                true => ConditionStatus::True,
+                false => ConditionStatus::False,
+            };
+            let condition = Condition {
+                r#type: types::NEEDS_OPERATOR.into(),
+                status: status.into(),
+                ..Condition::default()
+            };
+            let object = api::Cluster {
+                metadata: Some(Metadata { name: name.into(), uid: name.into(), ..Metadata::default() }),
+                spec: Some(api::ClusterSpec {
+                    kubeconfig: Some(document(&serde_json::json!({"fake": name}))),
+                    ..api::ClusterSpec::default()
+                }),
+                status: Some(api::ClusterStatus {
+                    conditions: vec![condition],
+                    lost: lost.then(api::ClusterLoss::default),
+                    ..api::ClusterStatus::default()
+                }),
+            };
+            super::super::project::cluster(&object)
+        };
+        let key = |name: &str| NamespacedName::new("ns", name);
+        let counts = |expected: usize| {
+            let shown = metrics.encode().unwrap();
+            assert!(shown.contains(&format!("krake_clusters_needing_operator {expected}\n")), "{shown}");
+        };
+        counts(0);
+        for name in ["one", "two", "two", "three"] {
+            calls.shown(&key(name), cluster(name, true, false).as_ref());
+        }
+        counts(3);
+        calls.shown(&key("one"), cluster("one", false, false).as_ref());
+        calls.shown(&key("two"), cluster("two", true, true).as_ref());
+        counts(1);
+        calls.shown(&key("three"), None);
+        counts(0);
     }
 }

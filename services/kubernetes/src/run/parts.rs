@@ -73,6 +73,7 @@ impl Parts {
             clusters: adapter.clusters.clone(),
             leadership: adapter.leadership.clone(),
             clock: adapter.clock.clone(),
+            operator: adapter.operator.clone(),
         };
         let application_controller = Applications {
             client,

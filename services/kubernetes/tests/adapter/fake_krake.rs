@@ -310,6 +310,10 @@ impl ClusterService for Service {
         Err(not_served())
     }
 
+    async fn accept_cluster_identity(&self, _: Request<AcceptClusterIdentityRequest>) -> Answer<Cluster> {
+        Err(not_served())
+    }
+
     async fn declare_cluster_lost(&self, _: Request<DeclareClusterLostRequest>) -> Answer<Cluster> {
         Err(not_served())
     }

@@ -11,6 +11,7 @@ use super::ControllerMetrics;
 use crate::admin::{Admin, AdminArgs, AdminSection};
 use crate::config::{ApiArgs, ConfigError, ConfigFileArgs};
 use crate::leadership::{ElectionArgs, ElectionConfig, ElectionSection, Leadership};
+use crate::metrics::Metrics;
 use crate::readiness::Condition;
 use crate::serve::bind;
 use crate::shutdown::Shutdown;
@@ -154,6 +155,11 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
+    /// What the listener shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.admin.metrics
+    }
+
     /// Waits for `work`, and serves meanwhile.
     ///
     /// # Errors

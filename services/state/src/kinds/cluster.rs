@@ -3,6 +3,7 @@
 mod admit;
 mod conditions;
 mod derive;
+mod identity;
 mod lost;
 
 use krake_proto::Resource;
@@ -44,11 +45,18 @@ pub(super) static RULES: KindRules = KindRules {
     ],
     admit_status: admit::validate_status,
     upgrades: &[conditions::UPGRADE],
-    custom_methods: &[CustomMethod {
-        name: "DeclareClusterLost",
-        reads: false,
-        serve: |registry, call, request| Box::pin(registry.declare_lost(call, request)),
-    }],
+    custom_methods: &[
+        CustomMethod {
+            name: "DeclareClusterLost",
+            reads: false,
+            serve: |registry, call, request| Box::pin(registry.declare_lost(call, request)),
+        },
+        CustomMethod {
+            name: "AcceptClusterIdentity",
+            reads: false,
+            serve: |registry, call, request| Box::pin(registry.accept_identity(call, request)),
+        },
+    ],
     ..KindRules::of(Cluster::KIND, |_, spec, _, findings| typed(spec, findings, admit::validate))
 };
 

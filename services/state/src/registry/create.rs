@@ -59,7 +59,7 @@ impl Registry {
         let metadata = Edit::new(&submitted.metadata)
             .clear_output()?
             .identity(&namespace, &name)?
-            .born(uid(now), now)?
+            .born(new_uid(now), now)?
             .request(origin.request_id.clone(), &origin.digest)?
             .trace_parent(&call.trace_parent)?
             .finish();
@@ -177,7 +177,7 @@ fn check_size_within(limit: usize, kind: &Kind, sections: &Sections) -> Result<(
 }
 
 /// A new uid: UUIDv7 of the registry's time.
-fn uid(now: SystemTime) -> String {
+pub(crate) fn new_uid(now: SystemTime) -> String {
     let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
     uuid::Uuid::new_v7(time).to_string()

@@ -148,7 +148,7 @@ impl Registry {
     }
 
     /// Content of a tombstone: seconds since 1970, as text.
-    fn tombstone(&self) -> String {
+    pub(crate) fn tombstone(&self) -> String {
         let since = (self.clock)().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         since.as_secs().to_string()
     }

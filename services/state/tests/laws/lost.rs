@@ -2,11 +2,13 @@
 
 use krake_client::Mask;
 use krake_proto::krake::kubernetes::v1::{
-    Cluster, ClusterState, ClusterStatus, DeclareClusterLostRequest, Phase,
+    AcceptClusterIdentityRequest, Application, Cluster, ClusterIdentity, ClusterState, ClusterStatus,
+    DeclareClusterLostRequest, Phase,
 };
+use krake_proto::krake::meta::v1::CheckTombstonesRequest;
 use tonic::Code;
 
-use crate::placement::{bind, report};
+use crate::placement::{bind, forget, report, version};
 use crate::support::memory;
 use crate::support::server::{Server, application, cluster};
 
@@ -58,4 +60,51 @@ async fn nothing_new_begins_on_a_lost_cluster() {
         report(client, &application.metadata.unwrap().uid, &one, Phase::Intended, 0).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("declared lost"), "{refused}");
+}
+
+#[tokio::test]
+async fn another_cluster_takes_the_name_and_nothing_of_the_former_one() {
+    let server = Server::start(memory()).await;
+    let client = &server.client;
+    let mut north = cluster("one");
+    north.metadata.get_or_insert_default().labels.insert("zone".into(), "north".into());
+    let one: Cluster = client.api().create(&north).await.unwrap();
+    let two: Cluster = client.api().create(&cluster("two")).await.unwrap();
+    let created: Application = client.api().create(&application("a")).await.unwrap();
+    let uid = created.metadata.unwrap().uid;
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    let intended = report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+    report(client, &uid, &one, Phase::Running, version(&intended, &one)).await.unwrap();
+    let accept = async |uid: &str| {
+        let (namespace, name) = ("demo".to_owned(), "one".to_owned());
+        let request = AcceptClusterIdentityRequest { namespace, name, uid: uid.into() };
+        client.clusters().accept_cluster_identity(request).await
+    };
+    assert_eq!(accept("").await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(accept("another").await.unwrap_err().code(), Code::Aborted);
+    let known = Cluster {
+        status: Some(ClusterStatus {
+            identity: Some(ClusterIdentity { kube_system_uid: "k".into(), ..Default::default() }),
+            ..ClusterStatus::default()
+        }),
+        ..client.api::<Cluster>().get("demo", "one").await.unwrap()
+    };
+    client.api().update_status(&known, Mask::fields(["status.identity"])).await.unwrap();
+
+    let former = one.metadata.clone().unwrap();
+    let begun = accept(&former.uid).await.unwrap().into_inner();
+    let metadata = begun.metadata.clone().unwrap();
+    assert_ne!(metadata.uid, former.uid);
+    assert_eq!((&metadata.labels, metadata.generation), (&former.labels, 1));
+    assert_eq!((&metadata.finalizers, &begun.spec), (&former.finalizers, &one.spec));
+    assert_eq!(begun.status.unwrap().identity, None);
+    let request = CheckTombstonesRequest { uids: vec![former.uid.clone(), metadata.uid.clone()] };
+    let erased = client.objects().check_tombstones(request).await.unwrap().into_inner().erased;
+    assert_eq!(erased, [former.uid.clone()]);
+    assert_eq!(accept(&former.uid).await.unwrap_err().code(), Code::Aborted, "it ends once");
+
+    // The copy is forgotten, and the application goes elsewhere.
+    let shown: Application = client.api().get("demo", "a").await.unwrap();
+    forget(client, &uid, &one, version(&shown, &one)).await.unwrap();
+    bind(client, &[&two], 1, &[&one]).await.unwrap();
 }
