@@ -251,33 +251,34 @@ async fn what_was_never_applied_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_blip_of_a_cluster_with_many_copies_writes_one_object() {
-    const COPIES: usize = 500;
+    // More than workers, queues and pages hold at a time, and no more than a busy machine brings up in some seconds.
+    const COPIES: usize = 60;
     let world = world(Duration::from_secs(120)).await;
     world.krake.change(|store| {
         (0..COPIES).for_each(|n| store.create(&format!("app-{n}"), &[config_map(&format!("c-{n}"))], "one"));
     });
-    let all_run = |store: &Store| {
-        (0..COPIES).all(|n| store.phases(&format!("app-{n}")).values().eq([&Phase::Running])).then_some(())
+    let runs = |application: &&Application| {
+        let copies = application.status.as_ref().map(|status| status.copies.as_slice()).unwrap_or_default();
+        matches!(copies, [copy] if copy.phase() == Phase::Running)
     };
-    world.krake.until("all run", all_run).await;
-    let versions = |store: &Store| store.applications.values().map(version).collect::<Vec<_>>();
-    let (before, reports) =
-        (world.krake.until("versions", |store| Some(versions(store))).await, phases(&world).len());
+    let all_run = |store: &Store| {
+        let running = store.applications.values().filter(runs).filter_map(versioned);
+        Some(running.collect::<Vec<_>>()).filter(|running| running.len() == COPIES)
+    };
+    let before = world.krake.until("all run", all_run).await;
     world.server("one").set_mood(Mood::Down);
     until_reachable(&world, ConditionStatus::False).await;
     world.server("one").set_mood(Mood::Well);
     until_reachable(&world, ConditionStatus::True).await;
-    // A change after it shows that the adapter has gone on.
+    // What comes after it shows that the adapter has gone on.
     world.krake.change(|store| store.create("last", &[config_map("last")], "one"));
     world.until_phases("last", &[("one", Phase::Running)]).await;
-    let ours = |entries: Vec<String>| entries.into_iter().filter(|entry| !entry.contains("last")).count();
-    assert_eq!(ours(phases(&world)), reports, "of the copies nothing is reported");
-    world.krake.change(|store| drop(store.applications.remove("last")));
-    let after = world.krake.until("versions", |store| Some(versions(store))).await;
-    assert_eq!(after, before);
+    assert_eq!(world.krake.until("the others", all_run).await, before, "none of them was written");
     world.stop().await;
 }
 
-fn version(application: &Application) -> i64 {
-    application.metadata.as_ref().map_or(0, |metadata| metadata.resource_version)
+/// Name and version of an application, but for the last one.
+fn versioned(application: &Application) -> Option<(String, i64)> {
+    let metadata = application.metadata.as_ref().filter(|metadata| metadata.name != "last")?;
+    Some((metadata.name.clone(), metadata.resource_version))
 }
