@@ -12,7 +12,7 @@ TIMED := tests/setup/timed.sh
 SEEDS ?= 1000
 ROUNDS ?= 5
 
-.PHONY: help demo test simulate fuzz chaos run compose-check bench fmt lint tools kubernetes etcd
+.PHONY: help demo test simulate matrix fuzz chaos run compose-check bench fmt lint tools kubernetes etcd
 .PHONY: test-steps fmt-check proto-check deny clippy build
 
 help: ## list the goals
@@ -26,6 +26,11 @@ test: ## check and test everything over real components, and install what that n
 
 simulate: ## run SEEDS=1000 seeds of the simulation; `make test` runs 50
 	KRAKE_SIM_SEEDS=$(SEEDS) $(TIMED) "$(SEEDS) seeds" cargo test $(CARGO_FLAGS) --test simulation -- --nocapture
+
+# Each release of Kubernetes takes some ten minutes of both cores to build, once a machine.
+matrix: tools etcd kubernetes ## run the whole fault matrix, and all RELEASES of Kubernetes and ETCDS of etcd; hours
+	cargo build $(CARGO_FLAGS) --bins
+	@tests/matrix.sh
 
 fuzz: ## run each fuzz target for KRAKE_FUZZ_SECONDS=600; `make test` runs 2,000 inputs of each
 	@$(TIMED) "fuzz targets" tests/fuzz/fuzz.sh

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Builds etcd 3.5 from the Go module proxy, as etcd/go.mod and etcd/go.sum pin it, into the cache folder, and offers it as
-# etcd-3.5 beside Debian's etcd 3.4. Takes a minute the first time and nothing after. An older Go fetches the one it needs.
+# etcd.sh [RELEASE]: builds etcd from the Go module proxy, as etcd/RELEASE/go.mod and go.sum pin it, into the cache folder,
+# and offers it as etcd-RELEASE beside Debian's etcd 3.4. Prints the folder that holds it. Takes a minute the first time and
+# nothing after. An older Go fetches the one it needs.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=packages.sh
 . ./packages.sh
 
+RELEASE=${1:-3.5}
 SERVER=go.etcd.io/etcd/server/v3
-VERSION=$(sed -n "s|^require $SERVER v||p" etcd/go.mod)
+[ -f "etcd/$RELEASE/go.mod" ] || die "no release $RELEASE here, only: $(ls etcd | xargs)"
+VERSION=$(sed -n "s|^require $SERVER v||p" "etcd/$RELEASE/go.mod")
 DEST=$CACHE/etcd-$VERSION
 command -v go >/dev/null || die "go is not on PATH; install it first"
 
@@ -17,9 +20,9 @@ rm -rf "$CACHE"/etcd-build.* # left by an interrupted build: nobody else can hol
 
 compile() {
   # The compiler's cache is large, and of no use afterwards.
-  (cd etcd && CGO_ENABLED=0 GOCACHE="$BUILD/cache" GOFLAGS=-mod=readonly GOTOOLCHAIN=auto \
-    go build -trimpath -ldflags '-s -w' -o "$BUILD/whole/etcd-3.5" "$SERVER")
-  "$BUILD/whole/etcd-3.5" --version | grep -q "etcd Version: $VERSION" || die "the built etcd does not run"
+  (cd "etcd/$RELEASE" && CGO_ENABLED=0 GOCACHE="$BUILD/cache" GOFLAGS=-mod=readonly GOTOOLCHAIN=auto \
+    nice go build -trimpath -ldflags '-s -w' -o "$BUILD/whole/etcd-$RELEASE" "$SERVER" >&2)
+  "$BUILD/whole/etcd-$RELEASE" --version | grep -q "etcd Version: $VERSION" || die "the built etcd does not run"
   mv -T "$BUILD/whole" "$DEST"
 }
 
@@ -28,4 +31,5 @@ if [ ! -d "$DEST" ]; then # moved into place whole, so its existence is enough
   trap 'rm -rf "$BUILD"' EXIT
   step "compiling etcd $VERSION" compile
 fi
-offer "$DEST/etcd-3.5"
+offer "$DEST/etcd-$RELEASE"
+echo "$DEST"

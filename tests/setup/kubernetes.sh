@@ -2,7 +2,7 @@
 # kubernetes.sh [RELEASE]: builds a real Kubernetes control plane, with kubemark for hollow nodes, from the Go module proxy
 # into the cache folder, as kubernetes/RELEASE/go.mod and go.sum pin it. Prints the folder that holds the binaries.
 # Takes minutes the first time and nothing after. An older Go fetches the one that it needs.
-# The default release is offered to the tests.
+# The default release is offered to the tests. 1.20, which is no Go module that builds, comes from kubernetes-1.20.sh.
 # $KUBEBUILDER_ASSETS, if set, names a folder that has the binaries already.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -12,6 +12,7 @@ cd "$(dirname "$0")"
 DEFAULT=1.35
 RELEASE=${1:-$DEFAULT}
 BINARIES=(kube-apiserver kube-controller-manager kube-scheduler kubemark)
+[ "$RELEASE" != 1.20 ] || exec ./kubernetes-1.20.sh
 [ -f "kubernetes/$RELEASE/go.mod" ] || die "no release $RELEASE here, only: $(ls kubernetes | xargs)"
 VERSION=$(sed -n 's|^require k8s.io/kubernetes v||p' "kubernetes/$RELEASE/go.mod")
 DEST=$CACHE/kubernetes-$VERSION

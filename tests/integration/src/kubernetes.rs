@@ -114,6 +114,11 @@ impl Kubernetes {
         wait::until("the cluster to be ready", HANG_GUARD, usable).await?
     }
 
+    /// Minor version of its release: 35 is Kubernetes 1.35.
+    pub fn minor(&self) -> u32 {
+        self.release.0
+    }
+
     /// A client with all rights.
     pub fn api(&self) -> &KubernetesApi {
         &self.api

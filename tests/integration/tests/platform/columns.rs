@@ -49,6 +49,14 @@ impl Cluster {
         Some(start().await)
     }
 
+    /// Minor version of a real server: 35 is Kubernetes 1.35.
+    pub(crate) fn minor(&self) -> Option<u32> {
+        match self {
+            Self::Simulated { .. } => None,
+            Self::Real { kubernetes, .. } => Some(kubernetes.minor()),
+        }
+    }
+
     /// A kubeconfig with all rights; of the simulated clusters, that with this name.
     pub(crate) fn kubeconfig(&self, name: &str) -> Result<Value> {
         match self {

@@ -4,6 +4,7 @@
 mod api;
 mod columns;
 mod faults;
+mod known;
 mod kubectl;
 mod normal;
 mod raw;

@@ -19,6 +19,7 @@ use writes::{autoscaled, duplicates, unknown_fields};
 async fn the_adapter_does_alike() {
     let mut columns = columns().await;
     let columns = &mut *columns;
+    let mut report = Report::of(columns);
     let real = async {
         match &mut columns.real {
             Some(cluster) => Some(one_column(World::start(cluster).await).await),
@@ -27,7 +28,6 @@ async fn the_adapter_does_alike() {
     };
     let (simulated, real) =
         tokio::join!(async { one_column(World::start(&mut columns.simulator).await).await }, real);
-    let mut report = Report::default();
     let mut real = real.map(Vec::into_iter);
     for (name, outcome) in simulated {
         let other = real.as_mut().and_then(Iterator::next).map(|(_, outcome)| outcome);
