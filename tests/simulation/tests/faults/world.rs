@@ -106,7 +106,6 @@ fn adapter(controller: ControllerConfig) -> krake_kubernetes::Config {
     let policy = AddressPolicy::beside("http://127.0.0.1");
     config.opener = Opener::new(move |kubeconfig, _| Connection::open(kubeconfig, DEADLINES, &policy));
     config.workers = 64;
-    config.rollout_deadline = Duration::from_secs(30);
     config.slow_retries = SlowRetries { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
     config.sweep = SweepTimes { interval: Duration::from_secs(20), pause: Duration::from_secs(2) };
     config
