@@ -30,8 +30,10 @@ impl Seed {
             Kind::Int32 => Value::I32([0, 1, -1, i32::MIN, i32::MAX][self.next(5) as usize]),
             Kind::Int64 => Value::I64([0, 7, i64::MIN, i64::MAX, (1 << 53) + 1][self.next(5) as usize]),
             Kind::Uint32 => Value::U32([0, 3, u32::MAX][self.next(3) as usize]),
+            Kind::Uint64 => Value::U64([0, 3, u64::MAX][self.next(3) as usize]),
             Kind::Double => Value::F64([0.0, 1.0, -0.1, 1e300, f64::INFINITY][self.next(5) as usize]),
             Kind::String => Value::String(self.text()),
+            Kind::Bytes => Value::Bytes(self.text().into_bytes().into()),
             Kind::Enum(descriptor) => {
                 let index = self.next(descriptor.values().len() as u64) as usize;
                 Value::EnumNumber(descriptor.values().nth(index).unwrap().number())

@@ -6,15 +6,20 @@ use axum::body::Body;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use krake_proto::json::{self, ParseError};
-use prost_reflect::MessageDescriptor;
+use prost_reflect::{Kind, MessageDescriptor};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::problem::Problem;
 use crate::work;
 
-/// Maximum size of a body in bytes: the JSON form of the largest object fits.
+/// Maximum size of a body in bytes: the JSON form of the largest object fits, large manifests apart.
 pub(crate) const MAX_BODY: usize = 4 << 20;
+/// The same for objects whose documents may be stored apart, 4 MiB of them.
+pub(crate) const MAX_LARGE_BODY: usize = 8 << 20;
+/// Bodies that are larger than [`MAX_BODY`] and read at the same time: 64 MiB in a process.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(8);
 /// Maximum bytes of a larger body that are read and discarded, so that its sender can read the answer.
 const MAX_DISCARDED: usize = 64 << 20;
 /// Maximum memory in bytes that is allocated because of the header Content-Length alone, which may be false.
@@ -61,7 +66,9 @@ pub(crate) async fn json(
     body: Body,
     descriptor: MessageDescriptor,
 ) -> Result<Parsed, Problem> {
-    let bytes = match timeout(BODY_TIMEOUT, read(headers, body)).await {
+    let limit = max_body(&descriptor);
+    // Until it is parsed.
+    let (bytes, _room) = match timeout(BODY_TIMEOUT, read(headers, body, limit)).await {
         Ok(bytes) => bytes?,
         Err(_) => return Err(Problem::plain(StatusCode::REQUEST_TIMEOUT)),
     };
@@ -75,19 +82,34 @@ pub(crate) async fn json(
     Ok(Parsed { value, size })
 }
 
-async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
+/// The place of a large body among those that are read.
+type Room = Option<SemaphorePermit<'static>>;
+
+/// Maximum size of the body of a message.
+fn max_body(descriptor: &MessageDescriptor) -> usize {
+    let spec = descriptor.get_field_by_name("spec").map(|spec| spec.kind());
+    let is_large =
+        matches!(spec, Some(Kind::Message(spec)) if spec.get_field_by_name("manifest_set").is_some());
+    if is_large { MAX_LARGE_BODY } else { MAX_BODY }
+}
+
+async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<(Vec<u8>, Room), Problem> {
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let expected = length.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut bytes = Vec::with_capacity(expected.min(MAX_FIRST_ALLOCATION));
-    let mut seen = 0;
+    let (mut seen, mut room) = (0, None);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
             Problem::new(StatusCode::BAD_REQUEST, "The body ended before all of it had come.")
         })?;
         let Some(data) = frame.data_ref() else { continue };
         seen += data.len();
-        if seen <= MAX_BODY {
+        if seen > MAX_BODY && seen <= limit && room.is_none() {
+            // The semaphore is never closed.
+            room = LARGE_BODIES.acquire().await.ok();
+        }
+        if seen <= limit {
             bytes.extend_from_slice(data);
         } else {
             bytes = Vec::new();
@@ -96,11 +118,11 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
             break;
         }
     }
-    if seen <= MAX_BODY {
-        return Ok(bytes);
+    if seen <= limit {
+        return Ok((bytes, room));
     }
     let actual = length.unwrap_or(seen as u64);
-    let detail = format!("Maximum request body size {MAX_BODY} exceeded, actual body size {actual}");
+    let detail = format!("Maximum request body size {limit} exceeded, actual body size {actual}");
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
 }
 
@@ -123,6 +145,13 @@ mod tests {
         assert_eq!(status("a=1").await, Err(415));
         assert_eq!(status("[".repeat(100_000)).await, Err(415), "nested too deeply");
         assert_eq!(status(" ".repeat(MAX_BODY) + "1").await, Err(413));
+        let large = |spaces: usize| async move {
+            let application =
+                krake_proto::POOL.get_message_by_name("krake.kubernetes.v1.Application").unwrap();
+            let body = " ".repeat(spaces) + "{}";
+            json(&HeaderMap::new(), body.into(), application).await.is_ok()
+        };
+        assert!(large(MAX_BODY).await && large(MAX_LARGE_BODY - 2).await && !large(MAX_LARGE_BODY).await);
         assert_eq!(status(" ".repeat(10 << 20)).await, Err(413));
         let elements = format!(r#"{{"metadata":{{"owners":[{{}}{}]}}}}"#, ",{}".repeat(1_000_000));
         assert_eq!(status(elements).await, Err(413));

@@ -56,10 +56,21 @@ pub(crate) fn spec(
     namespace: &str,
     spec: &[u8],
 ) -> Result<Vec<u8>, Vec<Violation>> {
+    spec_within(MAX_SPEC, kind, descriptor, namespace, spec)
+}
+
+/// The same with another maximum size of the spec.
+pub(crate) fn spec_within(
+    limit: usize,
+    kind: &Kind,
+    descriptor: &MessageDescriptor,
+    namespace: &str,
+    spec: &[u8],
+) -> Result<Vec<u8>, Vec<Violation>> {
     let Some(rules) = rules(kind) else {
         return Err(vec![Violation::new("kind", format!("{} is not supported yet", kind.kind))]);
     };
-    spec_size(spec)?;
+    size_within(limit, spec)?;
     let mut findings = Findings::default();
     let mut message = DynamicMessage::decode(descriptor.clone(), spec)
         .map_err(|error| vec![Violation::new("spec", error.to_string())])?;
@@ -71,17 +82,21 @@ pub(crate) fn spec(
     fill(&mut message, &defaults);
     (rules.complete)(&mut message, &documents);
     let admitted = message.encode_to_vec();
-    spec_size(&admitted)?;
+    size_within(limit, &admitted)?;
     (rules.admit)(namespace, &admitted, &documents, &mut findings);
     if findings.0.is_empty() { Ok(admitted) } else { Err(findings.0.into_vec()) }
 }
 
 /// Refuses specs that are too large, whatever is in them.
 pub(crate) fn spec_size(spec: &[u8]) -> Result<(), Vec<Violation>> {
-    if spec.len() <= MAX_SPEC {
+    size_within(MAX_SPEC, spec)
+}
+
+fn size_within(limit: usize, spec: &[u8]) -> Result<(), Vec<Violation>> {
+    if spec.len() <= limit {
         return Ok(());
     }
-    let text = format!("is {} bytes; at most {MAX_SPEC} are allowed", spec.len());
+    let text = format!("is {} bytes; at most {limit} are allowed", spec.len());
     Err(vec![Violation::new("spec", text)])
 }
 

@@ -5,6 +5,7 @@
 //! is whole if that one is there.
 
 use std::io;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use prost::Message;
@@ -115,6 +116,34 @@ impl Piece {
             Ok(text) => damaged(format!("holds {} bytes instead of {expected}", text.len())),
             Err(error) => damaged(format!("cannot be decompressed: {error}")),
         }
+    }
+}
+
+/// Hands each document of a set to `take`, in order, one at a time.
+pub(crate) fn each<T: serde::de::DeserializeOwned>(
+    text: &[u8],
+    take: impl FnMut(T),
+) -> serde_json::Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    serde::Deserializer::deserialize_seq(&mut deserializer, Each(take, PhantomData))?;
+    deserializer.end()
+}
+
+/// Visits the elements of an array.
+struct Each<T, F>(F, PhantomData<T>);
+
+impl<'de, T: serde::de::DeserializeOwned, F: FnMut(T)> serde::de::Visitor<'de> for Each<T, F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an array of documents")
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(mut self, mut documents: A) -> Result<(), A::Error> {
+        while let Some(document) = documents.next_element()? {
+            (self.0)(document);
+        }
+        Ok(())
     }
 }
 

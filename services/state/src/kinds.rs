@@ -12,13 +12,14 @@ mod role_binding;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use krake_proto::Kind;
+use krake_proto::error::Violation;
 use krake_proto::krake::meta::v1::{Condition, Metadata};
 use prost::{DecodeError, Message};
 use prost_reflect::DynamicMessage;
 
 use crate::admission::{Documents, Findings};
 use crate::cache::{Absences, Stored};
-use crate::documents::Hash;
+use crate::documents::{Hash, Set};
 use crate::object::sections::Sections;
 use crate::object::wire::Malformed;
 use crate::registry::{Call, Error, Registry};
@@ -65,10 +66,47 @@ pub(crate) struct KindRules {
     pub(crate) upgrades: &'static [Upgrade],
     /// The hashes of the sets of documents that an object names; `None` for kinds that have no such sets.
     pub(crate) documents: Option<fn(&Sections) -> Result<Vec<Hash>, Malformed>>,
+    /// The part of a spec whose documents may be a set of their own.
+    pub(crate) large: Option<&'static LargePart>,
+    /// The status field that shows the documents of a set where one object is read.
+    pub(crate) shown: Option<&'static ShownSet>,
     /// RPCs whose requests may be larger than those of all others, since they carry sets of documents.
     pub(crate) large_requests: &'static [&'static str],
     /// RPCs of the kind's service beside the standard methods.
     pub(crate) custom_methods: &'static [CustomMethod],
+}
+
+/// A part of a spec whose documents are stored apart where they are large. Then the spec names their set.
+pub(crate) struct LargePart {
+    /// The field of the spec.
+    pub(crate) field: &'static str,
+    /// The field of the spec that names the set.
+    pub(crate) set_field: &'static str,
+    /// Takes large documents out of an encoded spec, after their admission. `None` if they are not large. The first
+    /// argument is the object's namespace.
+    pub(crate) extract: fn(&str, &Bytes) -> Result<Option<Extracted>, Vec<Violation>>,
+    /// The encoded spec with a part that holds its documents, or names a set that one of the given specs names.
+    pub(crate) settle: fn(Vec<u8>, &[&[u8]]) -> Result<Vec<u8>, Vec<Violation>>,
+    /// The set that an encoded spec names.
+    pub(crate) set: fn(&[u8]) -> Result<Option<Set>, Malformed>,
+    /// The encoded spec with the documents of its set, whose text is the second argument.
+    pub(crate) merge: fn(&[u8], &[u8]) -> Result<Vec<u8>, Malformed>,
+}
+
+/// A status field of documents that is not stored: whoever reads one object gets it from a set.
+pub(crate) struct ShownSet {
+    /// Number of the field, whose elements are documents. One of [`KindRules::derived`], so that nobody writes it.
+    pub(crate) field: u32,
+    /// The set that an encoded status shows.
+    pub(crate) set: fn(&[u8]) -> Result<Option<Set>, Malformed>,
+}
+
+/// What was taken out of a spec.
+pub(crate) struct Extracted {
+    /// The encoded spec, which names the set.
+    pub(crate) spec: Bytes,
+    /// The text of the set.
+    pub(crate) documents: Bytes,
 }
 
 /// An RPC that only one kind has.
@@ -163,6 +201,8 @@ impl KindRules {
             users: &[],
             upgrades: &[],
             documents: None,
+            large: None,
+            shown: None,
             large_requests: &[],
             custom_methods: &[],
         }

@@ -8,6 +8,7 @@ mod documents;
 mod filter;
 mod finalizers;
 pub(crate) mod fuzz;
+mod large;
 mod page;
 mod patience;
 mod read;

@@ -7,6 +7,7 @@ mod copy;
 mod derive;
 mod disarm;
 mod lists;
+mod manifest;
 mod owners;
 mod retry;
 mod volumes;
@@ -38,6 +39,7 @@ pub(super) static RULES: KindRules = KindRules {
         field::SCHEDULED_TO,
         field::RUNNING_ON,
         field::SERVICES,
+        field::LAST_APPLIED_MANIFEST,
     ],
     derive,
     derived_on_read: &[field::STATE, field::REASON],
@@ -59,6 +61,8 @@ pub(super) static RULES: KindRules = KindRules {
     conditions: &[OwnCondition { r#type: types::SCHEDULED, writer: "krake-scheduler" }],
     upgrades: &[disarm::UPGRADE, conditions::UPGRADE, volumes::UPGRADE],
     documents: Some(works::hashes),
+    large: Some(&manifest::LARGE),
+    shown: Some(&works::LAST_APPLIED),
     large_requests: &["PutDocuments", "CreateApplication", "UpdateApplication"],
     custom_methods: &[
         CustomMethod {

@@ -10,14 +10,16 @@ use krake_proto::error::Violation;
 use krake_proto::krake::meta::v1::Metadata;
 use ring::digest;
 
-use super::{Call, Error, Registry, checked_key, section_descriptor, what};
+use super::transact::erased;
+use super::{Call, Error, Registry, checked_key, large, section_descriptor, what};
 use crate::admission;
 use crate::cache::Stored;
 use crate::derive;
+use crate::kinds::Extracted;
 use crate::object::key;
 use crate::object::metadata::{Edit, request_digest};
 use crate::object::sections::Sections;
-use crate::store::Revision;
+use crate::store::{Key, Revision};
 
 /// Time in which a repeated Create is answered with the object that the first one made: longer than clients retry.
 const REPEATED_CREATE_WINDOW: Duration = Duration::from_secs(10 * 60);
@@ -32,7 +34,7 @@ impl Registry {
         kind: &'static Kind,
         request: CreateRequest,
     ) -> Result<Bytes, Error> {
-        let submitted = Sections::parse(&request.object)?;
+        let mut submitted = Sections::parse(&request.object)?;
         let metadata = submitted.decode_metadata()?;
         let name = one("name", &request.name, &metadata.name)?;
         let namespace = one("namespace", &request.namespace, &metadata.namespace)?;
@@ -46,10 +48,9 @@ impl Registry {
             }
             key => key?,
         };
-        let spec = admit(kind, &namespace, submitted.spec.as_deref().unwrap_or_default());
-        let spec = spec.unwrap_or_else(|mut more| {
+        let (spec, extracted) = admit_new(kind, &namespace, &mut submitted).unwrap_or_else(|mut more| {
             violations.append(&mut more);
-            Vec::new()
+            Default::default()
         });
         if !violations.is_empty() {
             return Err(Error::Invalid(violations));
@@ -73,14 +74,57 @@ impl Registry {
             let metadata = sections.decode_metadata()?;
             return Ok(Stored::new(kind, sections, metadata, Revision::default()).encode());
         }
-        match self.insert(call, kind, &key, sections).await? {
-            Ok(stored) => Ok(Arc::new(stored).encode()),
-            Err(conflict) => match conflict.current.map(|entry| Stored::read(self.cache.keyring(), &entry)) {
-                Some(Ok(Some(present))) if origin.made(&present, now) => Ok(present.encode()),
-                _ => Err(Error::AlreadyExists { what: what(kind, &namespace, &name) }),
-            },
+        let present = match self.insert_with(call, kind, &key, sections, extracted).await? {
+            Ok(stored) => return Ok(self.whole_written(&Arc::new(stored)).await),
+            Err(present) => present.filter(|present| origin.made(present, now)),
+        };
+        match present {
+            Some(present) => self.whole(&present).await,
+            None => Err(Error::AlreadyExists { what: what(kind, &namespace, &name) }),
         }
     }
+
+    /// Writes a new object, after what was taken out of its spec. Returns what has the name already, if there is something;
+    /// then nothing of the new object is stored, as far as that is known in time.
+    async fn insert_with(
+        &self,
+        call: &Call,
+        kind: &'static Kind,
+        key: &Key,
+        sections: Sections,
+        extracted: Option<Extracted>,
+    ) -> Result<Result<Stored, Option<Arc<Stored>>>, Error> {
+        let mut guards = Vec::new();
+        if let Some(extracted) = &extracted {
+            if let Some(present) = self.fetch(key).await? {
+                return Ok(Err(Some(present)));
+            }
+            let uid = sections.decode_metadata()?.uid;
+            let set = self.put_documents(call, None, &uid, &extracted.documents).await?;
+            guards.push(large::guard(&uid, &set));
+        }
+        match self.insert(call, kind, key, sections, guards).await? {
+            Ok(stored) => Ok(Ok(stored)),
+            Err(conflict) if conflict.key.is_aside() => Err(erased()),
+            Err(conflict) => {
+                let present = conflict.current.map(|entry| Stored::read(self.cache.keyring(), &entry));
+                Ok(Err(present.and_then(Result::ok).flatten().map(Arc::new)))
+            }
+        }
+    }
+}
+
+/// The admitted spec of a new object, and what was taken out of it.
+fn admit_new(
+    kind: &Kind,
+    namespace: &str,
+    submitted: &mut Sections,
+) -> Result<(Vec<u8>, Option<Extracted>), Vec<Violation>> {
+    let extracted = large::extract(kind, namespace, submitted)?;
+    let known: Vec<&[u8]> = extracted.iter().map(|extracted| extracted.spec.as_ref()).collect();
+    let spec = submitted.spec.as_deref().unwrap_or_default().to_vec();
+    let spec = admit(kind, namespace, &large::settled(kind, spec, &known)?)?;
+    Ok((spec, extracted))
 }
 
 /// The Create that an object comes from, so that its repetition is recognised.

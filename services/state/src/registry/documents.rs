@@ -21,12 +21,12 @@ const RENEWAL_AGE_SECONDS: i64 = 30 * 60;
 const WRITE_ATTEMPTS: usize = 5;
 
 impl Registry {
-    /// Stores a set for the object with this uid, which must be there under the key `holder`. Does nothing if it is stored
-    /// already. A caller that goes away leaves pieces that nobody sees, or the whole.
+    /// Stores a set for the object with this uid, which must be there under the key `holder`, or is not there yet. Does
+    /// nothing if it is stored already. A caller that goes away leaves pieces that nobody sees, or the whole.
     pub(crate) async fn put_documents(
         &self,
         call: &Call,
-        holder: &Key,
+        holder: Option<&Key>,
         uid: &str,
         text: &[u8],
     ) -> Result<Set, Error> {
@@ -46,21 +46,24 @@ impl Registry {
                 let name = key::document_piece(uid, &set.sha256, number);
                 let as_read = renewed.map(|revision| Guard::At(name.clone(), revision));
                 let value = self.cut(&name, text, number)?;
-                let mut txn = Txn::new().guard(Guard::Exists(holder.clone())).put(name, value);
+                let mut txn = Txn::new().put(name, value);
+                txn.guards.extend(holder.cloned().map(Guard::Exists));
                 txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
                 txn.guards.extend(as_read);
                 let Err(conflict) = self.store.commit(txn).await? else { continue };
                 if let Some(over) = fenced(call, &conflict) {
                     return Err(over);
                 }
-                if conflict.key == *holder {
+                if holder == Some(&conflict.key) {
                     return Err(Error::NotFound { what: format!("the object with the uid {uid:?}") });
                 }
                 done = false;
                 break;
             }
             if done {
-                self.limit_unnamed(holder, uid, &set.sha256).await?;
+                if let Some(holder) = holder {
+                    self.limit_unnamed(holder, uid, &set.sha256).await?;
+                }
                 return Ok(set);
             }
         }

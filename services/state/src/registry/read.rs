@@ -42,13 +42,13 @@ impl Registry {
         let consistency = super::consistency(request.consistency)?;
         self.refresh_for(consistency).await?;
         if let Some(stored) = self.cache.get(&key) {
-            return Ok(self.cache.shown(&stored).encode());
+            return self.whole(&stored).await;
         }
         // The cache leaves out what it cannot read, which must not look erased.
         if consistency != Consistency::Cached
             && let Some(stored) = self.fetch(&key).await?
         {
-            return Ok(self.cache.shown(&stored).encode());
+            return self.whole(&stored).await;
         }
         Err(Error::NotFound { what: what(kind, &request.namespace, &request.name) })
     }

@@ -83,10 +83,7 @@ impl Registry {
                 return Err(over);
             }
             if conflict.key.is_aside() {
-                return Err(Error::Conflict {
-                    message: "documents that it names were erased meanwhile; store them again".to_owned(),
-                    resource_version: 0,
-                });
+                return Err(erased());
             }
             current = if conflict.key == key {
                 let entry = conflict.current.as_ref();
@@ -153,17 +150,19 @@ impl Registry {
         since.as_secs().to_string()
     }
 
-    /// Writes a new object.
+    /// Writes a new object if the `guards` hold.
     pub(super) async fn insert(
         &self,
         call: &Call,
         kind: &'static Kind,
         key: &Key,
         sections: Sections,
+        guards: Vec<Guard>,
     ) -> Result<Result<Stored, Conflict>, Error> {
         let value = self.sealed(kind, key, &sections)?;
         let metadata = sections.decode_metadata().map_err(|error| Error::Internal(error.to_string()))?;
         let mut txn = Txn::new().guard(Guard::Absent(key.clone())).put(key.clone(), value);
+        txn.guards.extend(guards);
         txn.guards.splice(0..0, call.fence.as_ref().map(Fence::guard));
         let committed = self.store.commit(txn).await?;
         if let Some(over) = committed.as_ref().err().and_then(|conflict| fenced(call, conflict)) {
@@ -187,6 +186,12 @@ pub(crate) fn sealed(
     check_stored_size(kind, sections)?;
     decodable::status(kind, sections)?;
     Ok(keyring.seal(key, kind.message, &sections.encode()))
+}
+
+/// The error of a write that names documents which are not stored.
+pub(super) fn erased() -> Error {
+    let message = "documents that it names were erased meanwhile; store them again".to_owned();
+    Error::Conflict { message, resource_version: 0 }
 }
 
 /// The error if a conflict means that the caller's term of leadership is over.

@@ -12,7 +12,7 @@ use prost_types::FieldMask;
 use super::create::{admit, check_growth, one};
 use super::finalizers;
 use super::transact::{Effect, Write, check_uid, check_version};
-use super::{Call, Error, Registry, section_descriptor, what};
+use super::{Call, Error, Registry, large, section_descriptor, what};
 use crate::admission;
 use crate::cache::Stored;
 use crate::derive;
@@ -31,17 +31,19 @@ impl Registry {
         kind: &'static Kind,
         request: UpdateRequest,
     ) -> Result<Bytes, Error> {
-        let submitted = Sections::parse(&request.object)?;
+        let mut submitted = Sections::parse(&request.object)?;
         let metadata = submitted.decode_metadata()?;
         let name = one("name", &request.name, &metadata.name)?;
         let namespace = one("namespace", &request.namespace, &metadata.namespace)?;
         let paths = paths(request.update_mask)?;
         // Before any work is done with it.
+        let extracted = large::extract(kind, &namespace, &mut submitted).map_err(Error::Invalid)?;
         admission::spec_size(submitted.spec.as_deref().unwrap_or_default()).map_err(Error::Invalid)?;
         let version = metadata.resource_version;
+        let staged = extracted.as_ref().map(|extracted| extracted.spec.as_ref());
         let decide = |stored: &Stored| {
             check_uid(stored, &metadata.uid)?;
-            let write = self.decide_update(call, stored, &submitted, paths.as_deref())?;
+            let write = self.decide_update(call, stored, &submitted, paths.as_deref(), staged)?;
             if request.reject_unchanged && matches!(write.effect, Effect::Keep) {
                 return Err(Error::NothingToUpdate);
             }
@@ -57,8 +59,11 @@ impl Registry {
                 Effect::Keep => Ok(stored.encode()),
             };
         }
-        let after = self.transact(call, kind, &namespace, &name, version, decide).await?;
-        Ok(self.cache.shown(&after).encode())
+        if let Some(extracted) = &extracted {
+            self.stage(call, kind, &namespace, &name, extracted).await?;
+        }
+        let written = self.transact(call, kind, &namespace, &name, version, decide).await?;
+        Ok(self.whole_written(&written).await)
     }
 
     fn decide_update(
@@ -67,6 +72,7 @@ impl Registry {
         stored: &Stored,
         submitted: &Sections,
         paths: Option<&[String]>,
+        staged: Option<&[u8]>,
     ) -> Result<Write, Error> {
         let kind = stored.kind;
         let (metadata, spec) = masked(kind, &stored.sections, submitted, paths)?;
@@ -81,7 +87,9 @@ impl Registry {
         } else {
             admission::metadata::validate(&decoded, &stored.metadata.owners)
         };
-        let spec = changed_spec(stored, spec).unwrap_or_else(|mut more| {
+        let known: Vec<&[u8]> = staged.into_iter().chain(stored.sections.spec.as_deref()).collect();
+        let spec = large::settled(kind, spec, &known).and_then(|spec| changed_spec(stored, spec));
+        let spec = spec.unwrap_or_else(|mut more| {
             violations.append(&mut more);
             None
         });
@@ -103,7 +111,11 @@ impl Registry {
         if stored.metadata.deleted.is_some() && decoded.finalizers.is_empty() {
             return Ok(Effect::Erase(sections).into());
         }
-        Ok(Effect::Put(sections).into())
+        let (before, after) = (large::named(kind, &stored.sections)?, large::named(kind, &sections)?);
+        let new = after.filter(|after| before != Some(*after));
+        let mut write = Write::from(Effect::Put(sections));
+        write.also.guards.extend(new.map(|set| large::guard(&stored.metadata.uid, &set)));
+        Ok(write)
     }
 }
 
@@ -167,7 +179,12 @@ fn masked(
             // Output only: ignored (AIP-203). Name and namespace were compared before.
             ["metadata", field] if metadata_fields.get_field_by_name(field).is_some() => {}
             ["spec"] => spec = new_spec.to_vec(),
-            ["spec", deeper @ ..] => spec = mask::copy(&spec, new_spec, &spec_fields, deeper)?,
+            ["spec", deeper @ ..] => {
+                spec = mask::copy(&spec, new_spec, &spec_fields, deeper)?;
+                if let Some(set) = large::set_field(kind, deeper[0]) {
+                    spec = mask::copy(&spec, new_spec, &spec_fields, &[set])?;
+                }
+            }
             ["status", ..] => {
                 let text = format!("{path:?}: status is written with Update{}Status", kind.kind);
                 return Err(Error::invalid("update_mask", text));

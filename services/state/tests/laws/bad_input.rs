@@ -49,7 +49,12 @@ async fn applications() {
     let deep = (0..100).fold(json!(1), |inner, _| json!({ "x": inner }));
     let bad = [
         (with(|spec| spec.manifest.push(pod(deep))), "spec.manifest[1]", "is nested 101 deep; at most 64"),
-        (with(|spec| spec.manifest.push(pod(json!("x".repeat(256 * 1024))))), "spec", "at most 262144"),
+        (with(|spec| spec.csar = Some("x".repeat(256 * 1024))), "spec", "at most 262144"),
+        (
+            with(|spec| spec.manifest.push(pod(json!("x".repeat(4 * 1024 * 1024))))),
+            "spec.manifest",
+            "is larger than 4194304 bytes",
+        ),
         (
             constrained(&["location ~ DE"], &[]),
             "spec.constraints.cluster.labels[0]",

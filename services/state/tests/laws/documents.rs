@@ -1,6 +1,6 @@
 //! Laws of document sets and of the Works that name them.
 
-use krake_client::{Client, DeleteOptions};
+use krake_client::{Client, DeleteOptions, ListOptions, Mask};
 use krake_proto::Resource;
 use krake_proto::error::{ErrorReason, violations};
 use krake_proto::json::CANONICAL_VERSION;
@@ -8,6 +8,7 @@ use krake_proto::krake::kubernetes::v1::{
     Application, Cluster, Copy, GetApplicationDocumentsRequest, Phase, PutDocumentsRequest,
     PutDocumentsResponse, ReportCopyRequest, Work,
 };
+use krake_proto::krake::meta::v1::document::Content;
 use krake_state::store::{Key, Page, Txn};
 use prost::Message;
 use tonic::{Code, Status};
@@ -122,6 +123,46 @@ async fn a_set_is_stored_once_read_back_and_named_by_copies() {
     report(client, &uid, &one, version(&first, &one), later.clone()).await.unwrap();
     let found = client.api::<Application>().get("demo", "a").await.unwrap().status.unwrap().copies.remove(0);
     assert_eq!([found.applied_work, found.intended_work], later);
+}
+
+#[tokio::test]
+async fn what_was_applied_last_is_shown_to_who_gets_the_application() {
+    let World { server, uid, one, two } = world().await;
+    let client = &server.client;
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    let [former, next] = [r#"[{"a":1}]"#, r#"[{"a":2},{"b":[]}]"#].map(str::as_bytes);
+    let former = work(&put(client, &uid, former).await.unwrap());
+    let next = work(&put(client, &uid, next).await.unwrap());
+    let shown = async || {
+        let api = client.api::<Application>();
+        let listed = api.list("demo", &ListOptions::default()).await.unwrap().items.remove(0).status.unwrap();
+        assert_eq!(listed.last_applied_manifest, [], "lists do not show it");
+        let status = api.get("demo", "a").await.unwrap().status.unwrap();
+        status
+            .last_applied_manifest
+            .into_iter()
+            .map(|document| match document.content {
+                Some(Content::Json(text)) => text,
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let first = report(client, &uid, &one, 0, [None, Some(former.clone())]).await.unwrap();
+    assert_eq!(shown().await, [""; 0], "nothing was accepted whole yet");
+    let second =
+        report(client, &uid, &one, version(&first, &one), [Some(former.clone()), Some(next.clone())]);
+    let second = second.await.unwrap();
+    assert_eq!(shown().await, [r#"{"a":1}"#]);
+    report(client, &uid, &one, version(&second, &one), [Some(next.clone()), Some(next)]).await.unwrap();
+    assert_eq!(shown().await, [r#"{"a":2}"#, r#"{"b":[]}"#]);
+    // Who writes back what it read stores nothing of it.
+    let read = client.api::<Application>().get("demo", "a").await.unwrap();
+    let mut written = Application { metadata: read.metadata, status: None, spec: None };
+    written.status.get_or_insert_default().last_applied_manifest = read.status.unwrap().last_applied_manifest;
+    client.api().update_status(&written, Mask::Populated).await.ok();
+    assert_eq!(shown().await.len(), 2);
+    bind(client, &[&two], 1, &[&one]).await.unwrap();
+    assert_eq!(shown().await, [""; 0], "the copy on the other cluster does not count");
 }
 
 #[tokio::test]

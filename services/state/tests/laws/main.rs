@@ -19,6 +19,7 @@ mod history;
 mod lagging;
 mod leadership;
 mod lost;
+mod manifests;
 mod metrics;
 mod placement;
 mod reachability;

@@ -80,10 +80,19 @@ async fn documents_that_are_too_deep_or_too_large() {
     let path = world.file("deep.json", &pod(&deep));
     let said = world.refused(&["kube", "app", "create", "-f", &path, "a"]).await;
     assert!(said.contains("deep") || said.contains("nested"), "{said}");
-    let path = world.file("large.json", &pod(&format!("\"{}\"", "x".repeat(300 * 1024))));
+    let path = world.file("large.json", &pod(&format!("\"{}\"", "x".repeat(4 * 1024 * 1024))));
     let said = world.refused(&["kube", "app", "create", "-f", &path, "a"]).await;
-    assert!(said.contains("spec") && said.contains("262144"), "{said}");
+    assert!(said.contains("spec.manifest") && said.contains("4194304"), "{said}");
     assert_eq!(world.count(&["kube", "app", "list", "-a"]).await, 0);
+    // As large as what operators bring.
+    let map = |number: usize| {
+        let text = "x".repeat(100_000);
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}}}\ndata: {{a: {text}}}\n")
+    };
+    let path = world.file("bundle.yaml", &(0..13).map(map).collect::<Vec<_>>().join("---\n"));
+    let output = rok(&world.url, &["kube", "app", "create", "-f", &path, "a"]).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(world.count(&["kube", "app", "list", "-a"]).await, 1);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use krake_proto::krake::kubernetes::v1::{
 };
 use prost_reflect::{DynamicMessage, Value};
 
+use super::manifest::is_large;
 use super::volumes::claims_volumes;
 use crate::admission::{Documents, Findings, Outline, Shape, Text};
 
@@ -40,10 +41,15 @@ fn place(index: usize) -> String {
 
 /// Fills the identity that each entry of the manifest shows beside its document.
 pub(super) fn complete(spec: &mut DynamicMessage, documents: &Documents) {
+    // The entries of a large manifest hold the names alone.
+    let is_large = spec.has_field_by_name("manifest_set");
     let Some(Value::List(entries)) = spec.get_field_by_name_mut("manifest") else { return };
     let nothing = Outline::default();
     for (index, entry) in entries.iter_mut().enumerate() {
         let Value::Message(entry) = entry else { continue };
+        if is_large && !entry.has_field_by_name("document") {
+            continue;
+        }
         let document = documents.get(&place(index)).unwrap_or(&nothing);
         for (field, text) in [
             ("api_version", &document.api_version),
@@ -104,6 +110,10 @@ fn source(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findings
 }
 
 fn manifest(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findings) {
+    // The documents of a large manifest were checked before they were taken out.
+    if is_large(spec) {
+        return;
+    }
     let mut seen = BTreeMap::new();
     for (index, entry) in spec.manifest.iter().enumerate() {
         let field = place(index);

@@ -7,11 +7,14 @@ use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationStatus, Copy, GetApplicationDocumentsRequest, GetApplicationDocumentsResponse,
     PutDocumentsRequest, PutDocumentsResponse, Work,
 };
+use krake_proto::numbers::kubernetes::v1::application_status::LAST_APPLIED_MANIFEST;
 use prost::Message;
 
+use super::manifest::LARGE;
 use crate::admission::{MAX_DOCUMENT_DEPTH, Outline};
 use crate::cache::Stored;
 use crate::documents::{Hash, MAX_SET_BYTES, Set};
+use crate::kinds::ShownSet;
 use crate::object::key;
 use crate::object::sections::Sections;
 use crate::object::wire::Malformed;
@@ -46,7 +49,23 @@ fn works(copy: &Copy) -> impl Iterator<Item = (&'static str, &Work)> {
 pub(super) fn hashes(sections: &Sections) -> Result<Vec<Hash>, Malformed> {
     let status = ApplicationStatus::decode(sections.status.as_deref().unwrap_or_default())?;
     let works = status.copies.iter().flat_map(works);
-    Ok(works.filter_map(|(_, work)| work.sha256.as_ref().try_into().ok()).collect())
+    let manifest = (LARGE.set)(sections.spec.as_deref().unwrap_or_default())?.map(|set| set.sha256);
+    let named = works.filter_map(|(_, work)| work.sha256.as_ref().try_into().ok());
+    Ok(named.chain(manifest).collect())
+}
+
+/// `last_applied_manifest`: what the cluster of the application has accepted whole.
+pub(super) const LAST_APPLIED: ShownSet = ShownSet { field: LAST_APPLIED_MANIFEST, set: applied };
+
+/// The set that was applied to the first cluster that the application is bound to.
+fn applied(status: &[u8]) -> Result<Option<Set>, Malformed> {
+    let status = ApplicationStatus::decode(status)?;
+    let bound = status.bindings.first().and_then(|binding| binding.cluster.as_ref());
+    let copy = status.copies.iter().find(|copy| match (bound, &copy.cluster) {
+        (Some(bound), Some(cluster)) => bound.uid == cluster.uid,
+        _ => false,
+    });
+    Ok(copy.and_then(|copy| set(copy.applied_work.as_ref()?).ok()))
 }
 
 /// The sets that a reported copy names, each once.
@@ -130,7 +149,7 @@ impl Registry {
             &request.name,
             &request.uid,
         )?;
-        let set = self.put_documents(call, &name, &request.uid, &request.documents).await?;
+        let set = self.put_documents(call, Some(&name), &request.uid, &request.documents).await?;
         let answer = PutDocumentsResponse {
             sha256: Bytes::copy_from_slice(&set.sha256),
             pieces: set.pieces(),

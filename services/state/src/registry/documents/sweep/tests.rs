@@ -69,7 +69,7 @@ impl World {
     }
 
     async fn put(&self, text: &[u8]) -> Set {
-        self.registry.put_documents(&Call::by("adapter"), &name(), "u", text).await.unwrap()
+        self.registry.put_documents(&Call::by("adapter"), Some(&name()), "u", text).await.unwrap()
     }
 
     async fn has(&self, set: &Set) -> bool {
