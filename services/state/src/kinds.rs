@@ -65,7 +65,7 @@ pub(crate) struct KindRules {
     /// Rewrites of what older versions stored; each runs once, at start.
     pub(crate) upgrades: &'static [Upgrade],
     /// The hashes of the sets of documents that an object names; `None` for kinds that have no such sets.
-    pub(crate) documents: Option<fn(&Sections) -> Result<Vec<Hash>, Malformed>>,
+    pub(crate) documents: Option<NamedSets>,
     /// The part of a spec whose documents may be a set of their own.
     pub(crate) large: Option<&'static LargePart>,
     /// The status field that shows the documents of a set where one object is read.
@@ -76,6 +76,17 @@ pub(crate) struct KindRules {
     pub(crate) custom_methods: &'static [CustomMethod],
 }
 
+/// Returns the hashes of the sets of documents that an object names.
+type NamedSets = fn(&Sections) -> Result<Vec<Hash>, Malformed>;
+/// Returns the set that an encoded section names.
+type FindSet = fn(&[u8]) -> Result<Option<Set>, Malformed>;
+/// Returns a spec that names only sets that the given specs name.
+type Settle = fn(Vec<u8>, &[&[u8]]) -> Checked<Vec<u8>>;
+/// Returns a spec with the text of its set.
+type Merge = fn(&[u8], &[u8]) -> Result<Vec<u8>, Malformed>;
+/// What was checked, or why it is refused.
+type Checked<T> = Result<T, Vec<Violation>>;
+
 /// A part of a spec whose documents are stored apart where they are large. Then the spec names their set.
 pub(crate) struct LargePart {
     /// The field of the spec.
@@ -84,13 +95,13 @@ pub(crate) struct LargePart {
     pub(crate) set_field: &'static str,
     /// Takes large documents out of an encoded spec, after their admission. `None` if they are not large. The first
     /// argument is the object's namespace.
-    pub(crate) extract: fn(&str, &Bytes) -> Result<Option<Extracted>, Vec<Violation>>,
+    pub(crate) extract: fn(&str, &Bytes) -> Checked<Option<Extracted>>,
     /// The encoded spec with a part that holds its documents, or names a set that one of the given specs names.
-    pub(crate) settle: fn(Vec<u8>, &[&[u8]]) -> Result<Vec<u8>, Vec<Violation>>,
+    pub(crate) settle: Settle,
     /// The set that an encoded spec names.
-    pub(crate) set: fn(&[u8]) -> Result<Option<Set>, Malformed>,
+    pub(crate) set: FindSet,
     /// The encoded spec with the documents of its set, whose text is the second argument.
-    pub(crate) merge: fn(&[u8], &[u8]) -> Result<Vec<u8>, Malformed>,
+    pub(crate) merge: Merge,
 }
 
 /// A status field of documents that is not stored: whoever reads one object gets it from a set.
@@ -98,7 +109,7 @@ pub(crate) struct ShownSet {
     /// Number of the field, whose elements are documents. One of [`KindRules::derived`], so that nobody writes it.
     pub(crate) field: u32,
     /// The set that an encoded status shows.
-    pub(crate) set: fn(&[u8]) -> Result<Option<Set>, Malformed>,
+    pub(crate) set: FindSet,
 }
 
 /// What was taken out of a spec.

@@ -11,6 +11,9 @@ use crate::support::server::Server;
 
 const GET: &str = "/krake.core.v1.MetricService/GetMetric";
 const WATCH: &str = "/krake.core.v1.MetricService/WatchMetrics";
+const GET_DOCUMENTS: &str = "/krake.kubernetes.v1.ApplicationService/GetApplicationDocuments";
+const PUT_DOCUMENTS: &str = "/krake.kubernetes.v1.ApplicationService/PutDocuments";
+const CREATE_APPLICATION: &str = "/krake.kubernetes.v1.ApplicationService/CreateApplication";
 const INSTALLATION: &str = "/krake.meta.v1.ObjectService/GetInstallation";
 const CAMPAIGN: &str = "/krake.core.v1.LeadershipService/Campaign";
 
@@ -39,7 +42,15 @@ async fn requests_that_cannot_be_read_are_the_callers_fault_and_say_what_is_wron
     let server = Server::start(memory()).await;
     let large = 4 * 1024 * 1024;
     let small = 64 * 1024;
-    for (path, limit) in [(GET, large), (WATCH, large), (INSTALLATION, small), (CAMPAIGN, small)] {
+    for (path, limit) in [
+        (GET, large),
+        (WATCH, large),
+        (GET_DOCUMENTS, large),
+        (PUT_DOCUMENTS, 2 * large),
+        (CREATE_APPLICATION, 2 * large),
+        (INSTALLATION, small),
+        (CAMPAIGN, small),
+    ] {
         let refused = async |encoding: &str, body: Vec<u8>| {
             let status = answer(&server.client, path, encoding, body).await;
             (status.code(), error::reason(&status), status.message().to_owned())

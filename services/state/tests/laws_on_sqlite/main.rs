@@ -10,10 +10,14 @@ mod bad_input;
 mod copies;
 #[path = "../laws/deletion.rs"]
 mod deletion;
+#[path = "../laws/documents.rs"]
+mod documents;
 #[path = "../laws/filters.rs"]
 mod filters;
 #[path = "../laws/leadership.rs"]
 mod leadership;
+#[path = "../laws/manifests.rs"]
+mod manifests;
 #[path = "../laws/placement.rs"]
 mod placement;
 #[path = "../laws/repeated.rs"]

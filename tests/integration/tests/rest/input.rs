@@ -134,13 +134,13 @@ async fn bodies_that_are_no_json_or_too_large() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let answer = post_text(&world, METRICS, "application/json", deep).await;
     assert!([415, 422].contains(&answer.problem(answer.status)["status"].as_u64().unwrap()), "{answer:?}");
-    let spec = with(application("a"), "/spec/manifest/0/data", json!({ "text": "x".repeat(300 * 1024) }));
-    world.post(APPLICATIONS, &spec).await.invalid("spec");
+    let spec = with(application("a"), "/spec/manifest/0/data", json!({ "text": "x".repeat(4 << 20) }));
+    world.post(APPLICATIONS, &spec).await.invalid("spec.manifest");
     let large =
         with(application("a"), "/spec/manifest/0/data", json!({ "text": "x".repeat(10 << 20) })).to_string();
     let size = large.len();
     let answer = post_text(&world, APPLICATIONS, "application/json", large).await;
-    answer.refused(413, "Maximum request body size 4194304 exceeded");
+    answer.refused(413, "Maximum request body size 8388608 exceeded");
     assert!(size > 10 << 20);
     // Upstream does not look at the content type.
     assert_eq!(post_text(&world, METRICS, "text/plain", whole).await.ok()["metadata"]["name"], "m");

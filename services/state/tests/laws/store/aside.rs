@@ -1,10 +1,8 @@
 //! Laws of keys aside (`/krake/~…`): large values that no watch of objects shows and no read waits for.
 
-use std::time::Duration;
-
 use futures::{FutureExt, StreamExt};
 use krake_proto::krake::core::v1::Metric;
-use krake_state::store::{Page, Txn};
+use krake_state::store::{Page, Revision, Txn};
 use tokio::time::Instant;
 
 use super::{AnyStore, commit, key, next, put, told};
@@ -18,22 +16,26 @@ pub(crate) async fn keys_aside_are_seen_by_their_own_watches_alone(store: AnySto
     let mut live = store.watch(&key("/krake/"), start);
     let mut reports = store.watch_progress(&key("/krake/"), start);
     assert!(live.next().now_or_never().is_none() && reports.next().now_or_never().is_none());
+    // Other reports of progress may come in between.
+    let mut reported = async |revision: Revision| loop {
+        let batch = next(&mut reports).await.unwrap();
+        if batch.revision >= revision || !batch.changes.is_empty() {
+            return batch;
+        }
+    };
     let aside = put(&store, "/krake/~a/1", "x").await;
+    assert_eq!(reported(aside).await.changes, []);
     let mixed = commit(&store, Txn::new().put("/krake/~a/1", "y").put("/krake/core/m", "z")).await;
+    assert_eq!(told(&reported(mixed).await), format!("{mixed}: /krake/core/m=z<--"));
     let gone = commit(&store, Txn::new().delete("/krake/~a/1")).await;
+    assert_eq!(reported(gone).await.changes, []);
     let last = put(&store, "/krake/core/n", "").await;
+    assert_eq!(told(&reported(last).await), format!("{last}: /krake/core/n=<--"));
     let objects = [format!("{mixed}: /krake/core/m=z<--"), format!("{last}: /krake/core/n=<--")];
     for watch in [&mut live, &mut store.watch(&key("/krake/"), start)] {
         for expected in &objects {
             assert_eq!(told(&next(watch).await.unwrap()), *expected);
         }
-    }
-    for revision in [aside, mixed, gone, last] {
-        let batch = next(&mut reports).await.unwrap();
-        assert_eq!(
-            (batch.revision, batch.changes.is_empty()),
-            (revision, revision != mixed && revision != last)
-        );
     }
     let mut own = store.watch(&key("/krake/~a/"), start);
     for expected in [
@@ -55,7 +57,7 @@ pub(crate) async fn keys_are_listed_without_values(store: AnyStore) {
     let (prefix, page) = (key("/krake/~k/"), Page::first(1));
     let keys = store.keys(&prefix, page.clone()).await.unwrap();
     let whole = store.list(&prefix, page).await.unwrap();
-    assert_eq!((keys.more, keys.revision), (true, whole.revision));
+    assert!(keys.more && keys.revision <= whole.revision);
     let (key, entry) = (&keys.entries[0], &whole.entries[0]);
     assert_eq!((&key.key, key.created, key.modified), (&entry.key, entry.created, entry.modified));
     assert_eq!((key.value.len(), entry.value.len()), (0, 5));
@@ -73,17 +75,10 @@ pub(crate) async fn a_commit_aside_slows_no_read(store: AnyStore) {
     let start = Instant::now();
     loop {
         let before = written().await;
-        let (mut beside, mut idle) = (Duration::ZERO, Duration::ZERO);
         for number in 0..20 {
-            let began = Instant::now();
-            api.get("", "m").await.unwrap();
-            idle += began.elapsed();
             commit(&store, Txn::new().put(format!("/krake/~x/{}", number % 3), vec![number; 400_000])).await;
-            let began = Instant::now();
             api.get("", "m").await.unwrap();
-            beside += began.elapsed();
         }
-        println!("20 reads: {idle:?} idle, {beside:?} beside commits aside");
         if written().await == before {
             return;
         }
