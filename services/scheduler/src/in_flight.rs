@@ -160,8 +160,14 @@ mod tests {
         assert!((0..10).all(|number| in_flight.begin(&app(number), &next, at(0))));
         assert!(!in_flight.begin(&app(10), &next, at(0)), "the eleventh waits");
         assert!(in_flight.begin(&app(3), &next, at(0)), "one that has its place keeps it");
-        assert!(in_flight.begin(&app(10), &choice("c", BindReason::NextCandidate(2)), at(0)), "another cluster");
-        assert!(in_flight.begin(&app(11), &choice("b", BindReason::BetterCluster), at(0)), "not after a failure");
+        assert!(
+            in_flight.begin(&app(10), &choice("c", BindReason::NextCandidate(2)), at(0)),
+            "another cluster"
+        );
+        assert!(
+            in_flight.begin(&app(11), &choice("b", BindReason::BetterCluster), at(0)),
+            "not after a failure"
+        );
         // Its place is free when the mirror shows that one runs, failed, or is gone.
         let key = |number: usize| app(number).application.key;
         for (number, ended) in [(0, Some(CopyPhase::Running)), (1, Some(CopyPhase::Failed)), (2, None)] {
@@ -179,7 +185,7 @@ mod tests {
     #[test]
     fn what_waits_for_another_copy_to_go_keeps_no_place() {
         let in_flight = InFlight::default();
-        let next = to("b", BindReason::ClusterOffline);
+        let next = choice("b", BindReason::ClusterOffline);
         let app = |number: usize, phase| {
             let mut placed = placed(&format!("app-{number}"), "b", phase);
             placed.application.binding.as_mut().unwrap().bound = at(100);

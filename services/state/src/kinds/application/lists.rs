@@ -42,15 +42,17 @@ fn items(entry: &Value) -> Option<Vec<Json>> {
     flattened(document_value(Some(&held))?).ok()
 }
 
-/// The items of a list; the value itself if it is none.
-fn flattened(mut value: Json) -> Result<Vec<Json>, Json> {
-    let Some(item_kind) =
-        value["kind"].as_str().and_then(|kind| kind.strip_suffix("List")).map(str::to_owned)
+/// The items of a list, and of lists in it; the value itself if it is none.
+pub(super) fn flattened(mut value: Json) -> Result<Vec<Json>, Json> {
+    let item_kind = value.get("kind").and_then(Json::as_str).and_then(|kind| kind.strip_suffix("List"));
+    let (Some(item_kind), true) =
+        (item_kind.map(str::to_owned), value.get("items").is_some_and(Json::is_array))
     else {
         return Err(value);
     };
-    let Json::Array(items) = value["items"].take() else { return Err(value) };
-    let api_version = value["apiVersion"].take();
+    let mut take = |field| value.get_mut(field).map(Json::take).unwrap_or_default();
+    let (items, api_version) = (take("items"), take("apiVersion"));
+    let Json::Array(items) = items else { return Ok(Vec::new()) };
     let typed = |mut item: Json| {
         // The API server leaves out what the list already says, for example in a ConfigMapList.
         if let (Json::Object(fields), false) = (&mut item, item_kind.is_empty()) {
@@ -99,8 +101,9 @@ mod tests {
     #[test]
     fn lists_and_lists_in_lists_become_their_items_in_order() {
         let inner = json!({"apiVersion": "v1", "kind": "List", "items": [named("b"), named("c")]});
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": [inner, named("d")]});
-        let all = ["a", "b", "c", "d", "e"].map(named);
+        let alike = json!({"kind": "AllowList", "items": {"a": 1}});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [inner, {"kind": "NoList"}, alike]});
+        let all = [named("a"), named("b"), named("c"), json!({"kind": "NoList"}), alike, named("e")];
         assert_eq!(unfolded(vec![document(&named("a")), document(&list), document(&named("e"))]), all);
     }
 

@@ -10,7 +10,9 @@ use krake_proto::{POOL, Resource, json};
 use prost::Message;
 use serde_json::Value;
 
-use crate::admission::{self, MAX_SPEC, document_value};
+use super::lists;
+use super::volumes::claims_volumes;
+use crate::admission::{self, MAX_SPEC, Outline, document_value};
 use crate::documents::{self, MAX_SET_BYTES, Set};
 use crate::kinds::{Extracted, LargePart};
 use crate::object::wire::{self, Malformed};
@@ -26,6 +28,10 @@ const SURELY_INLINE_BYTES: usize = MAX_INLINE_BYTES / 6;
 pub(super) const LARGE: LargePart =
     LargePart { field: "manifest", set_field: "manifest_set", extract, settle, set, merge };
 
+/// The fields of an entry that follow from its document, and that itself.
+const OF_DOCUMENT: [u32; 6] =
+    [entry::DOCUMENT, entry::API_VERSION, entry::KIND, entry::NAMESPACE, entry::NAME, entry::CLAIMS_VOLUMES];
+
 /// Takes the documents out of an encoded spec if they are large. Documents that cannot be read are left to admission.
 fn extract(namespace: &str, spec: &Bytes) -> Result<Option<Extracted>, Vec<Violation>> {
     if spec.len() <= SURELY_INLINE_BYTES {
@@ -34,27 +40,28 @@ fn extract(namespace: &str, spec: &Bytes) -> Result<Option<Extracted>, Vec<Viola
     let malformed = |error: Malformed| vec![Violation::new("spec", error.to_string())];
     let entries = wire::elements(spec, MANIFEST).map_err(malformed)?;
     let (mut text, mut named) = (vec![b'['], Vec::new());
-    for (index, encoded) in entries.iter().enumerate() {
+    for encoded in &entries {
         let decoded = Manifest::decode(encoded.clone()).map_err(|error| malformed(error.into()))?;
         let Some(document) = document_value(decoded.document.as_ref()) else {
             check(namespace, spec)?;
             return Ok(None);
         };
-        let canonical = json::canonical(std::slice::from_ref(&document));
-        if index > 0 {
-            text.push(b',');
+        for document in lists::flattened(document).unwrap_or_else(|document| vec![document]) {
+            let canonical = json::canonical(std::slice::from_ref(&document));
+            if text.len() > 1 {
+                text.push(b',');
+            }
+            // Without the brackets of an array of one.
+            text.extend_from_slice(&canonical[1..canonical.len() - 1]);
+            if text.len() >= MAX_SET_BYTES {
+                let text = format!(
+                    "is larger than {MAX_SET_BYTES} bytes as JSON; divide it into several applications"
+                );
+                return Err(vec![Violation::new("spec.manifest", text)]);
+            }
+            let kept = wire::overwrite(encoded, &OF_DOCUMENT, &names(&document).encode_to_vec());
+            named.extend(wire::delimited(MANIFEST, &kept.map_err(malformed)?));
         }
-        // Without the brackets of an array of one.
-        text.extend_from_slice(&canonical[1..canonical.len() - 1]);
-        if text.len() >= MAX_SET_BYTES {
-            let text =
-                format!("is larger than {MAX_SET_BYTES} bytes as JSON; divide it into several applications");
-            return Err(vec![Violation::new("spec.manifest", text)]);
-        }
-        let names = names(&document).encode_to_vec();
-        let all = [entry::DOCUMENT, entry::API_VERSION, entry::KIND, entry::NAMESPACE, entry::NAME];
-        let kept = wire::overwrite(encoded, &all, &names).map_err(malformed)?;
-        named.extend(wire::delimited(MANIFEST, &kept));
     }
     text.push(b']');
     if text.len() <= MAX_INLINE_BYTES && spec.len() <= MAX_SPEC {
@@ -78,6 +85,7 @@ fn names(document: &Value) -> Manifest {
         kind: text(&document["kind"]),
         namespace: text(&metadata["namespace"]),
         name: text(&metadata["name"]),
+        claims_volumes: Outline::of(document).is_ok_and(|object| claims_volumes(&object)),
     }
 }
 
