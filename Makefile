@@ -52,7 +52,7 @@ compose-check: ## build the container images, run the main job through the docke
 	@deploy/compose/check.sh
 
 # One build for all, run as it is: `cargo run` would choose other features and build again.
-bench: tools etcd ## measure speed and memory beside peers; some minutes
+bench: tools etcd ## measure speed and memory beside peers, and on many clusters; a quarter of an hour
 	cargo build $(CARGO_FLAGS) --release --bins
 	"$${CARGO_TARGET_DIR:-target}/release/krake-bench"
 

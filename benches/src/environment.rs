@@ -101,7 +101,7 @@ impl Running {
     }
 
     /// Waits until its admin listener says that it is ready.
-    async fn ready(&mut self) -> Result<()> {
+    pub(crate) async fn ready(&mut self) -> Result<()> {
         let url = format!("{}/readyz", self.url());
         let client = http::client()?;
         let ready = async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);

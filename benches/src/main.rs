@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::environment::Environment;
 use crate::rows::Work;
 
-/// Measures Krake and its peers. Takes some four minutes and nothing but this machine.
+/// Measures Krake and its peers. Takes a quarter of an hour or more, and nothing but this machine.
 #[derive(Debug, Parser)]
 #[command(name = "krake-bench", version)]
 struct Args {

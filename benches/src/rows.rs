@@ -1,6 +1,7 @@
 //! What is measured, in the order of the table.
 
 mod bind;
+mod clusters;
 mod create;
 mod decide;
 mod embedded;
@@ -56,6 +57,8 @@ pub(crate) enum Work {
     Restart,
     Idle,
     Scale,
+    Clusters,
+    OneProcess,
 }
 
 impl Work {
@@ -75,6 +78,7 @@ impl Work {
         match self {
             Self::Restart => Duration::from_secs(75),
             Self::Scale => scale::PATIENCE,
+            Self::Clusters | Self::OneProcess => clusters::PATIENCE,
             Self::Unread => unread::PATIENCE,
             _ => Duration::from_secs(50),
         }
@@ -96,6 +100,8 @@ impl Work {
             Self::Restart => Box::pin(restart::measure(environment)),
             Self::Idle => Box::pin(idle::measure(environment)),
             Self::Scale => Box::pin(scale::measure()),
+            Self::Clusters => Box::pin(clusters::measure()),
+            Self::OneProcess => Box::pin(clusters::in_one_process()),
         };
         let limit = self.limit();
         let measured = tokio::time::timeout(limit, measured).await;

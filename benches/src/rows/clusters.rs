@@ -1,0 +1,195 @@
+//! What simulated clusters and their applications cost the adapter: while nothing happens, when objects are changed by
+//! hand, after a restart, and when one of the clusters answers without end or not at all.
+
+mod fleet;
+mod repair;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use krake_client::{Client, ConnectOptions};
+use krake_cluster_sim::{Down, Fault, Faults, Rule, RuleVerb};
+use krake_integration::{folder, ports};
+use tokio::time::Instant;
+
+use crate::environment::{Running, State};
+use crate::report::{Row, Verdict};
+use crate::statistics::percentile;
+use crate::usage;
+use fleet::{Size, Terrain};
+
+/// What the goals speak of.
+const SIZE: Size = Size { clusters: 200, applications: 50 };
+/// The longest time for the whole.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1800);
+/// How long nothing happens, and requests and CPU are counted.
+const REST: Duration = Duration::from_secs(30);
+/// Until what came before a measurement has settled.
+const CALM: Duration = Duration::from_secs(10);
+/// Number of repairs that a percentile is of.
+const REPAIRS: usize = 200;
+/// Length of the answer of a cluster that answers without end.
+const HUGE: u64 = 1_500_000_000;
+/// How long a cluster answers so, or not at all, while the others are measured.
+const TROUBLE: Duration = Duration::from_secs(20);
+
+pub(super) async fn measure() -> Result<Vec<Row>> {
+    let data = folder::create("clusters")?;
+    let file = data.path().join("krake.db");
+    let state =
+        State::start(&["--store", "sqlite", "--sqlite-file", file.to_str().context("a path")?]).await?;
+    let (_scheduler, _) = state.controller("krake-scheduler", &[]).await?;
+    let (mut adapter, _) = state.controller("krake-kubernetes", &[]).await?;
+    let terrain = Terrain::start(SIZE).await?;
+    let client = state.client()?;
+    let begun = Instant::now();
+    terrain.register(&client).await?;
+    terrain.deploy(&client).await?;
+    let deployed = begun.elapsed();
+    tokio::time::sleep(CALM).await;
+
+    let mut rows = steady(&terrain, &adapter).await?;
+    rows[0].notes.push(format!("registered, deployed and RUNNING after {:.0} s", deployed.as_secs_f64()));
+    let usual = repair::times(&terrain, REPAIRS, 1, None).await?;
+    let usual = p99(&usual);
+    let work = format!("repair of an object changed by hand, p99 of {REPAIRS}");
+    rows.push(seconds(&work, usual, Duration::from_secs(2)));
+    rows.push(restart(&terrain, &mut adapter).await?);
+    tokio::time::sleep(CALM).await;
+    rows.push(endless(&terrain, &adapter).await?);
+    tokio::time::sleep(CALM).await;
+    rows.push(hanging(&terrain, usual).await?);
+    drop(adapter);
+    terrain.stop().await?;
+    Ok(rows)
+}
+
+/// The memory of `krake`, with everything in it but the clusters.
+pub(super) async fn in_one_process() -> Result<Vec<Row>> {
+    let data = folder::create("clusters-whole")?;
+    let [api, rest, admin] = ports::free()?.map(|port| format!("127.0.0.1:{port}"));
+    let data_dir = data.path().to_str().context("a path")?;
+    let args = ["--data-dir", data_dir, "--listen", &api, "--rest-listen", &rest, "--admin-listen", &admin];
+    let mut krake = Running::start("krake", &args, &admin)?;
+    krake.ready().await?;
+    let terrain = Terrain::start(SIZE).await?;
+    let client = Client::new(&ConnectOptions::new(format!("http://{api}")))?;
+    terrain.register(&client).await?;
+    terrain.deploy(&client).await?;
+    tokio::time::sleep(CALM).await;
+    let pid = krake.pid()?;
+    let memory = usage::resident(pid)?;
+    let count = SIZE.clusters * SIZE.applications;
+    let mut row = Row::new(
+        format!("{count} applications of 3 objects in one process: memory of krake"),
+        "≤ 300 MiB",
+        Verdict::of(memory <= 300.0),
+    );
+    row.measured = format!("{memory:.0} MiB");
+    row.notes = vec![format!("at most: {:.0} MiB", usage::peak(pid)?)];
+    drop(krake);
+    terrain.stop().await?;
+    Ok(vec![row])
+}
+
+fn p99(times: &[Duration]) -> Duration {
+    Duration::from_secs_f64(percentile(times, 99) / 1e3)
+}
+
+/// A row whose figure is a time.
+fn seconds(work: &str, measured: Duration, goal: Duration) -> Row {
+    let goal_text = format!("≤ {:.1} s", goal.as_secs_f64());
+    let mut row = Row::new(work, goal_text, Verdict::of(measured <= goal));
+    row.measured = format!("{:.2} s", measured.as_secs_f64());
+    row
+}
+
+/// Requests, CPU and memory while nothing happens.
+async fn steady(terrain: &Terrain, adapter: &Running) -> Result<Vec<Row>> {
+    let pid = adapter.pid()?;
+    terrain.count_requests();
+    let (cpu, begun) = (usage::cpu(pid)?, Instant::now());
+    tokio::time::sleep(REST).await;
+    let (used, lasted) = (usage::cpu(pid)?.saturating_sub(cpu), begun.elapsed());
+    let requests = terrain.requests();
+    terrain.mend();
+    let Size { clusters, applications } = SIZE;
+    let work = format!("steady state, {clusters} clusters × {applications} applications × 3 objects");
+    let others = requests.others();
+    let mut first =
+        Row::new(format!("{work}: requests but probes and watches"), "0", Verdict::of(others == 0));
+    first.measured = others.to_string();
+    first.notes = vec![format!("in {:.0} s: {requests}", lasted.as_secs_f64())];
+    let share = used.as_secs_f64() / lasted.as_secs_f64() * 100.0;
+    let mut second =
+        Row::new(format!("{work}: CPU of the adapter"), "≤ 5 % of a core", Verdict::of(share <= 5.0));
+    second.measured = format!("{share:.1} %");
+    let memory = usage::resident(pid)?;
+    let mut third =
+        Row::new(format!("{work}: memory of the adapter"), "≤ 400 MiB", Verdict::of(memory <= 400.0));
+    third.measured = format!("{memory:.0} MiB");
+    third.notes = vec![format!("at most: {:.0} MiB", usage::peak(pid)?)];
+    Ok(vec![first, second, third])
+}
+
+/// The adapter is killed; meanwhile an object is changed on each cluster. All must be put right.
+async fn restart(terrain: &Terrain, adapter: &mut Running) -> Result<Row> {
+    let begun = Instant::now();
+    let changes = repair::change_one_on_each(terrain)?;
+    adapter.restart().await?;
+    let ready = begun.elapsed();
+    changes.put_right().await?;
+    let mut row = seconds(
+        "restart of the adapter, until an object changed meanwhile on each cluster is put right",
+        begun.elapsed(),
+        Duration::from_secs(30),
+    );
+    row.notes = vec![format!("ready after {:.1} s", ready.as_secs_f64())];
+    Ok(row)
+}
+
+/// One cluster answers lists without end.
+async fn endless(terrain: &Terrain, adapter: &Running) -> Result<Row> {
+    let pid = adapter.pid()?;
+    let before = usage::resident(pid)?;
+    let rule = Rule {
+        verbs: vec![RuleVerb::Get, RuleVerb::List],
+        kinds: Vec::new(),
+        fault: Fault::Huge { bytes: HUGE },
+        times: None,
+    };
+    terrain.first().set_faults(Faults { rules: vec![rule], expire_watches: true, ..Faults::default() });
+    let (mut most, end) = (before, Instant::now() + TROUBLE);
+    while Instant::now() < end {
+        most = most.max(usage::resident(pid)?);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    terrain.mend();
+    let more = most - before;
+    let mut row = Row::new(
+        "one cluster answers every read with 1.5 GB: memory beyond that before",
+        "≤ 32 MiB",
+        Verdict::of(more <= 32.0),
+    );
+    row.measured = format!("{more:.0} MiB");
+    row.notes = vec![format!("before: {before:.0} MiB")];
+    Ok(row)
+}
+
+/// One cluster hangs; how long repairs take on the others.
+async fn hanging(terrain: &Terrain, usual: Duration) -> Result<Row> {
+    terrain.first().set_faults(Faults { down: Some(Down::Hang), ..Faults::default() });
+    let times = repair::times(terrain, REPAIRS, 2, Some(terrain.first().name())).await?;
+    terrain.mend();
+    let beside = p99(&times);
+    let ratio = beside.as_secs_f64() / usual.as_secs_f64().max(f64::EPSILON);
+    let mut row = Row::new(
+        "one cluster hangs: p99 of repairs on the others, beside that before",
+        "≤ 1.2 ×",
+        Verdict::of(ratio <= 1.2),
+    );
+    row.measured = format!("{:.2} s", beside.as_secs_f64());
+    row.peer = format!("{:.2} s", usual.as_secs_f64());
+    row.ratio = format!("{ratio:.2} ×");
+    Ok(row)
+}
