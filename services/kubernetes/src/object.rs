@@ -16,6 +16,7 @@ pub mod ownership;
 mod pass;
 pub mod prepare;
 mod redaction;
+pub mod rendering;
 pub mod remove;
 mod scaled;
 pub mod services;
