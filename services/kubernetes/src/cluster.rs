@@ -20,5 +20,5 @@ pub mod wake;
 pub(crate) mod warnings;
 pub mod watch;
 
-pub use handle::{ClusterHandle, TargetError};
+pub use handle::{ClusterHandle, Resolved, TargetError};
 pub use probe::{ClusterReport, ProbeTimes};

@@ -7,6 +7,7 @@ mod containers;
 mod contents;
 pub mod definition;
 pub mod drift;
+pub mod expectation;
 mod field_ownership;
 pub mod health;
 pub mod observation;
@@ -16,8 +17,9 @@ pub mod ownership;
 mod pass;
 pub mod prepare;
 mod redaction;
-pub mod rendering;
+pub mod rehearsal;
 pub mod remove;
+pub mod rendering;
 mod scaled;
 pub mod services;
 mod used;
@@ -45,6 +47,10 @@ pub const EPOCH_ANNOTATION: &str = "krake.cloud/epoch";
 pub const CLUSTER_ANNOTATION: &str = "krake.cloud/cluster";
 /// Annotation, `true` on objects that existed before: released, not deleted, at the end.
 pub const ADOPTED_ANNOTATION: &str = "krake.cloud/adopted";
+
+/// Annotation of users, `true` on a Job that a move runs on the new cluster though it ran to its end on the former one: it
+/// makes something that the application needs there.
+pub const EVERY_CLUSTER_ANNOTATION: &str = "krake.cloud/run-on-every-cluster";
 
 /// uid of a cluster in Krake.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,11 @@
 //! What to do for one application next: from what is wanted, recorded and seen to an ordered list of steps. Pure.
 //!
 //! Laws, whatever the snapshot:
-//! * nothing is applied to a cluster without a copy recorded there before, whose inventory names every object;
-//! * nothing new is applied while the bindings are for another generation than the application's;
+//! * nothing is applied to a cluster without a copy recorded there before, whose inventory names every object, and whose
+//!   Works name the documents;
+//! * nothing new is applied while the bindings are for another generation than the application's, or if only the
+//!   generation of the spec changed and not its documents;
+//! * a copy is repaired to what its cluster accepted, whatever the spec says by then, and never to what is not known;
 //! * with create-first, a copy that is running goes only after every bound copy is running and available, and one that
 //!   failed goes as soon as another cluster is bound;
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
@@ -12,10 +15,12 @@
 //! * of a copy on a cluster that does not answer nothing is recorded: it keeps its last phase;
 //! * a copy that ran never becomes FAILED, and a copy becomes FAILED only within an attempt to bring it up.
 
-mod bound;
+mod deploy;
 mod outcome;
 mod retire;
 mod snapshot;
+mod tend;
+mod works;
 
 use std::time::Duration;
 
@@ -25,6 +30,7 @@ pub use outcome::{
 pub use snapshot::{
     Answer, Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, Snapshot, Strategy, Targets, Truth,
 };
+pub use works::{Aim, Basis, Work, basis};
 
 use crate::object::health::Verdict;
 use crate::object::{ClusterUid, InventoryEntry};
@@ -34,6 +40,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// When to look again whether deleted objects are gone.
 const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// The wanted documents, of which the copy's Works name the set.
+    Wanted,
+    /// What the copy is judged by, as it was accepted before.
+    Repair,
+}
+
 /// Something to do. Steps of one cluster are done in order, and not any more after one of them fails; those of other
 /// clusters go on. A record is written by compare-and-set on the version that it carries, or, after an earlier write of the same plan,
 /// on the version that this write returned.
@@ -41,12 +56,12 @@ const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
 pub enum Step {
     /// Record, before anything is done on the cluster, that objects may be there from now on.
     RecordIntent(CopyRecord),
-    /// Apply the manifest of this generation; then [`after_apply`].
+    /// Apply objects; then [`after_apply`].
     Apply {
         /// Where.
         cluster: ClusterUid,
-        /// Generation of the manifest that is applied.
-        basis: i64,
+        /// Which objects.
+        what: Apply,
     },
     /// Record what is seen.
     Report(CopyRecord),
@@ -110,7 +125,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
     let handed_over = snapshot.scheduled_generation > 0
         && match snapshot.strategy {
             Strategy::DeleteFirst => true,
-            Strategy::CreateFirst => snapshot.bindings.iter().all(|cluster| bound::runs(snapshot, cluster)),
+            Strategy::CreateFirst => snapshot.bindings.iter().all(|cluster| tend::runs(snapshot, cluster)),
         };
     // Only what is seen to be gone makes room, or a person who declares its cluster lost: a cluster that does not answer may
     // run its copy all the same.
@@ -124,7 +139,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
     let mut steps = Vec::new();
     for cluster in &snapshot.bindings {
         let copy = wanted.iter().find(|copy| copy.cluster == *cluster);
-        steps.extend(bound::keep(snapshot, cluster, copy.copied(), may_create, replaces_running));
+        steps.extend(deploy::keep(snapshot, cluster, copy.copied(), may_create, replaces_running));
     }
     // An application that was released, because its cluster goes and no other fits, has no successor for a copy elsewhere to
     // make room for: it runs on until there is one.
@@ -140,7 +155,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         if goes || failed || spare || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {
-            steps.extend(bound::tend(snapshot, copy, false));
+            steps.extend(tend::tend(snapshot, copy, false));
         }
     }
     one_wait(steps)
@@ -148,7 +163,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
 
 /// Whether a copy runs, on a cluster that is not being deleted.
 fn stays(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
-    !snapshot.leaving.contains(&copy.cluster) && bound::runs(snapshot, &copy.cluster)
+    !snapshot.leaving.contains(&copy.cluster) && tend::runs(snapshot, &copy.cluster)
 }
 
 /// Whether the cluster of a copy does not answer, so that it is not known whether it runs.

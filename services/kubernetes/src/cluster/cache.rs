@@ -1,11 +1,12 @@
 //! The objects of one kind on one cluster that bear our installation's label, kept by one watch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use kube::runtime::watcher::Event;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::object::{APPLICATION_LABEL, ApplicationUid};
 
@@ -35,6 +36,13 @@ impl CachedObject {
         Some((name, Self { uid, resource_version, application, json }))
     }
 
+    /// An object as a watch would bring it.
+    #[cfg(test)]
+    pub(crate) fn of_test(object: DynamicObject) -> Self {
+        let kind = object.types.clone().unwrap_or_default();
+        Self::of(object, &kind).expect("it bears the label of its application").1
+    }
+
     /// Whether this is a later state than `present`. Versions are numbers that rise over all objects of a kind
     /// (KEP-5504); where one is not, what is present stays.
     fn replaces(&self, present: &CachedObject) -> bool {
@@ -47,6 +55,9 @@ impl CachedObject {
         serde_json::from_slice(&self.json).unwrap_or_default()
     }
 }
+
+/// Deletions that are remembered, so that the answer to a write which was overtaken by one brings nothing back.
+const REMEMBERED_DELETIONS: usize = 256;
 
 /// Namespace (absent for cluster-scoped objects) and name.
 type Name = (Option<String>, String);
@@ -76,6 +87,30 @@ struct Contents {
     waiting: HashSet<ApplicationUid>,
     /// Why there is no first list yet.
     trouble: Option<String>,
+    /// The kind was not served when the watch was opened last.
+    lost: bool,
+    /// What was deleted last, and the version of its deletion.
+    deleted: VecDeque<(Name, u64)>,
+}
+
+impl Contents {
+    /// Takes out an object that is deleted, or does not bear our marks any more, since this version.
+    fn remove(&mut self, name: Name, version: Option<&str>) -> Option<Arc<CachedObject>> {
+        let before = self.objects.remove(&name);
+        if let Some(version) = version.and_then(|version| version.parse().ok()) {
+            self.deleted.push_back((name, version));
+            let surplus = self.deleted.len().saturating_sub(REMEMBERED_DELETIONS);
+            self.deleted.drain(..surplus);
+        }
+        before
+    }
+
+    /// Whether an object was deleted after this version of it.
+    fn is_deleted_since(&self, name: &Name, object: &CachedObject) -> bool {
+        let version: Option<u64> = object.resource_version.parse().ok();
+        let later = |deletion: &u64| version.is_some_and(|version| *deletion > version);
+        self.deleted.iter().any(|(deleted, deletion)| deleted == name && later(deletion))
+    }
 }
 
 /// The cache. Written by its watch, read by whoever observes.
@@ -83,13 +118,14 @@ struct Contents {
 pub struct KindCache {
     kind: TypeMeta,
     contents: RwLock<Contents>,
+    nudge: Notify,
 }
 
 impl KindCache {
     /// Nothing known yet of the objects of a kind.
     pub(crate) fn new(kind: &ApiResource) -> Self {
         let kind = TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() };
-        Self { kind, contents: RwLock::default() }
+        Self { kind, contents: RwLock::default(), nudge: Notify::new() }
     }
 
     /// What is known of an object.
@@ -120,9 +156,36 @@ impl KindCache {
         contents.trouble.clone().filter(|_| !contents.synced)
     }
 
-    /// The watch met trouble before its first list was complete, or after.
-    pub(crate) fn meet(&self, trouble: String) {
-        self.write().trouble = Some(trouble);
+    /// The kind is not served any more: what was seen before says nothing. Returns the applications that learn by this.
+    pub(crate) fn lose(&self, why: String) -> Vec<ApplicationUid> {
+        let mut contents = self.write();
+        let is_news = contents.synced || contents.trouble.is_none();
+        (contents.synced, contents.lost) = (false, true);
+        contents.trouble = Some(why);
+        let objects = std::mem::take(&mut contents.objects);
+        let users = objects.values().map(|object| object.application.clone());
+        contents.waiting.extend(users);
+        if is_news { contents.waiting.iter().cloned().collect() } else { Vec::new() }
+    }
+
+    /// The cluster serves the kind: a watch that was refused because it did not is opened anew at once.
+    pub(crate) fn nudge(&self) {
+        if self.read().lost {
+            self.nudge.notify_one();
+        }
+    }
+
+    /// Waits until the watch is to be opened anew.
+    pub(crate) async fn nudged(&self) {
+        self.nudge.notified().await;
+    }
+
+    /// The watch met trouble. Returns the applications that learn by this why there is no first list.
+    pub(crate) fn meet(&self, trouble: String) -> Vec<ApplicationUid> {
+        let mut contents = self.write();
+        let is_news = !contents.synced && contents.trouble.is_none();
+        contents.trouble = Some(trouble);
+        if is_news { contents.waiting.iter().cloned().collect() } else { Vec::new() }
     }
 
     /// The application is woken when the first list is complete, or turns out to be forbidden.
@@ -138,7 +201,8 @@ impl KindCache {
     pub(crate) fn note(&self, object: DynamicObject) {
         let Some((name, object)) = CachedObject::of(object, &self.kind) else { return };
         let mut contents = self.write();
-        if contents.objects.get(&name).is_none_or(|present| object.replaces(present)) {
+        let newest = contents.objects.get(&name).is_none_or(|present| object.replaces(present));
+        if newest && !contents.is_deleted_since(&name, &object) {
             contents.objects.insert(name, Arc::new(object));
         }
     }
@@ -171,15 +235,17 @@ impl KindCache {
                 let mut concerned = changed(&contents.objects, &arrived);
                 concerned.extend(contents.waiting.drain());
                 contents.objects = arrived;
-                contents.synced = true;
+                (contents.synced, contents.lost) = (true, false);
+                contents.trouble = None;
                 concerned.into_iter().collect()
             }
             Event::Apply(object) => {
                 let name =
                     (object.metadata.namespace.clone(), object.metadata.name.clone().unwrap_or_default());
+                let version = object.metadata.resource_version.clone();
                 let Some((name, object)) = CachedObject::of(object, &self.kind) else {
                     // It has lost the label of its application, which is to put it back.
-                    let before = contents.objects.remove(&name);
+                    let before = contents.remove(name, version.as_deref());
                     return before.map(|object| object.application.clone()).into_iter().collect();
                 };
                 let application = object.application.clone();
@@ -192,7 +258,7 @@ impl KindCache {
             }
             Event::Delete(object) => {
                 let name = (object.metadata.namespace, object.metadata.name.unwrap_or_default());
-                let before = contents.objects.remove(&name);
+                let before = contents.remove(name, object.metadata.resource_version.as_deref());
                 before.map(|object| object.application.clone()).into_iter().collect()
             }
         }
@@ -222,131 +288,4 @@ fn changed(before: &Objects, after: &Objects) -> HashSet<ApplicationUid> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use kube::api::GroupVersionKind;
-    use serde_json::json;
-
-    fn object(name: &str, application: &str, version: &str) -> DynamicObject {
-        serde_json::from_value(
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"v": version}, "metadata": {
-            "namespace": "demo", "name": name, "uid": format!("uid-{name}"), "resourceVersion": version,
-            "labels": {APPLICATION_LABEL: application}, "managedFields": [{"manager": "krake"}]}}),
-        )
-        .unwrap()
-    }
-
-    fn cache() -> KindCache {
-        KindCache::new(&ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap")))
-    }
-
-    fn sorted(mut woken: Vec<ApplicationUid>) -> Vec<String> {
-        woken.sort();
-        woken.iter().map(ToString::to_string).collect()
-    }
-
-    fn listed(cache: &KindCache, objects: &[DynamicObject]) -> Vec<String> {
-        assert!(cache.take_in(Event::Init).is_empty());
-        for object in objects {
-            assert!(cache.take_in(Event::InitApply(object.clone())).is_empty());
-        }
-        sorted(cache.take_in(Event::InitDone))
-    }
-
-    #[test]
-    fn nothing_is_absent_before_the_first_list_is_complete() {
-        let cache = cache();
-        cache.take_in(Event::Init);
-        cache.take_in(Event::InitApply(object("a", "app", "1")));
-        assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Unknown));
-        assert!(matches!(cache.get(Some("demo"), "b"), Lookup::Unknown));
-        cache.take_in(Event::InitDone);
-        assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Present(_)));
-        assert!(matches!(cache.get(Some("demo"), "b"), Lookup::Absent));
-        assert!(matches!(cache.get(None, "a"), Lookup::Absent));
-    }
-
-    #[test]
-    fn those_who_wait_for_the_first_list_are_woken_even_without_objects() {
-        let cache = cache();
-        cache.await_sync(&"waits".into());
-        assert_eq!(listed(&cache, &[object("a", "app", "1")]), ["app", "waits"]);
-        cache.await_sync(&"late".into());
-        assert_eq!(listed(&cache, &[object("a", "app", "1")]), [""; 0]);
-    }
-
-    #[test]
-    fn a_new_list_wakes_those_whose_objects_came_changed_or_went() {
-        let cache = cache();
-        listed(&cache, &[object("a", "stays", "1"), object("b", "changes", "2"), object("c", "goes", "3")]);
-        cache.take_in(Event::Init);
-        assert!(matches!(cache.get(Some("demo"), "c"), Lookup::Present(_)), "the old list holds meanwhile");
-        let woken = listed(
-            &cache,
-            &[object("a", "stays", "1"), object("b", "changes", "9"), object("d", "comes", "4")],
-        );
-        assert_eq!(woken, ["changes", "comes", "goes"]);
-        assert!(matches!(cache.get(Some("demo"), "c"), Lookup::Absent));
-    }
-
-    #[test]
-    fn changes_wake_the_application_and_the_one_before() {
-        let cache = cache();
-        listed(&cache, &[]);
-        assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "one", "1")))), ["one"]);
-        assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "two", "2")))), ["one", "two"]);
-        assert_eq!(sorted(cache.take_in(Event::Delete(object("a", "two", "3")))), ["two"]);
-        assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent));
-    }
-
-    #[test]
-    fn an_object_that_loses_its_label_is_not_there_any_more() {
-        let cache = cache();
-        listed(&cache, &[object("a", "one", "1")]);
-        let mut bare = object("a", "one", "2");
-        bare.metadata.labels = None;
-        assert_eq!(sorted(cache.take_in(Event::Apply(bare.clone()))), ["one"]);
-        assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent));
-        assert_eq!(sorted(cache.take_in(Event::Apply(bare))), [""; 0]);
-    }
-
-    #[test]
-    fn a_write_of_ours_never_hides_what_the_watch_told_since() {
-        let cache = cache();
-        listed(&cache, &[object("a", "app", "5")]);
-        let version = || match cache.get(Some("demo"), "a") {
-            Lookup::Present(object) => object.resource_version.clone(),
-            other => panic!("{other:?}"),
-        };
-        cache.note(object("a", "app", "10"));
-        assert_eq!(version(), "10", "it is known before the watch tells");
-        cache.take_in(Event::Apply(object("a", "app", "12")));
-        cache.note(object("a", "app", "11"));
-        assert_eq!(version(), "12");
-        cache.note(object("b", "app", "11"));
-        assert!(matches!(cache.get(Some("demo"), "b"), Lookup::Present(_)));
-    }
-
-    #[test]
-    fn an_item_of_a_list_gets_its_kind() {
-        let cache = cache();
-        let mut item = object("a", "one", "1");
-        item.types = None;
-        listed(&cache, &[item]);
-        let Lookup::Present(found) = cache.get(Some("demo"), "a") else { panic!("missing") };
-        assert_eq!(
-            (&found.value()["apiVersion"], &found.value()["kind"]),
-            (&json!("v1"), &json!("ConfigMap"))
-        );
-    }
-
-    #[test]
-    fn what_we_wrote_is_there_at_once_and_whole() {
-        let cache = cache();
-        listed(&cache, &[]);
-        cache.note(object("a", "one", "1"));
-        let Lookup::Present(found) = cache.get(Some("demo"), "a") else { panic!("missing") };
-        assert_eq!(found.value()["data"]["v"], "1");
-        assert!(found.value()["metadata"].get("managedFields").is_none());
-    }
-}
+mod tests;

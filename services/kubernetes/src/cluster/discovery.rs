@@ -18,6 +18,8 @@ use crate::error::ClusterError;
 const REFRESH: Duration = Duration::from_secs(2);
 /// A question that failed is not repeated before this.
 const REPEAT: Duration = Duration::from_secs(2);
+/// Longest wait for an answer. An aggregated API that hangs must not use up the time for all other kinds.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What is needed to deploy objects of a kind.
 const NEEDED_VERBS: [&str; 4] = ["get", "create", "patch", "delete"];
 
@@ -146,6 +148,16 @@ impl Discovery {
     }
 
     async fn ask(&self, api_version: &str) -> Result<Kinds, ClusterError> {
+        let answer = tokio::time::timeout(PATIENCE, self.ask_at_length(api_version)).await;
+        answer.unwrap_or_else(|_| {
+            let seconds = PATIENCE.as_secs();
+            Err(ClusterError::Unreachable(format!(
+                "it does not tell within {seconds} s which kinds {api_version} has"
+            )))
+        })
+    }
+
+    async fn ask_at_length(&self, api_version: &str) -> Result<Kinds, ClusterError> {
         let Ok(version) = api_version.parse::<GroupVersion>() else {
             return Ok(Kinds::new());
         };

@@ -1,7 +1,10 @@
 //! One live cluster: its connection, what it serves, its watches and its probe.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use futures::future::join_all;
+use kube::api::{ApiResource, DynamicObject};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -10,14 +13,13 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::cache::Lookup;
 use crate::cluster::confirmation::Confirmation;
 use crate::cluster::connection::Connection;
-use crate::cluster::discovery::{Discovery, DiscoveryError};
+use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
 use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::probe::{ClusterReport, Probe, ProbeTimes};
 use crate::cluster::reachability::Reachable;
 use crate::cluster::wake::Wakes;
 use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
-use crate::object::apply::AppliedObject;
 use crate::object::definition;
 use crate::object::observation::Sight;
 use crate::object::prepare::{self, ManifestError, Prepared, Target};
@@ -32,6 +34,15 @@ pub enum TargetError {
     /// This cluster does not serve a kind, or could not be asked.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+}
+
+/// An object as a cluster would get it.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The object; of an unknown kind, if that is not resolved.
+    pub target: Target,
+    /// Why its kind cannot be resolved: it can be neither seen nor applied.
+    pub unresolved: Option<DiscoveryError>,
 }
 
 /// A cluster, how it is reached, and what it is known by.
@@ -143,53 +154,118 @@ impl ClusterHandle {
     }
 
     /// The objects of a manifest as this cluster would get them.
+    ///
+    /// # Errors
+    /// When the manifest is wrong, or a kind cannot be resolved.
     pub async fn targets(&self, manifest: &[Value], identity: &Identity) -> Result<Vec<Target>, TargetError> {
-        let mut resolved = Vec::with_capacity(manifest.len());
-        for (index, document) in manifest.iter().enumerate() {
-            let (api_version, kind) = prepare::api_version_and_kind(index, document)?;
-            let kind = match self.discovery.resolve(api_version, kind).await {
-                Err(unsupported @ DiscoveryError::Unsupported { .. }) => {
-                    definition::promised(manifest, api_version, kind).ok_or(unsupported)?
+        let resolved = self.resolve(manifest, identity, |_, _| None).await?;
+        Ok(resolved.into_iter().map(|resolved| resolved.target).collect())
+    }
+
+    /// The objects of documents as this cluster would get them, in the order in which they are applied. Where a kind cannot
+    /// be resolved, `is_namespaced` tells from elsewhere where its objects live, so that only they are unknown.
+    ///
+    /// # Errors
+    /// When the documents are wrong, or a kind cannot be resolved of which nothing is known either.
+    pub async fn resolve(
+        &self,
+        documents: &[Value],
+        identity: &Identity,
+        is_namespaced: impl Fn(&str, &str) -> Option<bool>,
+    ) -> Result<Vec<Resolved>, TargetError> {
+        let mut names = Vec::with_capacity(documents.len());
+        for (index, document) in documents.iter().enumerate() {
+            names.push(prepare::api_version_and_kind(index, document)?);
+        }
+        let answers = self.kinds(names.iter().copied()).await;
+        let mut unresolved = HashMap::new();
+        let mut resolved = Vec::with_capacity(documents.len());
+        for (document, name) in documents.iter().zip(names) {
+            let kind = match &answers[&name] {
+                Ok(kind) => kind.clone(),
+                Err(error) => {
+                    let unsupported = matches!(error, DiscoveryError::Unsupported { .. });
+                    let promised = || definition::promised(documents, name.0, name.1);
+                    match unsupported.then(promised).flatten() {
+                        Some(promised) => promised,
+                        None => {
+                            let namespaced = is_namespaced(name.0, name.1).ok_or_else(|| error.clone())?;
+                            unresolved.insert(name, error.clone());
+                            stand_in(name, namespaced)
+                        }
+                    }
                 }
-                answer => answer?,
             };
             resolved.push((document, kind));
         }
-        Ok(prepare::prepare_all(&resolved, identity, self.connection.default_namespace())?)
+        let targets = prepare::prepare_all(&resolved, identity, self.connection.default_namespace())?;
+        let with_trouble = |target: Target| {
+            let key = &target.prepared.key;
+            let unresolved = unresolved.get(&(key.api_version.as_str(), key.kind.as_str())).cloned();
+            Resolved { target, unresolved }
+        };
+        Ok(targets.into_iter().map(with_trouble).collect())
     }
 
     /// The objects of an inventory, by their names alone: to be looked at, and not to be applied.
-    pub async fn recorded(&self, inventory: &[InventoryEntry]) -> Result<Vec<Target>, TargetError> {
-        let mut targets = Vec::with_capacity(inventory.len());
-        for InventoryEntry { key, .. } in inventory {
-            let kind = self.discovery.resolve(&key.api_version, &key.kind).await?;
-            targets.push(Target {
-                prepared: Prepared { key: key.clone(), body: Value::Null, scaled: false },
-                kind,
-            });
-        }
-        Ok(targets)
+    pub async fn recorded(&self, inventory: &[InventoryEntry]) -> Vec<Resolved> {
+        let name = |entry: &'_ InventoryEntry| (entry.key.api_version.clone(), entry.key.kind.clone());
+        let names: Vec<_> = inventory.iter().map(name).collect();
+        let names = names.iter().map(|(api_version, kind)| (api_version.as_str(), kind.as_str()));
+        let answers = self.kinds(names.clone()).await;
+        let object = |(entry, name): (&InventoryEntry, (&str, &str))| {
+            let prepared = Prepared { key: entry.key.clone(), body: Value::Null, scaled: false };
+            let (kind, unresolved) = match &answers[&name] {
+                Ok(kind) => (kind.clone(), None),
+                Err(error) => (stand_in(name, entry.key.namespace.is_some()), Some(error.clone())),
+            };
+            Resolved { target: Target { prepared, kind }, unresolved }
+        };
+        inventory.iter().zip(names).map(object).collect()
     }
 
-    /// What is seen of each target. Starts the watches that are needed; what is not known yet wakes the application later.
+    /// The kinds by API version and name, each asked for once and all at the same time.
+    async fn kinds<'a>(
+        &self,
+        names: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> HashMap<(&'a str, &'a str), Result<ResolvedKind, DiscoveryError>> {
+        let distinct: HashSet<_> = names.collect();
+        let asked = distinct
+            .into_iter()
+            .map(|name| async move { (name, self.discovery.resolve(name.0, name.1).await) });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// What is seen of each target.
     pub fn sights(&self, targets: &[Target], application: &ApplicationUid) -> Vec<Sight> {
-        let sight = |target: &Target| {
-            let key = &target.prepared.key;
-            if target.kind.promised {
-                // There is nothing to watch before the cluster serves the kind.
-                return Sight::Unknown;
-            }
-            if !target.kind.watchable {
-                return Sight::Unwatched;
-            }
-            let namespace = key.namespace.as_deref();
-            match self.watches.cache(&target.kind, namespace, application).get(namespace, &key.name) {
-                Lookup::Unknown => Sight::Unknown,
-                Lookup::Absent => Sight::Absent,
-                Lookup::Present(object) => Sight::Present(object),
-            }
-        };
-        targets.iter().map(sight).collect()
+        targets.iter().map(|target| self.sight(target, application)).collect()
+    }
+
+    /// What is seen of a target. Starts the watch that is needed; what is not known yet wakes the application later.
+    pub fn sight(&self, target: &Target, application: &ApplicationUid) -> Sight {
+        let key = &target.prepared.key;
+        if target.kind.promised {
+            // There is nothing to watch before the cluster serves the kind.
+            return Sight::Hidden("its kind is not served yet".to_owned());
+        }
+        if !target.kind.watchable {
+            return Sight::Unwatched;
+        }
+        let namespace = key.namespace.as_deref();
+        let cache = self.watches.cache(&target.kind, namespace, application);
+        match cache.get(namespace, &key.name) {
+            Lookup::Absent => Sight::Absent,
+            Lookup::Present(object) => Sight::Present(object),
+            Lookup::Unknown => match cache.trouble() {
+                None => Sight::Pending,
+                Some(trouble) => {
+                    // Perhaps the kind is not served any more, which the next look asks, or it is again.
+                    self.discovery.forget(&key.api_version);
+                    cache.nudge();
+                    Sight::Hidden(trouble)
+                }
+            },
+        }
     }
 
     /// The application has no copy here any more: watches that only it needed end.
@@ -197,29 +273,29 @@ impl ClusterHandle {
         self.watches.release(application);
     }
 
-    /// Why targets are not seen yet; empty if their watches met no trouble.
-    pub fn unseen(&self, targets: &[Target], application: &ApplicationUid) -> String {
-        let watched = targets.iter().filter(|target| target.kind.watchable && !target.kind.promised);
-        let mut troubles = watched.filter_map(|target| {
-            let namespace = target.prepared.key.namespace.as_deref();
-            let trouble = self.watches.cache(&target.kind, namespace, application).trouble()?;
-            Some(format!("{}: {trouble}", target.kind.resource.kind))
-        });
-        troubles.next().unwrap_or_default()
-    }
-
-    /// Takes over what was just applied, so that it is not taken for missing before the watches deliver it.
-    pub fn note(&self, targets: &[Target], applied: Vec<AppliedObject>, application: &ApplicationUid) {
-        for target in targets.iter().filter(|target| target.kind.promised) {
+    /// Takes over an object that was just applied, so that it is not taken for missing before the watches deliver it.
+    pub fn note(&self, target: &Target, applied: DynamicObject, application: &ApplicationUid) {
+        if target.kind.promised {
             // By now it is served: the next look asks again.
             self.discovery.forget(&target.kind.resource.api_version);
-        }
-        let watched = |target: &Target| target.kind.watchable && !target.kind.promised;
-        for (target, applied) in targets.iter().zip(applied).filter(|(target, _)| watched(target)) {
+        } else if target.kind.watchable {
             let namespace = target.prepared.key.namespace.as_deref();
-            self.watches.cache(&target.kind, namespace, application).note(applied.object);
+            self.watches.cache(&target.kind, namespace, application).note(applied);
         }
     }
+}
+
+/// A kind that is not known, for objects that are named and neither seen nor applied.
+fn stand_in((api_version, kind): (&str, &str), namespaced: bool) -> ResolvedKind {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        plural: String::new(),
+    };
+    ResolvedKind { resource, namespaced, watchable: false, promised: false }
 }
 
 impl TargetError {

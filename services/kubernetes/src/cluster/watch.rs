@@ -21,9 +21,9 @@ use crate::cluster::wake::{Wake, Wakes};
 use crate::error::ClusterError;
 use crate::object::{ApplicationUid, ClusterUid, INSTALLATION_LABEL};
 
-/// Pause after the first time that a watch was forbidden.
+/// Pause after the first time that a watch was refused.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest pause before a forbidden watch is tried again.
+/// Longest pause before a watch that was refused is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// API version, kind, and the namespace where a kind may not be listed in all of them.
@@ -167,15 +167,14 @@ impl Watch {
                         self.wake(self.cache.forbid());
                         return;
                     }
-                    Some(Err(error)) if forbidden(&error) => {
+                    Some(Err(error)) if forbidden(&error) || is_not_served(&error) => {
                         let pause = pause_after_refusals(refusals);
                         refusals += 1;
-                        let (kind, error) = (self.objects.resource_url(), cause(error));
-                        debug!(cluster = %self.cluster, kind, ?pause, "watch forbidden");
-                        self.cache.meet(error.to_string());
+                        self.refused(error, pause);
                         tokio::select! {
                             changed = self.revived.changed() => if changed.is_err() { return },
                             () = tokio::time::sleep(pause) => {}
+                            () = self.cache.nudged() => {}
                         }
                         break;
                     }
@@ -183,12 +182,20 @@ impl Watch {
                     Some(Err(error)) => {
                         let (kind, error) = (self.objects.resource_url(), cause(error));
                         debug!(cluster = %self.cluster, kind, %error, "watch interrupted");
-                        self.cache.meet(error.to_string());
+                        self.wake(self.cache.meet(error.to_string()));
                     }
                     None => break,
                 }
             }
         }
+    }
+
+    /// The watch ends for a pause: the server forbids it, or does not serve the kind.
+    fn refused(&self, error: watcher::Error, pause: Duration) {
+        let is_lost = is_not_served(&error);
+        let (kind, error) = (self.objects.resource_url(), cause(error).to_string());
+        debug!(cluster = %self.cluster, kind, ?pause, error, "watch refused");
+        self.wake(if is_lost { self.cache.lose(error) } else { self.cache.meet(error) });
     }
 
     fn wake(&self, applications: Vec<ApplicationUid>) {
@@ -198,7 +205,7 @@ impl Watch {
     }
 }
 
-/// Pause before a watch is tried again that was forbidden this many times in a row before: rights change when a
+/// Pause before a watch is tried again that was refused this many times in a row before: rights change when a
 /// person changes them.
 fn pause_after_refusals(refusals: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(2u32.saturating_pow(refusals)).min(LONGEST_PAUSE)
@@ -208,6 +215,15 @@ fn forbidden(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.is_forbidden(),
+        _ => false,
+    }
+}
+
+/// Whether the server says that it has no such kind.
+fn is_not_served(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
         _ => false,
     }
 }

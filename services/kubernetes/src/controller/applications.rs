@@ -13,11 +13,12 @@ use krake_runtime::leadership::Leadership;
 
 use super::execute::{Executor, Progress};
 use super::index::Index;
+use super::memory::Memory;
 use super::project::Application;
 use super::removals::Removals;
 use super::strays::{Strays, sweep_strays};
 use super::turns::Turns;
-use super::view::{Memory, Sighting, look};
+use super::view::{Look, Sighting};
 use crate::cluster::clusters::Clusters;
 use crate::config::Clock;
 use crate::object::{ClusterUid, Identity};
@@ -76,16 +77,17 @@ impl Reconciler for Applications {
         let Some(_turns) = self.turns.take(self.working(&application), key) else { return Ok(Next::Done) };
         let looks = application.clusters().into_iter().map(|cluster| async {
             let identity = self.identity(&application, &cluster);
-            let sighting = look(
-                &self.client,
-                &self.clusters,
-                &self.index,
-                &self.memory,
-                &application,
-                &identity,
-                &cluster,
-            );
-            anyhow::Ok(sighting.await?.map(|sighting| (cluster, sighting)))
+            let look = Look {
+                client: &self.client,
+                clusters: &self.clusters,
+                index: &self.index,
+                memory: &self.memory,
+                application: &application,
+                identity: &identity,
+                cluster: &cluster,
+            };
+            let sighting = look.take().await?;
+            anyhow::Ok(sighting.map(|sighting| (cluster, sighting)))
         });
         let sightings: HashMap<ClusterUid, Sighting> =
             try_join_all(looks).await?.into_iter().flatten().collect();

@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::object::{ApplicationUid, ClusterUid};
-use crate::plan::{CopyRecord, Phase, Reason, Truth};
+use crate::plan::{Aim, CopyRecord, Phase, Reason, Truth};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
-    /// To bring this generation up.
-    Deploy(i64),
+    /// To bring this up, for this request of a user to try again.
+    Deploy(Aim, i64),
     /// To remove the copy.
     Remove,
 }
@@ -41,19 +41,20 @@ pub(crate) struct Elapsed {
 pub(crate) struct Attempts(Mutex<HashMap<(ApplicationUid, ClusterUid), Attempt>>);
 
 impl Attempts {
-    /// Takes in a look at a copy and returns how long its attempt at `generation`, the one that is decided, has lasted.
+    /// Takes in a look at a copy and returns how long its attempt at `aim`, for the retry request `retry`, has lasted.
     pub(crate) fn look(
         &self,
         application: &ApplicationUid,
         copy: &CopyRecord,
-        generation: i64,
+        aim: Aim,
+        retry: i64,
         answers: bool,
     ) -> Elapsed {
         let now = Instant::now();
         let key = (application.clone(), copy.cluster.clone());
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.get(&key).copied();
-        let attempt = advance(before, copy, generation, now, answers);
+        let attempt = advance(before, copy, (aim, retry), now, answers);
         all.insert(key, attempt);
         Elapsed { time: attempt.elapsed, ran: attempt.ran }
     }
@@ -70,11 +71,16 @@ impl Attempts {
 fn advance(
     before: Option<Attempt>,
     copy: &CopyRecord,
-    generation: i64,
+    (aim, retry): (Aim, i64),
     now: Instant,
     answers: bool,
 ) -> Attempt {
-    let subject = if copy.phase == Phase::Removing { Subject::Remove } else { Subject::Deploy(generation) };
+    let subject = match (copy.phase, before) {
+        (Phase::Removing, _) => Subject::Remove,
+        // While the cluster is silent nothing is known of what is wanted there.
+        (_, Some(Attempt { subject: subject @ Subject::Deploy(..), .. })) if !answers => subject,
+        _ => Subject::Deploy(aim, retry),
+    };
     let seen = answers.then_some(now);
     let fresh = Attempt { subject, elapsed: Duration::ZERO, seen, ran: false };
     let known = before.unwrap_or(fresh);
@@ -87,7 +93,7 @@ fn advance(
         Phase::Failed => true,
         Phase::Running => {
             let awaited = matches!(copy.available.reason, Reason::Progressing | Reason::DeadlineExceeded);
-            copy.observed_generation == generation && (copy.available.truth == Truth::True || !awaited)
+            aim.is_applied(copy) && (copy.available.truth == Truth::True || !awaited)
         }
         _ => false,
     };
@@ -116,7 +122,9 @@ mod tests {
         let mut lasted = Vec::new();
         for (seconds, copy, generation, answers) in looks {
             tokio::time::advance(Duration::from_secs(*seconds)).await;
-            lasted.push(attempts.look(&"app".into(), copy, *generation, *answers).time.as_secs());
+            lasted.push(
+                attempts.look(&"app".into(), copy, Aim::Generation(*generation), 0, *answers).time.as_secs(),
+            );
         }
         lasted
     }
@@ -174,7 +182,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_ran_before_a_silence_is_remembered() {
         let attempts = Attempts::default();
-        let ran = |phase, answers| attempts.look(&"app".into(), &copy(phase, 1), 1, answers).ran;
+        let ran = |phase, answers| {
+            attempts.look(&"app".into(), &copy(phase, 1), Aim::Generation(1), 0, answers).ran
+        };
         assert!(!ran(Phase::Unreachable, false), "nothing is known of it");
         assert!(ran(Phase::Running, true));
         assert!(ran(Phase::Unreachable, false) && ran(Phase::Unreachable, true));

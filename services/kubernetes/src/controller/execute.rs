@@ -5,18 +5,20 @@ use std::time::Duration;
 use krake_client::Client;
 use krake_runtime::leadership::Leadership;
 
+use super::accepted::Accepting;
+use super::documents;
+use super::memory::Memory;
 use super::pauses::Ending;
 use super::project::Application;
 use super::removals::Removals;
 use super::report::{self, Reported};
-use super::view::{Memory, Objects, Sighting};
-use crate::cluster::ClusterHandle;
-use crate::object::apply::{AppliedObject, ApplyError, Claim, apply};
-use crate::object::drift::Baseline;
+use super::view::{Piece, Sighting};
+use crate::object::apply::{ApplyError, Claim, apply};
+use crate::object::prepare::Target;
 use crate::object::remove::{Going, Removal, remove};
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use crate::object::{ClusterUid, Identity, InventoryEntry};
-use crate::plan::{self, Again, Answer, Applied, Attempt, CopyRecord, Phase, Reason, Step, Truth};
+use crate::plan::{self, Again, Aim, Answer, Applied, Apply, Attempt, CopyRecord, Reason, Step, Work};
 
 /// When to look again after trouble that nothing else tells the end of.
 const SOON: Duration = Duration::from_secs(1);
@@ -58,7 +60,7 @@ impl Executor<'_> {
                     self.record(wanted, &mut copy, &mut progress).await?
                 }
                 Step::Forget(gone) => self.forget(gone, &mut copy, &mut progress).await?,
-                Step::Apply { basis, .. } => self.apply(basis, &mut copy, &mut progress).await?,
+                Step::Apply { what, .. } => self.apply(what, &mut copy, &mut progress).await?,
                 Step::Remove { inventory, .. } => {
                     let after = |copy: &CopyRecord, removal: &Removal| {
                         let waited = self.removals.waits(&self.application.uid, self.cluster, removal.wave);
@@ -99,7 +101,7 @@ impl Executor<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<bool> {
         let version = copy.as_ref().map_or(wanted.version, |copy| copy.version);
-        let wanted = CopyRecord { version, ..wanted };
+        let Some(wanted) = self.stored(CopyRecord { version, ..wanted }).await? else { return Ok(false) };
         match report::copy(self.client, self.application, &wanted).await? {
             Reported::Done(now, version) => {
                 self.log("recorded", &wanted);
@@ -109,6 +111,25 @@ impl Executor<'_> {
             }
             Reported::Outdated => Ok(false),
         }
+    }
+
+    /// The record after the documents that it is the first to name were stored; `None` if the plan is outdated.
+    async fn stored(&self, mut record: CopyRecord) -> anyhow::Result<Option<CopyRecord>> {
+        let is_new = |work: &&mut Option<Work>| work.is_some_and(|work| work.pieces == 0);
+        for slot in [&mut record.applied_work, &mut record.intended_work].into_iter().filter(is_new) {
+            let wanted = self.sighting.and_then(|sighting| sighting.wanted.as_ref());
+            let rendering = wanted.map(|wanted| &wanted.rendering);
+            let (Some(work), Some(rendering)) = (*slot, rendering) else { return Ok(None) };
+            if rendering.set() != work.set {
+                return Ok(None);
+            }
+            *slot = documents::store(self.client, self.application, work, rendering).await?;
+            if slot.is_none() {
+                return Ok(None);
+            }
+            self.memory.documents.keep(rendering);
+        }
+        Ok(Some(record))
     }
 
     async fn forget(
@@ -131,35 +152,45 @@ impl Executor<'_> {
         }
     }
 
-    /// Applies the manifest that the plan was made with.
+    /// The objects that a step applies, and what that aims at.
+    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<(Vec<Piece>, Aim)> {
+        let sighting = self.sighting?;
+        match what {
+            Apply::Repair => Some((sighting.repair.clone(), Aim::Set(sighting.repairs?))),
+            Apply::Wanted => {
+                let wanted = sighting.wanted.as_ref()?;
+                let set = wanted.rendering.set().hash;
+                let is_due = |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, set);
+                Some((wanted.pieces.iter().filter(is_due).cloned().collect(), Aim::Set(set)))
+            }
+        }
+    }
+
+    /// Applies the objects that the plan was made with.
     async fn apply(
         &self,
-        basis: i64,
+        what: Apply,
         copy: &mut Option<CopyRecord>,
         progress: &mut Progress,
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
-        let objects = self.sighting.and_then(|sighting| sighting.objects.as_ref());
-        let (Some(handle), Some(wanted), Some(recorded)) = (handle, objects, copy.clone()) else {
-            return Ok(false);
-        };
-        if wanted.basis != basis || wanted.manifest.is_none() {
-            return Ok(false);
-        }
+        let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
+        let Some((pieces, aim)) = self.pieces(what, &recorded) else { return Ok(false) };
         let uid = &self.application.uid;
-        if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, basis) {
+        if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, aim) {
             progress.wait(rest);
             return Ok(false);
         }
-        let mut accepted = Vec::new();
+        let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
+        let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, &pieces);
         let claim = Claim {
             identity: self.identity,
             inventory: &recorded.inventory,
             adopt_existing: self.application.adopt_existing,
-            writes: writes(&recorded, basis, self.application.field_validation),
+            writes: writes(what, self.application.field_validation),
         };
         let mut findings = Findings::default();
-        let work = apply(handle.connection(), &wanted.targets, &claim, &mut accepted, &mut findings);
+        let work = apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings);
         let work = Box::pin(handle.on_known(work));
         let outcome = match self.leadership.within_lease(work).await {
             Some(Ok(applied)) => applied,
@@ -170,14 +201,14 @@ impl Executor<'_> {
         if let Err(error) = &outcome {
             self.log_failure(&recorded, error);
         }
-        let entries: Vec<_> = accepted.iter().map(AppliedObject::inventory_entry).collect();
-        self.remember(handle, wanted, accepted, outcome.is_ok());
+        let entries = accepted.entries();
         let version = handle.report().and_then(|report| report.version);
         let validated = (claim.writes.is_first() && outcome.is_ok())
             .then(|| validated(findings.verdict(version.as_deref())));
         let after = plan::after_apply(Applied {
             copy: &recorded,
-            basis,
+            what,
+            wanted: self.sighting.and_then(|sighting| sighting.view.wanted),
             generation: self.application.generation,
             retry_requests: self.application.retry_requests,
             elapsed: self.attempt().elapsed,
@@ -191,9 +222,9 @@ impl Executor<'_> {
             Again::Soon => Ending::Passing,
             Again::Slowly => Ending::Lasting,
         };
-        self.memory.pauses.tried(uid, self.cluster, basis, ending);
+        self.memory.pauses.tried(uid, self.cluster, aim, ending);
         if after.again != Again::No {
-            let rest = self.memory.pauses.remaining(uid, self.cluster, basis);
+            let rest = self.memory.pauses.remaining(uid, self.cluster, aim);
             progress.wait(rest.unwrap_or(SOON));
         }
         match after.report {
@@ -204,22 +235,6 @@ impl Executor<'_> {
 
     fn attempt(&self) -> Attempt {
         self.sighting.map(|sighting| sighting.view.attempt).unwrap_or_default()
-    }
-
-    /// Remembers what the cluster accepted.
-    fn remember(&self, handle: &ClusterHandle, wanted: &Objects, accepted: Vec<AppliedObject>, whole: bool) {
-        let uid = &self.application.uid;
-        if whole {
-            let prepared = wanted.targets.iter().map(|target| &target.prepared);
-            let baselines = prepared.zip(&accepted).map(|(prepared, applied)| {
-                let baseline = Baseline::of(&prepared.observed(), &applied.object);
-                (applied.key.clone(), baseline.scaled(applied.scaled))
-            });
-            self.memory.applied(uid, self.cluster, wanted, baselines.collect());
-            handle.note(&wanted.targets, accepted, uid);
-        } else if !accepted.is_empty() {
-            self.memory.halfway(uid, self.cluster, wanted.basis);
-        }
     }
 
     /// Removes objects, and records what follows.
@@ -303,14 +318,11 @@ impl Executor<'_> {
     }
 }
 
-/// Whether the cluster has accepted the manifest of generation `basis` before.
-fn writes(recorded: &CopyRecord, basis: i64, validation: FieldValidation) -> Writes {
-    let accepted = recorded.observed_generation == basis
-        && !matches!(recorded.phase, Phase::Intended | Phase::Removing)
-        && (recorded.phase != Phase::Failed || recorded.applied.truth == Truth::True);
-    match accepted {
-        true => Writes::Repair(validation),
-        false => Writes::First(validation),
+/// How the objects of a step are validated: what was not accepted whole yet is written for the first time.
+fn writes(what: Apply, validation: FieldValidation) -> Writes {
+    match what {
+        Apply::Repair => Writes::Repair(validation),
+        Apply::Wanted => Writes::First(validation),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::object::{ApplicationUid, ClusterUid};
+use crate::plan::Aim;
 
 /// The pause after the first failure that may pass.
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -22,8 +23,8 @@ const REPAIRS: u32 = 5;
 const FORGIVEN: Duration = Duration::from_secs(120);
 /// A slow pause is longer or shorter by up to this part of it, so that the retries of many applications spread.
 const JITTER: f64 = 0.2;
-/// Manifests of one copy that are tried at the same time: the present one, and the former one that is repaired.
-const MANIFESTS: usize = 2;
+/// Sets of documents of one copy that are tried at the same time: the wanted one, and the applied one that is repaired.
+const SETS: usize = 2;
 
 /// Pauses between attempts that are not expected to succeed soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(crate) enum Ending {
 
 #[derive(Clone, Copy, Debug)]
 struct Attempts {
-    generation: i64,
+    aim: Aim,
     /// Failures in a row that may pass.
     passing: u32,
     /// Failures in a row that last.
@@ -64,7 +65,7 @@ struct Attempts {
 
 type Copy = (ApplicationUid, ClusterUid);
 
-/// The attempts to apply, per copy and generation of the manifest.
+/// The attempts to apply, per copy and what is applied.
 #[derive(Debug, Default)]
 pub(crate) struct Pauses {
     slow: SlowRetries,
@@ -76,34 +77,28 @@ impl Pauses {
         Self { slow, attempts: Mutex::default() }
     }
 
-    /// How long to wait before a generation is applied; nothing if it may be at once.
+    /// How long to wait before something is applied; nothing if it may be at once.
     pub(crate) fn remaining(
         &self,
         application: &ApplicationUid,
         cluster: &ClusterUid,
-        generation: i64,
+        aim: Aim,
     ) -> Option<Duration> {
         let copy = (application.clone(), cluster.clone());
         let all = self.lock();
-        let attempts = all.get(&copy)?.iter().find(|attempts| attempts.generation == generation)?;
+        let attempts = all.get(&copy)?.iter().find(|attempts| attempts.aim == aim)?;
         let due = attempts.last.checked_add(self.pause(&copy, attempts))?;
         Some(due.saturating_duration_since(Instant::now())).filter(|rest| !rest.is_zero())
     }
 
     /// Counts an attempt.
-    pub(crate) fn tried(
-        &self,
-        application: &ApplicationUid,
-        cluster: &ClusterUid,
-        generation: i64,
-        ending: Ending,
-    ) {
+    pub(crate) fn tried(&self, application: &ApplicationUid, cluster: &ClusterUid, aim: Aim, ending: Ending) {
         let now = Instant::now();
         let mut all = self.lock();
         let of_copy = all.entry((application.clone(), cluster.clone())).or_default();
-        let place = of_copy.iter().position(|attempts| attempts.generation == generation);
+        let place = of_copy.iter().position(|attempts| attempts.aim == aim);
         let known = place.map(|place| of_copy.remove(place));
-        let fresh = Attempts { generation, passing: 0, lasting: 0, applies: 0, last: now };
+        let fresh = Attempts { aim, passing: 0, lasting: 0, applies: 0, last: now };
         let mut attempts = known.unwrap_or(fresh);
         if now - attempts.last > FORGIVEN {
             attempts = Attempts { lasting: attempts.lasting, ..fresh };
@@ -126,19 +121,19 @@ impl Pauses {
             }
         }
         of_copy.push(attempts);
-        let surplus = of_copy.len().saturating_sub(MANIFESTS);
+        let surplus = of_copy.len().saturating_sub(SETS);
         of_copy.drain(..surplus);
     }
 
     /// Begins to wait for the next attempt of a copy that failed, if no failure of it is known: it failed before this
     /// process began, or by not becoming available.
-    pub(crate) fn failed(&self, application: &ApplicationUid, cluster: &ClusterUid, generation: i64) {
+    pub(crate) fn failed(&self, application: &ApplicationUid, cluster: &ClusterUid, aim: Aim) {
         let lasts = |of_copy: &Vec<Attempts>| {
-            of_copy.iter().any(|attempts| attempts.generation == generation && attempts.lasting > 0)
+            of_copy.iter().any(|attempts| attempts.aim == aim && attempts.lasting > 0)
         };
         let known = self.lock().get(&(application.clone(), cluster.clone())).is_some_and(lasts);
         if !known {
-            self.tried(application, cluster, generation, Ending::Lasting);
+            self.tried(application, cluster, aim, Ending::Lasting);
         }
     }
 
@@ -191,11 +186,11 @@ mod tests {
     use super::*;
 
     fn remaining(pauses: &Pauses, generation: i64) -> Option<u128> {
-        pauses.remaining(&"app".into(), &"c".into(), generation).map(|rest| rest.as_millis())
+        pauses.remaining(&"app".into(), &"c".into(), Aim::Generation(generation)).map(|rest| rest.as_millis())
     }
 
     fn tried(pauses: &Pauses, ending: Ending) {
-        pauses.tried(&"app".into(), &"c".into(), 1, ending);
+        pauses.tried(&"app".into(), &"c".into(), Aim::Generation(1), ending);
     }
 
     #[tokio::test(start_paused = true)]
@@ -246,15 +241,15 @@ mod tests {
             // Neither a cluster that was away nor a long pause makes it begin anew.
             pauses.revived(&"app".into(), &"c".into());
             close(expected);
-            let rest = pauses.remaining(&"app".into(), &"c".into(), 1).unwrap();
+            let rest = pauses.remaining(&"app".into(), &"c".into(), Aim::Generation(1)).unwrap();
             tokio::time::advance(rest).await;
             assert_eq!(remaining(&pauses, 1), None);
         }
         tried(&pauses, Ending::Applied);
         assert_eq!(remaining(&pauses, 1), None);
-        pauses.failed(&"app".into(), &"c".into(), 1);
+        pauses.failed(&"app".into(), &"c".into(), Aim::Generation(1));
         close(300);
-        pauses.failed(&"app".into(), &"c".into(), 1);
+        pauses.failed(&"app".into(), &"c".into(), Aim::Generation(1));
         close(300);
         pauses.forget(&"app".into(), &"c".into());
         assert_eq!(remaining(&pauses, 1), None);
@@ -263,7 +258,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn repairs_of_the_former_manifest_do_not_end_the_pause_of_the_present_one() {
         let pauses = Pauses::default();
-        pauses.tried(&"app".into(), &"c".into(), 2, Ending::Lasting);
+        pauses.tried(&"app".into(), &"c".into(), Aim::Generation(2), Ending::Lasting);
         tried(&pauses, Ending::Applied);
         assert!(remaining(&pauses, 2).is_some());
         assert_eq!(remaining(&pauses, 1), None);

@@ -7,8 +7,9 @@ use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 
 use crate::failure::Class;
 use crate::object::health::ContainerHealth;
+use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{InventoryEntry, ObjectKey};
-use crate::plan::{Answer, CopyRecord, Phase, Reason, Truth};
+use crate::plan::{Answer, CopyRecord, Phase, Reason, Truth, Work};
 
 /// The API's form. Version and transition time are filled by the state service.
 pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
@@ -30,8 +31,9 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
         last_transition_time: None,
         failure: failure_to_api(record.failure).into(),
         retry_request: record.retry_request,
-        applied_work: None,
-        intended_work: None,
+        applied_work: record.applied_work.map(work_to_api),
+        intended_work: record.intended_work.map(work_to_api),
+        completed_jobs: record.completed.iter().map(completed_to_api).collect(),
     }
 }
 
@@ -70,7 +72,32 @@ pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
         services: copy.services.clone(),
         failure: failure_from_api(copy.failure()),
         retry_request: copy.retry_request,
+        applied_work: copy.applied_work.as_ref().and_then(work_from_api),
+        intended_work: copy.intended_work.as_ref().and_then(work_from_api),
+        completed: copy.completed_jobs.iter().filter_map(completed_from_api).collect(),
     }
+}
+
+fn work_to_api(work: Work) -> api::Work {
+    let Work { set: DocumentSet { hash, hash_version, size }, generation, pieces } = work;
+    api::Work { sha256: hash.as_bytes().to_vec().into(), hash_version, generation, pieces, size }
+}
+
+/// A Work; one whose hash is none is not known.
+fn work_from_api(work: &api::Work) -> Option<Work> {
+    let hash = DocumentHash::from_bytes(&work.sha256)?;
+    let set = DocumentSet { hash, hash_version: work.hash_version, size: work.size };
+    Some(Work { set, generation: work.generation, pieces: work.pieces })
+}
+
+fn completed_to_api((key, set): (&ObjectKey, &DocumentHash)) -> api::CompletedJob {
+    let job = object_to_api(&InventoryEntry { key: key.clone(), uid: None });
+    api::CompletedJob { job: Some(job), sha256: set.as_bytes().to_vec().into() }
+}
+
+fn completed_from_api(completed: &api::CompletedJob) -> Option<(ObjectKey, DocumentHash)> {
+    let key = object_from_api(completed.job.as_ref()?).key;
+    Some((key, DocumentHash::from_bytes(&completed.sha256)?))
 }
 
 fn failure_to_api(failure: Option<Class>) -> api::FailureClass {
@@ -195,6 +222,10 @@ mod tests {
             },
             uid: uid.map(Into::into),
         };
+        let work = |text: &str, generation| {
+            let hash = DocumentHash::of(text.as_bytes());
+            Work { set: DocumentSet { hash, hash_version: 1, size: 7 }, generation, pieces: 2 }
+        };
         let long = "a conflict; ".repeat(1000);
         for (reason, why) in
             REASONS.iter().flat_map(|(reason, _)| [(*reason, "why"), (*reason, long.as_str())])
@@ -210,6 +241,9 @@ mod tests {
                 services: [("web".to_owned(), "h:80".to_owned())].into(),
                 failure: Some(Class::OfSpec),
                 retry_request: 4,
+                applied_work: Some(work("old", 2)),
+                intended_work: Some(work("new", 3)),
+                completed: [(entry(Some("demo"), None).key, work("old", 2).set.hash)].into(),
                 ..CopyRecord::intended(&"u1".into(), Timestamp::UNIX_EPOCH)
             };
             let copy = to_api(&cluster, &record);

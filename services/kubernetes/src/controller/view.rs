@@ -1,119 +1,49 @@
-//! What can be said about a cluster for one application, and what is remembered between two looks.
+//! What can be said about a cluster for one application: what is wanted there, by what its copy is judged, and what is seen.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use krake_client::Client;
 
-use super::attempts::{Attempts, Elapsed};
 use super::index::Index;
-use super::manifest::Manifest;
-use super::pauses::{Ending, Pauses};
+use super::judgement::{self, Judgement};
+use super::memory::{Memory, is_decided_for};
+use super::pauses::Ending;
 use super::project::Application;
 use super::stake;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::discovery::DiscoveryError;
-use crate::cluster::{ClusterHandle, TargetError};
-use crate::object::observation::{Baselines, observe};
+use crate::cluster::{ClusterHandle, Resolved, TargetError};
 use crate::object::prepare::Target;
-use crate::object::{ApplicationUid, ClusterUid, Identity};
-use crate::plan::{Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, Targets};
+use crate::object::rendering::{DocumentHash, DocumentSet, Rendering};
+use crate::object::{ClusterUid, EVERY_CLUSTER_ANNOTATION, Identity, ObjectKey, text};
+use crate::plan::{Basis, ClusterView, CopyRecord, Presence, Reason, Targets};
 
 /// How long a look at one cluster may take.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// The objects of one generation of an application on one cluster, for one look at it.
-pub(super) struct Objects {
-    /// The generation.
-    pub(super) basis: i64,
-    /// What they were made from. `None`: only their names are known, so that nothing can be applied.
-    pub(super) manifest: Option<Manifest>,
-    /// The objects.
-    pub(super) targets: Vec<Target>,
+/// An object that can be applied, and the set of documents that it is of.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) target: Target,
+    pub(super) set: DocumentHash,
 }
 
-/// What was last applied where, how often that was tried, and for how long.
-#[derive(Default)]
-pub(crate) struct Memory {
-    copies: Mutex<HashMap<(ApplicationUid, ClusterUid), Remembered>>,
-    pub(super) pauses: Pauses,
-    attempts: Attempts,
+/// The documents of the spec as a cluster would get them.
+pub(super) struct Wanted {
+    pub(super) rendering: Rendering,
+    pub(super) pieces: Vec<Piece>,
 }
 
-#[derive(Clone, Default)]
-struct Remembered {
-    /// The generation, and its manifest.
-    applied: Option<(i64, Manifest)>,
-    baselines: Arc<Baselines>,
-    /// A generation of which objects were accepted and others not: what is there is neither the one nor the other.
-    halfway: Option<i64>,
-}
-
-impl Memory {
-    /// Nothing remembered, with these pauses.
-    pub(crate) fn new(pauses: Pauses) -> Self {
-        Self { pauses, ..Self::default() }
-    }
-
-    /// Remembers that some objects of a generation were accepted, and others not.
-    pub(super) fn halfway(&self, application: &ApplicationUid, cluster: &ClusterUid, generation: i64) {
-        self.lock().entry((application.clone(), cluster.clone())).or_default().halfway = Some(generation);
-    }
-
-    /// Remembers what was just applied.
-    pub(super) fn applied(
-        &self,
-        application: &ApplicationUid,
-        cluster: &ClusterUid,
-        objects: &Objects,
-        baselines: Baselines,
-    ) {
-        let applied = objects.manifest.clone().map(|manifest| (objects.basis, manifest));
-        let remembered = Remembered { applied, baselines: Arc::new(baselines), halfway: None };
-        self.lock().insert((application.clone(), cluster.clone()), remembered);
-    }
-
-    /// Forgets a copy.
-    pub(super) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
-        self.lock().remove(&(application.clone(), cluster.clone()));
-        self.pauses.forget(application, cluster);
-        self.attempts.forget(application, cluster);
-    }
-
-    /// Takes in a look at a copy: how long its attempt has lasted, and how long to wait before it is applied.
-    fn attempt(&self, application: &Application, cluster: &ClusterUid, answers: bool, basis: i64) -> Attempt {
-        let decided = application.scheduled_generation;
-        let elapsed = match application.copy(cluster) {
-            Some(copy) => self.attempts.look(&application.uid, copy, decided, answers),
-            None => Elapsed::default(),
-        };
-        let failed = |copy: &CopyRecord| copy.phase == Phase::Failed && copy.observed_generation == decided;
-        let copy = application.copy(cluster);
-        if copy.is_some_and(|copy| copy.retry_request != application.retry_requests) {
-            // A user asks for an attempt at once.
-            self.pauses.forget(&application.uid, cluster);
-        } else if copy.is_some_and(failed) {
-            self.pauses.failed(&application.uid, cluster, decided);
-        }
-        let pause =
-            |generation| self.pauses.remaining(&application.uid, cluster, generation).unwrap_or_default();
-        Attempt {
-            elapsed: elapsed.time,
-            ran: elapsed.ran,
-            pause: pause(application.generation),
-            repair_pause: pause(basis),
-        }
-    }
-
-    fn get(&self, application: &ApplicationUid, cluster: &ClusterUid) -> Remembered {
-        self.lock().get(&(application.clone(), cluster.clone())).cloned().unwrap_or_default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(ApplicationUid, ClusterUid), Remembered>> {
-        // Nothing that holds the lock panics halfway through a change.
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+impl Wanted {
+    /// The objects that users want to run on every cluster.
+    fn every_cluster(&self) -> BTreeSet<ObjectKey> {
+        let prepared = self.pieces.iter().map(|piece| &piece.target.prepared);
+        let annotation = ["metadata", "annotations", EVERY_CLUSTER_ANNOTATION];
+        let named = prepared.filter(|prepared| text(&prepared.body, &annotation) == Some("true"));
+        named.map(|prepared| prepared.key.clone()).collect()
     }
 }
 
@@ -122,129 +52,175 @@ pub(super) struct Sighting {
     pub(super) view: ClusterView,
     /// The cluster, if it answers.
     pub(super) handle: Option<Arc<ClusterHandle>>,
-    /// What `view.basis` stands for.
-    pub(super) objects: Option<Objects>,
+    /// What `view.wanted` stands for.
+    pub(super) wanted: Option<Wanted>,
+    /// What a repair applies.
+    pub(super) repair: Vec<Piece>,
+    /// The set of documents that a repair restores.
+    pub(super) repairs: Option<DocumentHash>,
 }
 
-/// Looks at a cluster for an application. `None`: it is not there, and nothing says that it was erased.
-pub(super) async fn look(
-    client: &Client,
-    clusters: &Clusters,
-    index: &Index,
-    memory: &Memory,
-    application: &Application,
-    identity: &Identity,
-    cluster: &ClusterUid,
-) -> anyhow::Result<Option<Sighting>> {
-    let view = |answers, presence, basis, targets| ClusterView {
-        presence,
-        basis,
-        targets,
-        attempt: memory.attempt(application, cluster, answers, basis),
-        unseen: String::new(),
-    };
-    let blind = |answers, presence, handle| {
-        let view = view(answers, presence, application.generation, Targets::Unknown(String::new()));
-        Ok(Some(Sighting { view, handle, objects: None }))
-    };
-    let handle = match clusters.get(cluster) {
-        None if erased(client, index, cluster).await? => return blind(false, Presence::Erased, None),
-        None => return Ok(None),
-        Some(Err(error)) => return blind(false, Presence::Unreachable(error.to_string()), None),
-        Some(Ok(handle)) => handle,
-    };
-    match handle.answers() {
-        None => return blind(false, Presence::Unseen, None),
-        Some(Err(why)) => {
-            // What failed before the silence may succeed after it.
-            memory.pauses.revived(&application.uid, cluster);
-            return blind(false, Presence::Unreachable(why), None);
-        }
-        Some(Ok(())) => {}
-    }
-    if application.deleted {
-        // All that happens there is removal, by what is recorded.
-        return blind(true, Presence::Unseen, Some(handle));
-    }
-    let remembered = memory.get(&application.uid, cluster);
-    let known = manifest(memory, application, cluster, &remembered);
-    let targets = targets(&handle, known.1.as_ref(), application, identity).await?;
-    let ((basis, manifest), targets) = match targets {
-        Ok(targets) => (known, targets),
-        Err(targets) => {
-            let view = view(true, Presence::Unseen, application.generation, targets);
-            if matches!(view.targets, Targets::Impossible(..)) && view.attempt.pause.is_zero() {
-                // What runs there is looked after until the next attempt.
-                memory.pauses.tried(&application.uid, cluster, application.generation, Ending::Lasting);
+/// A look at a cluster for an application.
+pub(super) struct Look<'a> {
+    pub(super) client: &'a Client,
+    pub(super) clusters: &'a Clusters,
+    pub(super) index: &'a Index,
+    pub(super) memory: &'a Memory,
+    pub(super) application: &'a Application,
+    pub(super) identity: &'a Identity,
+    pub(super) cluster: &'a ClusterUid,
+}
+
+/// The objects of the spec, as far as they are known.
+pub(super) struct Prospect {
+    pub(super) wanted: Option<Wanted>,
+    pub(super) objects: Vec<Resolved>,
+    pub(super) targets: Targets,
+}
+
+impl Look<'_> {
+    /// Looks. `None`: the cluster is not there, and nothing says that it was erased.
+    pub(super) async fn take(&self) -> anyhow::Result<Option<Sighting>> {
+        let application = self.application;
+        let handle = match self.clusters.get(self.cluster) {
+            None if erased(self.client, self.index, self.cluster).await? => {
+                return Ok(Some(self.blind(false, Presence::Erased, None)));
             }
-            return Ok(Some(Sighting { view, handle: Some(handle), objects: None }));
+            None => return Ok(None),
+            Some(Err(error)) => {
+                return Ok(Some(self.blind(false, Presence::Unreachable(error.to_string()), None)));
+            }
+            Some(Ok(handle)) => handle,
+        };
+        match handle.answers() {
+            None => return Ok(Some(self.blind(false, Presence::Unseen, None))),
+            Some(Err(why)) => {
+                // What failed before the silence may succeed after it.
+                self.memory.pauses.revived(&application.uid, self.cluster);
+                return Ok(Some(self.blind(false, Presence::Unreachable(why), None)));
+            }
+            Some(Ok(())) => {}
         }
-    };
-    let sights = handle.sights(&targets, &application.uid);
-    let host = handle.connection().host();
-    let seen = observe(&targets, &sights, &remembered.baselines, &application.uid, host);
-    let keys = targets.iter().map(|target| target.prepared.key.clone()).collect();
-    let presence = seen.map_or(Presence::Unseen, Presence::Seen);
-    let mut view = view(true, presence, basis, Targets::Known(keys));
-    if view.presence == Presence::Unseen {
-        view.unseen = handle.unseen(&targets, &application.uid);
+        if application.deleted {
+            // All that happens there is removal, by what is recorded.
+            return Ok(Some(self.blind(true, Presence::Unseen, Some(handle))));
+        }
+        let prospect = self.prospect(&handle).await?;
+        match self.judgement(&handle, &prospect).await? {
+            Ok(judgement) => Ok(Some(self.sighting(handle, prospect, judgement).await)),
+            // The cluster fell silent in between.
+            Err(targets) => {
+                let mut sighting = self.blind(true, Presence::Unseen, Some(handle));
+                sighting.view.targets = targets;
+                Ok(Some(sighting))
+            }
+        }
     }
-    Ok(Some(Sighting { view, handle: Some(handle), objects: Some(Objects { basis, manifest, targets }) }))
-}
 
-/// The objects of a manifest or, where that is not known, those that are recorded.
-async fn targets(
-    handle: &ClusterHandle,
-    manifest: Option<&Manifest>,
-    application: &Application,
-    identity: &Identity,
-) -> anyhow::Result<Result<Vec<Target>, Targets>> {
-    let Some(manifest) = manifest else {
-        let recorded = application.copy(&identity.cluster);
-        let inventory = recorded.map(|copy| copy.inventory.as_slice()).unwrap_or_default();
-        return Ok(within_limits(handle, handle.recorded(inventory)).await);
-    };
-    let documents = manifest.documents().context("a manifest that was readable is not any more")?;
-    Ok(within_limits(handle, handle.targets(&documents, identity)).await)
-}
-
-/// The manifest by which a copy is looked at, and its generation: the present one where that is to be applied, and
-/// otherwise what was applied there last, as far as it is still known.
-fn manifest(
-    memory: &Memory,
-    application: &Application,
-    cluster: &ClusterUid,
-    remembered: &Remembered,
-) -> (i64, Option<Manifest>) {
-    let present = || (application.generation, Some(application.manifest.clone()));
-    let recorded = application.copy(cluster).filter(|copy| copy.observed_generation != 0);
-    let Some(copy) = recorded else { return present() };
-    let bound = application.bindings.iter().any(|binding| binding.uid == cluster.as_str());
-    let undecided = application.scheduled_generation != application.generation;
-    let applied = remembered.applied.clone();
-    if !undecided && bound {
-        // An update that was refused rests: until it is tried again, what runs is repaired.
-        let rests = copy.phase == Phase::Running
-            && remembered.halfway.is_none()
-            && memory.pauses.remaining(&application.uid, cluster, application.generation).is_some();
-        let former = applied.filter(|(basis, _)| rests && *basis == copy.observed_generation);
-        return former.map_or_else(present, |(basis, manifest)| (basis, Some(manifest)));
+    /// A sighting of which nothing else is known.
+    fn blind(&self, answers: bool, presence: Presence, handle: Option<Arc<ClusterHandle>>) -> Sighting {
+        let (_, attempt) = self.memory.attempt(self.application, self.cluster, answers, None);
+        let view = ClusterView {
+            presence,
+            basis: Basis::Nothing,
+            wanted: None,
+            targets: Targets::Unknown(String::new()),
+            every_cluster: BTreeSet::new(),
+            today: BTreeMap::new(),
+            renewal: Duration::ZERO,
+            attempt,
+        };
+        Sighting { view, handle, wanted: None, repair: Vec::new(), repairs: None }
     }
-    match applied {
-        Some((basis, manifest)) => (basis, Some(manifest)),
-        None if copy.observed_generation == application.generation => present(),
-        // What the former spec said is not known any more. What is recorded of the copy has to do.
-        None => (copy.observed_generation, None),
+
+    /// The objects of the spec as the cluster would get them.
+    async fn prospect(&self, handle: &ClusterHandle) -> anyhow::Result<Prospect> {
+        let documents =
+            self.application.manifest.documents().context("a manifest that was readable is not any more")?;
+        // Where a kind cannot be resolved, the objects of it that are recorded tell whether it has namespaces.
+        let inventory = self.copy().map(|copy| copy.inventory.as_slice()).unwrap_or_default();
+        let is_namespaced = |api_version: &str, kind: &str| {
+            let key = ObjectKey {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                namespace: None,
+                name: String::new(),
+            };
+            let same = |other: &&ObjectKey| other.kind == key.kind && other.group() == key.group();
+            inventory.iter().map(|entry| &entry.key).find(same).map(|key| key.namespace.is_some())
+        };
+        let resolved = handle.resolve(&documents, self.identity, is_namespaced);
+        let objects = match within_limits(handle, resolved).await {
+            Ok(objects) => objects,
+            Err(targets) => return Ok(Prospect { wanted: None, objects: Vec::new(), targets }),
+        };
+        let rendering = Rendering::of(objects.iter().map(|object| &object.target.prepared.body));
+        let set = rendering.set().hash;
+        let pieces = objects.iter().map(|object| Piece { target: object.target.clone(), set }).collect();
+        let trouble = objects.iter().find_map(|object| object.unresolved.clone());
+        let targets = match trouble {
+            Some(error) => impossible(&TargetError::Discovery(error)),
+            None => Targets::Known(objects.iter().map(|object| object.target.prepared.key.clone()).collect()),
+        };
+        Ok(Prospect { wanted: Some(Wanted { rendering, pieces }), objects, targets })
+    }
+
+    /// Puts together what is wanted, expected and seen.
+    async fn sighting(
+        &self,
+        handle: Arc<ClusterHandle>,
+        prospect: Prospect,
+        judgement: Judgement,
+    ) -> Sighting {
+        let Prospect { wanted, targets, .. } = prospect;
+        let Judgement { basis, mut expected, today, applied } = judgement;
+        let set = wanted.as_ref().map(|wanted| wanted.rendering.set());
+        let seen = self.seen(&handle, &mut expected).await;
+        let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen));
+        let (aim, attempt) = self.memory.attempt(self.application, self.cluster, true, set.as_ref());
+        let is_applied = self.copy().is_some_and(|copy| aim.is_applied(copy));
+        if matches!(targets, Targets::Impossible(..)) && attempt.pause.is_zero() && !is_applied {
+            // What runs there is looked after until the next attempt.
+            self.memory.pauses.tried(&self.application.uid, self.cluster, aim, Ending::Lasting);
+        }
+        let view = ClusterView {
+            presence: seen.map_or(Presence::Unseen, |seen| Presence::Seen(seen.observation)),
+            renewal: self.renewal(set.as_ref()),
+            basis,
+            every_cluster: wanted.as_ref().map(Wanted::every_cluster).unwrap_or_default(),
+            wanted: set,
+            targets,
+            today,
+            attempt,
+        };
+        let repair = repair.unwrap_or_default();
+        Sighting { view, handle: Some(handle), wanted, repair, repairs: applied }
+    }
+
+    /// How long to wait before the copy is recorded anew by today's rules, if it was recorded by others.
+    fn renewal(&self, wanted: Option<&DocumentSet>) -> Duration {
+        let work = self.copy().and_then(|copy| copy.applied_work);
+        let differs = work.zip(wanted).is_some_and(|(work, set)| work.set.hash_version != set.hash_version);
+        let (application, renewals) = (&self.application.uid, &self.memory.renewals);
+        if differs && is_decided_for(self.application, self.cluster) {
+            return renewals.wait(application, self.cluster);
+        }
+        renewals.forget(application, self.cluster);
+        Duration::ZERO
+    }
+
+    pub(super) fn copy(&self) -> Option<&CopyRecord> {
+        self.application.copy(self.cluster)
     }
 }
 
 /// Waits for objects as long as a look may take, and as long as the cluster answers.
-async fn within_limits(
+pub(super) async fn within_limits<T>(
     handle: &ClusterHandle,
-    targets: impl Future<Output = Result<Vec<Target>, TargetError>>,
-) -> Result<Vec<Target>, Targets> {
-    match tokio::time::timeout(LOOK, handle.while_answering(targets)).await {
-        Ok(Ok(Ok(targets))) => Ok(targets),
+    objects: impl Future<Output = Result<T, TargetError>>,
+) -> Result<T, Targets> {
+    match tokio::time::timeout(LOOK, handle.while_answering(objects)).await {
+        Ok(Ok(Ok(objects))) => Ok(objects),
         Ok(Ok(Err(error))) => Err(impossible(&error)),
         Ok(Err(error)) => Err(Targets::Unknown(error.to_string())),
         Err(_) => {

@@ -77,6 +77,25 @@ impl AppliedObject {
     }
 }
 
+/// Takes each object at the moment when the cluster has accepted it.
+pub trait Accepts {
+    /// The cluster accepted an object.
+    fn push(&mut self, applied: AppliedObject);
+
+    /// All were accepted, some of them later than in this order.
+    fn sort(&mut self, order: &[&ObjectKey]);
+}
+
+impl Accepts for Vec<AppliedObject> {
+    fn push(&mut self, applied: AppliedObject) {
+        Vec::push(self, applied);
+    }
+
+    fn sort(&mut self, order: &[&ObjectKey]) {
+        self.sort_by_cached_key(|applied| order.iter().position(|key| **key == applied.key));
+    }
+}
+
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
 /// nothing is written. Applying the same objects again changes nothing. An object that fails in a way that may pass keeps
 /// only those from being written that need it, and is tried again after the others. What the cluster accepted is pushed to
@@ -86,15 +105,15 @@ pub async fn apply(
     connection: &Connection,
     targets: &[Target],
     claim: &Claim<'_>,
-    accepted: &mut Vec<AppliedObject>,
+    accepted: &mut impl Accepts,
     findings: &mut Findings,
 ) -> Result<(), ApplyError> {
     let secrets = SecretValues::of(targets);
     let applied = apply_all(connection, targets, claim, accepted, findings, &secrets).await;
     applied.map_err(|error| error.without(&secrets))?;
     // In the order of the targets, whatever came later because it had failed at first: it is removed in the reverse one.
-    let place = |key: &ObjectKey| targets.iter().position(|target| target.prepared.key == *key);
-    accepted.sort_by_cached_key(|applied| place(&applied.key));
+    let order: Vec<_> = targets.iter().map(|target| &target.prepared.key).collect();
+    accepted.sort(&order);
     Ok(())
 }
 
@@ -102,13 +121,13 @@ async fn apply_all(
     connection: &Connection,
     targets: &[Target],
     claim: &Claim<'_>,
-    accepted: &mut Vec<AppliedObject>,
+    accepted: &mut impl Accepts,
     findings: &mut Findings,
     secrets: &SecretValues,
 ) -> Result<(), ApplyError> {
     let mut all_due = look_at_all(connection, targets, claim).await?;
     for pass_number in 1.. {
-        let before = accepted.len();
+        let mut accepted_now = 0;
         let mut pass = Pass::default();
         for due in all_due {
             if pass.is_blocked(due.target) {
@@ -126,6 +145,7 @@ async fn apply_all(
             }
             match written {
                 Ok(object) => {
+                    accepted_now += 1;
                     accepted.push(AppliedObject { key: key.clone(), object, scaled: writer.scaled });
                 }
                 Err(error) => pass.failed(due, error, claim.writes)?,
@@ -133,7 +153,7 @@ async fn apply_all(
         }
         match pass.error {
             None => break,
-            Some(error) if accepted.len() == before || pass_number == MAX_PASSES => return Err(error),
+            Some(error) if accepted_now == 0 || pass_number == MAX_PASSES => return Err(error),
             Some(_) => all_due = pass.left,
         }
     }

@@ -43,10 +43,14 @@ impl Baseline {
     pub fn scaled(self, scaled: bool) -> Self {
         Self { scaled, ..self }
     }
+
+    /// From the answer to a rehearsal. It bears the version of the object as it is, which says nothing about the answer.
+    pub fn rehearsed(applied: &Value, answer: &DynamicObject) -> Self {
+        Self { resource_version: None, ..Self::of(applied, answer) }
+    }
 }
 
-/// The fields that somebody changed since the last apply; with no baseline (after a restart) all that differ, which makes
-/// the object be applied once more.
+/// The fields that somebody changed since the last apply; with no baseline all that differ.
 pub fn drift(applied: &Value, live: &Value, baseline: Option<&Baseline>) -> Vec<String> {
     let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
     if baseline.is_some_and(|baseline| version.is_some() && baseline.resource_version.as_deref() == version) {
@@ -185,6 +189,16 @@ mod tests {
         let later = live(json!({"replicas": 4, "x": 2}), "6");
         assert_eq!(drift(&applied, &later, Some(&known)), ["/spec/replicas", "/spec/x"]);
         assert_eq!(drift(&applied, &later, Some(&known.scaled(true))), ["/spec/x"]);
+    }
+
+    #[test]
+    fn a_rehearsal_tells_what_the_server_would_make_of_it_and_not_what_is_there() {
+        let applied = object(json!({"cpu": "1000m", "image": "a"}));
+        let answer = serde_json::from_value(live(json!({"cpu": "1", "image": "a"}), "5")).unwrap();
+        let known = Baseline::rehearsed(&applied, &answer);
+        assert_eq!(drift(&applied, &live(json!({"cpu": "1", "image": "a"}), "5"), Some(&known)), [""; 0]);
+        let changed = live(json!({"cpu": "1", "image": "b"}), "5");
+        assert_eq!(drift(&applied, &changed, Some(&known)), ["/spec/image"], "of the same version");
     }
 
     #[test]

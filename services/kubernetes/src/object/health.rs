@@ -241,6 +241,13 @@ fn job(object: &Value) -> Health {
     Health { containers, verdict }
 }
 
+/// Whether a live object is a job that ran to its end.
+pub(crate) fn is_done(object: &Value) -> bool {
+    let is_job = text(object, &["kind"]) == Some("Job")
+        && text(object, &["apiVersion"]).is_some_and(|version| version.starts_with("batch/"));
+    is_job && matches!(condition(object, "Complete"), Some(("True", ..)))
+}
+
 fn pod(object: &Value) -> Health {
     let one = |running, completed, failed| ContainerHealth { desired: 1, running, completed, failed };
     let ready = condition(object, "Ready").is_some_and(|(status, ..)| status == "True");

@@ -1,4 +1,4 @@
-//! What is seen of an application's copy on a cluster. Pure.
+//! What is seen of an application's copy on a cluster, object by object. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,16 +7,20 @@ use serde_json::Value;
 
 use crate::cluster::cache::CachedObject;
 use crate::object::drift::{self, Baseline};
+use crate::object::expectation::Expected;
 use crate::object::health::{self, Health, Verdict};
 use crate::object::prepare::Target;
+use crate::object::rendering::DocumentHash;
 use crate::object::services;
 use crate::object::{ApplicationUid, InventoryEntry, ObjectKey};
 
-/// What is seen of one target.
+/// What is seen of one object.
 #[derive(Clone, Debug)]
 pub enum Sight {
     /// The watch has not told yet.
-    Unknown,
+    Pending,
+    /// Nothing can be said about this object while the others are seen; why.
+    Hidden(String),
     /// Objects of this kind cannot be watched: it is believed to be what was applied.
     Unwatched,
     /// There is no such object of ours.
@@ -25,56 +29,132 @@ pub enum Sight {
     Present(Arc<CachedObject>),
 }
 
+/// An object as a set of documents wants it, and what is known of it since it was last applied.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The object. Its body is null where only its name is known.
+    pub target: Target,
+    /// What the server made of it.
+    pub baseline: Option<Baseline>,
+    /// Why its kind cannot be resolved, so that it can be neither seen nor applied.
+    pub unresolved: Option<String>,
+}
+
+/// An object about which nothing can be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// The object.
+    pub key: ObjectKey,
+    /// Why.
+    pub why: String,
+}
+
 /// What is seen of a whole copy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// Targets that do not exist, or not as ours.
+    /// Objects that do not exist, or not as ours.
     pub missing: Vec<ObjectKey>,
-    /// Targets whose observed fields somebody changed.
+    /// Objects whose observed fields somebody changed.
     pub drifted: Vec<ObjectKey>,
-    /// Pods and worst verdict over all targets; never available while something is missing.
+    /// Objects about which nothing can be said.
+    pub hidden: Vec<Hidden>,
+    /// Pods and worst verdict over all objects; never available while something is missing or hidden.
     pub health: Health,
     /// Address per Service.
     pub services: BTreeMap<String, String>,
-    /// The targets that exist, with their uids.
+    /// The objects that exist, with their uids.
     pub present: Vec<InventoryEntry>,
+    /// Jobs that ran to their end, and the set of documents that they are of.
+    pub completed: Vec<(ObjectKey, DocumentHash)>,
+}
+
+impl Observation {
+    /// Whether every object that can be seen is there as it should be.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.drifted.is_empty()
+    }
 }
 
 /// What is known of each object since it was last applied.
 pub type Baselines = HashMap<ObjectKey, Baseline>;
 
-/// Puts together what is seen of all targets, `sights` in their order. Nothing while any of them is unknown.
+/// What is seen of each object, put together; and for each which candidate it is, or is to become.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The copy.
+    pub observation: Observation,
+    /// Index of the candidate of each object.
+    pub chosen: Vec<usize>,
+}
+
+impl Expected<Candidate> {
+    /// The objects of `targets`, each expected as it is.
+    pub fn all(targets: &[Target], baselines: &Baselines) -> Vec<Self> {
+        let expectation = |target: &Target| {
+            let key = target.prepared.key.clone();
+            let baseline = baselines.get(&key).cloned();
+            let candidate = Candidate { target: target.clone(), baseline, unresolved: None };
+            Self { key, candidates: vec![(None, candidate)], optional: false, done: false }
+        };
+        targets.iter().map(expectation).collect()
+    }
+
+    /// The candidate that a live object is, if it is one of them.
+    fn fitting(&self, live: &Value) -> Option<usize> {
+        let fits = |candidate: &Candidate| {
+            drift::drift(&candidate.target.prepared.observed(), live, candidate.baseline.as_ref()).is_empty()
+        };
+        self.candidates.iter().position(|(_, candidate)| fits(candidate))
+    }
+}
+
+/// Puts together what is seen of all objects, `sights` in their order. Nothing while a watch has still to tell.
 pub fn observe(
-    targets: &[Target],
+    expected: &[Expected<Candidate>],
     sights: &[Sight],
-    baselines: &Baselines,
     application: &ApplicationUid,
     cluster_host: &str,
-) -> Option<Observation> {
-    let mut missing = Vec::new();
-    let mut drifted = Vec::new();
-    let mut present = Vec::new();
+) -> Option<Seen> {
+    let (mut missing, mut drifted, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut present, mut completed) = (Vec::new(), Vec::new());
+    let mut chosen = vec![0; expected.len()];
     let mut live: Vec<(&ObjectKey, Value)> = Vec::new();
-    for (target, sight) in targets.iter().zip(sights) {
-        let key = &target.prepared.key;
+    for (index, (expected, sight)) in expected.iter().zip(sights).enumerate() {
+        let key = &expected.key;
         match sight {
-            Sight::Unknown => return None,
+            Sight::Pending => return None,
+            Sight::Hidden(_) if expected.optional => {}
+            Sight::Hidden(why) => hidden.push(Hidden { key: key.clone(), why: why.clone() }),
             Sight::Unwatched => {}
             Sight::Present(object) if object.application == *application => {
                 let value = object.value();
-                if !drift::drift(&target.prepared.observed(), &value, baselines.get(key)).is_empty() {
-                    drifted.push(key.clone());
+                match expected.fitting(&value) {
+                    Some(fitting) => chosen[index] = fitting,
+                    // What ended well stays as it is, and so does what an earlier set left where another one wants to be.
+                    None if expected.optional || expected.done => {}
+                    None => drifted.push(key.clone()),
+                }
+                if let (true, (Some(set), _)) = (health::is_done(&value), &expected.candidates[chosen[index]])
+                {
+                    completed.push((key.clone(), *set));
                 }
                 present.push(InventoryEntry { key: key.clone(), uid: Some(object.uid.clone()) });
                 live.push((key, value));
             }
+            Sight::Absent | Sight::Present(_) if expected.done || expected.optional => {}
             Sight::Absent | Sight::Present(_) => missing.push(key.clone()),
         }
     }
     let mut health = health::of_copy(live.iter().map(|(key, value)| (*key, value)));
-    if let (Some(first), false) = (missing.first(), matches!(health.verdict, Verdict::Failed(_))) {
-        health.verdict = Verdict::Progressing(format!("{first} does not exist"));
+    let gone = missing.first().map(|first| format!("{first} does not exist"));
+    let unseen = hidden.first().map(|Hidden { key, why }| format!("{key} cannot be seen: {why}"));
+    if let (Some(why), false) = (gone.or(unseen), matches!(health.verdict, Verdict::Failed(_))) {
+        health.verdict = Verdict::Progressing(why);
     }
     let services = services::addresses(live.iter().map(|(_, value)| value), cluster_host);
-    Some(Observation { missing, drifted, health, services, present })
+    let observation = Observation { missing, drifted, hidden, health, services, present, completed };
+    Some(Seen { observation, chosen })
 }
+
+#[cfg(test)]
+mod tests;

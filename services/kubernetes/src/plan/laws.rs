@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::ClusterError;
 use crate::object::ObjectKey;
-use crate::object::apply::ApplyError;
-use crate::object::remove::Remaining;
+use crate::object::rendering::{DocumentHash, DocumentSet};
 
+mod effects;
 mod memory;
+mod view;
 
 use memory::Remembered;
 
@@ -23,6 +23,14 @@ const DEADLINE: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Update,
+    /// The spec changes, and its documents do not.
+    Touch,
+    /// The spec says again what it said before.
+    Revert,
+    /// What is stored cannot be read, or can again.
+    Readable(bool),
+    /// The copies are as an older version of Krake recorded them.
+    Older,
     /// The scheduler decides for the present generation.
     Bind(usize),
     Delete,
@@ -30,6 +38,8 @@ enum Event {
     Healthy(usize, bool),
     /// The cluster refuses manifests.
     Accepting(usize, bool),
+    /// The kind of an object cannot be resolved.
+    Resolving(usize, bool),
     /// Objects have finalizers that nobody removes.
     Lingering(usize, bool),
     /// Somebody deletes an object by hand.
@@ -49,11 +59,16 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let cluster = 0..CLUSTERS.len();
     let event = prop_oneof![
         2 => Just(Event::Update),
+        1 => Just(Event::Touch),
+        1 => Just(Event::Revert),
+        1 => any::<bool>().prop_map(Event::Readable),
+        1 => Just(Event::Older),
         4 => cluster.clone().prop_map(Event::Bind),
         1 => Just(Event::Delete),
         3 => (cluster.clone(), any::<bool>()).prop_map(|(c, up)| Event::Reachable(c, up)),
         3 => (cluster.clone(), any::<bool>()).prop_map(|(c, well)| Event::Healthy(c, well)),
         1 => (cluster.clone(), any::<bool>()).prop_map(|(c, accepts)| Event::Accepting(c, accepts)),
+        1 => (cluster.clone(), any::<bool>()).prop_map(|(c, resolves)| Event::Resolving(c, resolves)),
         1 => (cluster.clone(), any::<bool>()).prop_map(|(c, lingers)| Event::Lingering(c, lingers)),
         1 => cluster.prop_map(Event::Vandal),
         2 => (1u32..400).prop_map(Event::Pass),
@@ -72,14 +87,22 @@ struct Cluster {
     ill: bool,
     refuses: bool,
     lingers: bool,
-    /// Object → generation of the manifest that it was last applied from.
+    hides: bool,
+    /// Object → documents that it was last applied from.
     objects: BTreeMap<ObjectKey, i64>,
+    /// All that it ever accepted.
+    accepted: BTreeSet<(ObjectKey, i64)>,
 }
 
 struct World {
     clusters: BTreeMap<ClusterUid, Cluster>,
     seconds: i64,
     generation: i64,
+    /// The documents of the spec, and those of before: documents are numbers, and the highest was used last.
+    documents: i64,
+    former: i64,
+    newest: i64,
+    unreadable: bool,
     scheduled_generation: i64,
     retry_requests: i64,
     deleted: bool,
@@ -90,11 +113,16 @@ struct World {
     finalizer_dropped: bool,
 }
 
-/// Every generation has an object that all have, and one of its own.
-fn keys(generation: i64) -> Vec<ObjectKey> {
+/// All documents have an object that all have, and one that few others have.
+fn keys(documents: i64) -> Vec<ObjectKey> {
     let key =
         |name: String| ObjectKey { api_version: "v1".into(), kind: "Pod".into(), namespace: None, name };
-    vec![key("always".into()), key(format!("of-{}", generation % 3))]
+    vec![key("always".into()), key(format!("of-{}", documents % 3))]
+}
+
+/// The name of documents.
+fn set(documents: i64) -> DocumentSet {
+    DocumentSet { hash: DocumentHash::of(&documents.to_be_bytes()), hash_version: 1, size: 1 }
 }
 
 impl World {
@@ -103,6 +131,10 @@ impl World {
             clusters: CLUSTERS.iter().map(|uid| ((*uid).into(), Cluster::default())).collect(),
             seconds: 1_000_000,
             generation: 1,
+            documents: 1,
+            former: 1,
+            newest: 1,
+            unreadable: false,
             scheduled_generation: 0,
             retry_requests: 0,
             deleted: false,
@@ -118,10 +150,21 @@ impl World {
         Timestamp::from_second(self.seconds).unwrap()
     }
 
-    /// Whether all that a generation means is there and well.
-    fn works(&self, uid: &ClusterUid, generation: i64) -> bool {
+    /// The documents of a set.
+    fn documents_of(&self, hash: DocumentHash) -> i64 {
+        (1..=self.newest).find(|documents| set(*documents).hash == hash).expect("documents of the spec")
+    }
+
+    /// Whether all that a copy should have is there and well: each object as it was accepted last.
+    fn works(&self, uid: &ClusterUid, copy: &CopyRecord) -> bool {
+        let (Some(applied), intended) = copy.works(self.generation, Some(&set(self.documents))) else {
+            return false;
+        };
+        let named = [Some(applied), intended].into_iter().flatten();
+        let may_be: Vec<_> = named.map(|work| self.documents_of(work.set.hash)).collect();
         let cluster = &self.clusters[uid];
-        !cluster.ill && keys(generation).iter().all(|key| cluster.objects.get(key) == Some(&generation))
+        let is_well = |key: &ObjectKey| cluster.objects.get(key).is_some_and(|is| may_be.contains(is));
+        !cluster.ill && keys(may_be[0]).iter().all(is_well)
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -150,6 +193,10 @@ impl World {
         let failed = copy.phase == Phase::Failed;
         assert_eq!(copy.failure.is_some(), failed, "a failure and nothing else has a class: {copy:?}");
         copy.version = before.map_or(0, |before| before.version) + 1;
+        // What it names is stored by now.
+        for work in [&mut copy.applied_work, &mut copy.intended_work].into_iter().flatten() {
+            work.pieces = 1;
+        }
         if before.is_none_or(|before| before.phase != copy.phase) {
             copy.since = self.now();
         }
@@ -159,7 +206,7 @@ impl World {
     fn others_run(&self) -> bool {
         self.bindings.iter().all(|uid| {
             let running = self.copies.get(uid).filter(|copy| copy.phase == Phase::Running);
-            running.is_some_and(|copy| self.works(uid, copy.observed_generation))
+            running.is_some_and(|copy| self.works(uid, copy))
         })
     }
 
@@ -196,7 +243,7 @@ impl World {
                 assert!(self.bindings.contains(&copy.cluster));
                 self.record(copy);
             }
-            Step::Apply { cluster, basis } => return self.apply(&cluster, basis),
+            Step::Apply { cluster, what } => return self.apply(&cluster, what),
             Step::Report(copy) => self.record(copy),
             Step::MarkRemoving(copy) => {
                 let uid = &copy.cluster;
@@ -227,7 +274,7 @@ impl World {
             }
             Step::Prune { cluster, surplus } => {
                 for entry in &surplus {
-                    assert!(!keys(self.generation).contains(&entry.key), "pruned what is wanted");
+                    assert!(!keys(self.documents).contains(&entry.key), "pruned what is wanted");
                 }
                 let remaining = self.remove(&cluster, &surplus);
                 return Some(after_prune(&self.copies[&cluster], &surplus, &remaining));
@@ -246,73 +293,6 @@ impl World {
         None
     }
 
-    fn apply(&mut self, uid: &ClusterUid, basis: i64) -> Option<Step> {
-        let copy = self.copies.get(uid).cloned().expect("applied without a recorded copy");
-        assert!(!self.deleted, "applied for a deleted application");
-        let decided = self.scheduled_generation == self.generation && self.bindings.contains(uid);
-        let repair = basis == copy.observed_generation;
-        assert!(repair || (decided && basis == self.generation), "applied what nobody decided");
-        assert!(copy.covers(&keys(basis)), "applied objects that are not recorded");
-        if !self.pause(uid, basis).is_zero() {
-            return None;
-        }
-        let (seconds, elapsed) = (self.seconds, self.view(uid).attempt.elapsed);
-        let cluster = self.clusters.get_mut(uid).unwrap();
-        let accept = |key: &ObjectKey| InventoryEntry { key: key.clone(), uid: Some("u".into()) };
-        let refuse = |key: &ObjectKey, error| Err(ApplyError::Object { key: key.clone(), error });
-        let keys = keys(basis);
-        let (accepted, outcome) = if cluster.unreachable {
-            (0, refuse(&keys[0], ClusterError::Unreachable("x".into())))
-        } else if cluster.refuses {
-            // The first object is accepted, the second is not.
-            (1, refuse(&keys[1], ClusterError::Rejected("x".into())))
-        } else {
-            (keys.len(), Ok(()))
-        };
-        cluster.objects.extend(keys[..accepted].iter().map(|key| (key.clone(), basis)));
-        let accepted: Vec<_> = keys[..accepted].iter().map(accept).collect();
-        let memory = self.memory.entry(uid.clone()).or_default();
-        if outcome.is_ok() {
-            (memory.applied, memory.halfway) = (Some(basis), None);
-        } else if !accepted.is_empty() {
-            memory.halfway = Some(basis);
-        }
-        let (generation, deadline) = (self.generation, DEADLINE);
-        let applied = Applied {
-            copy: &copy,
-            basis,
-            generation,
-            retry_requests: self.retry_requests,
-            elapsed,
-            deadline,
-            accepted: &accepted,
-            outcome: &outcome,
-            validated: None,
-        };
-        let after = after_apply(applied);
-        match after.again {
-            Again::No if memory.rests.is_some_and(|(generation, _)| generation == basis) => {
-                memory.rests = None
-            }
-            Again::Slowly => memory.rests = Some((basis, seconds + 300)),
-            Again::No | Again::Soon => {}
-        }
-        after.report
-    }
-
-    fn remove(&mut self, uid: &ClusterUid, inventory: &[InventoryEntry]) -> Vec<Remaining> {
-        let cluster = self.clusters.get_mut(uid).unwrap();
-        let mut remaining = Vec::new();
-        for InventoryEntry { key, .. } in inventory {
-            if cluster.unreachable || (cluster.lingers && cluster.objects.contains_key(key)) {
-                remaining.push(Remaining { key: key.clone(), waits_for: Some("x".into()) });
-            } else {
-                cluster.objects.remove(key);
-            }
-        }
-        remaining
-    }
-
     /// What holds at every moment: nothing is on a cluster that is not in the inventory of a recorded copy there.
     fn check(&self) {
         for (uid, cluster) in &self.clusters {
@@ -328,7 +308,28 @@ impl World {
         let uid = |index: usize| ClusterUid::from(CLUSTERS[index]);
         match event {
             Event::Update if self.deleted => {}
-            Event::Update => self.generation += 1,
+            Event::Update => {
+                self.generation += 1;
+                self.newest += 1;
+                self.former = std::mem::replace(&mut self.documents, self.newest);
+            }
+            Event::Touch if self.deleted => {}
+            Event::Touch => self.generation += 1,
+            Event::Revert if self.deleted => {}
+            Event::Revert => {
+                self.generation += 1;
+                std::mem::swap(&mut self.former, &mut self.documents);
+            }
+            Event::Readable(readable) => self.unreadable = !readable,
+            Event::Older => {
+                for copy in self.copies.values_mut() {
+                    (copy.applied_work, copy.intended_work) = (None, None);
+                }
+                self.memory.clear();
+            }
+            Event::Resolving(index, resolves) => {
+                self.clusters.get_mut(&uid(index)).unwrap().hides = !resolves;
+            }
             Event::Bind(index) => {
                 self.bindings = vec![uid(index)];
                 self.scheduled_generation = self.generation;
@@ -351,7 +352,9 @@ impl World {
     /// Everything is well and decided from now on: rounds until nothing is left to do.
     fn settle(&mut self) {
         for cluster in self.clusters.values_mut() {
-            *cluster = Cluster { objects: std::mem::take(&mut cluster.objects), ..Cluster::default() };
+            let (objects, accepted) =
+                (std::mem::take(&mut cluster.objects), std::mem::take(&mut cluster.accepted));
+            *cluster = Cluster { objects, accepted, ..Cluster::default() };
         }
         // Again and again: what failed is tried again after its pause.
         for _ in 0..4 {
@@ -386,10 +389,13 @@ proptest! {
         }
         let bound = &world.bindings[0];
         prop_assert_eq!(world.copies.keys().collect::<Vec<_>>(), vec![bound]);
-        prop_assert_eq!(world.copies[bound].phase, Phase::Running);
+        let copy = &world.copies[bound];
+        prop_assert_eq!(copy.phase, Phase::Running);
+        let work = Some(Work { set: set(world.documents), generation: world.generation, pieces: 1 });
+        prop_assert_eq!((copy.applied_work, copy.intended_work), (work, work));
         for (uid, cluster) in &world.clusters {
-            let expected = if uid == bound { keys(world.generation) } else { Vec::new() };
-            let expected: BTreeMap<_, _> = expected.into_iter().map(|key| (key, world.generation)).collect();
+            let expected = if uid == bound { keys(world.documents) } else { Vec::new() };
+            let expected: BTreeMap<_, _> = expected.into_iter().map(|key| (key, world.documents)).collect();
             prop_assert_eq!(&cluster.objects, &expected);
         }
         let steps = plan(&world.snapshot());

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Answer, CopyRecord, Phase, REMOVAL_INTERVAL, Reason, Step, Truth};
+use super::works::Work;
+use super::{Answer, Apply, CopyRecord, Phase, REMOVAL_INTERVAL, Reason, Step, Truth};
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::InventoryEntry;
 use crate::object::apply::ApplyError;
 use crate::object::ownership::Refusal;
 use crate::object::remove::{Released, Remaining};
+use crate::object::rendering::DocumentSet;
 
 /// How long a removal may take before it is recorded what it waits for: most pods end within this time.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(45);
@@ -20,8 +22,10 @@ const NAMED_WAITS: usize = 5;
 pub struct Applied<'a> {
     /// The copy as recorded before.
     pub copy: &'a CopyRecord,
-    /// Generation of the manifest that was applied.
-    pub basis: i64,
+    /// What was applied.
+    pub what: Apply,
+    /// The documents that are wanted there, if that is known.
+    pub wanted: Option<DocumentSet>,
     /// Generation of the application.
     pub generation: i64,
     /// Number of retries that were requested so far.
@@ -61,49 +65,63 @@ pub enum Again {
 /// After [`Step::Apply`]: what was applied, or why not. A copy that ran goes on running, whatever the cluster says. One
 /// that did not fails at once by what no waiting helps against, and at the deadline of its attempt by anything else.
 pub fn after_apply(applied: Applied<'_>) -> AfterApply {
-    let Applied { copy, basis, accepted, .. } = applied;
-    let retry_request = if basis == applied.generation { applied.retry_requests } else { copy.retry_request };
+    let Applied { copy, what, accepted, generation, .. } = applied;
+    let is_attempt = what == Apply::Wanted || copy.observed_generation == generation;
+    let retry_request = if is_attempt { applied.retry_requests } else { copy.retry_request };
     let validated = applied.validated.unwrap_or(&copy.validated).clone();
     let inventory = updated(&copy.inventory, accepted);
     let told = CopyRecord { inventory, retry_request, validated, ..copy.clone() };
     let (told, again) = match applied.outcome {
+        Ok(()) if what == Apply::Repair => (repaired(applied, told), Again::No),
         Ok(()) => (succeeded(applied, told), Again::No),
         Err(error) => failed(applied, error, told),
     };
-    debug_assert!(told.phase != Phase::Failed || told.observed_generation == basis);
     AfterApply { report: changed(copy, told), again }
 }
 
-fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
-    let Applied { copy, basis, generation, .. } = applied;
-    let again = copy.observed_generation == basis;
+/// What was accepted before was applied again.
+fn repaired(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
+    let Applied { copy, wanted, .. } = applied;
+    let is_current = copy.is_whole() && copy.applied_work.map(|work| work.set) == wanted;
     match copy.phase {
-        // The former manifest was repaired: that the present one was refused still holds.
-        Phase::Running if again && basis != generation => told,
+        Phase::Running if is_current => CopyRecord { applied: Answer::yes(), ..told },
+        // That another Work was refused still holds.
+        Phase::Running => told,
+        _ => CopyRecord { applied: Answer::yes(), ..brought_up(told) },
+    }
+}
+
+/// The cluster accepted all that is wanted.
+fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
+    let Applied { copy, wanted, generation, .. } = applied;
+    let work = wanted.and_then(|wanted| copy.recorded(&wanted)).or(copy.intended_work);
+    let work = work.map(|work| Work { generation, ..work });
+    let again = copy.is_whole() && work == copy.applied_work && copy.observed_generation == generation;
+    let told =
+        CopyRecord { applied_work: work, intended_work: work, observed_generation: generation, ..told };
+    match copy.phase {
         Phase::Running if again => CopyRecord { applied: Answer::yes(), ..told },
         Phase::Running => CopyRecord {
-            observed_generation: basis,
             applied: Answer::yes(),
             available: Answer::no(Reason::Progressing, "just applied"),
             ..told
         },
         // All was accepted before, and it failed because it did not become available: that is for what is seen to say.
         Phase::Failed if again && copy.applied.truth == Truth::True => told,
-        _ => CopyRecord {
-            phase: Phase::Applying,
-            failure: None,
-            observed_generation: basis,
-            applied: Answer::yes(),
-            available: Answer::no(Reason::Progressing, "just applied"),
-            ..told
-        },
+        _ => brought_up(CopyRecord { applied: Answer::yes(), ..told }),
     }
 }
 
+/// A copy whose objects were accepted and are awaited now.
+fn brought_up(told: CopyRecord) -> CopyRecord {
+    let available = Answer::no(Reason::Progressing, "just applied");
+    CopyRecord { phase: Phase::Applying, failure: None, available, ..told }
+}
+
 fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRecord, Again) {
-    let Applied { copy, basis, elapsed, deadline, .. } = applied;
+    let Applied { copy, what, elapsed, deadline, .. } = applied;
     let stage = match copy.phase {
-        Phase::Running if copy.observed_generation == basis => Stage::Repair,
+        Phase::Running if what == Apply::Repair => Stage::Repair,
         Phase::Running => Stage::Update,
         _ => Stage::Placement,
     };
@@ -132,8 +150,11 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
         _ => Some(failure.class_at_deadline()),
     };
     let available = Answer::no(reason, String::new());
-    let failed =
-        CopyRecord { phase: Phase::Failed, observed_generation: basis, available, failure: class, ..told };
+    let observed_generation = match what {
+        Apply::Wanted => applied.generation,
+        Apply::Repair => copy.observed_generation,
+    };
+    let failed = CopyRecord { phase: Phase::Failed, observed_generation, available, failure: class, ..told };
     (failed, Again::Slowly)
 }
 
@@ -203,8 +224,9 @@ pub fn after_withdraw(copy: &CopyRecord, remaining: &[Remaining]) -> Step {
     if !remaining.is_empty() {
         return Step::Wait(REMOVAL_INTERVAL);
     }
+    // Nothing that was accepted is there any more. What is intended stays, for the next attempt.
     let told = CopyRecord { inventory: Vec::new(), services: Default::default(), ..copy.clone() };
-    Step::Report(CopyRecord { containers: Default::default(), ..told })
+    Step::Report(CopyRecord { containers: Default::default(), applied_work: None, ..told })
 }
 
 /// After [`Step::Prune`] of `surplus` of the copy `copy`: what is not gone yet.
@@ -217,7 +239,9 @@ pub fn after_prune(copy: &CopyRecord, surplus: &[InventoryEntry], remaining: &[R
     if inventory.len() == copy.inventory.len() {
         return Step::Wait(REMOVAL_INTERVAL);
     }
-    Step::Report(CopyRecord { inventory, ..copy.clone() })
+    let mut completed = copy.completed.clone();
+    completed.retain(|key, _| inventory.iter().any(|entry| entry.key == *key));
+    Step::Report(CopyRecord { inventory, completed, ..copy.clone() })
 }
 
 fn changed(copy: &CopyRecord, told: CopyRecord) -> Option<Step> {

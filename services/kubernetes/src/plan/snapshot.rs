@@ -6,9 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krake_proto::condition::bounded;
 
+use super::works::{Basis, Work};
+
 use crate::failure::Class;
 use crate::object::health::ContainerHealth;
 use crate::object::observation::Observation;
+use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
 
 /// How far a copy is, as recorded in Krake.
@@ -136,6 +139,12 @@ pub struct CopyRecord {
     pub failure: Option<Class>,
     /// The retry request of the application that the last attempt was made for.
     pub retry_request: i64,
+    /// The documents of which every object was accepted last.
+    pub applied_work: Option<Work>,
+    /// The documents that are being applied.
+    pub intended_work: Option<Work>,
+    /// Jobs that ran to their end, and the set of documents that they were objects of.
+    pub completed: BTreeMap<ObjectKey, DocumentHash>,
 }
 
 impl CopyRecord {
@@ -155,6 +164,9 @@ impl CopyRecord {
             services: BTreeMap::new(),
             failure: None,
             retry_request: 0,
+            applied_work: None,
+            intended_work: None,
+            completed: BTreeMap::new(),
         }
     }
 
@@ -169,14 +181,20 @@ impl CopyRecord {
 pub struct ClusterView {
     /// What is seen there.
     pub presence: Presence,
-    /// Generation of the manifest that `presence` was compared with, and that a repair would apply.
-    pub basis: i64,
-    /// The objects of the application's present manifest, as this cluster would get them.
+    /// What `presence` was compared with, and what a repair would apply.
+    pub basis: Basis,
+    /// The documents of the application's present manifest as this cluster would get them, if that can be told.
+    pub wanted: Option<DocumentSet>,
+    /// The objects of `wanted`, or why they cannot be applied.
     pub targets: Targets,
+    /// Jobs of `wanted` that are to run there whatever ran elsewhere.
+    pub every_cluster: BTreeSet<ObjectKey>,
+    /// For recorded sets that were written by other rules than today's: the hash that their documents have today.
+    pub today: BTreeMap<DocumentHash, DocumentHash>,
+    /// How long to wait before a copy is recorded anew because those rules changed.
+    pub renewal: Duration,
     /// The present attempt at the copy.
     pub attempt: Attempt,
-    /// Why objects cannot be seen while `presence` is [`Presence::Unseen`]; empty if no reason is known.
-    pub unseen: String,
 }
 
 /// How far the present attempt at a copy is.
@@ -186,9 +204,9 @@ pub struct Attempt {
     pub elapsed: Duration,
     /// Whether the copy ran when it was last seen in a phase that tells.
     pub ran: bool,
-    /// How long to wait before the present manifest is applied.
+    /// How long to wait before the wanted documents are applied.
     pub pause: Duration,
-    /// How long to wait before what `basis` stands for is applied.
+    /// How long to wait before the copy is repaired.
     pub repair_pause: Duration,
 }
 

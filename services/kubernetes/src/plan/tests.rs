@@ -10,8 +10,10 @@ use crate::object::ObjectKey;
 use crate::object::health::{ContainerHealth, Health, Verdict};
 use crate::object::observation::Observation;
 use crate::object::remove::{Released, Remaining};
+use crate::object::rendering::{DocumentHash, DocumentSet};
 
 mod failures;
+mod works;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 const NOW: i64 = 1_000_000;
@@ -29,10 +31,22 @@ fn entry(name: &str, uid: Option<&str>) -> InventoryEntry {
     InventoryEntry { key: key(name), uid: uid.map(str::to_owned) }
 }
 
+/// The documents of a generation.
+fn set(generation: i64) -> DocumentSet {
+    let hash = DocumentHash::of(&generation.to_be_bytes());
+    DocumentSet { hash, hash_version: 1, size: 100 }
+}
+
+fn work(generation: i64) -> Work {
+    Work { set: set(generation), generation, pieces: 1 }
+}
+
 fn seen(verdict: Verdict) -> Observation {
     Observation {
         missing: Vec::new(),
         drifted: Vec::new(),
+        hidden: Vec::new(),
+        completed: Vec::new(),
         health: Health { containers: ContainerHealth::default(), verdict },
         services: BTreeMap::new(),
         present: vec![entry("echo", Some("u"))],
@@ -50,11 +64,20 @@ fn starting() -> Presence {
 fn view(presence: Presence) -> ClusterView {
     ClusterView {
         presence,
-        basis: 1,
+        basis: Basis::Works,
+        wanted: Some(set(1)),
         targets: Targets::Known(vec![key("echo")]),
+        every_cluster: BTreeSet::new(),
+        today: BTreeMap::new(),
+        renewal: Duration::ZERO,
         attempt: Attempt { elapsed: Duration::from_secs(10), ..Attempt::default() },
-        unseen: String::new(),
     }
+}
+
+/// A new spec, with other documents and the same bindings.
+fn change_spec(snapshot: &mut Snapshot) {
+    (snapshot.generation, snapshot.scheduled_generation) = (2, 2);
+    snapshot.clusters.values_mut().for_each(|view| view.wanted = Some(set(2)));
 }
 
 /// The view of a cluster, to be changed.
@@ -77,6 +100,8 @@ fn copy(cluster: &str, phase: Phase) -> CopyRecord {
             Phase::Applying => Answer::no(Reason::Progressing, "0 of 1"),
             _ => Answer::unknown(Reason::Unspecified, ""),
         },
+        applied_work: (!matches!(phase, Phase::Intended | Phase::Failed)).then_some(work(1)),
+        intended_work: Some(work(1)),
         ..CopyRecord::intended(&cluster.into(), Timestamp::UNIX_EPOCH)
     }
 }
@@ -107,7 +132,8 @@ fn short(snapshot: &Snapshot) -> Vec<String> {
             Step::Report(copy) => told("report", copy),
             Step::MarkRemoving(copy) => told("mark", copy),
             Step::Forget(copy) => format!("forget {}", copy.cluster),
-            Step::Apply { cluster, basis } => format!("apply {cluster} {basis}"),
+            Step::Apply { cluster, what: Apply::Wanted } => format!("apply {cluster}"),
+            Step::Apply { cluster, what: Apply::Repair } => format!("repair {cluster}"),
             Step::Remove { cluster, .. } => format!("remove {cluster}"),
             Step::Withdraw { cluster, .. } => format!("withdraw {cluster}"),
             Step::Prune { cluster, surplus } => format!("prune {cluster} {}", surplus.len()),
@@ -120,7 +146,7 @@ fn short(snapshot: &Snapshot) -> Vec<String> {
 #[test]
 fn intent_is_recorded_with_all_objects_before_anything_is_applied() {
     let s = snapshot(&["a"], vec![], vec![("a", Presence::Unseen)]);
-    assert_eq!(short(&s), ["record a Intended", "apply a 1"]);
+    assert_eq!(short(&s), ["record a Intended", "apply a"]);
     let Step::RecordIntent(record) = &plan(&s)[0] else { panic!() };
     assert_eq!((record.version, &record.inventory[..]), (0, &[entry("echo", None)][..]));
 }
@@ -158,34 +184,39 @@ fn what_is_missing_or_changed_is_applied_again() {
     let mut observed = seen(Verdict::Available);
     observed.missing = vec![key("echo")];
     let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
-    assert_eq!(short(&s), ["apply a 1"]);
+    assert_eq!(short(&s), ["repair a"]);
     let mut observed = seen(Verdict::Available);
     observed.drifted = vec![key("echo")];
     let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
-    assert_eq!(short(&s), ["apply a 1"]);
+    assert_eq!(short(&s), ["repair a"]);
 }
 
 #[test]
 fn while_a_new_generation_is_undecided_the_old_one_is_repaired() {
-    let mut observed = seen(Verdict::Available);
+    let mut observed = seen(Verdict::Progressing("echo does not exist".into()));
     observed.missing = vec![key("echo")];
     let mut s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
     s.generation = 2;
-    assert_eq!(short(&s), ["apply a 1"]);
-    // But not by guesses: what was compared is the new manifest, and the old one is not known any more.
-    s.clusters.get_mut(&"a".into()).unwrap().basis = 2;
-    assert_eq!(short(&s), ["wait 30"]);
+    assert_eq!(short(&s), ["repair a"]);
+    // But not by guesses.
+    seen_on(&mut s, "a").basis = Basis::Unknown("they are not stored".into());
+    assert_eq!(short(&s), ["report a Running"]);
+    let Step::Report(told) = plan(&s).remove(0) else { panic!() };
+    assert_eq!(told.applied.message, "kept as it is, and not repaired: they are not stored");
+    assert_eq!((told.applied.truth, told.available.truth), (Truth::Unknown, Truth::False));
 }
 
 #[test]
-fn a_new_generation_records_new_objects_first() {
+fn a_new_generation_records_its_documents_first() {
     let mut s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", available())]);
-    (s.generation, s.scheduled_generation) = (2, 2);
-    assert_eq!(short(&s), ["apply a 2"]);
-    s.clusters.get_mut(&"a".into()).unwrap().targets = Targets::Known(vec![key("echo"), key("more")]);
-    assert_eq!(short(&s), ["record a Running", "apply a 2"], "what runs goes on running");
-    let Step::RecordIntent(record) = &plan(&s)[0] else { panic!() };
+    change_spec(&mut s);
+    seen_on(&mut s, "a").targets = Targets::Known(vec![key("echo"), key("more")]);
+    assert_eq!(short(&s), ["record a Running", "apply a"], "what runs goes on running");
+    let Step::RecordIntent(record) = plan(&s).remove(0) else { panic!() };
     assert_eq!((record.observed_generation, record.inventory.len()), (1, 2));
+    assert_eq!((record.applied_work, record.intended_work), (Some(work(1)), Some(Work::new(set(2), 2))));
+    s.copies = vec![CopyRecord { intended_work: Some(work(2)), ..record }];
+    assert_eq!(short(&s), ["apply a"], "recorded once");
 }
 
 #[test]
@@ -203,7 +234,7 @@ fn what_left_the_manifest_is_pruned_once_the_rest_runs() {
 fn the_old_copy_goes_only_after_the_new_one_is_available() {
     let old = || copy("a", Phase::Running);
     let s = |copies, b| snapshot(&["b"], copies, vec![("a", available()), ("b", b)]);
-    assert_eq!(short(&s(vec![old()], Presence::Unseen)), ["record b Intended", "apply b 1"]);
+    assert_eq!(short(&s(vec![old()], Presence::Unseen)), ["record b Intended", "apply b"]);
     assert_eq!(short(&s(vec![old(), copy("b", Phase::Applying)], starting())), ["wait 290"]);
     assert_eq!(short(&s(vec![old(), copy("b", Phase::Applying)], available())), ["report b Running"]);
     assert_eq!(
@@ -226,7 +257,7 @@ fn a_new_copy_that_fails_is_withdrawn_and_the_old_one_stays() {
     seen_on(&mut s, "b").attempt.pause = Duration::from_secs(400);
     assert_eq!(short(&s), ["wait 400"]);
     seen_on(&mut s, "b").attempt.pause = Duration::ZERO;
-    assert_eq!(short(&s), ["record b Intended", "apply b 1"], "tried again after its pause");
+    assert_eq!(short(&s), ["record b Intended", "apply b"], "tried again after its pause");
     // Sent back, the failed record goes.
     let s = snapshot(
         &["a"],
@@ -244,8 +275,8 @@ fn a_failed_copy_is_revived_by_a_new_generation_or_by_becoming_available() {
     assert_eq!(short(&s), [""; 0], "nothing replaces it, so it stays to be looked at");
     s.clusters.get_mut(&"a".into()).unwrap().presence = available();
     assert_eq!(short(&s), ["report a Running"]);
-    (s.generation, s.scheduled_generation) = (2, 2);
-    assert_eq!(short(&s), ["record a Intended", "apply a 2"]);
+    change_spec(&mut s);
+    assert_eq!(short(&s), ["record a Intended", "apply a"]);
 }
 
 #[test]
@@ -257,7 +288,7 @@ fn delete_first_creates_when_the_other_is_gone() {
     };
     assert_eq!(s(vec![copy("a", Phase::Running)]), ["mark a Removing", "remove a", "wait 30"]);
     assert_eq!(s(vec![copy("a", Phase::Removing)]), ["remove a", "wait 30"]);
-    assert_eq!(s(vec![]), ["record b Intended", "apply b 1"]);
+    assert_eq!(s(vec![]), ["record b Intended", "apply b"]);
     let mut s =
         snapshot(&["b"], vec![copy("a", Phase::Running)], vec![("a", Presence::Unreachable("down".into()))]);
     s.strategy = Strategy::DeleteFirst;
@@ -337,7 +368,7 @@ fn a_released_application_loses_only_copies_on_clusters_that_go() {
 #[test]
 fn a_copy_that_is_wanted_again_is_recorded_anew() {
     let s = snapshot(&["a"], vec![copy("a", Phase::Removing)], vec![("a", Presence::Unseen)]);
-    assert_eq!(short(&s), ["record a Intended", "apply a 1"]);
+    assert_eq!(short(&s), ["record a Intended", "apply a"]);
 }
 
 #[test]

@@ -11,12 +11,12 @@ use krake_runtime::shutdown::Shutdown;
 use super::Adapter;
 use crate::controller::applications::Applications;
 use crate::controller::clusters::ClusterController;
+use crate::controller::memory::Memory;
 use crate::controller::orphans::Orphans;
 use crate::controller::pauses::Pauses;
 use crate::controller::project::{self, Application, Cluster};
 use crate::controller::removals::Removals;
 use crate::controller::turns::Turns;
-use crate::controller::view::Memory;
 
 /// One cluster gets at most the workers divided by this, so that a slow one leaves most of them to the others.
 const CLUSTER_SHARE: usize = 4;

@@ -13,6 +13,7 @@ use krake_kubernetes::cluster::wake::{Wake, Wakes};
 use krake_kubernetes::cluster::{ClusterHandle, ProbeTimes};
 use krake_kubernetes::object::apply::{Claim, apply};
 use krake_kubernetes::object::drift::Baseline;
+use krake_kubernetes::object::expectation::Expected;
 use krake_kubernetes::object::observation::{Baselines, Observation, observe};
 use krake_kubernetes::object::prepare::Target;
 use krake_kubernetes::object::validation::Findings;
@@ -82,7 +83,9 @@ fn claim(identity: &Identity) -> Claim<'_> {
 fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {
     let application = "app-1".into();
     let sights = handle.sights(targets, &application);
-    observe(targets, &sights, baselines, &application, handle.connection().host())
+    let expected = Expected::all(targets, baselines);
+    let seen = observe(&expected, &sights, &application, handle.connection().host());
+    seen.map(|seen| seen.observation)
 }
 
 #[tokio::test]
@@ -152,7 +155,9 @@ async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
         .zip(&applied)
         .map(|(target, applied)| (applied.key.clone(), baseline(target, &applied.object)))
         .collect();
-    handle.note(&targets, applied, &"app-1".into());
+    for (target, applied) in targets.iter().zip(applied) {
+        handle.note(target, applied.object, &"app-1".into());
+    }
     let at_once = seen(&handle, &targets, &baselines).unwrap();
     assert!(at_once.missing.is_empty() && at_once.drifted.is_empty(), "{at_once:?}");
 

@@ -44,8 +44,8 @@ pub(crate) struct FakeApiServer {
     extra_kinds: Mutex<Vec<&'static str>>,
     /// Writes are told here too, under this name.
     journal: Mutex<Option<(String, Journal)>>,
-    /// Writes get no answer.
-    hangs: watch::Sender<bool>,
+    /// Writes to paths with this part get no answer.
+    hangs: watch::Sender<Option<&'static str>>,
     /// Such writes fail with 503: a part of their path.
     broken: Mutex<Option<String>>,
     /// What is wrong with some requests.
@@ -78,7 +78,7 @@ impl FakeApiServer {
             narrow: Mutex::new(false),
             extra_kinds: Mutex::default(),
             journal: Mutex::default(),
-            hangs: watch::Sender::new(false),
+            hangs: watch::Sender::new(None),
             broken: Mutex::default(),
             faults: Mutex::default(),
             version: Mutex::new("v1.35.8"),
@@ -134,7 +134,12 @@ impl FakeApiServer {
 
     /// From now on writes get no answer, or do again.
     pub(crate) fn hang_writes(&self, hang: bool) {
-        self.hangs.send_replace(hang);
+        self.hangs.send_replace(hang.then_some(""));
+    }
+
+    /// From now on writes to such paths get no answer.
+    pub(crate) fn hang_writes_to(&self, path: &'static str) {
+        self.hangs.send_replace(Some(path));
     }
 
     /// From now on writes to such paths fail, or none do.
@@ -160,6 +165,11 @@ impl FakeApiServer {
         for (_, deployment) in deployments {
             self.put("deployments", deployment);
         }
+    }
+
+    /// A webhook sets a value of all ConfigMaps from now on.
+    pub(crate) fn overrule(&self, value: &'static str) {
+        self.contents().overrules = Some(value);
     }
 
     /// Deployments that come from now on do not become available.
@@ -189,11 +199,16 @@ impl FakeApiServer {
         self.contents.lock().unwrap()
     }
 
-    /// What somebody else does just before such a request is carried out.
-    fn race_of(&self, method: &Method, path: &str) -> Option<Race> {
+    fn next_race(&self, method: &Method, path: &str) -> Option<Race> {
         let mut races = self.races.lock().unwrap();
-        let index = races.iter().position(|(m, of, _)| m == method && of == path)?;
-        Some(races.remove(index))
+        let fits = |(of, to, _): &Race| of == method && to == path;
+        races.iter().position(fits).map(|index| races.remove(index))
+    }
+
+    fn tell_journal(&self, write: &str) {
+        if let Some((server, journal)) = &*self.journal.lock().unwrap() {
+            journal.lock().unwrap().push(format!("{server} {write}"));
+        }
     }
 
     pub(crate) fn tell(&self) {
@@ -225,7 +240,8 @@ async fn answer(
         Mood::Hanging => drop(moods.wait_for(|mood| *mood != Mood::Hanging).await),
     }
     if method != Method::GET {
-        drop(server.hangs.subscribe().wait_for(|hangs| !hangs).await);
+        let passes = |hangs: &Option<&str>| hangs.is_none_or(|part| !uri.path().contains(part));
+        drop(server.hangs.subscribe().wait_for(passes).await);
         let broken = server.broken.lock().unwrap().clone();
         if broken.is_some_and(|broken| uri.path().contains(&broken)) {
             return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "broken");
@@ -245,17 +261,16 @@ async fn answer(
     if watching {
         return watch_objects(server, target, &query);
     }
-    let race = (!tries).then(|| server.race_of(&method, uri.path())).flatten();
+    let race = (!tries).then(|| server.next_race(&method, uri.path())).flatten();
     let answer = {
         let mut contents = server.contents();
         if let Some((_, _, act)) = race {
             act(&mut contents);
         }
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let reads = method == Method::GET || tries;
-        if let (Some((server, journal)), false) = (&*server.journal.lock().unwrap(), reads) {
+        if method != Method::GET && !tries {
             let name = target.name.as_deref().or(body["metadata"]["name"].as_str()).unwrap_or_default();
-            journal.lock().unwrap().push(format!("{server} {method} {}/{name}", target.plural));
+            server.tell_journal(&format!("{method} {}/{name}", target.plural));
         }
         let apply =
             headers.get("content-type").is_some_and(|kind| kind.to_str().unwrap().contains("apply-patch"));

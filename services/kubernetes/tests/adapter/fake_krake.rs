@@ -191,15 +191,21 @@ impl ApplicationService for Service {
         Ok(Response::new(after))
     }
 
-    async fn put_documents(&self, _: Request<PutDocumentsRequest>) -> Answer<PutDocumentsResponse> {
-        Err(not_served())
+    async fn put_documents(&self, request: Request<PutDocumentsRequest>) -> Answer<PutDocumentsResponse> {
+        let request = request.into_inner();
+        let stored = self.0.store().put_documents(&request);
+        stored.map(Response::new).ok_or_else(|| missing(&request.name))
     }
 
     async fn get_application_documents(
         &self,
-        _: Request<GetApplicationDocumentsRequest>,
+        request: Request<GetApplicationDocumentsRequest>,
     ) -> Answer<GetApplicationDocumentsResponse> {
-        Err(not_served())
+        let request = request.into_inner();
+        self.0.journal.lock().unwrap().push(format!("read documents {}", request.name));
+        let documents = self.0.store().documents.get(&(request.uid, request.sha256)).cloned();
+        let documents = documents.ok_or_else(|| missing("documents"))?;
+        Ok(Response::new(GetApplicationDocumentsResponse { documents }))
     }
 
     async fn retry_application(&self, _: Request<RetryApplicationRequest>) -> Answer<Application> {

@@ -24,7 +24,7 @@ pub(crate) const KINDS: [(&str, &str, &str, bool); 9] = [
 /// Plural, namespace (empty for cluster-scoped), name.
 pub(crate) type Key = (String, String, String);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Contents {
     pub(crate) version: u64,
     pub(crate) objects: BTreeMap<Key, Value>,
@@ -32,6 +32,8 @@ pub(crate) struct Contents {
     pub(crate) events: Vec<(u64, &'static str, String, Value)>,
     /// Deployments are available as soon as they are written.
     pub(crate) runs_workloads: bool,
+    /// ConfigMaps get this value, whatever is written: as by a webhook.
+    pub(crate) overrules: Option<&'static str>,
 }
 
 impl Contents {
@@ -59,6 +61,9 @@ impl Contents {
             let replicas = object["spec"]["replicas"].clone();
             object["status"] = json!({"replicas": replicas, "updatedReplicas": replicas,
                 "readyReplicas": replicas, "availableReplicas": replicas});
+        }
+        if let (Some(value), "configmaps") = (self.overrules, plural) {
+            object["data"]["k"] = json!(value);
         }
         let kind = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
         self.events.push((self.version, kind, plural.to_owned(), object.clone()));

@@ -1,12 +1,14 @@
 //! What the FAKE Krake API stores: applications and clusters of one namespace by name, with a history of their changes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use krake_proto::Resource;
 use krake_proto::finalizer::{CLUSTER_COPIES, KUBERNETES_RESOURCES};
 use krake_proto::krake::kubernetes::v1::*;
 use krake_proto::krake::meta::v1::{Document, EventType, Metadata, ResourceRef, document};
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 type Objects<K> = BTreeMap<String, K>;
@@ -20,6 +22,8 @@ pub(crate) struct Store {
     pub(crate) applications: Objects<Application>,
     pub(crate) clusters: Objects<Cluster>,
     pub(crate) tombstones: HashSet<String>,
+    /// Sets of documents, by the uid of their application and their hash.
+    pub(crate) documents: HashMap<(String, Bytes), Bytes>,
     applications_log: Log<Application>,
     clusters_log: Log<Cluster>,
 }
@@ -57,6 +61,7 @@ impl Store {
             applications: BTreeMap::new(),
             clusters: BTreeMap::new(),
             tombstones: HashSet::new(),
+            documents: HashMap::new(),
             applications_log: Vec::new(),
             clusters_log: Vec::new(),
         }
@@ -169,7 +174,33 @@ impl Store {
         Cluster::KIND.reference(self.clusters[cluster].metadata().unwrap())
     }
 
-    /// As the state service: a compare-and-set on the copy; the first report is an intent on a bound cluster.
+    /// As the state service: a set is addressed by its content, and kept for the application of this uid.
+    pub(crate) fn put_documents(&mut self, request: &PutDocumentsRequest) -> Option<PutDocumentsResponse> {
+        let application = self.applications.get_mut(&request.name)?;
+        if application.metadata_mut().uid != request.uid {
+            return None;
+        }
+        let documents = request.documents.clone();
+        serde_json::from_slice::<Vec<Value>>(&documents).expect("an array of documents");
+        let sha256 = Bytes::copy_from_slice(digest(&SHA256, &documents).as_ref());
+        let size = documents.len().try_into().unwrap();
+        self.documents.insert((request.uid.clone(), sha256.clone()), documents);
+        Some(PutDocumentsResponse { sha256, pieces: 1, size })
+    }
+
+    /// Whether all sets are stored that a copy is the first to name.
+    fn is_stored(&self, uid: &str, copy: &Copy, present: Option<&Copy>) -> bool {
+        let of = |copy: &Copy| [copy.applied_work.clone(), copy.intended_work.clone()];
+        let named: Vec<_> = present.map(of).into_iter().flatten().flatten().map(|work| work.sha256).collect();
+        let new = of(copy).into_iter().flatten().filter(|work| !named.contains(&work.sha256));
+        new.into_iter().all(|work| {
+            let documents = self.documents.get(&(uid.to_owned(), work.sha256));
+            documents.is_some_and(|documents| (documents.len() as u64, 1) == (work.size, work.pieces))
+        })
+    }
+
+    /// As the state service: a compare-and-set on the copy; the first report is an intent on a bound cluster, and every set
+    /// of documents is stored before it is named.
     pub(crate) fn report_copy(&mut self, request: &ReportCopyRequest) -> Result<Application, String> {
         let mut application = self.applications.get(&request.name).cloned().ok_or("no such application")?;
         let meta = application.metadata_mut().clone();
@@ -184,6 +215,9 @@ impl Store {
         let present = place.map(|place| status.copies[place].clone());
         if present.as_ref().map_or(0, |present| present.version) != request.expected_version {
             return Err("another version".into());
+        }
+        if !request.forget && !self.is_stored(&meta.uid, &copy, present.as_ref()) {
+            return Err("a set of documents is not stored".into());
         }
         if request.forget {
             place.map(|place| status.copies.remove(place));

@@ -23,3 +23,4 @@ mod survey;
 mod validation;
 mod watches;
 mod waves;
+mod works;

@@ -20,7 +20,7 @@ async fn a_watch_ends_with_the_last_application_that_needs_it() {
     };
     let known = |application| {
         let sights = handle.sights(&targets, application);
-        !matches!(sights[0], krake_kubernetes::object::observation::Sight::Unknown)
+        !matches!(sights[0], krake_kubernetes::object::observation::Sight::Pending)
     };
     for application in &applications {
         adapter.until("listed", || known(application)).await;

@@ -10,7 +10,7 @@ fn object_error(error: ClusterError) -> ApplyError {
     ApplyError::Object { key: key("echo"), error }
 }
 
-/// After an apply of generation 1 to a copy, `elapsed` seconds into its attempt.
+/// After an apply of the documents of generation 1 to a copy, `elapsed` seconds into its attempt.
 fn after(copy: &CopyRecord, outcome: &Result<(), ApplyError>, elapsed: u64) -> AfterApply {
     after_accepting(copy, &[], outcome, elapsed)
 }
@@ -22,9 +22,11 @@ fn after_accepting(
     elapsed: u64,
 ) -> AfterApply {
     let elapsed = Duration::from_secs(elapsed);
+    let is_repair = copy.phase == Phase::Running && copy.is_whole();
     after_apply(Applied {
         copy,
-        basis: 1,
+        what: if is_repair { Apply::Repair } else { Apply::Wanted },
+        wanted: Some(set(1)),
         generation: 1,
         retry_requests: 0,
         elapsed,
@@ -51,7 +53,8 @@ fn an_apply_that_succeeded_is_recorded_with_uids() {
     assert_eq!(record.inventory, accepted);
     let repaired = after_accepting(&copy("a", Phase::Running), &accepted, &Ok(()), 0);
     assert_eq!(told(&repaired).phase, Phase::Running, "a repair begins no attempt");
-    let former = CopyRecord { observed_generation: 0, ..copy("a", Phase::Running) };
+    let former =
+        CopyRecord { observed_generation: 0, applied_work: Some(work(0)), ..copy("a", Phase::Running) };
     let updated = after_accepting(&former, &accepted, &Ok(()), 0);
     assert_eq!(told(&updated).phase, Phase::Running, "what serves goes on while the update is rolled out");
     assert_eq!(told(&updated).available.reason, Reason::Progressing);
@@ -102,7 +105,8 @@ fn a_first_attempt_fails_at_once_or_at_its_deadline() {
 fn no_failure_makes_a_running_copy_fail() {
     for (error, settled, reason) in failures() {
         let outcome = Err(error);
-        let update = CopyRecord { observed_generation: 0, ..copy("a", Phase::Running) };
+        let update =
+            CopyRecord { observed_generation: 0, applied_work: Some(work(0)), ..copy("a", Phase::Running) };
         for before in [copy("a", Phase::Running), update] {
             let refused = after(&before, &outcome, 10_000);
             let record = told(&refused);
@@ -129,11 +133,11 @@ fn a_failed_copy_is_tried_again_without_a_change_of_its_phase() {
     assert_eq!(told(&accepted).phase, Phase::Applying, "the obstacle is gone");
     // The steps around it.
     let mut s = snapshot(&["a"], vec![failed.clone()], vec![("a", starting())]);
-    assert_eq!(short(&s), ["apply a 1"]);
+    assert_eq!(short(&s), ["apply a"]);
     seen_on(&mut s, "a").attempt.pause = Duration::from_secs(400);
     assert_eq!(short(&s), ["wait 400"]);
     s.copies[0].applied.reason = Reason::UnsupportedResource;
-    assert_eq!(short(&s), ["apply a 1"], "the cluster serves the kind by now");
+    assert_eq!(short(&s), ["apply a"], "the cluster serves the kind by now");
 }
 
 #[test]
@@ -144,22 +148,23 @@ fn an_update_that_was_refused_rests_while_what_runs_is_looked_after() {
     missing.missing = vec![key("echo")];
     let s = |presence| {
         let mut s = snapshot(&["a"], vec![refused.clone()], vec![("a", presence)]);
-        (s.generation, s.scheduled_generation) = (2, 2);
+        change_spec(&mut s);
         seen_on(&mut s, "a").attempt.pause = Duration::from_secs(400);
         s
     };
     assert_eq!(short(&s(available())), ["wait 400"], "the refusal stays told");
-    assert_eq!(short(&s(Presence::Seen(missing.clone()))), ["apply a 1", "wait 400"]);
+    assert_eq!(short(&s(Presence::Seen(missing.clone()))), ["repair a", "wait 400"]);
     assert_eq!(short(&s(starting()))[0], "report a Running");
     let mut due = s(available());
     seen_on(&mut due, "a").attempt.pause = Duration::ZERO;
-    assert_eq!(short(&due), ["apply a 2"]);
+    assert_eq!(short(&due), ["record a Running", "apply a"]);
     // A repair of the former generation that succeeds does not take the refusal back.
     let outcome = Ok(());
     let (elapsed, deadline, accepted) = (Duration::ZERO, DEADLINE, &[entry("echo", Some("u"))][..]);
     let repair = Applied {
         copy: &refused,
-        basis: 1,
+        what: Apply::Repair,
+        wanted: Some(set(2)),
         generation: 2,
         retry_requests: 0,
         elapsed,
@@ -203,11 +208,10 @@ fn an_attempt_that_meets_no_answer_ends_at_its_deadline() {
     // The objects were accepted, and the cluster does not show them.
     let mut s = snapshot(&["a"], vec![copy("a", Phase::Applying)], vec![("a", Presence::Unseen)]);
     assert_eq!(short(&s), ["wait 30"]);
-    seen_on(&mut s, "a").unseen = "Deployment: the cluster forbids it".into();
     seen_on(&mut s, "a").attempt.elapsed = DEADLINE;
     assert_eq!(short(&s), ["report a Failed"]);
     let Step::Report(failed) = &plan(&s)[0] else { panic!() };
-    assert!(failed.available.message.contains("Deployment: the cluster forbids it"), "{failed:?}");
+    assert!(failed.available.message.contains("did not show the objects within 300 s"), "{failed:?}");
     s.copies[0] = copy("a", Phase::Running);
     assert_eq!(short(&s), ["wait 30"], "what runs does not fail by that");
     // The cluster does not say which kinds it serves.
@@ -226,7 +230,7 @@ fn an_attempt_that_meets_no_answer_ends_at_its_deadline() {
 #[test]
 fn what_a_cluster_cannot_take_leaves_what_runs_there() {
     let mut s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Unseen)]);
-    (s.generation, s.scheduled_generation) = (2, 2);
+    change_spec(&mut s);
     seen_on(&mut s, "a").targets = Targets::Impossible(Reason::UnsupportedResource, "no Foo".into());
     assert_eq!(short(&s), ["report a Running", "wait 30"]);
     let Step::Report(told) = plan(&s).remove(0) else { panic!() };
@@ -241,7 +245,7 @@ fn a_copy_that_failed_makes_room_for_the_next_candidate() {
     let failed = told(&after(&copy("a", Phase::Intended), &refused, 0)).clone();
     assert_eq!(failed.failure, Some(Class::OfSpec));
     let s = |presence| snapshot(&["b"], vec![failed.clone()], vec![("a", presence), ("b", Presence::Unseen)]);
-    let moves = ["record b Intended", "apply b 1", "mark a Removing", "remove a"];
+    let moves = ["record b Intended", "apply b", "mark a Removing", "remove a"];
     assert_eq!(short(&s(starting())), moves, "nothing of it runs");
     assert_eq!(short(&s(Presence::Unreachable("down".into())))[..2], moves[..2]);
     let mut pods = seen(Verdict::Progressing("crashes".into()));

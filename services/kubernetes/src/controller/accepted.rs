@@ -1,0 +1,51 @@
+//! What becomes of an object at the moment when its cluster accepts it, while later ones are still on their way.
+
+use super::memory::Memory;
+use super::view::Piece;
+use crate::cluster::ClusterHandle;
+use crate::object::apply::{Accepts, AppliedObject};
+use crate::object::drift::Baseline;
+use crate::object::{ApplicationUid, ClusterUid, InventoryEntry, ObjectKey};
+
+/// Shows each object to the cache, where a later event of the watch replaces it, and remembers of which documents it is.
+pub(super) struct Accepting<'a> {
+    handle: &'a ClusterHandle,
+    memory: &'a Memory,
+    application: &'a ApplicationUid,
+    cluster: &'a ClusterUid,
+    pieces: &'a [Piece],
+    entries: Vec<InventoryEntry>,
+}
+
+impl<'a> Accepting<'a> {
+    pub(super) fn new(
+        handle: &'a ClusterHandle,
+        memory: &'a Memory,
+        application: &'a ApplicationUid,
+        cluster: &'a ClusterUid,
+        pieces: &'a [Piece],
+    ) -> Self {
+        Self { handle, memory, application, cluster, pieces, entries: Vec::new() }
+    }
+
+    /// What was accepted so far.
+    pub(super) fn entries(self) -> Vec<InventoryEntry> {
+        self.entries
+    }
+}
+
+impl Accepts for Accepting<'_> {
+    fn push(&mut self, applied: AppliedObject) {
+        self.entries.push(applied.inventory_entry());
+        let Some(piece) = self.pieces.iter().find(|piece| piece.target.prepared.key == applied.key) else {
+            return;
+        };
+        let baseline = Baseline::of(&piece.target.prepared.observed(), &applied.object);
+        let baseline = baseline.scaled(applied.scaled);
+        self.memory.accept(self.application, self.cluster, applied.key, piece.set, baseline);
+        self.handle.note(&piece.target, applied.object, self.application);
+    }
+    fn sort(&mut self, order: &[&ObjectKey]) {
+        self.entries.sort_by_cached_key(|entry| order.iter().position(|key| **key == entry.key));
+    }
+}

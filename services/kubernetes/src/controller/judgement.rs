@@ -1,0 +1,220 @@
+//! By what a copy is judged, and what is seen of it by that: the documents of its own Works or, where they are not known, its
+//! inventory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::{FutureExt, StreamExt};
+use krake_proto::json::CANONICAL_VERSION;
+
+use super::memory::Accepted;
+use super::view::{Look, Piece, Prospect, within_limits};
+use crate::cluster::{ClusterHandle, Resolved};
+use crate::object::ObjectKey;
+use crate::object::drift::Baseline;
+use crate::object::expectation::{Expected, Objects, expected};
+use crate::object::observation::{Candidate, Seen, Sight, observe};
+use crate::object::prepare::Prepared;
+use crate::object::rehearsal::rehearse;
+use crate::object::rendering::{self, DocumentHash, Rendering};
+use crate::plan::{self, Basis, CopyRecord, Targets, Work};
+
+/// Rehearsals of one look that are under way at once.
+const REHEARSALS: usize = 8;
+
+/// By what a copy is judged: its own Works, or its inventory.
+pub(super) struct Judgement {
+    pub(super) basis: Basis,
+    pub(super) expected: Vec<Expected<Candidate>>,
+    pub(super) today: BTreeMap<DocumentHash, DocumentHash>,
+    pub(super) applied: Option<DocumentHash>,
+}
+
+impl Look<'_> {
+    /// By what the copy is judged. `Err`: the cluster fell silent in between.
+    pub(super) async fn judgement(
+        &self,
+        handle: &ClusterHandle,
+        prospect: &Prospect,
+    ) -> anyhow::Result<Result<Judgement, Targets>> {
+        let nothing =
+            Judgement { basis: Basis::Nothing, expected: Vec::new(), today: BTreeMap::new(), applied: None };
+        let Some(copy) = self.copy() else { return Ok(Ok(nothing)) };
+        let wanted = prospect.wanted.as_ref().map(|wanted| &wanted.rendering);
+        let set = wanted.map(Rendering::set);
+        let (applied, intended) = copy.works(self.application.generation, set.as_ref());
+        let applied_documents = self.documents(applied, wanted).await?;
+        let intended_documents = self.documents(intended, wanted).await?.and_then(Result::ok);
+        let basis = plan::basis(copy, self.application.generation, set.as_ref(), |_| {
+            applied_documents.as_ref().map_or(Ok(()), |read| read.as_ref().map(drop).map_err(Clone::clone))
+        });
+        let (Basis::Works, Some(Ok(applied))) = (&basis, applied_documents) else {
+            let recorded = within_limits(handle, async { Ok(handle.recorded(&copy.inventory).await) }).await;
+            let expected = recorded.map(|objects| by_inventory(copy, &basis, objects));
+            return Ok(expected.map(|expected| Judgement { basis, expected, ..nothing }));
+        };
+        let accepted = self.memory.accepted(&self.application.uid, self.cluster);
+        let mut today = BTreeMap::new();
+        let mut sets = Vec::new();
+        for rendering in [Some(applied), intended_documents].into_iter().flatten() {
+            match self.objects(handle, prospect, &rendering, &accepted).await {
+                Ok((objects, hash)) => {
+                    today.extend(hash.map(|hash| (rendering.set().hash, hash)));
+                    sets.push(objects);
+                }
+                Err(targets) => return Ok(Err(targets)),
+            }
+        }
+        let last = |key: &ObjectKey| accepted.get(key).map(|(set, _)| *set);
+        let completed = |key: &ObjectKey, set| copy.has_completed(key, set);
+        let expected = match sets.as_slice() {
+            [applied, rest @ ..] => expected(applied, rest.first(), last, completed),
+            [] => Vec::new(),
+        };
+        let applied = sets.first().map(|objects| objects.hash);
+        Ok(Ok(Judgement { basis, expected, today, applied }))
+    }
+
+    /// The documents of a Work, if there is one; `Err` says why they cannot be read.
+    async fn documents(
+        &self,
+        work: Option<Work>,
+        wanted: Option<&Rendering>,
+    ) -> anyhow::Result<Option<Result<Rendering, String>>> {
+        let Some(work) = work else { return Ok(None) };
+        match wanted.filter(|wanted| wanted.set() == work.set) {
+            Some(wanted) => Ok(Some(Ok(wanted.clone()))),
+            None => self.memory.documents.read(self.client, self.application, &work.set).await.map(Some),
+        }
+    }
+
+    /// The objects of a set of documents, and its hash today if it was written by other rules.
+    async fn objects(
+        &self,
+        handle: &ClusterHandle,
+        prospect: &Prospect,
+        rendering: &Rendering,
+        accepted: &Accepted,
+    ) -> Result<(Objects<Candidate>, Option<DocumentHash>), Targets> {
+        let set = rendering.set();
+        let is_wanted = prospect.wanted.as_ref().is_some_and(|wanted| wanted.rendering.set() == set);
+        let resolved = match is_wanted {
+            true => prospect.objects.clone(),
+            false => self.resolve(handle, rendering).await?,
+        };
+        let by_other_rules = set.hash_version != CANONICAL_VERSION;
+        let today = by_other_rules
+            .then(|| Rendering::of(resolved.iter().map(|object| &object.target.prepared.body)).set().hash);
+        let object = |Resolved { target, unresolved }: Resolved| {
+            let key = target.prepared.key.clone();
+            let last = accepted.get(&key).filter(|(last, _)| *last == set.hash);
+            let baseline = last.map(|(_, baseline)| baseline.clone());
+            let unresolved = unresolved.map(|error| error.to_string());
+            (key, Candidate { target, baseline, unresolved })
+        };
+        Ok((Objects { hash: set.hash, objects: resolved.into_iter().map(object).collect() }, today))
+    }
+
+    /// The objects of documents that were applied before.
+    async fn resolve(&self, handle: &ClusterHandle, rendering: &Rendering) -> Result<Vec<Resolved>, Targets> {
+        let unreadable = |error: serde_json::Error| Targets::Unknown(error.to_string());
+        let documents = rendering.documents().map_err(unreadable)?;
+        let keys: Vec<ObjectKey> = documents.iter().filter_map(rendering::key).collect();
+        let scopes: HashMap<(&str, &str), bool> = keys
+            .iter()
+            .map(|key| ((key.api_version.as_str(), key.kind.as_str()), key.namespace.is_some()))
+            .collect();
+        let is_namespaced = |api_version: &str, kind: &str| scopes.get(&(api_version, kind)).copied();
+        within_limits(handle, handle.resolve(&documents, self.identity, is_namespaced)).await
+    }
+
+    /// What is seen of the objects that a copy should have, and of each. Where one differs from its document, and nothing is
+    /// known of what the server made of that, a rehearsal tells.
+    pub(super) async fn seen(
+        &self,
+        handle: &ClusterHandle,
+        expected: &mut [Expected<Candidate>],
+    ) -> Option<Seen> {
+        let sights: Vec<_> = expected.iter().map(|expected| self.sight(handle, expected)).collect();
+        let (application, host) = (&self.application.uid, handle.connection().host());
+        let seen = observe(expected, &sights, application, host)?;
+        let differing = expected.iter_mut().zip(&sights);
+        let differing = differing.filter(|(expected, _)| seen.observation.drifted.contains(&expected.key));
+        let rehearsals: Vec<_> = differing
+            .filter_map(|(expected, sight)| {
+                let Sight::Present(live) = sight else { return None };
+                let [(Some(set), candidate)] = expected.candidates.as_mut_slice() else { return None };
+                let is_due = candidate.baseline.is_none();
+                is_due.then(|| self.rehearse(handle, *set, candidate, live.uid.clone()).boxed())
+            })
+            .collect();
+        if rehearsals.is_empty() {
+            return Some(seen);
+        }
+        let all = futures::stream::iter(rehearsals).buffer_unordered(REHEARSALS).collect::<Vec<()>>();
+        drop(within_limits(handle, all.map(Ok)).await);
+        observe(expected, &sights, application, host)
+    }
+
+    /// Finds out what the server would make of an object.
+    async fn rehearse(
+        &self,
+        handle: &ClusterHandle,
+        set: DocumentHash,
+        candidate: &mut Candidate,
+        uid: String,
+    ) {
+        let prepared = &candidate.target.prepared;
+        let Prepared { key, .. } = prepared;
+        match rehearse(handle.connection(), &candidate.target, &uid).await {
+            Ok(answer) => {
+                let baseline = Baseline::rehearsed(&prepared.observed(), &answer);
+                let application = &self.application.uid;
+                self.memory.accept(application, self.cluster, key.clone(), set, baseline.clone());
+                candidate.baseline = Some(baseline);
+            }
+            // Then it is applied.
+            Err(error) => tracing::debug!(object = %key, %error, "not rehearsed"),
+        }
+    }
+
+    /// What is seen of an object, by the first of its candidates whose kind is known.
+    fn sight(&self, handle: &ClusterHandle, expected: &Expected<Candidate>) -> Sight {
+        let mut candidates = expected.candidates.iter().map(|(_, candidate)| candidate);
+        let resolved = candidates.clone().find(|candidate| candidate.unresolved.is_none());
+        match resolved {
+            Some(candidate) => handle.sight(&candidate.target, &self.application.uid),
+            None => Sight::Hidden(
+                candidates.find_map(|candidate| candidate.unresolved.clone()).unwrap_or_default(),
+            ),
+        }
+    }
+}
+
+/// The recorded objects of a copy of which no documents are known. One that was perhaps never accepted is not missed where
+/// the whole was accepted.
+fn by_inventory(copy: &CopyRecord, basis: &Basis, objects: Vec<Resolved>) -> Vec<Expected<Candidate>> {
+    let expectation = |Resolved { target, unresolved }: Resolved| {
+        let key = target.prepared.key.clone();
+        let recorded = copy.inventory.iter().find(|entry| entry.key == key);
+        let is_accepted = recorded.is_some_and(|entry| entry.uid.is_some());
+        let unresolved = unresolved.map(|error| error.to_string());
+        Expected {
+            optional: *basis != Basis::Nothing && !is_accepted,
+            done: copy.completed.contains_key(&key),
+            candidates: vec![(None, Candidate { target, baseline: None, unresolved })],
+            key,
+        }
+    };
+    objects.into_iter().map(expectation).collect()
+}
+
+/// What a repair applies: all that is known, but for what ended well, and what was perhaps never accepted.
+pub(super) fn repair(expected: &[Expected<Candidate>], seen: &Seen) -> Vec<Piece> {
+    let due = expected.iter().zip(&seen.chosen).filter(|(expected, _)| !expected.done && !expected.optional);
+    let piece = |(expected, chosen): (&Expected<Candidate>, &usize)| {
+        let (set, candidate) = expected.candidates.get(*chosen)?;
+        let set = set.filter(|_| candidate.unresolved.is_none())?;
+        Some(Piece { target: candidate.target.clone(), set })
+    };
+    due.filter_map(piece).collect()
+}

@@ -1,0 +1,121 @@
+//! What is remembered between two looks at a copy. A new process begins with nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::attempts::{Attempts, Elapsed};
+use super::documents::Documents;
+use super::pauses::Pauses;
+use super::project::Application;
+use super::renewals::Renewals;
+use crate::object::drift::Baseline;
+use crate::object::rendering::{DocumentHash, DocumentSet};
+use crate::object::{ApplicationUid, ClusterUid, ObjectKey};
+use crate::plan::{Aim, Attempt, Phase};
+
+/// For each object the set of documents of which it was accepted last, and what the server made of it.
+pub(super) type Accepted = HashMap<ObjectKey, (DocumentHash, Baseline)>;
+
+/// What was last accepted where, how often that was tried, and for how long.
+#[derive(Default)]
+pub(crate) struct Memory {
+    accepted: Mutex<HashMap<(ApplicationUid, ClusterUid), Arc<Accepted>>>,
+    pub(super) pauses: Pauses,
+    pub(super) documents: Documents,
+    pub(super) renewals: Renewals,
+    attempts: Attempts,
+}
+
+impl Memory {
+    /// Nothing remembered, with these pauses.
+    pub(crate) fn new(pauses: Pauses) -> Self {
+        Self { pauses, ..Self::default() }
+    }
+
+    /// Remembers that an object was accepted as one of a set of documents.
+    pub(super) fn accept(
+        &self,
+        application: &ApplicationUid,
+        cluster: &ClusterUid,
+        object: ObjectKey,
+        set: DocumentHash,
+        baseline: Baseline,
+    ) {
+        let mut all = self.lock();
+        let of_copy = all.entry((application.clone(), cluster.clone())).or_default();
+        Arc::make_mut(of_copy).insert(object, (set, baseline));
+    }
+
+    /// What is known of the objects of a copy.
+    pub(super) fn accepted(&self, application: &ApplicationUid, cluster: &ClusterUid) -> Arc<Accepted> {
+        self.lock().get(&(application.clone(), cluster.clone())).cloned().unwrap_or_default()
+    }
+
+    /// Forgets a copy.
+    pub(super) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
+        self.lock().remove(&(application.clone(), cluster.clone()));
+        self.pauses.forget(application, cluster);
+        self.renewals.forget(application, cluster);
+        self.attempts.forget(application, cluster);
+    }
+
+    /// Takes in a look at a copy: what is attempted there, how long that has lasted, and how long to wait before it is applied.
+    pub(super) fn attempt(
+        &self,
+        application: &Application,
+        cluster: &ClusterUid,
+        answers: bool,
+        wanted: Option<&DocumentSet>,
+    ) -> (Aim, Attempt) {
+        let uid = &application.uid;
+        let copy = application.copy(cluster);
+        let aim = aim(application, cluster, wanted);
+        let elapsed = match copy {
+            Some(copy) => self.attempts.look(uid, copy, aim, application.retry_requests, answers),
+            None => Elapsed::default(),
+        };
+        let is_bound = is_decided_for(application, cluster);
+        if let Some(copy) = copy {
+            let is_of_another = copy.observed_generation != application.generation;
+            if copy.retry_request != application.retry_requests
+                || (copy.phase == Phase::Failed && is_bound && is_of_another)
+            {
+                // A user asks for an attempt at once, or changed the spec.
+                self.pauses.forget(uid, cluster);
+            } else if copy.phase == Phase::Failed && is_bound {
+                self.pauses.failed(uid, cluster, aim);
+            }
+        }
+        let pause = |aim| self.pauses.remaining(uid, cluster, aim).unwrap_or_default();
+        let (applied, _) = copy.map_or((None, None), |copy| copy.works(application.generation, wanted));
+        let repair = applied.map(|applied| Aim::Set(applied.set.hash));
+        let attempt = Attempt {
+            elapsed: elapsed.time,
+            ran: elapsed.ran,
+            pause: pause(aim),
+            repair_pause: repair.map(pause).unwrap_or_default(),
+        };
+        (aim, attempt)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(ApplicationUid, ClusterUid), Arc<Accepted>>> {
+        // Nothing that holds the lock panics halfway through a change.
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the application is bound to a cluster, for its present spec.
+pub(super) fn is_decided_for(application: &Application, cluster: &ClusterUid) -> bool {
+    application.scheduled_generation == application.generation
+        && application.bindings.iter().any(|binding| binding.uid == cluster.as_str())
+}
+
+/// What is attempted at a copy: what is wanted where that is decided, and what was begun there otherwise.
+fn aim(application: &Application, cluster: &ClusterUid, wanted: Option<&DocumentSet>) -> Aim {
+    let copy = application.copy(cluster);
+    if is_decided_for(application, cluster) {
+        return Aim::of(copy, application.generation, wanted);
+    }
+    let begun = copy.and_then(|copy| copy.intended_work).map(|intended| intended.generation);
+    Aim::of(copy, begun.unwrap_or(application.scheduled_generation), None)
+}

@@ -1,0 +1,140 @@
+//! What the adapter sees in the simulated world, by the functions with which `controller::view` computes it: what a copy is
+//! judged by, and what its objects may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Apply, World, keys, set};
+use crate::object::expectation::{Expected, Objects, expected};
+use crate::object::health::{ContainerHealth, Health, Verdict};
+use crate::object::observation::{Hidden, Observation};
+use crate::object::rendering::DocumentHash;
+use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
+use crate::plan::{Aim, Attempt, Basis, ClusterView, Presence, Targets, basis};
+
+impl World {
+    fn objects(&self, hash: DocumentHash) -> Objects<i64> {
+        let documents = self.documents_of(hash);
+        Objects { hash, objects: keys(documents).into_iter().map(|key| (key, documents)).collect() }
+    }
+
+    /// Whether documents can be read: those of the spec are at hand.
+    fn readable(&self, hash: DocumentHash) -> Result<(), String> {
+        let at_hand = hash == set(self.documents).hash;
+        if at_hand || !self.unreadable { Ok(()) } else { Err("lost".into()) }
+    }
+
+    /// By what a copy is judged.
+    fn judgement(&self, uid: &ClusterUid) -> (Basis, Vec<Expected<i64>>) {
+        let Some(copy) = self.copies.get(uid) else { return (Basis::Nothing, Vec::new()) };
+        let wanted = set(self.documents);
+        let basis = basis(copy, self.generation, Some(&wanted), |set| self.readable(set.hash));
+        let (applied, intended) = copy.works(self.generation, Some(&wanted));
+        let (Basis::Works, Some(applied)) = (&basis, applied) else {
+            let expectation = |entry: &InventoryEntry| Expected {
+                key: entry.key.clone(),
+                candidates: Vec::new(),
+                optional: basis != Basis::Nothing && entry.uid.is_none(),
+                done: false,
+            };
+            let expected = copy.inventory.iter().map(expectation).collect();
+            return (basis, expected);
+        };
+        let intended = intended.filter(|intended| self.readable(intended.set.hash).is_ok());
+        let intended = intended.map(|intended| self.objects(intended.set.hash));
+        let last = |key: &ObjectKey| self.memory.get(uid)?.accepted.get(key).copied();
+        let applied = self.objects(applied.set.hash);
+        (basis, expected(&applied, intended.as_ref(), last, |_, _| false))
+    }
+
+    fn is_hidden(&self, uid: &ClusterUid, key: &ObjectKey) -> bool {
+        self.clusters[uid].hides && key.name == "always"
+    }
+
+    /// The objects that a step applies.
+    pub(super) fn pieces(&self, uid: &ClusterUid, what: Apply) -> Vec<(ObjectKey, i64)> {
+        if what == Apply::Wanted {
+            assert!(!self.clusters[uid].hides, "applied objects whose kind is not known");
+            return self.objects(set(self.documents).hash).objects;
+        }
+        let live = &self.clusters[uid].objects;
+        let (basis, expected) = self.judgement(uid);
+        assert_eq!(basis, Basis::Works, "repaired to what is not known");
+        let piece = |expected: Expected<i64>| {
+            let is = live.get(&expected.key);
+            if expected.optional || self.is_hidden(uid, &expected.key) {
+                return None;
+            }
+            let fitting = expected.candidates.iter().find(|(_, documents)| is == Some(documents));
+            let (_, documents) = fitting.or(expected.candidates.first())?;
+            Some((expected.key, *documents))
+        };
+        expected.into_iter().filter_map(piece).collect()
+    }
+
+    fn seen(&self, uid: &ClusterUid, all: &[Expected<i64>]) -> Observation {
+        let cluster = &self.clusters[uid];
+        let mut seen = Observation {
+            missing: Vec::new(),
+            drifted: Vec::new(),
+            hidden: Vec::new(),
+            health: Health { containers: ContainerHealth::default(), verdict: Verdict::Available },
+            services: BTreeMap::new(),
+            present: Vec::new(),
+            completed: Vec::new(),
+        };
+        for Expected { key, candidates, optional, .. } in all {
+            match cluster.objects.get(key) {
+                _ if self.is_hidden(uid, key) && !optional => {
+                    seen.hidden.push(Hidden { key: key.clone(), why: "not served".into() });
+                }
+                None if *optional => {}
+                None => seen.missing.push(key.clone()),
+                Some(is) => {
+                    if !optional
+                        && !candidates.is_empty()
+                        && candidates.iter().all(|(_, documents)| documents != is)
+                    {
+                        seen.drifted.push(key.clone());
+                    }
+                    seen.present.push(InventoryEntry { key: key.clone(), uid: Some("u".into()) });
+                }
+            }
+        }
+        if !seen.missing.is_empty() || !seen.hidden.is_empty() || cluster.ill {
+            seen.health.verdict = Verdict::Progressing("starting".into());
+        }
+        seen
+    }
+
+    pub(super) fn view(&self, uid: &ClusterUid) -> ClusterView {
+        let cluster = &self.clusters[uid];
+        let (aim, since) = (self.aim(uid), self.memory.get(uid).and_then(|memory| memory.attempt));
+        let elapsed = self.seconds - since.map_or(self.seconds, |(_, since)| since);
+        let (basis, expected) = self.judgement(uid);
+        let applied = self.copies.get(uid).and_then(|copy| copy.applied_work);
+        let repair = applied.map(|applied| self.pause(uid, Aim::Set(applied.set.hash)));
+        let presence = match cluster.unreachable {
+            true => Presence::Unreachable("down".into()),
+            false => Presence::Seen(self.seen(uid, &expected)),
+        };
+        ClusterView {
+            presence,
+            basis,
+            wanted: (!cluster.unreachable).then(|| set(self.documents)),
+            targets: match cluster.hides || cluster.unreachable {
+                true => Targets::Unknown("503".into()),
+                false => Targets::Known(keys(self.documents)),
+            },
+            every_cluster: BTreeSet::new(),
+            today: BTreeMap::new(),
+            renewal: Duration::ZERO,
+            attempt: Attempt {
+                elapsed: Duration::from_secs(elapsed.try_into().unwrap_or_default()),
+                ran: self.memory.get(uid).is_some_and(|memory| memory.ran),
+                pause: self.pause(uid, aim),
+                repair_pause: repair.unwrap_or_default(),
+            },
+        }
+    }
+}

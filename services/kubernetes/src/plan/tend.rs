@@ -1,0 +1,194 @@
+//! Planning for what was applied: repairing and judging it by what its cluster accepted.
+
+use std::time::Duration;
+
+use super::works::{self, Basis, needs_apply};
+use super::{
+    Answer, Apply, ClusterView, CopyRecord, LOOK_AGAIN, Phase, Presence, Reason, Snapshot, Step, Targets,
+    Truth,
+};
+use crate::failure::Class;
+use crate::object::health::Verdict;
+use crate::object::observation::Observation;
+use crate::object::{ClusterUid, InventoryEntry};
+
+/// A wait for a deadline ends after it, also by clocks that round.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
+/// When to look again whether a kind that could not be resolved can be: no watch tells. Soon enough for a person who waits
+/// for it, and a small question.
+const HIDDEN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Whether the copy on a bound cluster runs: recorded as running, of the wanted documents, and available at this moment.
+pub(super) fn runs(snapshot: &Snapshot, cluster: &ClusterUid) -> bool {
+    let Some(copy) = snapshot.copies.iter().find(|copy| copy.cluster == *cluster) else { return false };
+    let Some(view) = snapshot.clusters.get(cluster) else { return false };
+    let Presence::Seen(seen) = &view.presence else { return false };
+    copy.phase == Phase::Running
+        && view.basis == Basis::Works
+        && !(snapshot.decided() && needs_apply(snapshot, copy, view))
+        && seen.health.verdict == Verdict::Available
+}
+
+/// Steps for a copy that was applied as far as it can be: repair, judge, report. Also for one that waits for its successor.
+pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<Step> {
+    let Some(view) = snapshot.clusters.get(&copy.cluster) else { return vec![Step::Wait(LOOK_AGAIN)] };
+    let seen = match &view.presence {
+        Presence::Erased => return vec![Step::Forget(copy.clone())],
+        // Nothing is known of it, and nothing is recorded: that its cluster is unreachable stands on the cluster.
+        Presence::Unreachable(_) => return vec![Step::Wait(LOOK_AGAIN)],
+        Presence::Seen(seen) if view.basis != Basis::Nothing => seen,
+        Presence::Unseen if copy.phase == Phase::Applying && bound => return unseen(snapshot, copy, view),
+        Presence::Unseen | Presence::Seen(_) => return vec![Step::Wait(LOOK_AGAIN)],
+    };
+    if let Some(renewed) = works::renewed(snapshot, copy, view, bound) {
+        return vec![Step::Report(renewed)];
+    }
+    let judged = judge(snapshot, copy, view, seen, bound);
+    let awaited = judged.available.reason == Reason::Progressing
+        && (judged.phase, judged.available.truth) == (copy.phase, copy.available.truth);
+    let mut steps = Vec::new();
+    let repairable = matches!(judged.phase, Phase::Applying | Phase::Running)
+        && view.basis == Basis::Works
+        && !seen.is_whole();
+    if repairable && view.attempt.repair_pause.is_zero() {
+        if copy.phase == Phase::Unreachable {
+            steps.push(Step::Report(judged));
+        }
+        steps.push(Step::Apply { cluster: copy.cluster.clone(), what: Apply::Repair });
+        return steps;
+    }
+    let surplus = surplus(snapshot, copy, view);
+    let runs = [copy, &judged]
+        .iter()
+        .all(|copy| copy.phase == Phase::Running && copy.available.truth == Truth::True);
+    if judged != *copy {
+        steps.push(Step::Report(judged));
+    }
+    if bound && runs && !surplus.is_empty() {
+        steps.push(Step::Prune { cluster: copy.cluster.clone(), surplus });
+    }
+    if awaited {
+        steps.push(Step::Wait(remaining(snapshot, view)));
+    }
+    if repairable {
+        steps.push(Step::Wait(view.attempt.repair_pause));
+    }
+    if !seen.hidden.is_empty() {
+        steps.push(Step::Wait(HIDDEN_INTERVAL));
+    }
+    if !view.renewal.is_zero() {
+        steps.push(Step::Wait(view.renewal));
+    }
+    steps
+}
+
+/// Steps for a copy whose objects were accepted, and that the cluster does not show: not for longer than any attempt.
+fn unseen(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
+    if view.attempt.elapsed < snapshot.deadline {
+        return vec![Step::Wait(LOOK_AGAIN.min(remaining(snapshot, view)))];
+    }
+    let within = snapshot.deadline.as_secs();
+    let message = format!("the cluster did not show the objects within {within} s, and does not say why");
+    let available = Answer::no(Reason::DeadlineExceeded, message);
+    let failure = Some(Class::OfCluster);
+    vec![Step::Report(CopyRecord { phase: Phase::Failed, available, failure, ..copy.clone() })]
+}
+
+/// The record of a copy by what is seen of it.
+fn judge(
+    snapshot: &Snapshot,
+    copy: &CopyRecord,
+    view: &ClusterView,
+    seen: &Observation,
+    bound: bool,
+) -> CopyRecord {
+    let overdue = view.attempt.elapsed >= snapshot.deadline;
+    let (phase, available) = match (&seen.health.verdict, copy.phase) {
+        // Nothing was applied: what is seen says nothing about it.
+        (_, Phase::Intended | Phase::Removing) => return copy.clone(),
+        (_, Phase::Failed) if !bound || copy.applied.truth != Truth::True => return copy.clone(),
+        (Verdict::Available, _) => (Phase::Running, Answer::yes()),
+        (_, Phase::Failed) => (Phase::Failed, copy.available.clone()),
+        (Verdict::Progressing(why) | Verdict::Failed(why), _) if view.ran(copy) => {
+            let has_failed = overdue || matches!(seen.health.verdict, Verdict::Failed(_));
+            let reason = match copy.available.reason {
+                // An update is being rolled out, and what served before mostly does still.
+                Reason::Progressing if !has_failed => Reason::Progressing,
+                Reason::Progressing | Reason::DeadlineExceeded => Reason::DeadlineExceeded,
+                _ => Reason::Unhealthy,
+            };
+            (Phase::Running, Answer::no(reason, why.clone()))
+        }
+        (Verdict::Failed(why), Phase::Applying) => {
+            (Phase::Failed, Answer::no(Reason::DeadlineExceeded, why.clone()))
+        }
+        (Verdict::Progressing(why), Phase::Applying) if overdue => {
+            let within = snapshot.deadline.as_secs();
+            let message = format!("not available within {within} s: {why}");
+            (Phase::Failed, Answer::no(Reason::DeadlineExceeded, message))
+        }
+        (Verdict::Progressing(why) | Verdict::Failed(why), _) => {
+            (Phase::Applying, Answer::no(Reason::Progressing, why.clone()))
+        }
+    };
+    let failure = match (phase, copy.phase, &seen.health.verdict) {
+        (Phase::Failed, Phase::Failed, _) => copy.failure,
+        // Workloads that crash will do so elsewhere; those that do not start may find room there.
+        (Phase::Failed, _, Verdict::Failed(_)) => Some(Class::OfSpec),
+        (Phase::Failed, ..) => Some(Class::OfCluster),
+        _ => None,
+    };
+    // What was refused is accepted once all is there as wanted, unless it was refused for the sake of another Work.
+    let updating = bound && snapshot.decided() && needs_apply(snapshot, copy, view);
+    let applied = match &view.basis {
+        Basis::Unknown(why) => {
+            Answer::unknown(Reason::Unspecified, format!("kept as it is, and not repaired: {why}"))
+        }
+        _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => Answer::yes(),
+        _ => copy.applied.clone(),
+    };
+    let completed = seen.completed.iter().filter(|(key, _)| copy.covers(std::slice::from_ref(key)));
+    CopyRecord {
+        phase,
+        available,
+        applied,
+        failure,
+        // A copy that is not failed has nothing to be tried again for.
+        retry_request: match bound && phase != Phase::Failed && !updating {
+            true => snapshot.retry_requests,
+            false => copy.retry_request,
+        },
+        containers: seen.health.containers,
+        services: seen.services.clone(),
+        inventory: with_uids(&copy.inventory, seen),
+        completed: copy.completed.clone().into_iter().chain(completed.cloned()).collect(),
+        ..copy.clone()
+    }
+}
+
+/// The inventory, with the uids of the objects that are seen.
+fn with_uids(inventory: &[InventoryEntry], seen: &Observation) -> Vec<InventoryEntry> {
+    let mut inventory = inventory.to_vec();
+    for entry in &mut inventory {
+        if let Some(present) = seen.present.iter().find(|present| present.key == entry.key) {
+            entry.uid.clone_from(&present.uid);
+        }
+    }
+    inventory
+}
+
+/// The objects of a copy that its documents do not name any more.
+fn surplus(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<InventoryEntry> {
+    match &view.targets {
+        Targets::Known(targets) if view.basis == Basis::Works && !needs_apply(snapshot, copy, view) => {
+            copy.inventory.iter().filter(|entry| !targets.contains(&entry.key)).cloned().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What is left of an attempt's time; not nothing, so that a wait for it ends after it.
+pub(super) fn remaining(snapshot: &Snapshot, view: &ClusterView) -> Duration {
+    snapshot.deadline.saturating_sub(view.attempt.elapsed).max(SHORTEST_WAIT)
+}
