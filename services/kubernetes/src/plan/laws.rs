@@ -117,7 +117,7 @@ struct World {
 fn keys(documents: i64) -> Vec<ObjectKey> {
     let key =
         |name: String| ObjectKey { api_version: "v1".into(), kind: "Pod".into(), namespace: None, name };
-    vec![key("always".into()), key(format!("of-{}", documents % 3))]
+    vec![key("always".into()), key(format!("of-{}", documents % 2))]
 }
 
 /// The name of documents.
