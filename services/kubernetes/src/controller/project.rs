@@ -77,12 +77,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
     let metadata = object.metadata.clone()?;
     let key = NamespacedName::from(&metadata);
     let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone().unwrap_or_default());
-    if spec.manifest_set.is_some() && spec.manifest.iter().any(|entry| entry.document.is_none()) {
-        // Its documents are stored apart and are not read yet.
-        tracing::error!(application = %key, "large manifests are not deployed yet");
-        return None;
-    }
-    let manifest = match Manifest::read(&spec.manifest) {
+    let manifest = match Manifest::read(&spec) {
         Ok(manifest) => manifest,
         Err(error) => {
             tracing::error!(application = %key, ?error, "a stored manifest cannot be read");

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use krake_client::Client;
 
 use super::index::Index;
 use super::judgement::{self, Judgement};
+use super::manifest::{self, Manifest};
 use super::memory::{Memory, is_decided_for};
 use super::pauses::Ending;
 use super::project::Application;
@@ -135,8 +135,21 @@ impl Look<'_> {
 
     /// The objects of the spec as the cluster would get them.
     async fn prospect(&self, handle: &ClusterHandle) -> anyhow::Result<Prospect> {
-        let documents =
-            self.application.manifest.documents().context("a manifest that was readable is not any more")?;
+        let unreadable = |error: serde_json::Error| {
+            anyhow::anyhow!(error).context("a manifest that was readable is not any more")
+        };
+        let documents = match &self.application.manifest {
+            Manifest::Inline(texts) => manifest::parsed(texts).map_err(unreadable)?,
+            Manifest::Stored(set) => {
+                match self.memory.documents.read(self.client, self.application, set).await? {
+                    Ok(rendering) => rendering.documents().map_err(unreadable)?,
+                    Err(why) => {
+                        let targets = Targets::Unknown(format!("its manifest cannot be read: {why}"));
+                        return Ok(Prospect { wanted: None, objects: Vec::new(), targets });
+                    }
+                }
+            }
+        };
         // Where a kind cannot be resolved, the objects of it that are recorded tell whether it has namespaces.
         let inventory = self.copy().map(|copy| copy.inventory.as_slice()).unwrap_or_default();
         let is_namespaced = |api_version: &str, kind: &str| {
