@@ -179,11 +179,14 @@ fn serves(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     }
 }
 
-/// Whether pods of a copy that failed are seen to run.
+/// Whether pods of a copy that failed are seen to run, though it is not available: they would run beside the next attempt's.
+/// One that became available serves until the next attempt does.
 fn leaves_pods(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     let failed = matches!(copy.phase, Phase::Failed | Phase::Removing);
     let seen = snapshot.presence(&copy.cluster);
-    failed && matches!(seen, Some(Presence::Seen(seen)) if seen.health.containers.running > 0)
+    failed
+        && !serves(snapshot, copy)
+        && matches!(seen, Some(Presence::Seen(seen)) if seen.health.containers.running > 0)
 }
 
 /// Only the shortest of all waits counts, and it comes last.

@@ -198,6 +198,7 @@ impl Adapter {
             for left in clusters_left(&notice) {
                 if let Some(before) = &notice.before {
                     self.clusters.release(&before.uid, Some(&left));
+                    parts.applications.memory.forget(&before.uid, &left);
                 }
                 if let Some(key) = self.index.cluster_key(&left) {
                     parts.cluster_queue.add(key, Priority::Change);

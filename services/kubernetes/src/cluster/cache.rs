@@ -156,11 +156,12 @@ impl KindCache {
         contents.trouble.clone().filter(|_| !contents.synced)
     }
 
-    /// The kind is not served any more: what was seen before says nothing. Returns the applications that learn by this.
-    pub(crate) fn lose(&self, why: String) -> Vec<ApplicationUid> {
+    /// The watch is refused for good, perhaps (`lost`) because the kind is not served any more: what was seen before says
+    /// nothing. Returns the applications that learn by this.
+    pub(crate) fn lose(&self, why: String, lost: bool) -> Vec<ApplicationUid> {
         let mut contents = self.write();
         let is_news = contents.synced || contents.trouble.is_none();
-        (contents.synced, contents.lost) = (false, true);
+        (contents.synced, contents.lost) = (false, lost);
         contents.trouble = Some(why);
         let objects = std::mem::take(&mut contents.objects);
         let users = objects.values().map(|object| object.application.clone());
@@ -207,11 +208,15 @@ impl KindCache {
         }
     }
 
-    /// Marks the kind as one that may not be listed in all namespaces; returns who waited.
+    /// Marks the kind as one that may not be listed in all namespaces. Returns the applications that have to look elsewhere:
+    /// those that waited, and those with objects of it, of which no more is heard here.
     pub(crate) fn forbid(&self) -> Vec<ApplicationUid> {
         let mut contents = self.write();
         contents.forbidden = true;
-        contents.waiting.drain().collect()
+        let mut concerned = std::mem::take(&mut contents.waiting);
+        concerned.extend(contents.objects.drain().map(|(_, object)| object.application.clone()));
+        contents.synced = false;
+        concerned.into_iter().collect()
     }
 
     /// Takes in one event of the watch; returns the applications that it concerns, each at most once.

@@ -23,7 +23,7 @@ use crate::error::ClusterError;
 use crate::object::definition;
 use crate::object::observation::Sight;
 use crate::object::prepare::{self, ManifestError, Prepared, Target};
-use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry};
+use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry, ObjectKey};
 
 /// A manifest cannot be made into objects of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -266,6 +266,11 @@ impl ClusterHandle {
                 }
             },
         }
+    }
+
+    /// Whether a watch that runs shows an object of the application.
+    pub(crate) fn shows(&self, key: &ObjectKey, application: &ApplicationUid) -> bool {
+        self.watches.shows(key, application)
     }
 
     /// The application has no copy here any more: watches that only it needed end.

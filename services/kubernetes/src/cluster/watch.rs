@@ -13,13 +13,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::cluster::cache::KindCache;
+use crate::cluster::cache::{KindCache, Lookup};
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::ResolvedKind;
 use crate::cluster::paging::PageSize;
 use crate::cluster::wake::{Wake, Wakes};
 use crate::error::ClusterError;
-use crate::object::{ApplicationUid, ClusterUid, INSTALLATION_LABEL};
+use crate::object::{ApplicationUid, ClusterUid, INSTALLATION_LABEL, ObjectKey};
 
 /// Pause after the first time that a watch was refused.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -82,6 +82,18 @@ impl Watches {
             }
             _ => everywhere,
         }
+    }
+
+    /// Whether a watch that runs shows this object with the label of the application.
+    pub(crate) fn shows(&self, key: &ObjectKey, application: &ApplicationUid) -> bool {
+        let kinds = self.lock();
+        let of_kind = kinds
+            .iter()
+            .filter(|((api_version, kind, _), _)| *api_version == key.api_version && *kind == key.kind);
+        of_kind.into_iter().any(|(_, watched)| {
+            let seen = watched.cache.get(key.namespace.as_deref(), &key.name);
+            matches!(seen, Lookup::Present(object) if object.application == *application)
+        })
     }
 
     /// Removes an application from the users of all watches, and ends the watches without users.
@@ -170,7 +182,7 @@ impl Watch {
                     Some(Err(error)) if forbidden(&error) || is_not_served(&error) => {
                         let pause = pause_after_refusals(refusals);
                         refusals += 1;
-                        self.refused(error, pause);
+                        self.refused(error, pause, refusals);
                         tokio::select! {
                             changed = self.revived.changed() => if changed.is_err() { return },
                             () = tokio::time::sleep(pause) => {}
@@ -191,11 +203,13 @@ impl Watch {
     }
 
     /// The watch ends for a pause: the server forbids it, or does not serve the kind.
-    fn refused(&self, error: watcher::Error, pause: Duration) {
+    fn refused(&self, error: watcher::Error, pause: Duration, refusals: u32) {
         let is_lost = is_not_served(&error);
+        // One refusal may pass. After the second, what was seen before the first says nothing any more.
+        let is_final = is_lost || refusals > 1;
         let (kind, error) = (self.objects.resource_url(), cause(error).to_string());
         debug!(cluster = %self.cluster, kind, ?pause, error, "watch refused");
-        self.wake(if is_lost { self.cache.lose(error) } else { self.cache.meet(error) });
+        self.wake(if is_final { self.cache.lose(error, is_lost) } else { self.cache.meet(error) });
     }
 
     fn wake(&self, applications: Vec<ApplicationUid>) {

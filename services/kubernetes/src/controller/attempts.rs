@@ -59,6 +59,12 @@ impl Attempts {
         Elapsed { time: attempt.elapsed, ran: attempt.ran }
     }
 
+    /// The time until the next look does not count: nobody looked.
+    pub(crate) fn interrupt(&self) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values_mut().for_each(|attempt| attempt.seen = None);
+    }
+
     /// Forgets a copy.
     pub(crate) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
         let key = (application.clone(), cluster.clone());
@@ -127,6 +133,19 @@ mod tests {
             );
         }
         lasted
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_another_process_led_does_not_count() {
+        let attempts = Attempts::default();
+        let look =
+            || attempts.look(&"app".into(), &copy(Phase::Applying, 1), Aim::Generation(1), 0, true).time;
+        look();
+        tokio::time::advance(Duration::from_secs(7)).await;
+        look();
+        attempts.interrupt();
+        tokio::time::advance(Duration::from_secs(5000)).await;
+        assert_eq!(look().as_secs(), 7);
     }
 
     #[tokio::test(start_paused = true)]

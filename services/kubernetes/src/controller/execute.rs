@@ -17,8 +17,10 @@ use crate::object::apply::{ApplyError, Claim, apply};
 use crate::object::prepare::Target;
 use crate::object::remove::{Going, Removal, remove};
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
-use crate::object::{ClusterUid, Identity, InventoryEntry};
-use crate::plan::{self, Again, Aim, Answer, Applied, Apply, Attempt, CopyRecord, Reason, Step, Work};
+use crate::object::{ClusterUid, Identity, InventoryEntry, ObjectKey};
+use crate::plan::{
+    self, Again, Aim, Answer, Applied, Apply, Attempt, CopyRecord, Reason, Step, Strategy, Work,
+};
 
 /// When to look again after trouble that nothing else tells the end of.
 const SOON: Duration = Duration::from_secs(1);
@@ -249,7 +251,14 @@ impl Executor<'_> {
         let (Some(handle), Some(mut recorded)) = (handle, copy.clone()) else { return Ok(false) };
         let is_going = |entry: &&InventoryEntry| inventory.iter().any(|going| going.key == entry.key);
         let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
-        let going = Going { objects: inventory, staying: &staying, identity: self.identity };
+        let is_shown = |key: &ObjectKey| handle.shows(key, &self.application.uid);
+        let going = Going {
+            objects: inventory,
+            staying: &staying,
+            identity: self.identity,
+            with_dependents: self.application.strategy == Strategy::DeleteFirst,
+            is_shown: &is_shown,
+        };
         let work = remove(handle.connection(), handle.discovery(), going);
         let work = Box::pin(handle.on_known(work));
         let Some(removed) = self.leadership.within_lease(work).await else {

@@ -51,8 +51,13 @@ impl Memory {
         self.lock().get(&(application.clone(), cluster.clone())).cloned().unwrap_or_default()
     }
 
+    /// A term of leadership begins: what happened before it, another process has seen.
+    pub(crate) fn begin_term(&self) {
+        self.attempts.interrupt();
+    }
+
     /// Forgets a copy.
-    pub(super) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
+    pub(crate) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
         self.lock().remove(&(application.clone(), cluster.clone()));
         self.pauses.forget(application, cluster);
         self.renewals.forget(application, cluster);

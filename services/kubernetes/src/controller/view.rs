@@ -190,7 +190,15 @@ impl Look<'_> {
         let set = wanted.as_ref().map(|wanted| wanted.rendering.set());
         let seen = self.seen(&handle, &mut expected).await;
         let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen));
-        let (aim, attempt) = self.memory.attempt(self.application, self.cluster, true, set.as_ref());
+        let is_served = matches!(targets, Targets::Known(_));
+        let waited = self.copy().is_some_and(|copy| copy.applied.reason == Reason::UnsupportedResource);
+        if is_served && waited {
+            // It failed because a kind was not served, which it is now.
+            self.memory.pauses.forget(&self.application.uid, self.cluster);
+        }
+        // A cluster that has too many requests to answer them all takes longer through no fault of the application.
+        let counts = !handle.report().is_some_and(|report| report.record.throttled);
+        let (aim, attempt) = self.memory.attempt(self.application, self.cluster, counts, set.as_ref());
         let is_applied = self.copy().is_some_and(|copy| aim.is_applied(copy));
         if matches!(targets, Targets::Impossible(..)) && attempt.pause.is_zero() && !is_applied {
             // What runs there is looked after until the next attempt.

@@ -53,7 +53,7 @@ pub struct Removal {
 }
 
 /// What is removed, and by whom.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Going<'a> {
     /// The objects to remove, in the order in which they were applied.
     pub objects: &'a [InventoryEntry],
@@ -61,6 +61,10 @@ pub struct Going<'a> {
     pub staying: &'a [InventoryEntry],
     /// The marks of the application.
     pub identity: &'a Identity,
+    /// Whether an object is gone only with all that it owns, so that no pod of it runs when its successor starts.
+    pub with_dependents: bool,
+    /// Whether the watches of the cluster still show an object: then one answer that it is not there is no proof.
+    pub is_shown: &'a (dyn Fn(&ObjectKey) -> bool + Sync),
 }
 
 /// What was seen of one object: how to write to it, and what it is.
@@ -75,7 +79,7 @@ struct Look {
 /// yet; repeat until that is nothing. Objects that bear no marks of ours, or somebody else's, are left alone and count as
 /// gone, and so do those that were never accepted and may not be read.
 pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going<'_>) -> Removal {
-    let looks = going.objects.iter().map(|entry| look(connection, discovery, entry, going.identity).boxed());
+    let looks = going.objects.iter().map(|entry| look(connection, discovery, entry, going).boxed());
     let looks: Vec<_> = looks.collect();
     let looks: Vec<(Look, State)> = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE).collect().await;
     let keys = going.objects.iter().map(|entry| entry.key.clone());
@@ -123,8 +127,9 @@ async fn look(
     connection: &Connection,
     discovery: &Discovery,
     entry: &InventoryEntry,
-    identity: &Identity,
+    going: Going<'_>,
 ) -> (Look, State) {
+    let identity = going.identity;
     let nothing = |state| (Look { kind: None, live: None, facts: None }, state);
     let InventoryEntry { key, uid } = entry;
     let unknown = |error: ClusterError| match (error, uid) {
@@ -143,6 +148,9 @@ async fn look(
     let objects = connection.objects(&kind, key.namespace.as_deref());
     let live = match connection.find(&objects, &key.name).await {
         Ok(Some(live)) => live,
+        Ok(None) if (going.is_shown)(key) => {
+            return nothing(State::Unknown("the cluster's watch, which still shows it".to_owned()));
+        }
         Ok(None) => return nothing(State::Gone),
         Err(error) => return nothing(unknown(error)),
     };
@@ -203,7 +211,11 @@ async fn remove_one(
     }
     let objects = connection.objects(kind, key.namespace.as_deref());
     let guard = Preconditions { uid: Some(facts.uid.clone()), resource_version: None };
-    let deletion = DeleteParams::background().preconditions(guard);
+    let deletion = match going.with_dependents {
+        true => DeleteParams::foreground(),
+        false => DeleteParams::background(),
+    };
+    let deletion = deletion.preconditions(guard);
     let deleted = connection.call(objects.delete(&key.name, &deletion)).await;
     let after = match &deleted {
         // An object in the answer means that it only begins to go.
@@ -294,7 +306,8 @@ async fn is_held(connection: &Connection, orphan: &Marked, installation: &str) -
 fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, ClusterError> {
     match outcome {
         Ok(()) => Ok(done),
-        Err(ClusterError::NotFound(_)) => Ok(Fate::Gone),
+        // It was there a moment ago: whether it is gone, another look tells.
+        Err(ClusterError::NotFound(_)) => Ok(Fate::Going("another look: it was not found".to_owned())),
         // Another object has the name by now, or it changed: the next look decides.
         Err(ClusterError::Conflict(_)) => Ok(Fate::Going("another look: it changed".to_owned())),
         Err(error) => Err(error),

@@ -68,6 +68,10 @@ fn advance(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<St
 
 /// A copy that failed is tried again slowly, or as soon as the cluster serves what it did not.
 fn revive(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
+    if copy.retry_request != snapshot.retry_requests {
+        // A user asks for another attempt, also of what was accepted and did not become available.
+        return deploy(snapshot, copy, view);
+    }
     let accepted = copy.applied.truth == Truth::True && !copy.inventory.is_empty();
     let complete = match &view.presence {
         Presence::Seen(seen) => seen.is_whole(),

@@ -106,8 +106,13 @@ fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
             available: Answer::no(Reason::Progressing, "just applied"),
             ..told
         },
-        // All was accepted before, and it failed because it did not become available: that is for what is seen to say.
-        Phase::Failed if again && copy.applied.truth == Truth::True => told,
+        // All was accepted before, and it failed because it did not become available: that is for what is seen to say, unless
+        // a user asks for another attempt.
+        Phase::Failed
+            if again && copy.applied.truth == Truth::True && copy.retry_request == applied.retry_requests =>
+        {
+            told
+        }
         _ => brought_up(CopyRecord { applied: Answer::yes(), ..told }),
     }
 }

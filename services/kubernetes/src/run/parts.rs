@@ -111,6 +111,7 @@ impl Parts {
 
     /// Acts on clusters for one term of leadership.
     pub(super) async fn lead(&self, stop: Shutdown) -> anyhow::Result<()> {
+        self.applications.memory.begin_term();
         // What a leader before has left, and what this process had begun in a term before.
         for key in self.applications.keys() {
             self.application_queue.add(key, Priority::Resync);

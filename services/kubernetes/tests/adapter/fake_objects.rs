@@ -43,6 +43,7 @@ impl Contents {
             version: self.version,
             objects: self.objects.clone(),
             runs_workloads: self.runs_workloads,
+            overrules: self.overrules,
             ..Self::default()
         }
     }

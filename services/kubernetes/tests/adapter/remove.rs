@@ -25,10 +25,20 @@ fn entry(object: &Value) -> InventoryEntry {
 }
 
 async fn remove_all(server: &Arc<FakeApiServer>, inventory: &[Value]) -> Vec<Remaining> {
+    remove_shown(server, inventory, &|_| false).await
+}
+
+/// The same while the watches of the cluster show some of the objects.
+async fn remove_shown(
+    server: &Arc<FakeApiServer>,
+    inventory: &[Value],
+    is_shown: &(dyn Fn(&ObjectKey) -> bool + Sync),
+) -> Vec<Remaining> {
     let inventory: Vec<_> = inventory.iter().map(entry).collect();
     let connection = server.connection();
     let identity = identity("app-1");
-    let going = Going { objects: &inventory, staying: &[], identity: &identity };
+    let going =
+        Going { objects: &inventory, staying: &[], identity: &identity, with_dependents: false, is_shown };
     let removal = remove(&connection, &Discovery::new(connection.clone()), going).await;
     assert_eq!(
         removal.wave.is_none(),
@@ -133,7 +143,13 @@ async fn an_object_that_lost_one_mark_goes_and_one_that_lost_both_stays() {
     let connection = server.connection();
     let discovery = Discovery::new(connection.clone());
     let identity = identity("app-1");
-    let going = Going { objects: &left, staying: &[], identity: &identity };
+    let going = Going {
+        objects: &left,
+        staying: &[],
+        identity: &identity,
+        with_dependents: false,
+        is_shown: &|_| false,
+    };
     assert_eq!(remove(&connection, &discovery, going).await.remaining, []);
     assert_eq!(server.get("configmaps", "demo", "one"), None);
     assert!(server.get("configmaps", "demo", "both").is_some());
@@ -150,4 +166,19 @@ async fn a_kind_that_is_no_more_has_no_objects_and_trouble_is_not_absence() {
     assert_eq!(remaining.len(), 1, "{remaining:?}");
     assert!(remaining[0].waits_for.as_deref().unwrap().contains("broken"), "{remaining:?}");
     assert_eq!(server.get("configmaps", "demo", "c"), None, "trouble with one does not keep the others");
+}
+
+#[tokio::test]
+async fn one_answer_that_an_object_is_not_there_proves_nothing_while_its_watch_shows_it() {
+    let server = FakeApiServer::start();
+    server.put("configmaps", labelled(config_map("a"), "inst", "app-1"));
+    let all = [config_map("a")];
+    for method in [Method::GET, Method::DELETE] {
+        server.fail(method.clone(), "configmaps/a", 404, "NotFound", "a proxy says so");
+        let left = remove_shown(&server, &all, &|key| key.name == "a").await;
+        assert_eq!(left.len(), 1, "{method}");
+        server.heal();
+        assert_eq!(server.names("configmaps"), ["a"], "{method}");
+    }
+    assert_eq!(remove_shown(&server, &all, &|key| key.name == "a").await, []);
 }

@@ -129,10 +129,10 @@ fn those_who_wait_learn_of_trouble_once() {
 fn of_a_kind_that_is_not_served_any_more_nothing_is_known() {
     let cache = cache();
     listed(&cache, &[object("a", "app", "1")]);
-    assert_eq!(sorted(cache.lose("gone".into())), ["app"]);
+    assert_eq!(sorted(cache.lose("gone".into(), true)), ["app"]);
     assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Unknown));
     assert_eq!(cache.trouble().as_deref(), Some("gone"));
-    assert_eq!(cache.lose("gone".into()), [], "its users are woken once");
+    assert_eq!(cache.lose("gone".into(), true), [], "its users are woken once");
     assert_eq!(listed(&cache, &[object("a", "app", "1")]), ["app"]);
     assert_eq!(cache.trouble(), None);
 }
@@ -155,4 +155,12 @@ fn what_we_wrote_is_there_at_once_and_whole() {
     let Lookup::Present(found) = cache.get(Some("demo"), "a") else { panic!("missing") };
     assert_eq!(found.value()["data"]["v"], "1");
     assert!(found.value()["metadata"].get("managedFields").is_none());
+}
+
+#[test]
+fn a_kind_that_may_not_be_listed_any_more_sends_everybody_elsewhere() {
+    let cache = cache();
+    listed(&cache, &[object("a", "runs", "1")]);
+    assert_eq!(sorted(cache.forbid()), ["runs"]);
+    assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Unknown), "no more is heard of it here");
 }

@@ -289,3 +289,57 @@ fn a_failure_has_a_class() {
     assert_eq!(impossible(Reason::UnsupportedResource), Some(Class::OfCluster));
     assert_eq!(impossible(Reason::InvalidResource), Some(Class::OfSpec));
 }
+
+/// A copy of which all was accepted, and that did not become available in time.
+fn never_available(cluster: &str) -> CopyRecord {
+    CopyRecord {
+        phase: Phase::Failed,
+        available: Answer::no(Reason::DeadlineExceeded, "0 of 1"),
+        failure: Some(Class::OfCluster),
+        ..copy(cluster, Phase::Applying)
+    }
+}
+
+#[test]
+fn a_retry_that_a_user_asks_for_begins_an_attempt_though_all_was_accepted() {
+    let mut s = snapshot(&["a"], vec![never_available("a")], vec![("a", starting())]);
+    assert!(!short(&s).iter().any(|step| step.starts_with("apply")), "it may become available by itself");
+    s.retry_requests = 1;
+    assert_eq!(short(&s), ["apply a"]);
+    let applied = |copy: &CopyRecord| {
+        after_apply(Applied {
+            copy,
+            what: Apply::Wanted,
+            wanted: Some(set(1)),
+            generation: 1,
+            retry_requests: 1,
+            elapsed: Duration::ZERO,
+            deadline: DEADLINE,
+            accepted: &[],
+            outcome: &Ok(()),
+            validated: None,
+        })
+    };
+    let after = applied(&never_available("a"));
+    assert_eq!((told(&after).phase, told(&after).retry_request), (Phase::Applying, 1));
+    let asked = CopyRecord { retry_request: 1, ..never_available("a") };
+    assert_eq!(applied(&asked).report, None, "the request was met before");
+}
+
+#[test]
+fn a_failed_copy_that_became_available_serves_until_the_next_attempt_does() {
+    let available = |pods| {
+        let mut seen = seen(Verdict::Available);
+        seen.health.containers.running = pods;
+        Presence::Seen(seen)
+    };
+    let copies = vec![never_available("a")];
+    let s = snapshot(&["b"], copies.clone(), vec![("a", available(1)), ("b", Presence::Unseen)]);
+    let steps = short(&s);
+    assert!(steps.iter().any(|step| step == "record b Intended"), "nothing else would free it: {steps:?}");
+    assert!(!steps.iter().any(|step| step.contains("remove a")), "{steps:?}");
+    let mut ill = seen(Verdict::Progressing("0 of 1".into()));
+    ill.health.containers.running = 1;
+    let s = snapshot(&["b"], copies, vec![("a", Presence::Seen(ill)), ("b", Presence::Unseen)]);
+    assert!(!short(&s).iter().any(|step| step.contains(" b ")), "its pods would run beside the new ones");
+}
