@@ -43,7 +43,7 @@ pub(crate) struct KindRules {
     /// Numbers of the status fields that reads derive anew for an object on clusters that are unreachable.
     pub(crate) derived_on_read: &'static [u32],
     /// Computes these fields from the metadata and the encoded status: an encoded status that holds nothing else.
-    pub(crate) derive_on_read: fn(&Metadata, status: &[u8], &Absences) -> Result<Vec<u8>, DecodeError>,
+    pub(crate) derive_on_read: DeriveOnRead,
     /// Why, by its encoded status, what is on a cluster of this kind can neither be seen nor changed. `None`: it can, or
     /// nothing is known, or objects of this kind are no clusters.
     pub(crate) absence: fn(status: &[u8]) -> Option<Condition>,
@@ -130,6 +130,9 @@ pub(crate) struct CustomMethod {
     /// Serves one encoded request.
     pub(crate) serve: Serve,
 }
+
+/// Computes derived fields from the metadata, the encoded status, and what is absent at present.
+type DeriveOnRead = fn(&Metadata, status: &[u8], &Absences) -> Result<Vec<u8>, DecodeError>;
 
 /// Serves an encoded request with an encoded response.
 type Serve = for<'a> fn(&'a Registry, &'a Call, Bytes) -> BoxFuture<'a, Result<Bytes, Error>>;
