@@ -5,7 +5,9 @@
 mod failure;
 mod file;
 mod identity;
+mod lock;
 mod log;
+mod opening;
 mod readers;
 mod recent;
 mod snapshot;
@@ -13,6 +15,7 @@ mod sweep;
 mod turn;
 mod watch;
 mod writer;
+mod written;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,9 +39,9 @@ use super::{
     Txn, WatchError,
 };
 use failure::unavailable;
-use file::Lock;
 pub use file::{OpenError, make_folder};
 use identity::OpenFiles;
+use lock::Lock;
 use readers::{ReadError, Readers};
 use recent::Recent;
 pub(crate) use snapshot::snapshot;
@@ -166,11 +169,12 @@ impl Store for SqliteStore {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        // Nobody else writes to the file.
-        match self.shared.writer.is_closed() {
-            true => Err(unavailable("the store is closed")),
-            false => Ok(self.shared.recent.extent().revision),
+        if self.shared.writer.is_closed() {
+            return Err(unavailable("the store is closed"));
         }
+        // Nobody else writes to the file as long as it is this one. Checked afterwards: it was so before, too.
+        let revision = self.shared.recent.extent().revision;
+        self.shared.files.check().map(|()| revision)
     }
 
     async fn contact(&self) -> Contact {
@@ -241,7 +245,7 @@ impl Writer {
     /// The writer of a file, and what identifies the history of it.
     fn open(options: SqliteOptions, lock: Lock) -> Result<(Self, u64), OpenError> {
         let path = options.file;
-        let (connection, files) = file::open(&path, &lock)?;
+        let (connection, files, opening) = file::open(&path, &lock)?;
         let history = identify(&connection, &lock, &path).map_err(|error| file::failed(&error, &path))?;
         let read = || {
             let mut leases = Leases::default();
@@ -259,7 +263,8 @@ impl Writer {
         lock.record(extent.revision);
         let sizes = batch_sizes();
         let failures = LogLimit::default();
-        let mut writer = Self { files, failures, connection, leases, extent, recent, sizes, next_end, lock };
+        let mut writer =
+            Self { files, failures, connection, leases, extent, recent, sizes, next_end, opening, lock };
         if options.forget_leases {
             let ended = writer.transaction(|turn| turn.end_all_leases());
             ended.map_err(|error| file::failed(&error, &path))?;

@@ -7,7 +7,9 @@ mod crash;
 mod full;
 mod opening;
 mod process;
+mod replaced;
 mod size;
+mod starts;
 mod torn;
 
 use std::path::{Path, PathBuf};

@@ -1,25 +1,24 @@
 //! The file of a store: made, locked, and looked at before anything is believed of it.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::Revision;
 use super::failure::describe;
-use super::identity::{OpenFiles, beside, has_log_of_another, random};
+use super::identity::{OpenFiles, beside};
+use super::lock::Lock;
 use super::log;
+use super::opening::{self, Checkpoint, Opening};
 
 /// Says in the header of the file whose it is: "Krak".
 const APPLICATION: i64 = 0x4B72_616B;
 /// The form of the tables.
 const VERSION: i64 = 1;
-
-/// The length of a number as text with its line end: 64 bits have 19 digits.
-const NUMBER_TEXT: usize = 21;
 
 /// Wait for a lock that another program holds, such as the sqlite3 shell.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -90,9 +89,10 @@ pub enum OpenError {
     },
     /// The write-ahead log beside it is that of another file.
     #[error(
-        "{}-wal holds changes of another file that was {} before, and would damage this one: put that file back, or \
-         move the log away, together with {}-shm and beside the file that it belongs to",
-        path.display(), path.display(), path.display()
+        "{file}-wal holds changes of another file that was {file} before, and would damage this one, so nothing was \
+         changed: put that file back; or, to use the one that is here now, such as a copy that was put back, move \
+         {file}-wal and {file}-shm away, beside the file that they belong to if that is kept",
+        file = path.display()
     )]
     LogOfAnother {
         /// The file.
@@ -104,67 +104,6 @@ pub enum OpenError {
         /// The file, and what to do.
         reason: String,
     },
-}
-
-/// The right to open a file, held by one process; ends with it. SQLite's own locks are per transaction.
-///
-/// Its own file beside the store holds, as text, a revision that the store had, so that a store which was replaced by an
-/// older copy is noticed; and who opened it last, so that a log which belongs to another file is noticed.
-#[derive(Debug)]
-pub(super) struct Lock {
-    path: PathBuf,
-    file: File,
-}
-
-impl Lock {
-    /// Takes it; `None` if another process has it.
-    pub(super) fn take(file: &Path) -> Result<Option<Self>, OpenError> {
-        let path = beside(file, ".lock");
-        let mut options = OpenOptions::new();
-        let lock = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
-        let lock = lock.map_err(|source| OpenError::File { path: path.clone(), source })?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { path, file: lock })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
-        }
-    }
-
-    /// The revision recorded last; `None` if there is none.
-    pub(super) fn recorded(&self) -> Option<Revision> {
-        self.number(0).map(Revision)
-    }
-
-    /// Records a revision that the store has on the disk. Without it an older copy is noticed later or not at all, so a
-    /// failure is no reason to stop.
-    pub(super) fn record(&self, revision: Revision) {
-        self.set_number(0, revision.0);
-    }
-
-    /// The numbers of those who may have opened the file last; `None` from an older version.
-    fn openings(&self) -> Option<[i64; 2]> {
-        Some([self.number(1)?, self.number(2)?])
-    }
-
-    /// Records who may have opened the file last.
-    fn record_openings(&self, [before, now]: [i64; 2]) {
-        self.set_number(1, before);
-        self.set_number(2, now);
-    }
-
-    /// The number in a line.
-    fn number(&self, line: u64) -> Option<i64> {
-        let mut text = [0; NUMBER_TEXT];
-        self.file.read_exact_at(&mut text, line * NUMBER_TEXT as u64).ok()?;
-        std::str::from_utf8(&text).ok()?.trim().parse().ok()
-    }
-
-    fn set_number(&self, line: u64, number: i64) {
-        let text = format!("{number:>width$}\n", width = NUMBER_TEXT - 1);
-        if let Err(error) = self.file.write_all_at(text.as_bytes(), line * NUMBER_TEXT as u64) {
-            tracing::debug!(%error, "cannot record what the store is beside it");
-        }
-    }
 }
 
 /// Makes a folder for its owner alone, if it is not there. Returns its path without symbolic links.
@@ -217,22 +156,26 @@ fn dangling(path: &Path) -> Option<String> {
     Some(format!("it is a symbolic link to {}, which cannot be reached", target.display()))
 }
 
-/// Opens a file for writing and makes it a store if it is new. Its [`Lock`] must be held.
-pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles), OpenError> {
+/// Opens a file for writing and makes it a store if it is new. Its [`Lock`] must be held. A file that is refused stays as
+/// it is, and so does its log.
+pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles, Opening), OpenError> {
     let failed_file = |source| OpenError::File { path: path.to_owned(), source };
-    let files = create(path)
-        .and_then(|()| OpenFiles::at(path, std::slice::from_ref(&lock.path)))
-        .map_err(failed_file)?;
-    if has_log_of_another(path, lock.openings()) {
-        return Err(OpenError::LogOfAnother { path: path.to_owned() });
+    let files =
+        create(path).and_then(|()| OpenFiles::at(path, &[lock.path().to_owned()])).map_err(failed_file)?;
+    let has_log = opening::has_log(path);
+    let log_of_another = || OpenError::LogOfAnother { path: path.to_owned() };
+    if has_log && path.metadata().map_err(failed_file)?.len() == 0 {
+        // SQLite would remove the log.
+        return Err(log_of_another());
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
-        connection.busy_timeout(LOCK_WAIT)?;
-        Ok(connection)
-    });
-    let connection = opened.map_err(|error| failed(&error, path))?;
+    let connection = connect(path).map_err(|error| failed(&error, path))?;
+    if has_log && !opening::log_belongs(path, &connection, lock.openings()) {
+        return Err(log_of_another());
+    }
     if is_new(&connection).map_err(|error| failed(&error, path))? {
+        // What a former file of this name was is of no account.
+        lock.record_openings([0, 0])
+            .map_err(|source| OpenError::File { path: lock.path().to_owned(), source })?;
         lay_out(&connection).map_err(|error| failed(&error, path))?;
     }
     check(&connection, path)?;
@@ -244,25 +187,30 @@ pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles), 
         );
         return Err(OpenError::Sqlite { reason });
     }
-    if let Err(error) = mark_opening(&connection, lock) {
-        // A full disk, perhaps. Reads can be served all the same.
-        tracing::warn!(error = describe(&error, path), "cannot note in the store that it was opened");
+    keep_log_on_close(&connection, false).map_err(|error| failed(&error, path))?;
+    let mut opening = Opening::new();
+    if let Err(error) = opening.advance(&connection, lock, Checkpoint::Truncate) {
+        // A full disk, perhaps. Reads can be served all the same, and the writer tries it again.
+        tracing::warn!(%error, file = %path.display(), "cannot note in the store that it was opened");
     }
+    files.accept(lock.openings());
     // It exists as long as the file is open.
     let files = files.and(beside(path, "-wal")).map_err(failed_file)?;
-    Ok((connection, files))
+    Ok((connection, files, opening))
 }
 
-/// Notes in the file itself, and beside it, who opened it last. A crash in between leaves a number that was recorded.
-fn mark_opening(connection: &Connection, lock: &Lock) -> rusqlite::Result<()> {
-    let (before, now) = (log::id(connection, log::OPENING)?, random());
-    lock.record_openings([before, now]);
-    log::set_id(connection, log::OPENING, now)?;
-    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy == 0 {
-        lock.record_openings([now, now]);
-    }
-    Ok(())
+/// A connection that may write, and leaves the log alone when it is closed.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(LOCK_WAIT)?;
+    keep_log_on_close(&connection, true)?;
+    Ok(connection)
+}
+
+/// Sets whether the log is left alone when the connection is closed, instead of being put into the file.
+pub(super) fn keep_log_on_close(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
 /// Refuses what is not a whole store of this version.
@@ -325,7 +273,8 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder of a file.
+pub(super) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -339,7 +288,8 @@ fn is_new(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(tables == 0 && number("application_id")? == 0 && number("user_version")? == 0)
 }
 
-fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
+/// Makes the tables of a new store.
+pub(super) fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
     // Must be set before anything is written.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     settings(connection)?;
@@ -369,7 +319,7 @@ mod tests {
         // As it is made, and as it is opened again.
         for _ in 0..2 {
             let lock = Lock::take(&path).unwrap().unwrap();
-            let (connection, _files) = open(&path, &lock).unwrap();
+            let (connection, ..) = open(&path, &lock).unwrap();
             let number =
                 |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
             assert_eq!(number("synchronous"), 2, "FULL");

@@ -1,23 +1,23 @@
-//! Which files are open: SQLite goes on with files that have no name any more, and what it writes there is lost; and it
-//! reads whatever log it finds beside a file.
+//! Which files are open: SQLite goes on with files that have no name any more, and what it writes there is lost.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use rusqlite::{Connection, OpenFlags};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::StoreError;
 use super::failure::unavailable;
-use super::log;
+use super::written::{Stamp, Written};
 
-/// The files of a store that is open, by their paths and by what the file system calls them.
+/// The files of a store that is open, by their paths and by what the file system calls them. Clones share what is known of
+/// the store's own file.
 #[derive(Debug, Clone)]
 pub(super) struct OpenFiles {
     path: Arc<Path>,
     /// Device and inode of each.
     files: Arc<[(PathBuf, (u64, u64))]>,
+    written: Arc<Mutex<Written>>,
 }
 
 impl OpenFiles {
@@ -25,13 +25,13 @@ impl OpenFiles {
     /// which takes its place later is noticed.
     pub(super) fn at(path: &Path, others: &[PathBuf]) -> io::Result<Self> {
         let paths = [path.to_owned()].into_iter().chain(others.iter().cloned());
-        let files = paths.map(|path| identity(&path).map(|identity| (path, identity)));
-        Ok(Self { path: path.into(), files: files.collect::<io::Result<_>>()? })
+        let files = paths.map(|path| path.metadata().map(|file| (path, identity(&file))));
+        Ok(Self { path: path.into(), files: files.collect::<io::Result<_>>()?, written: Arc::default() })
     }
 
     /// With one more file.
     pub(super) fn and(self, path: PathBuf) -> io::Result<Self> {
-        let identity = identity(&path)?;
+        let identity = identity(&path.metadata()?);
         let files = self.files.iter().cloned().chain([(path, identity)]).collect();
         Ok(Self { files, ..self })
     }
@@ -41,15 +41,63 @@ impl OpenFiles {
         &self.path
     }
 
-    /// Fails if another file has one of the paths, or none.
+    /// Fails if another file has one of the paths, or none, or if the store's file was written over. While the writer
+    /// changes that, it checks this itself.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        self.files.iter().try_for_each(|(path, opened)| check(path, *opened))
+        self.check_with(&mut self.written())
+    }
+
+    /// Checks before the writer changes something.
+    pub(super) fn begin(&self) -> Result<(), StoreError> {
+        let mut written = self.written();
+        self.check_with(&mut written)?;
+        written.set_writing(true);
+        Ok(())
+    }
+
+    /// Checks after the writer has changed something.
+    pub(super) fn end(&self) -> Result<(), StoreError> {
+        let mut written = self.written();
+        written.set_writing(false);
+        self.check_with(&mut written)
+    }
+
+    /// Sets the numbers of processes that the store's file may hold.
+    pub(super) fn accept(&self, openings: Option<[i64; 2]>) {
+        self.written().accept(openings);
+    }
+
+    /// Tells that the writer changed the store's file while it was moved.
+    pub(super) fn changed_elsewhere(&self) {
+        self.written().forget_stamp();
+    }
+
+    /// Whether the store's file was written over.
+    pub(super) fn is_overwritten(&self) -> bool {
+        self.written().is_overwritten()
+    }
+
+    fn check_with(&self, written: &mut Written) -> Result<(), StoreError> {
+        let mut stamp = None;
+        for (path, opened) in &*self.files {
+            let found = look(path, *opened)?;
+            stamp.get_or_insert_with(|| Stamp::from(&found));
+        }
+        match stamp {
+            Some(stamp) if !written.is_ours(&self.path, stamp) => Err(overwritten(&self.path)),
+            _ => Ok(()),
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn check(path: &Path, opened: (u64, u64)) -> Result<(), StoreError> {
-    match identity(path) {
-        Ok(identity) if identity == opened => Ok(()),
+/// Looks at a file that was opened.
+fn look(path: &Path, opened: (u64, u64)) -> Result<Metadata, StoreError> {
+    match path.metadata() {
+        Ok(found) if identity(&found) == opened => Ok(found),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(unavailable(format!("{}: cannot look at the file: {error}", path.display())))
         }
@@ -61,8 +109,16 @@ fn check(path: &Path, opened: (u64, u64)) -> Result<(), StoreError> {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    path.metadata().map(|file| (file.dev(), file.ino()))
+fn overwritten(path: &Path) -> StoreError {
+    let path = path.display();
+    unavailable(format!(
+        "{path}: another program wrote over the file while this process has it open, so this process refuses all calls; \
+         to use what is there now, stop this process, move {path}-wal and {path}-shm away, and start it again"
+    ))
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// The path of a file beside the store's, by what is added to its name.
@@ -70,29 +126,6 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
-}
-
-/// Whether a log that stands beside a file belongs to another one, which was here before: SQLite would read it into this
-/// one. `recorded` are the numbers of those who opened the former file last.
-pub(super) fn has_log_of_another(path: &Path, recorded: Option<[i64; 2]>) -> bool {
-    let bytes = |path: &Path| path.metadata().map_or(0, |file| file.len());
-    if bytes(&beside(path, "-wal")) == 0 {
-        return false;
-    }
-    let Some(recorded) = recorded else { return bytes(path) == 0 };
-    // What is damaged is found when it is opened.
-    opening_without_log(path).is_ok_and(|opening| !recorded.contains(&opening))
-}
-
-/// Who opened a file last, by the file alone.
-fn opening_without_log(path: &Path) -> rusqlite::Result<i64> {
-    let escape = |text: &str| text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let Some(path) = path.to_str() else { return Err(rusqlite::Error::InvalidPath(path.to_owned())) };
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(format!("file:{}?immutable=1", escape(path)), flags)?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables == 0 { Ok(0) } else { log::id(&connection, log::OPENING) }
 }
 
 /// A number that nothing else has: not negative, and not 0.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::super::StoreError;
 use super::failure::{failure, unavailable};
+use super::file::keep_log_on_close;
 use super::identity::OpenFiles;
 
 /// Maximum number of reads at once: each has a thread and a page cache of 2 MiB, and the disk serves no more at a time.
@@ -50,6 +51,11 @@ impl Readers {
                     None => open_checked(&file)?,
                 };
                 let answer = in_transaction(&connection, read);
+                // Afterwards: what was in place then was so while it was read.
+                if let Err(error) = file.check() {
+                    give_back(&idle, connection);
+                    return Err(error);
+                }
                 match answer {
                     Err(ReadError::Sqlite(error)) => Err(failure(&error, file.path())),
                     Err(ReadError::Store(error)) => {
@@ -117,5 +123,7 @@ pub(super) fn open(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(PathBuf::from(file), flags)?;
     connection.busy_timeout(LOCK_WAIT)?;
+    // The writer's connection puts the log into the file, if that is right.
+    keep_log_on_close(&connection, true)?;
     Ok(connection)
 }

@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 use super::super::lease_ends::Leases;
 use super::super::{Batch, StoreError};
-use super::failure::{describe, failure};
-use super::file::Lock;
+use super::failure::failure;
+use super::file::keep_log_on_close;
 use super::identity::OpenFiles;
+use super::lock::Lock;
 use super::log::Extent;
+use super::opening::{Checkpoint, Opening};
 use super::recent::Recent;
 use super::sweep::{self, Progress};
 use super::turn::{Answer, Call, Turn};
@@ -46,6 +48,8 @@ pub(super) struct Writer {
     pub(super) sizes: Histogram,
     /// When the next lease ends.
     pub(super) next_end: watch::Sender<Option<Instant>>,
+    /// The number of this process, until it is in the file.
+    pub(super) opening: Opening,
     /// Released after the connection is closed, as the fields are dropped in this order.
     pub(super) lock: Lock,
 }
@@ -53,7 +57,9 @@ pub(super) struct Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         // Whatever it answers, the file is closed; SQLite itself keeps the log of a file that was moved.
-        let _ = self.is_in_place();
+        if self.files.check().is_err() {
+            self.save_log();
+        }
         self.lock.record(self.extent.revision);
     }
 }
@@ -105,11 +111,8 @@ impl Writer {
             self.sizes.observe(f64::from(u32::try_from(commits).unwrap_or(u32::MAX)));
         }
         let make = |turn: &mut Turn<'_>| batch.iter().map(|(call, _)| turn.make(call)).collect();
-        // What is written to a file that has no name any more is lost. Checked again afterwards: nobody is told of a
-        // commit that went there meanwhile.
-        let checked: Result<Vec<Answer>, StoreError> = self.is_in_place().and_then(|()| {
-            let made = self.transaction(make).map_err(|error| failure(&error, self.files.path()))?;
-            self.is_in_place().map(|()| made)
+        let checked: Result<Vec<Answer>, StoreError> = self.in_place(|writer| {
+            writer.transaction(make).map_err(|error| failure(&error, writer.files.path()))
         });
         match checked {
             Ok(answers) => {
@@ -130,14 +133,45 @@ impl Writer {
         }
     }
 
-    /// Fails if one of the files was moved or replaced. Then what its write-ahead log holds is put into it, wherever it is now: a
-    /// log that stayed would be read into the file that took its place when that is opened.
-    fn is_in_place(&self) -> Result<(), StoreError> {
-        self.files.check().inspect_err(|_| {
-            if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-                tracing::warn!(%error, "cannot empty the write-ahead log of a file that was moved or replaced");
-            }
-        })
+    /// Does something that writes, between two checks: what is written to a file that has no name any more, or that
+    /// another program wrote over, is lost, and nobody is told of a commit that went there meanwhile.
+    fn in_place<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let checked = self.files.begin().and_then(|()| {
+            let made = work(self);
+            self.go_on_opening();
+            self.files.end().and(made)
+        });
+        if checked.is_err() && self.files.check().is_err() {
+            self.save_log();
+        }
+        checked
+    }
+
+    /// Puts the number of this process into the file, if another program that read kept it from that before.
+    fn go_on_opening(&mut self) {
+        if self.opening.is_done() {
+            return;
+        }
+        if let Err(error) = self.opening.advance(&self.connection, &self.lock, Checkpoint::Passive) {
+            tracing::debug!(%error, "cannot note in the store that it was opened");
+        }
+        self.files.accept(self.lock.openings());
+    }
+
+    /// Puts what the write-ahead log holds into a file that was moved, wherever it is now: a log that stayed would be read
+    /// into the file that took its place when that is opened. A file that was written over is left as it is.
+    fn save_log(&self) {
+        let saved = match self.files.is_overwritten() {
+            true => keep_log_on_close(&self.connection, true),
+            false => self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())),
+        };
+        self.files.changed_elsewhere();
+        if let Err(error) = saved {
+            tracing::warn!(%error, "cannot save the write-ahead log of a file that was moved or replaced");
+        }
     }
 
     /// Makes a transaction and commits it to the disk; all of it, or nothing.
@@ -168,13 +202,12 @@ impl Writer {
     /// Removes a piece of what is compacted; false if there is nothing left, or if that fails: then it goes on after
     /// the next compaction.
     fn sweep(&mut self) -> bool {
-        if self.is_in_place().is_err() {
-            return false;
-        }
-        match sweep::step(&mut self.connection) {
+        let step = self.in_place(|writer| {
+            sweep::step(&mut writer.connection).map_err(|error| failure(&error, writer.files.path()))
+        });
+        match step {
             Ok(progress) => progress == Progress::More,
             Err(error) => {
-                let error = describe(&error, self.files.path());
                 tracing::warn!(%error, "cannot remove what is compacted; trying again after the next compaction");
                 false
             }

@@ -1,0 +1,189 @@
+//! The number of the process that opened a file last. It is kept in the file and, with the one before, in the `.lock` file,
+//! so that a write-ahead log which belongs to another file is noticed: SQLite would read it into this one.
+//!
+//! The number changes only when the whole log is in the file, and after both numbers are on the disk in the `.lock` file.
+//! So the file and its log never hold other numbers than those two, whatever a crash or a power loss leaves, and however
+//! long other programs that read keep the log from being emptied.
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::identity::{beside, random};
+use super::lock::Lock;
+use super::log;
+
+/// How a log is put into the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Checkpoint {
+    /// As much as is possible at once.
+    Passive,
+    /// Waits for readers, and empties the log.
+    Truncate,
+}
+
+/// How far a process has come with its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The whole log must be in the file first.
+    LogGoesIn,
+    /// The number is to be recorded beside the file.
+    Record,
+    /// The number is to be written.
+    Write,
+    /// The log with the number is to be put into the file.
+    NumberGoesIn,
+    /// The number before is to be forgotten.
+    Forget,
+    /// The file alone holds the number.
+    Done,
+}
+
+/// The number of this process, which comes into the file step by step.
+#[derive(Debug)]
+pub(super) struct Opening {
+    number: i64,
+    stage: Stage,
+}
+
+/// Why a step failed. It may be tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    /// The `.lock` file cannot be written.
+    #[error("the .lock file cannot be written: {0}")]
+    Record(#[from] io::Error),
+    /// The file cannot be written.
+    #[error("{0}")]
+    File(#[from] rusqlite::Error),
+}
+
+impl Opening {
+    /// A new number.
+    pub(super) fn new() -> Self {
+        Self { number: random(), stage: Stage::LogGoesIn }
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Goes on as far as possible: not beyond a log that others still read.
+    pub(super) fn advance(
+        &mut self,
+        connection: &Connection,
+        lock: &Lock,
+        checkpoint: Checkpoint,
+    ) -> Result<(), StepError> {
+        while self.step(connection, lock, checkpoint)? {}
+        Ok(())
+    }
+
+    /// Takes one step; false if there is none, or if the log is read by others.
+    fn step(
+        &mut self,
+        connection: &Connection,
+        lock: &Lock,
+        checkpoint: Checkpoint,
+    ) -> Result<bool, StepError> {
+        let next = match self.stage {
+            Stage::LogGoesIn if is_put_in(connection, checkpoint)? => Stage::Record,
+            Stage::NumberGoesIn if is_put_in(connection, checkpoint)? => Stage::Forget,
+            Stage::LogGoesIn | Stage::NumberGoesIn | Stage::Done => return Ok(false),
+            Stage::Record => {
+                lock.record_openings([log::id(connection, log::OPENING)?, self.number])?;
+                Stage::Write
+            }
+            Stage::Write => {
+                log::set_id(connection, log::OPENING, self.number)?;
+                Stage::NumberGoesIn
+            }
+            Stage::Forget => {
+                lock.record_openings([self.number; 2])?;
+                Stage::Done
+            }
+        };
+        self.stage = next;
+        Ok(true)
+    }
+}
+
+/// Puts the log into the file; whether all of it is there, and on the disk.
+fn is_put_in(connection: &Connection, checkpoint: Checkpoint) -> rusqlite::Result<bool> {
+    let pragma = match checkpoint {
+        Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        Checkpoint::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (all, put_in) = connection.query_row(pragma, [], pages)?;
+    Ok(all >= 0 && all == put_in)
+}
+
+/// What a file holds without its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileAlone {
+    /// The number of the process that opened it last; 0 if it has none.
+    pub(super) opening: i64,
+    /// Its revision; 0 if it is empty.
+    pub(super) revision: i64,
+}
+
+/// Reads what a file holds without its log. The file may be open: SQLite knows of it, and keeps its locks.
+pub(super) fn file_alone(path: &Path) -> rusqlite::Result<FileAlone> {
+    let escape = |text: &str| text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let Some(path) = path.to_str() else { return Err(rusqlite::Error::InvalidPath(path.to_owned())) };
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(format!("file:{}?immutable=1", escape(path)), flags)?;
+    if is_empty(&connection)? {
+        return Ok(FileAlone { opening: 0, revision: 0 });
+    }
+    let opening = log::id(&connection, log::OPENING)?;
+    Ok(FileAlone { opening, revision: log::meta(&connection, "revision")? })
+}
+
+/// Whether a failure to read a file says something about what it holds.
+pub(super) fn is_about_the_contents(error: &rusqlite::Error) -> bool {
+    let passing = [ErrorCode::CannotOpen, ErrorCode::SystemIoFailure, ErrorCode::OutOfMemory];
+    !error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
+}
+
+/// Whether there are no tables.
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+/// Whether a log stands beside a file.
+pub(super) fn has_log(path: &Path) -> bool {
+    beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0)
+}
+
+/// Whether the log beside a file belongs to that file. `connection` reads both, and must not change the file when it is
+/// closed. `recorded` are the numbers in the `.lock` file.
+pub(super) fn log_belongs(path: &Path, connection: &Connection, recorded: Option<[i64; 2]>) -> bool {
+    let through_log = || {
+        if is_empty(connection)? { Ok(0) } else { log::id(connection, log::OPENING) }
+    };
+    match (file_alone(path), through_log()) {
+        (Ok(alone), Ok(seen)) => belongs(alone.opening, seen, recorded),
+        (Ok(alone), Err(_)) => is_known(alone.opening, recorded),
+        // What is damaged by itself is found when the store is checked.
+        (Err(_), _) => true,
+    }
+}
+
+/// The same by the number in the file alone, and the number that is seen through the log.
+fn belongs(alone: i64, seen: i64, recorded: Option<[i64; 2]>) -> bool {
+    // A process wrote both.
+    let same = alone == seen && alone != 0;
+    same || (is_known(alone, recorded) && is_known(seen, recorded))
+}
+
+fn is_known(number: i64, recorded: Option<[i64; 2]>) -> bool {
+    // Older versions have no numbers.
+    recorded.map_or(number == 0, |recorded| recorded.contains(&number))
+}
+
+#[cfg(test)]
+mod tests;

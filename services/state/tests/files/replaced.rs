@@ -1,0 +1,154 @@
+//! Files that are moved, removed, copied over or put back from a copy: nothing is read or written that does not belong
+//! together.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use krake_runtime::reachable::Contact;
+use krake_state::store::{Key, OpenError, Page, SqliteStore, Store, Txn};
+use tempfile::TempDir;
+
+use super::{contents, open, place, put, try_open};
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    format!("{}{suffix}", file.display()).into()
+}
+
+/// Fails unless all kinds of calls are refused for a reason that holds `text`.
+async fn assert_refused(store: &SqliteStore, text: &str) {
+    let key = Key::from("a");
+    let refusals = [
+        store.revision().await.map(drop),
+        store.get(&key).await.map(drop),
+        store.list(&key, Page::first(1)).await.map(drop),
+        store.commit(Txn::new().put("a", "2")).await.map(drop),
+        store.lineage().await.map(drop),
+    ];
+    for (call, refused) in refusals.into_iter().enumerate() {
+        let error = refused.expect_err(&format!("call {call} was answered")).to_string();
+        assert!(error.contains(text), "call {call}: {error}");
+    }
+    assert_eq!(store.contact().await, Contact::Unreachable);
+}
+
+#[tokio::test]
+async fn a_store_whose_files_are_gone_answers_no_read_either() {
+    for suffix in ["", ".lock", "-wal"] {
+        let (folder, file) = place();
+        let store = open(&file).await;
+        put(&store, "a", "1").await;
+        // So that a connection is open for reads.
+        assert_eq!(store.get(&Key::from("a")).await.unwrap().unwrap().value, "1");
+        let moved = folder.path().join("moved");
+        fs::rename(beside(&file, suffix), &moved).unwrap();
+        assert_refused(&store, "moved or replaced").await;
+        if suffix != "-wal" {
+            fs::rename(&moved, beside(&file, suffix)).unwrap();
+            assert_eq!(store.get(&Key::from("a")).await.unwrap().unwrap().value, "1", "it is back");
+            put(&store, "a", "3").await;
+        }
+    }
+}
+
+/// The files of a store, and a copy of them that was made when it was closed some starts ago.
+async fn with_copy() -> (TempDir, PathBuf, PathBuf) {
+    let (folder, file) = place();
+    let store = open(&file).await;
+    for number in 0..8 {
+        put(&store, &format!("o{number}"), vec![7; 3000]).await;
+    }
+    store.close().await;
+    let copy = folder.path().join("copy.db");
+    for suffix in ["", ".lock"] {
+        fs::copy(beside(&file, suffix), beside(&copy, suffix)).unwrap();
+    }
+    let store = open(&file).await;
+    for number in 0..20 {
+        put(&store, &format!("p{number}"), vec![8; 3000]).await;
+    }
+    store.close().await;
+    (folder, file, copy)
+}
+
+#[tokio::test]
+async fn a_copy_that_is_put_back_beside_a_foreign_log_is_left_as_it_is() {
+    for with_lock in [true, false] {
+        let (folder, file, copy) = with_copy().await;
+        let store = open(&file).await;
+        put(&store, "q", "1").await;
+        // As a process that is killed leaves them.
+        let left = folder.path().join("left.db");
+        for suffix in ["", "-wal", ".lock"] {
+            fs::copy(beside(&file, suffix), beside(&left, suffix)).unwrap();
+        }
+        fs::copy(&copy, &left).unwrap();
+        if with_lock {
+            fs::copy(beside(&copy, ".lock"), beside(&left, ".lock")).unwrap();
+        }
+        let log = fs::read(beside(&left, "-wal")).unwrap();
+        for _ in 0..2 {
+            let refused = try_open(&left).await.map(drop).unwrap_err();
+            assert!(matches!(refused, OpenError::LogOfAnother { .. }), "{refused}");
+            assert!(refused.to_string().contains("left.db-wal and"), "{refused}");
+            assert_eq!(fs::read(&left).unwrap(), fs::read(&copy).unwrap(), "the copy is whole");
+            assert_eq!(fs::read(beside(&left, "-wal")).unwrap(), log, "and so is the log");
+        }
+        fs::remove_file(beside(&left, "-wal")).unwrap();
+        fs::remove_file(beside(&left, "-shm")).unwrap();
+        let names: Vec<_> = contents(&open(&left).await).await.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(names, (0..8).map(|number| format!("o{number}")).collect::<Vec<_>>());
+    }
+}
+
+/// Waits until a file that is written now has a later time than `file`: clocks of file systems tick some hundred times a
+/// second.
+fn pass_a_tick(file: &Path, folder: &Path) {
+    let time = |path: &Path| path.metadata().map(|file| (file.mtime(), file.mtime_nsec())).unwrap();
+    let probe = folder.join("probe");
+    loop {
+        fs::write(&probe, "").unwrap();
+        if time(&probe) > time(file) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_over_is_neither_read_nor_written() {
+    let (folder, file, copy) = with_copy().await;
+    let store = open(&file).await;
+    put(&store, "q", "1").await;
+    let inode = file.metadata().unwrap().ino();
+    pass_a_tick(&file, folder.path());
+    fs::copy(&copy, &file).unwrap();
+    assert_eq!(file.metadata().unwrap().ino(), inode, "no other file");
+    assert_refused(&store, "wrote over the file").await;
+    store.close().await;
+    assert_eq!(fs::read(&file).unwrap(), fs::read(&copy).unwrap(), "the log was not put into it");
+
+    let refused = try_open(&file).await.map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::LogOfAnother { .. }), "{refused}");
+    fs::rename(beside(&file, "-wal"), folder.path().join("log")).unwrap();
+    assert_eq!(contents(&open(&file).await).await.len(), 8);
+}
+
+#[tokio::test]
+async fn a_copy_from_the_same_process_is_noticed_and_a_touch_is_no_reason() {
+    let (folder, file) = place();
+    let store = open(&file).await;
+    put(&store, "a", "1").await;
+    pass_a_tick(&file, folder.path());
+    let older = fs::read(&file).unwrap();
+    fs::write(&file, &older).unwrap();
+    put(&store, "a", "2").await;
+    // More than the log holds before it is put into the file.
+    for number in 0..20 {
+        put(&store, &format!("large{number}"), vec![7; 1 << 20]).await;
+    }
+    let moved = fs::read(&file).unwrap().len();
+    assert!(moved > older.len(), "the log was put into the file");
+    pass_a_tick(&file, folder.path());
+    fs::write(&file, &older).unwrap();
+    assert_refused(&store, "wrote over the file").await;
+}
