@@ -33,7 +33,8 @@ pub(crate) fn json(text: impl Into<axum::body::Body>) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], text.into()).into_response()
 }
 
-/// An answer whose body is known, within the room of the caller's address. Lists care for their own.
+/// An answer whose body is known, within the room of the caller's address. Lists care for their own. It does not wait for
+/// room: the answer is in memory already.
 ///
 /// # Errors
 /// When there is none. `writes`: the request has taken effect.
@@ -51,7 +52,7 @@ pub(crate) fn within(budget: &AnswerBudget, mut answer: Response, writes: bool) 
             .hold_written(size)
             .map_err(|no_room| Problem::new(StatusCode::TOO_MANY_REQUESTS, done(no_room)))?
     } else {
-        budget.try_reserve(size).ok_or_else(|| Problem::no_room(&budget.no_room()))?
+        budget.reserve_now(size).map_err(|no_room| Problem::no_room(&no_room))?
     };
     answer.extensions_mut().insert(memory);
     Ok(answer)

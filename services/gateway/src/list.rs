@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream;
 use krake_proto::envelope::{ListRequest, ListResponse};
-use krake_runtime::serve::{AnswerBudget, AnswerMemory};
+use krake_runtime::serve::{AnswerBudget, AnswerMemory, LargeAnswer};
 use prost::Message;
 use prost_reflect::MessageDescriptor;
 use serde_json::json;
@@ -81,7 +81,9 @@ pub(crate) async fn list(
         let (text, next) = answer.write(Vec::new(), page);
         Ok(Some((text, Some((None, next, answer)))))
     });
-    Ok(answer::json(Body::from_stream(chunks)))
+    let mut response = answer::json(Body::from_stream(chunks));
+    response.extensions_mut().insert(LargeAnswer);
+    Ok(response)
 }
 
 impl Answer {

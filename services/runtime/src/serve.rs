@@ -14,6 +14,7 @@ pub mod http;
 mod incoming;
 mod limits;
 mod peer;
+mod stall;
 mod trace;
 #[cfg(test)]
 mod wire;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Request;
-pub use answers::{AnswerBudget, AnswerMemory, NoRoom, SMALL_ANSWER_BYTES};
+pub use answers::{AnswerBudget, AnswerMemory, LargeAnswer, NoRoom, SMALL_ANSWER_BYTES};
 pub use certificate::CertificateNames;
 pub use deadline::CallDeadline;
 pub use hosts::{AllowedHosts, HostRules, TrustedOrigins};

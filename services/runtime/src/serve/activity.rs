@@ -13,8 +13,9 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
-use super::answers::{AnswerBudget, AnswerMemory};
+use super::answers::{AnswerBudget, AnswerMemory, LargeAnswer};
 use super::peer::{Peer, PeerCounts, PeerPlace};
+use super::stall::{Parts, Progress};
 
 /// The calls of one connection; clones share it.
 #[derive(Clone, Debug)]
@@ -153,7 +154,9 @@ where
         };
         Poll::Ready(answer.map(|mut answer| {
             let memory = answer.extensions_mut().remove::<AnswerMemory>();
-            answer.map(|body| TrackedBody { body, memory, _open: open })
+            let large = answer.extensions_mut().remove::<LargeAnswer>().is_some() || memory.is_some();
+            let parts = if large { Progress::follow().map(Parts::new) } else { None };
+            answer.map(|body| TrackedBody { body, memory, parts, _open: open })
         }))
     }
 }
@@ -164,6 +167,8 @@ pub(super) struct TrackedBody<B> {
     body: B,
     /// Memory of the whole answer; of a large one.
     memory: Option<AnswerMemory>,
+    /// Of a large answer over HTTP/2.
+    parts: Option<Parts>,
     _open: Option<Open>,
 }
 
@@ -175,20 +180,30 @@ impl<B: Body<Data = Bytes> + Unpin> Body for TrackedBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Self { body, memory, parts: Some(parts), .. } = &mut *self else {
+            return self.poll_whole(context);
+        };
+        parts.poll_frame(Pin::new(body), memory.as_ref(), context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream() && self.parts.as_ref().is_none_or(Parts::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> TrackedBody<B> {
+    /// The next frame, as it is.
+    fn poll_whole(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         // The connection drops the body once it has taken the last frame, which may be long before that is sent.
         Poll::Ready(match (frame, &self.memory) {
             (Some(Ok(frame)), Some(memory)) => Some(Ok(frame.map_data(|data| memory.clone().carry(data)))),
             (frame, _) => frame,
         })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -37,30 +37,64 @@ struct Budget {
     freed: Notify,
     /// Held by the call that waits for room; the others queue here.
     turn: tokio::sync::Mutex<()>,
+    /// Shared with the other peers of the listener.
+    total: Arc<Total>,
     /// Its peer, and the budgets that it is one of.
     place: Option<(IpAddr, PeerBudgets)>,
 }
 
 /// There is no room for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the answers to this address that are under way take {} MiB (--max-unread-mib-per-peer); read or cancel some first",
-    limit >> 20
-)]
-pub struct NoRoom {
-    /// Maximum bytes that are held for the peer.
-    pub limit: usize,
+pub enum NoRoom {
+    /// The peer has not read others.
+    #[error(
+        "the answers to this address that are under way take {} MiB (--max-unread-mib-per-peer); read or cancel some \
+         first",
+        limit >> 20
+    )]
+    Peer {
+        /// Maximum bytes that are held for the peer.
+        limit: usize,
+    },
+    /// All peers together have not read others.
+    #[error("the answers to all addresses that are under way take {} MiB (--max-unread-mib); try again later", limit >> 20)]
+    All {
+        /// Maximum bytes that are held for all peers.
+        limit: usize,
+    },
+}
+
+/// Marks an answer whose data carry their memory themselves: if the peer does not take it, the call is dropped, as with
+/// [`AnswerMemory`].
+#[derive(Clone, Copy, Debug)]
+pub struct LargeAnswer;
+
+/// Room for the answers to all peers of a listener.
+#[derive(Debug)]
+struct Total {
+    /// Maximum bytes that are held.
+    limit: usize,
+    held: AtomicUsize,
+    /// Notified when bytes are given back.
+    freed: Notify,
+}
+
+impl Total {
+    fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, held: AtomicUsize::new(0), freed: Notify::new() })
+    }
 }
 
 impl AnswerBudget {
     /// A budget of `limit` bytes; a reservation waits for at most `wait`.
     pub fn new(limit: usize, wait: Duration) -> Self {
-        Self::at(limit, wait, None)
+        // Alone, a peer may have all.
+        Self::at(limit, wait, Total::new(limit), None)
     }
 
-    fn at(limit: usize, wait: Duration, place: Option<(IpAddr, PeerBudgets)>) -> Self {
+    fn at(limit: usize, wait: Duration, total: Arc<Total>, place: Option<(IpAddr, PeerBudgets)>) -> Self {
         let (freed, turn) = (Notify::new(), tokio::sync::Mutex::default());
-        AnswerBudget(Arc::new(Budget { limit, wait, held: AtomicUsize::new(0), freed, turn, place }))
+        AnswerBudget(Arc::new(Budget { limit, wait, held: AtomicUsize::new(0), freed, turn, total, place }))
     }
 
     /// The budget of a request's peer; one of its own for a request that came over no connection.
@@ -82,23 +116,35 @@ impl AnswerBudget {
     /// When there is none in time.
     pub async fn reserve(&self, bytes: usize) -> Result<AnswerMemory, NoRoom> {
         let budget = &self.0;
-        let bytes = bytes.min(budget.limit);
+        let bytes = bytes.min(budget.limit).min(budget.total.limit);
         let room = async {
             let _turn = budget.turn.lock().await;
             loop {
-                // A notification that comes before the wait is kept.
-                match self.try_reserve(bytes) {
-                    Some(memory) => return memory,
-                    None => budget.freed.notified().await,
+                // Notifications that come before the wait count: one of its own is kept, and one of all is heard from here on.
+                let freed_by_all = budget.total.freed.notified();
+                if let Some(memory) = self.try_reserve(bytes) {
+                    return memory;
+                }
+                tokio::select! {
+                    () = budget.freed.notified() => {}
+                    () = freed_by_all => {}
                 }
             }
         };
-        timeout(budget.wait, room).await.map_err(|_| self.no_room())
+        timeout(budget.wait, room).await.map_err(|_| self.no_room(bytes, 1))
     }
 
     /// Room for an answer of `bytes`, if there is some now.
     pub fn try_reserve(&self, bytes: usize) -> Option<AnswerMemory> {
-        self.hold(bytes, self.0.limit)
+        self.hold(bytes, 1)
+    }
+
+    /// Room for an answer of `bytes`, without a wait.
+    ///
+    /// # Errors
+    /// When there is none now.
+    pub fn reserve_now(&self, bytes: usize) -> Result<AnswerMemory, NoRoom> {
+        self.try_reserve(bytes).ok_or_else(|| self.no_room(bytes, 1))
     }
 
     /// Room for the answer of `bytes` to a write that has taken effect. Such answers cannot be put off, as they cannot be
@@ -107,19 +153,33 @@ impl AnswerBudget {
     /// # Errors
     /// When that is used up too.
     pub fn hold_written(&self, bytes: usize) -> Result<AnswerMemory, NoRoom> {
-        self.hold(bytes, self.0.limit.saturating_mul(2)).ok_or_else(|| self.no_room())
+        self.hold(bytes, 2).ok_or_else(|| self.no_room(bytes, 2))
     }
 
-    fn hold(&self, bytes: usize, limit: usize) -> Option<AnswerMemory> {
-        let held = &self.0.held;
-        let sum = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= limit);
-        held.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum).ok()?;
+    /// Room within `share` times the limits.
+    fn hold(&self, bytes: usize, share: usize) -> Option<AnswerMemory> {
+        let take = |held: &AtomicUsize, limit: usize| {
+            let sum = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= limit.saturating_mul(share));
+            held.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum).is_ok()
+        };
+        let Budget { limit, held, total, .. } = &*self.0;
+        if !take(held, *limit) {
+            return None;
+        }
+        if !take(&total.held, total.limit) {
+            held.fetch_sub(bytes, Ordering::AcqRel);
+            return None;
+        }
         Some(AnswerMemory(Arc::new(Held { budget: self.0.clone(), bytes: AtomicUsize::new(bytes) })))
     }
 
-    /// The error of an answer without room.
-    pub fn no_room(&self) -> NoRoom {
-        NoRoom { limit: self.0.limit }
+    /// Why there is no room for `bytes` within `share` times the limits.
+    fn no_room(&self, bytes: usize, share: usize) -> NoRoom {
+        let Budget { limit, total, .. } = &*self.0;
+        match self.held().saturating_add(bytes) > limit.saturating_mul(share) {
+            true => NoRoom::Peer { limit: *limit },
+            false => NoRoom::All { limit: total.limit },
+        }
     }
 }
 
@@ -151,6 +211,7 @@ impl AnswerMemory {
         let before = held.swap(bytes, Ordering::AcqRel);
         if bytes > before {
             budget.held.fetch_add(bytes - before, Ordering::AcqRel);
+            budget.total.held.fetch_add(bytes - before, Ordering::AcqRel);
         } else {
             budget.give_back(before - bytes);
         }
@@ -171,7 +232,9 @@ impl Drop for Held {
 impl Budget {
     fn give_back(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::AcqRel);
+        self.total.held.fetch_sub(bytes, Ordering::AcqRel);
         self.freed.notify_one();
+        self.total.freed.notify_waiters();
     }
 }
 
@@ -192,13 +255,14 @@ impl AsRef<[u8]> for Carried {
 pub(super) struct PeerBudgets {
     limit: usize,
     wait: Duration,
+    total: Arc<Total>,
     budgets: Arc<Mutex<HashMap<IpAddr, Weak<Budget>>>>,
 }
 
 impl PeerBudgets {
     pub(super) fn new(limits: &ConnectionLimits) -> Self {
         let (limit, wait) = (limits.max_unread_bytes_per_peer, limits.room_timeout);
-        PeerBudgets { limit, wait, budgets: Arc::default() }
+        PeerBudgets { limit, wait, total: Total::new(limits.max_unread_bytes), budgets: Arc::default() }
     }
 
     /// The budget of a peer, which its connections share.
@@ -208,7 +272,7 @@ impl PeerBudgets {
         if let Some(budget) = budgets.get(&peer).and_then(Weak::upgrade) {
             return AnswerBudget(budget);
         }
-        let new = AnswerBudget::at(self.limit, self.wait, Some((peer, self.clone())));
+        let new = AnswerBudget::at(self.limit, self.wait, self.total.clone(), Some((peer, self.clone())));
         budgets.insert(peer, Arc::downgrade(&new.0));
         new
     }
@@ -228,7 +292,7 @@ mod tests {
     async fn room_is_waited_for_and_never_exceeded() {
         let budget = AnswerBudget::new(10, WAIT);
         let first = budget.reserve(8).await.unwrap();
-        assert_eq!(budget.reserve(4).await.unwrap_err(), NoRoom { limit: 10 });
+        assert_eq!(budget.reserve(4).await.unwrap_err(), NoRoom::Peer { limit: 10 });
         assert!(budget.try_reserve(3).is_none());
         first.resize(6);
         let second = budget.reserve(4).await.unwrap();
@@ -259,6 +323,25 @@ mod tests {
         let _full = budget.try_reserve(10).unwrap();
         let _written = budget.hold_written(10).unwrap();
         assert!(budget.hold_written(1).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_peers_together_have_a_limit_too() {
+        let limits =
+            ConnectionLimits { max_unread_bytes_per_peer: 4, max_unread_bytes: 10, ..Default::default() };
+        let budgets = PeerBudgets::new(&limits);
+        let of = |peer: u8| budgets.of(SocketAddr::from(([10, 0, 0, peer], 1)));
+        let held: Vec<_> = (1..=2).map(|peer| of(peer).try_reserve(4).unwrap()).collect();
+        assert_eq!(of(3).reserve(4).await.unwrap_err(), NoRoom::All { limit: 10 });
+        assert_eq!(of(1).reserve(1).await.unwrap_err(), NoRoom::Peer { limit: 4 });
+        assert_eq!(of(3).held(), 0, "a refusal holds nothing");
+        let _small = of(3).try_reserve(2).unwrap();
+        assert!(of(4).hold_written(8).is_ok(), "answers to writes take as much again");
+        let budget = of(5);
+        let waiting = budget.reserve(4);
+        let room = tokio::join!(waiting, async { drop(held) }).0.unwrap();
+        room.resize(0);
+        assert_eq!(budgets.total.held.load(Ordering::Relaxed), 2);
     }
 
     #[test]

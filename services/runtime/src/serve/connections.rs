@@ -31,6 +31,7 @@ use super::guard::Guarded;
 use super::incoming::{Gathered, Listener, next};
 use super::limits::ConnectionLimits;
 use super::peer::{Peer, PeerCounts};
+use super::stall;
 use crate::shutdown::Shutdown;
 pub(super) use metrics::ConnectionMetrics;
 
@@ -76,7 +77,7 @@ where
     /// Serves until shutdown is requested and requests under way have ended, or [`ConnectionLimits::drain`] has passed.
     /// No connection outlives this call.
     pub(super) async fn serve(self, listener: impl Listener, shutdown: Shutdown) {
-        let tasks = Tasks::default();
+        let tasks = Tasks { stall_timeout: self.limits.stall_timeout, ..Tasks::default() };
         // Also when this future is dropped.
         let _cut_on_return = tasks.cut.clone().drop_guard();
         let (drain, connections) = (self.limits.drain, Arc::new(self));
@@ -224,6 +225,8 @@ struct Tasks {
     running: TaskTracker,
     /// Ends all connections.
     cut: CancellationToken,
+    /// Longest time that a large answer waits for its peer.
+    stall_timeout: Duration,
 }
 
 impl<F> Executor<F> for Tasks
@@ -232,7 +235,7 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.running.spawn(task);
+        self.running.spawn(stall::run(task, self.stall_timeout));
     }
 }
 

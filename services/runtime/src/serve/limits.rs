@@ -26,6 +26,9 @@ pub struct ConnectionLimits {
     /// of 64 KiB and more. Further ones wait, then they are refused; watches have bounds of their own. Default 64 MiB: 16
     /// pages of the largest size at the same time.
     pub max_unread_bytes_per_peer: usize,
+    /// The same of all addresses together. Default 512 MiB, or as much as one address may have if that is more: eight
+    /// peers that read nothing leave no room, for [`Self::stall_timeout`].
+    pub max_unread_bytes: usize,
     /// Longest wait of a call for room for its answer. Default 20 s: less than the 30 s that clients wait for an answer,
     /// so that they learn why there is none.
     pub room_timeout: Duration,
@@ -35,8 +38,8 @@ pub struct ConnectionLimits {
     /// A connection without any call for this long is closed. Clients of the SDK connect again with their next call.
     /// Default 5 min: longer than the period of every controller.
     pub idle_timeout: Duration,
-    /// A peer that does not read for this long, while something is being sent to it, is disconnected. Default 60 s: a
-    /// client that pauses longer can connect again.
+    /// A peer that does not read for this long, while something is being sent to it, is disconnected; over HTTP/2, a call
+    /// whose large answer is not read for this long is reset. Default 60 s: a client that pauses longer can connect again.
     pub stall_timeout: Duration,
     /// An HTTP/2 connection on which nothing arrives for this long is pinged. Default 10 s.
     pub keep_alive_interval: Duration,
@@ -58,6 +61,7 @@ impl Default for ConnectionLimits {
             max_connections_per_peer: 1024,
             max_calls_per_peer: 4 * 4096,
             max_unread_bytes_per_peer: 64 << 20,
+            max_unread_bytes: 512 << 20,
             room_timeout: Duration::from_secs(20),
             opening_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
@@ -72,7 +76,7 @@ impl Default for ConnectionLimits {
 }
 
 /// Limits and host names of a listener. In the file: section `listener` with `max_connections`,
-/// `max_connections_per_peer`, `max_calls_per_peer`, `max_unread_mib_per_peer` and `allowed_hosts`.
+/// `max_connections_per_peer`, `max_calls_per_peer`, `max_unread_mib_per_peer`, `max_unread_mib` and `allowed_hosts`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Connections")]
@@ -91,6 +95,10 @@ pub struct ListenerArgs {
     /// A proxy that makes its users' slowness its own needs more. [default: 64]
     #[arg(long, env = "KRAKE_MAX_UNREAD_MIB_PER_PEER", value_name = "NUMBER")]
     pub max_unread_mib_per_peer: Option<usize>,
+    /// MiB of answers that have not been read, of all addresses together. [default: 512, or --max-unread-mib-per-peer if
+    /// that is more]
+    #[arg(long, env = "KRAKE_MAX_UNREAD_MIB", value_name = "NUMBER")]
+    pub max_unread_mib: Option<usize>,
     /// Host name, without port, that requests may name beside loopback names and IP addresses; may be given several
     /// times. On a loopback address other names are always refused, so that no web page can reach the API by a name of
     /// its own (DNS rebinding). On other addresses every name is served until this is set.
@@ -108,6 +116,9 @@ impl ListenerArgs {
         let default_unread = defaults.max_unread_bytes_per_peer >> 20;
         let unread_mib = pick(self.max_unread_mib_per_peer, file.max_unread_mib_per_peer, default_unread);
         check("--max-unread-mib-per-peer", unread_mib)?;
+        let default_unread = (defaults.max_unread_bytes >> 20).max(unread_mib);
+        let all_unread_mib = pick(self.max_unread_mib, file.max_unread_mib, default_unread);
+        check("--max-unread-mib", all_unread_mib)?;
         let limits = ConnectionLimits {
             max_connections: pick(self.max_connections, file.max_connections, defaults.max_connections),
             max_connections_per_peer: pick(
@@ -121,6 +132,7 @@ impl ListenerArgs {
                 defaults.max_calls_per_peer,
             ),
             max_unread_bytes_per_peer: unread_mib << 20,
+            max_unread_bytes: all_unread_mib << 20,
             ..defaults
         };
         check("--max-connections", limits.max_connections)?;
@@ -154,6 +166,12 @@ mod tests {
         let (limits, rules) = flags.resolve(file).unwrap();
         assert_eq!((limits.max_connections, limits.max_connections_per_peer), (7, 1024));
         assert_eq!((limits.max_calls_per_peer, limits.max_unread_bytes_per_peer), (9, 64 << 20));
+        let unread = |peer, all| {
+            let args =
+                ListenerArgs { max_unread_mib_per_peer: peer, max_unread_mib: all, ..Default::default() };
+            args.resolve(ListenerArgs::default()).unwrap().0.max_unread_bytes >> 20
+        };
+        assert_eq!((unread(None, None), unread(Some(600), None), unread(None, Some(9))), (512, 600, 9));
         assert!(!rules.allowed.is_empty());
         let none = || ListenerArgs::default();
         for wrong in [
@@ -164,6 +182,7 @@ mod tests {
             ListenerArgs { max_calls_per_peer: Some(usize::MAX), ..none() },
             ListenerArgs { max_unread_mib_per_peer: Some(0), ..none() },
             ListenerArgs { max_unread_mib_per_peer: Some(usize::MAX), ..none() },
+            ListenerArgs { max_unread_mib: Some(0), ..none() },
             ListenerArgs { allowed_hosts: Some(vec!["http://a".into()]), ..none() },
             ListenerArgs { allowed_hosts: Some(vec!["a:80".into()]), ..none() },
             ListenerArgs { allowed_hosts: Some(vec![String::new()]), ..none() },

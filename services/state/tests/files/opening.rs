@@ -163,6 +163,17 @@ async fn a_file_with_two_names_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_no_regular_file_is_refused_at_once() {
+    let (_folder, file) = place();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    for special in [file.as_path(), Path::new("/dev/null")] {
+        let refused = refusal(special).await;
+        assert!(matches!(refused, OpenError::Misplaced { .. }), "{refused}");
+        assert!(refused.to_string().contains("not a regular file"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_reopened_store_is_the_same_with_its_past() {
     let (_folder, file) = place();
     let store = open(&file).await;

@@ -122,6 +122,10 @@ pub(super) fn make_place(file: &Path) -> Result<PathBuf, OpenError> {
     let folder = make_folder(folder(file))?;
     match (file.canonicalize(), file.file_name()) {
         (Ok(real), _) if real.is_dir() => Err(misplaced("it is a folder".to_owned())),
+        (Ok(real), _) if real.metadata().is_ok_and(|file| !file.is_file()) => {
+            // A pipe would be waited for.
+            Err(misplaced("it is not a regular file".to_owned()))
+        }
         (Ok(real), _) if real.metadata().is_ok_and(|file| file.nlink() > 1) => {
             // Each name would have a lock and a log of its own.
             Err(misplaced(
