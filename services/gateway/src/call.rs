@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use krake_client::{Client, Transport, is_read};
 use krake_proto::codec::RawCodec;
 use krake_proto::error;
@@ -41,6 +41,12 @@ const SERVER_GRACE: Duration = Duration::from_millis(500);
 /// Maximum number of reads that are repeated at the same time, each on a connection of its own: far below the number of
 /// connections that the state service accepts from one address.
 const MAX_REPEATED_READS: usize = 16;
+
+/// Maximum size of the headers that are passed on, in bytes as HTTP/2 counts them: the state service takes 16 KiB, and
+/// those of the call itself are below 1 KiB.
+const MAX_PASSED_ON_BYTES: usize = 15 << 10;
+/// What HTTP/2 counts for a header beside its name and value, in bytes.
+const HEADER_FRAME_BYTES: usize = 32;
 
 /// Header by which a caller limits the time until the answer begins, in seconds.
 const REQUEST_TIMEOUT: &str = "X-Request-Timeout";
@@ -113,16 +119,14 @@ impl Caller {
     /// The caller who sent a request with these headers.
     ///
     /// # Errors
-    /// When `X-Request-Timeout` is not a time, or it or a header that says who calls was sent more than once.
+    /// When `X-Request-Timeout` is not a time, or it or a header that says who calls was sent more than once; 431 when the
+    /// headers that are passed on are too large.
     pub(crate) fn new(state: StateService, headers: &HeaderMap) -> Result<Self, Problem> {
         for name in ["Authorization", "X-Request-Id"] {
             single(headers, name)?;
         }
-        let passed_on: HeaderMap = PASSED_ON
-            .into_iter()
-            .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
-            .collect();
-        Ok(Caller { state, metadata: MetadataMap::from_headers(passed_on), limit: time_limit(headers)? })
+        let metadata = MetadataMap::from_headers(passed_on(headers)?);
+        Ok(Caller { state, metadata, limit: time_limit(headers)? })
     }
 
     /// A caller who sends no headers: the gateway itself.
@@ -276,9 +280,43 @@ fn path(rpc: &MethodDescriptor) -> Result<PathAndQuery, Status> {
     path.parse().map_err(|_| Status::internal(format!("{path} is not a path")))
 }
 
+/// The headers of a request that are passed on to the state service.
+///
+/// # Errors
+/// When it would not take them.
+fn passed_on(headers: &HeaderMap) -> Result<HeaderMap, Problem> {
+    let named =
+        PASSED_ON.into_iter().filter_map(|name| headers.get(&name).map(|value| (name, value.clone())));
+    let passed_on: HeaderMap = named.collect();
+    let bytes =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER_FRAME_BYTES;
+    if passed_on.iter().map(bytes).sum::<usize>() <= MAX_PASSED_ON_BYTES {
+        return Ok(passed_on);
+    }
+    let text = format!(
+        "Authorization, X-Request-Id, traceparent and tracestate take more than {} KiB together.",
+        MAX_PASSED_ON_BYTES >> 10
+    );
+    Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_are_passed_on_up_to_what_the_state_service_takes() {
+        let all = |size: usize| {
+            let value = HeaderValue::try_from("x".repeat(size)).unwrap();
+            let headers: HeaderMap =
+                PASSED_ON.into_iter().chain([header::COOKIE]).map(|name| (name, value.clone())).collect();
+            passed_on(&headers).map(|headers| headers.len()).map_err(|problem| problem.status.as_u16())
+        };
+        assert_eq!(all(10), Ok(4), "others stay here");
+        let room =
+            (MAX_PASSED_ON_BYTES - PASSED_ON.iter().map(|name| name.as_str().len() + 32).sum::<usize>()) / 4;
+        assert_eq!((all(room), all(room + 1)), (Ok(4), Err(431)));
+    }
 
     const NAME: HeaderName = HeaderName::from_static("x-request-timeout");
 
