@@ -2,6 +2,7 @@
 //! together.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -151,4 +152,17 @@ async fn a_copy_from_the_same_process_is_noticed_and_a_touch_is_no_reason() {
     pass_a_tick(&file, folder.path());
     fs::write(&file, &older).unwrap();
     assert_refused(&store, "wrote over the file").await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_served() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(std::ffi::OsStr::from_bytes(b"kr\xffke.db"));
+    for number in 0..2 {
+        let store = open(&file).await;
+        assert_eq!(contents(&store).await.len(), number);
+        put(&store, &format!("k{number}"), "1").await;
+        assert_eq!(store.contact().await, Contact::Answered);
+        store.close().await;
+    }
 }

@@ -146,7 +146,9 @@ pub(super) fn file_alone(path: &Path) -> rusqlite::Result<FileAlone> {
 /// Whether a failure to read a file says something about what it holds.
 pub(super) fn is_about_the_contents(error: &rusqlite::Error) -> bool {
     let passing = [ErrorCode::CannotOpen, ErrorCode::SystemIoFailure, ErrorCode::OutOfMemory];
-    !error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
+    let is_passing = error.sqlite_error_code().is_some_and(|code| passing.contains(&code));
+    // A path that is no text cannot be looked at in this way at all.
+    !is_passing && !matches!(error, rusqlite::Error::InvalidPath(_))
 }
 
 /// Whether there are no tables.
