@@ -1,3 +1,5 @@
+//! What crashes and power losses leave of a start, and of a log that others read meanwhile.
+
 use std::fs;
 use std::path::PathBuf;
 
