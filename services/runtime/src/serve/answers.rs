@@ -126,6 +126,7 @@ impl AnswerBudget {
                     return memory;
                 }
                 tokio::select! {
+                    biased;
                     () = budget.freed.notified() => {}
                     () = freed_by_all => {}
                 }

@@ -31,6 +31,8 @@ tokio::task_local! {
 pub(super) async fn run(call: impl Future, limit: Duration) {
     let progress = Progress::new();
     tokio::select! {
+        // The same in every simulation, and no random number for each poll.
+        biased;
         _ = PROGRESS.scope(progress.clone(), call) => {}
         () = progress.stalled(limit) => tracing::debug!("a call is dropped: its answer was not read"),
     }
