@@ -7,7 +7,7 @@ mod remove;
 mod stored;
 mod write;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub(crate) struct Store {
     defined: Vec<Arc<Kind>>,
     touched: VecDeque<Touched>,
     works: HashMap<(String, Name), Work>,
+    /// What is being deleted in the foreground, by resource and name.
+    foreground: BTreeSet<(String, Name)>,
     ready_after: Duration,
 }
 
@@ -83,6 +85,7 @@ impl Store {
             defined: Vec::new(),
             touched: VecDeque::new(),
             works: HashMap::new(),
+            foreground: BTreeSet::new(),
             ready_after,
         };
         for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::api::definition::{self, CLEAN_UP};
 use crate::api::kinds::{self, Kind};
 use crate::api::workload;
+use crate::store::remove::FOREGROUND;
 use crate::store::stored::Name;
 use crate::store::{Store, Touched, Work};
 
@@ -27,6 +28,9 @@ impl Store {
     }
 
     fn after_put(&mut self, kind: &Arc<Kind>, name: &Name, now: &str, clock: Option<Instant>) {
+        if self.foreground.contains(&(kind.resource(), name.clone())) {
+            self.end_foreground(kind, name, now);
+        }
         let worked_on = workload::is_worked_on(kind);
         let special = kind.is("", "Namespace") || kind.is("apiextensions.k8s.io", "CustomResourceDefinition");
         if !worked_on && !special {
@@ -166,6 +170,12 @@ impl Store {
         if !orphan {
             self.collect_dependents(uid, now);
         }
+        self.foreground.remove(&(kind.resource(), name.clone()));
+        for (resource, name) in self.foreground.clone() {
+            if let Some(kind) = self.kinds().into_iter().find(|kind| kind.resource() == resource) {
+                self.end_foreground(&kind, &name, now);
+            }
+        }
         let built_in =
             |group: &str, wanted: &str| kinds::built_in().iter().find(|kind| kind.is(group, wanted));
         if !name.0.is_empty()
@@ -180,22 +190,49 @@ impl Store {
         }
     }
 
+    /// Deletes what an object owns that is deleted in the foreground, and the object once nothing of that is left that
+    /// blocks its deletion.
+    fn end_foreground(&mut self, kind: &Arc<Kind>, name: &Name, now: &str) {
+        let Some(mut object) = self.get(kind, name).map(|stored| stored.value(kind)) else { return };
+        let finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        if object["metadata"]["deletionTimestamp"].is_null() || !finalizers.contains(&json!(FOREGROUND)) {
+            return;
+        }
+        self.collect_dependents(&uid, now);
+        let blocks =
+            |owner: &Value| owner["uid"] == uid.as_str() && owner["blockOwnerDeletion"] == json!(true);
+        if !self.dependents(&uid, blocks).is_empty() {
+            return;
+        }
+        self.foreground.remove(&(kind.resource(), name.clone()));
+        let rest: Vec<Value> = finalizers.into_iter().filter(|name| *name != json!(FOREGROUND)).collect();
+        if rest.is_empty() {
+            self.erase(kind, name, true);
+        } else {
+            object["metadata"]["finalizers"] = json!(rest);
+            self.put(kind, object);
+        }
+    }
+
     fn collect_dependents(&mut self, uid: &str, now: &str) {
-        let owned = |object: &Value| {
-            let owners = object["metadata"]["ownerReferences"].as_array();
-            owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid))
-        };
-        let dependents: Vec<(Arc<Kind>, Name, Value)> = self
-            .all()
-            .filter_map(|(kind, name)| {
-                let stored = self.get(&kind, &name).filter(|stored| stored.mentions(uid))?;
-                let object = stored.value(&kind);
-                owned(&object).then_some((kind, name, object))
-            })
-            .collect();
-        for (kind, name, object) in dependents {
+        for (kind, name, object) in self.dependents(uid, |owner| owner["uid"] == uid) {
             self.begin_deletion(&kind, &name, object, now, false);
         }
+    }
+
+    /// The objects with such a reference to their owner, who has this uid.
+    fn dependents(&self, uid: &str, fits: impl Fn(&Value) -> bool) -> Vec<(Arc<Kind>, Name, Value)> {
+        let owned = |object: &Value| {
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            owners.is_some_and(|owners| owners.iter().any(&fits))
+        };
+        let of_owner = |(kind, name): (Arc<Kind>, Name)| {
+            let stored = self.get(&kind, &name).filter(|stored| stored.mentions(uid))?;
+            let object = stored.value(&kind);
+            owned(&object).then_some((kind, name, object))
+        };
+        self.all().filter_map(of_owner).collect()
     }
 
     /// Every object, by its kind and name.

@@ -12,6 +12,9 @@ use crate::store::read::name_of;
 use crate::store::stored::Name;
 use crate::store::{Answer, Store};
 
+/// Finalizer of an object that goes after what it owns.
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
+
 impl Store {
     pub(super) fn delete(&mut self, kind: &Arc<Kind>, request: &Request) -> Result<Answer, Failure> {
         let name = name_of(request);
@@ -39,10 +42,10 @@ impl Store {
             true => (request.query.propagation_policy.as_deref(), request.query.dry_run),
             false => (options["propagationPolicy"].as_str(), options["dryRun"].as_array().is_some_and(all)),
         };
-        let orphan = match asked.unwrap_or("Background") {
-            "Background" => false,
-            "Orphan" => true,
-            "Foreground" => return Err(Failure::not_simulated("deletion in the foreground")),
+        let (orphan, foreground) = match asked.unwrap_or("Background") {
+            "Background" => (false, false),
+            "Orphan" => (true, false),
+            "Foreground" => (false, true),
             _ => return Err(Failure::bad_request("propagationPolicy: Unsupported value")),
         };
         let default_namespaces = ["default", "kube-public", "kube-system"];
@@ -52,7 +55,15 @@ impl Store {
         if dry {
             return Ok(Answer::new(200, success(kind, &live)));
         }
-        match self.begin_deletion(kind, &name, live.clone(), &request.now, orphan) {
+        let mut going = live.clone();
+        if foreground {
+            let finalizers = going["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+            if !finalizers.contains(&json!(FOREGROUND)) {
+                going["metadata"]["finalizers"] = finalizers.into_iter().chain([json!(FOREGROUND)]).collect();
+            }
+            self.foreground.insert((kind.resource(), name.clone()));
+        }
+        match self.begin_deletion(kind, &name, going, &request.now, orphan) {
             Some(object) => Ok(Answer::new(200, object)),
             None => Ok(Answer::new(200, success(kind, &live))),
         }
