@@ -2,6 +2,7 @@
 //! together.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -141,7 +142,8 @@ async fn a_copy_from_the_same_process_is_noticed_and_a_touch_is_no_reason() {
     put(&store, "a", "1").await;
     pass_a_tick(&file, folder.path());
     let older = fs::read(&file).unwrap();
-    fs::write(&file, &older).unwrap();
+    // The same bytes again, without a moment in which the file is empty: then the store would be right to refuse.
+    fs::File::options().write(true).open(&file).unwrap().write_all(&older).unwrap();
     put(&store, "a", "2").await;
     // More than the log holds before it is put into the file.
     for number in 0..20 {
