@@ -128,7 +128,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
             Strategy::CreateFirst => snapshot.bindings.iter().all(|cluster| tend::runs(snapshot, cluster)),
         };
     // Only what is seen to be gone makes room, or a person who declares its cluster lost: a cluster that does not answer may
-    // run its copy all the same.
+    // still run its copy.
     let may_create = match snapshot.strategy {
         Strategy::CreateFirst => !unwanted.iter().any(|copy| leaves_pods(snapshot, copy)),
         Strategy::DeleteFirst => unwanted.is_empty(),

@@ -5,7 +5,7 @@
 //! reason. No problem quotes a value: it could be a credential.
 
 mod certificates;
-mod der;
+mod x509;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

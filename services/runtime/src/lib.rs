@@ -76,6 +76,7 @@
 pub mod admin;
 pub mod config;
 pub mod controller;
+mod der;
 pub mod kubeconfig;
 pub mod leadership;
 pub mod log_limit;

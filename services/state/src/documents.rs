@@ -1,7 +1,7 @@
 //! Document sets as they are stored: immutable, named by the hash of their text, cut into pieces. Pure.
 //!
 //! A set is cut first and each piece compressed by itself, so that a piece depends on the set and its number alone: pieces
-//! written by replicas whose compressors differ belong together all the same. The last piece is written last, and so a set
+//! written by replicas whose compressors differ still belong together. The last piece is written last, and so a set
 //! is whole if that one is there.
 
 use std::io;

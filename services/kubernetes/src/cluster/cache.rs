@@ -156,12 +156,12 @@ impl KindCache {
         contents.trouble.clone().filter(|_| !contents.synced)
     }
 
-    /// The watch is refused for good, perhaps (`lost`) because the kind is not served any more: what was seen before says
-    /// nothing. Returns the applications that learn by this.
-    pub(crate) fn lose(&self, why: String, lost: bool) -> Vec<ApplicationUid> {
+    /// The watch is refused for good, and what was seen before says nothing any more. `is_unserved`: because the cluster no
+    /// longer serves the kind. Returns the applications that this concerns.
+    pub(crate) fn lose(&self, why: String, is_unserved: bool) -> Vec<ApplicationUid> {
         let mut contents = self.write();
         let is_news = contents.synced || contents.trouble.is_none();
-        (contents.synced, contents.lost) = (false, lost);
+        (contents.synced, contents.lost) = (false, is_unserved);
         contents.trouble = Some(why);
         let objects = std::mem::take(&mut contents.objects);
         let users = objects.values().map(|object| object.application.clone());

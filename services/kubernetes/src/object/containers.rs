@@ -70,7 +70,8 @@ pub(crate) struct Owner<'a> {
 /// What keeps a container from being deleted, for people; nothing if it holds only what is the application's own.
 pub(crate) fn held(contents: &Contents, owner: Owner<'_>) -> Option<String> {
     let by_uid: BTreeMap<&str, &Item> = contents.items.iter().map(|item| (item.uid(), item)).collect();
-    let foreign = contents.items.iter().filter(|item| !goes(item, contents, &by_uid, owner, 0));
+    let holding = Holding { contents, by_uid, owner };
+    let foreign = contents.items.iter().filter(|item| !holding.goes(item, 0));
     let mut names: Vec<String> = foreign.map(|item| item.key.to_string()).collect();
     names.sort_unstable();
     let more = names.len().saturating_sub(NAMED);
@@ -87,24 +88,46 @@ pub(crate) fn held(contents: &Contents, owner: Owner<'_>) -> Option<String> {
 /// Longest chain of owners that is followed.
 const MAX_OWNERS: usize = 8;
 
-/// Whether an object is the application's own, or goes by itself.
-fn goes(
-    item: &Item,
-    contents: &Contents,
-    by_uid: &BTreeMap<&str, &Item>,
-    owner: Owner<'_>,
-    depth: usize,
-) -> bool {
-    if owner.staying.iter().any(|entry| entry.key == item.key) {
-        return false;
+/// What a container holds, and whose objects go together with it.
+struct Holding<'a> {
+    contents: &'a Contents,
+    by_uid: BTreeMap<&'a str, &'a Item>,
+    owner: Owner<'a>,
+}
+
+impl Holding<'_> {
+    /// Whether an object is the application's own, or goes by itself. `depth`: length of the chain of owners before it.
+    fn goes(&self, item: &Item, depth: usize) -> bool {
+        let Self { contents, owner, .. } = self;
+        if owner.staying.iter().any(|entry| entry.key == item.key) {
+            return false;
+        }
+        item.metadata.deletion_timestamp.is_some()
+            || item.key.group().is_empty()
+                && OF_EVERY_NAMESPACE.contains(&(item.key.kind.as_str(), item.key.name.as_str()))
+            || is_own(item, *owner)
+            || is_claim(&item.key, owner.going)
+            || is_token(item, contents, *owner)
+            || depth < MAX_OWNERS && self.is_owned(item, depth)
     }
-    item.metadata.deletion_timestamp.is_some()
-        || item.key.group().is_empty()
-            && OF_EVERY_NAMESPACE.contains(&(item.key.kind.as_str(), item.key.name.as_str()))
-        || is_own(item, owner)
-        || is_claim(&item.key, owner.going)
-        || is_token(item, contents, owner)
-        || depth < MAX_OWNERS && is_owned(item, contents, by_uid, owner, depth)
+
+    /// Whether each owner of an object goes, or is gone, so that the garbage collector takes the object.
+    fn is_owned(&self, item: &Item, depth: usize) -> bool {
+        let owners = item.metadata.owner_references.as_deref().unwrap_or_default();
+        let mut each = owners.iter().map(|reference| {
+            if self.owner.going.iter().any(|entry| entry.uid.as_deref() == Some(&reference.uid)) {
+                return true;
+            }
+            match self.by_uid.get(reference.uid.as_str()) {
+                Some(found) => self.goes(found, depth + 1),
+                None => {
+                    let group = reference.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+                    self.contents.listed.contains(&(group.to_owned(), reference.kind.clone()))
+                }
+            }
+        });
+        !owners.is_empty() && each.all(|goes| goes)
+    }
 }
 
 fn is_own(item: &Item, owner: Owner<'_>) -> bool {
@@ -113,30 +136,6 @@ fn is_own(item: &Item, owner: Owner<'_>) -> bool {
         && label(APPLICATION_LABEL).is_some_and(|value| value == owner.identity.application.as_str());
     let recorded = |entry: &InventoryEntry| entry.uid.as_deref().is_some_and(|uid| uid == item.uid());
     marked || owner.going.iter().any(recorded)
-}
-
-/// Whether each owner of an object goes, or is gone, so that the garbage collector takes the object.
-fn is_owned(
-    item: &Item,
-    contents: &Contents,
-    by_uid: &BTreeMap<&str, &Item>,
-    owner: Owner<'_>,
-    depth: usize,
-) -> bool {
-    let owners = item.metadata.owner_references.as_deref().unwrap_or_default();
-    let mut each = owners.iter().map(|reference| {
-        if owner.going.iter().any(|entry| entry.uid.as_deref() == Some(&reference.uid)) {
-            return true;
-        }
-        match by_uid.get(reference.uid.as_str()) {
-            Some(found) => goes(found, contents, by_uid, owner, depth + 1),
-            None => {
-                let group = reference.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-                contents.listed.contains(&(group.to_owned(), reference.kind.clone()))
-            }
-        }
-    });
-    !owners.is_empty() && each.all(|goes| goes)
 }
 
 /// Whether an object is a volume claim that a StatefulSet of the application made: `<template>-<set>-<number>`.

@@ -11,7 +11,7 @@ use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
 use crate::apply::{config_map, deployment};
-use crate::controllers::{World, reason};
+use crate::controllers::{World, definition, reason, tub};
 use crate::fake_api_server::Mood;
 use crate::fake_store::Store;
 
@@ -281,4 +281,19 @@ async fn a_blip_of_a_cluster_with_many_copies_writes_one_object() {
 fn versioned(application: &Application) -> Option<(String, i64)> {
     let metadata = application.metadata.as_ref().filter(|metadata| metadata.name != "last")?;
     Some((metadata.name.clone(), metadata.resource_version))
+}
+
+#[tokio::test]
+async fn what_waited_for_a_kind_is_applied_as_soon_as_the_kind_is_served() {
+    let mut world = World::prepare().await;
+    // Longer than any test: what is applied was not tried slowly.
+    let pause = Duration::from_secs(24 * 3600);
+    world.slow_retries = SlowRetries { first: pause, longest: pause };
+    world.start_adapter();
+    world.krake.change(|store| store.create("app", &[tub()], "one"));
+    world.until_phases("app", &[("one", Phase::Failed)]).await;
+    world.krake.change(|store| store.create("operator", &[definition()], "one"));
+    world.until_phases("operator", &[("one", Phase::Running)]).await;
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.stop().await;
 }

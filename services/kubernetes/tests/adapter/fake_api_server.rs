@@ -226,7 +226,7 @@ async fn answer(
 ) -> Response {
     let watching = query.get("watch").is_some_and(|watch| watch == "true");
     let tries = query.get("dryRun").is_some_and(|dry_run| dry_run == "All");
-    let note = if watching { " (watch)" } else { ["", " (dry run)"][usize::from(tries)] };
+    let note = note(&method, &body, watching, tries);
     server.requests.lock().unwrap().push(format!("{method} {}{note}", uri.path()));
     server.faults.lock().unwrap().note(&method, &uri);
     let mut moods = server.mood.subscribe();
@@ -283,6 +283,18 @@ async fn answer(
         server.tell();
     }
     server.warned(&method, uri.path(), answer)
+}
+
+/// What a request is noted with, beside its method and path.
+fn note(method: &Method, body: &[u8], watching: bool, tries: bool) -> &'static str {
+    let foreground = serde_json::from_slice::<Value>(body)
+        .is_ok_and(|options| *method == Method::DELETE && options["propagationPolicy"] == "Foreground");
+    match (watching, tries, foreground) {
+        (true, ..) => " (watch)",
+        (_, true, _) => " (dry run)",
+        (_, _, true) => " (foreground)",
+        _ => "",
+    }
 }
 
 fn carry_out(

@@ -277,7 +277,9 @@ pub(crate) fn delete(contents: &mut Contents, target: &Target, options: &Value) 
     let Some(object) = contents.objects.get(&target.key(&name)).cloned() else { return not_found() };
     let guard = &options["preconditions"]["uid"];
     assert!(!guard.is_null(), "deleted without a uid");
-    assert_eq!(options["propagationPolicy"], "Background");
+    // Nothing here owns anything, so both are the same.
+    let policy = options["propagationPolicy"].as_str();
+    assert!(matches!(policy, Some("Background" | "Foreground")), "{policy:?}");
     if *guard != object["metadata"]["uid"] {
         return conflict("Precondition failed: UID");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use krake_kubernetes::object::{APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, INSTALLATION_LABEL};
 use krake_proto::condition::{reasons, types};
-use krake_proto::krake::kubernetes::v1::{Application, Phase};
+use krake_proto::krake::kubernetes::v1::{Application, MigrationStrategy, Phase};
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment};
@@ -172,4 +172,26 @@ async fn an_orphaned_namespace_goes_after_its_contents_unless_it_holds_what_is_s
     };
     world.until("the shared one released", released).await;
     world.stop().await;
+}
+
+/// Deletes an application with this strategy; returns whether its objects went only with all that they own.
+async fn waits_for_dependents(strategy: MigrationStrategy) -> Vec<bool> {
+    let world = running(&[config_map("a"), deployment("echo")], Duration::from_secs(120)).await;
+    world.krake.change(|store| {
+        let mut application = store.applications["app"].clone();
+        application.spec.as_mut().unwrap().migration_strategy = strategy.into();
+        store.put(application);
+    });
+    delete(&world).await;
+    let requests = world.server("one").requests();
+    let deletions = requests.iter().filter(|request| request.starts_with("DELETE "));
+    let waits = deletions.map(|request| request.ends_with(" (foreground)")).collect();
+    world.stop().await;
+    waits
+}
+
+#[tokio::test]
+async fn what_must_not_run_twice_is_gone_only_with_what_it_owns() {
+    assert_eq!(waits_for_dependents(MigrationStrategy::DeleteFirst).await, [true, true]);
+    assert_eq!(waits_for_dependents(MigrationStrategy::CreateFirst).await, [false, false]);
 }

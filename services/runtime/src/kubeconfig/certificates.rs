@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use serde_json::Value as Json;
 
 use super::Findings;
-use super::der::{self, Facts};
+use super::x509::{self, Facts};
 
 /// A client certificate with its key. Prints neither.
 #[derive(Clone)]
@@ -81,7 +81,7 @@ fn judge_authority(pem: &[u8], findings: &mut Findings) {
     }
     // A server that is its own authority proves itself by its own certificate; any other needs that of its issuer.
     let is_leaf = |facts: Facts<'_>| !(facts.is_v1 || facts.is_self_issued || facts.is_authority);
-    if found.iter().all(|certificate| der::facts(certificate).is_some_and(is_leaf)) {
+    if found.iter().all(|certificate| x509::facts(certificate).is_some_and(is_leaf)) {
         let text = "is the certificate of a server, and of no certificate authority; give the certificate of the authority that \
             issued it";
         findings.add(AUTHORITY, text);
@@ -90,7 +90,7 @@ fn judge_authority(pem: &[u8], findings: &mut Findings) {
 
 fn judge_identity(certificate: &[u8], key: &[u8], findings: &mut Findings) -> Option<Identity> {
     let chain = certificates(certificate);
-    let facts = chain.as_ref().and_then(|chain| der::facts(chain.first()?));
+    let facts = chain.as_ref().and_then(|chain| x509::facts(chain.first()?));
     let (Some(chain), Some(facts)) = (&chain, facts) else {
         findings.add(CERTIFICATE, "holds no certificate in PEM");
         return None;

@@ -149,17 +149,17 @@ fn exactly_one_of_each(#[case] list: &str) {
 proptest! {
     #[test]
     fn no_certificate_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0..600usize, value: u8) {
-        let _ = der::facts(&bytes);
+        let _ = x509::facts(&bytes);
         for pem in [LEAF, V1, CA] {
             use rustls::pki_types::pem::PemObject;
             let der = rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             let mut der = der.to_vec();
-            let facts = der::facts(&der).unwrap();
+            let facts = x509::facts(&der).unwrap();
             prop_assert_eq!((facts.is_v1, facts.is_authority), (pem == V1, pem == CA));
             let index = at % der.len();
             der[index] = value;
-            let _ = der::facts(&der);
-            let _ = der::facts(&der[..index]);
+            let _ = x509::facts(&der);
+            let _ = x509::facts(&der[..index]);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The names in a client's certificate. TLS has verified the certificate before; here it is only read.
 
+use crate::der::{Der, EXTENSIONS, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, VERSION};
+
 /// Names that a certificate gives to its holder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateNames {
@@ -11,13 +13,6 @@ pub struct CertificateNames {
     pub alternative_names: Vec<String>,
 }
 
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const VERSION: u8 = 0xa0;
-const EXTENSIONS: u8 = 0xa3;
 /// Text types: UTF8String, PrintableString, IA5String.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 /// Alternative names that are texts: e-mail address, DNS name, URI.
@@ -46,9 +41,9 @@ impl CertificateNames {
             signed.take(SEQUENCE)?;
         }
         self.subject(signed.take(SEQUENCE)?);
-        while let Some((tag, content)) = signed.next() {
-            if tag == EXTENSIONS {
-                self.extensions(content);
+        while let Some(value) = signed.next() {
+            if value.tag == EXTENSIONS {
+                self.extensions(value.content);
             }
         }
         Some(())
@@ -61,8 +56,8 @@ impl CertificateNames {
             while let Some(attribute) = attributes.take(SEQUENCE) {
                 let mut attribute = Der(attribute);
                 let (kind, value) = (attribute.take(OBJECT_IDENTIFIER), attribute.next());
-                let Some((_, text)) = value.filter(|(tag, _)| TEXTS.contains(tag)) else { continue };
-                let Ok(text) = std::str::from_utf8(text) else { continue };
+                let Some(text) = value.filter(|value| TEXTS.contains(&value.tag)) else { continue };
+                let Ok(text) = std::str::from_utf8(text.content) else { continue };
                 match kind {
                     Some(COMMON_NAME) => self.common_name = Some(text.to_owned()),
                     Some(ORGANIZATION) => self.organizations.push(text.to_owned()),
@@ -80,9 +75,9 @@ impl CertificateNames {
                 continue;
             }
             // Whether it is critical may stand before it.
-            while let Some((tag, value)) = extension.next() {
-                if tag == OCTET_STRING {
-                    self.alternatives(value);
+            while let Some(value) = extension.next() {
+                if value.tag == OCTET_STRING {
+                    self.alternatives(value.content);
                 }
             }
         }
@@ -90,41 +85,11 @@ impl CertificateNames {
 
     fn alternatives(&mut self, value: &[u8]) {
         let mut names = Der(Der(value).take(SEQUENCE).unwrap_or_default());
-        while let Some((tag, name)) = names.next() {
-            if let (true, Ok(text)) = (NAMES.contains(&tag), std::str::from_utf8(name)) {
+        while let Some(name) = names.next() {
+            if let (true, Ok(text)) = (NAMES.contains(&name.tag), std::str::from_utf8(name.content)) {
                 self.alternative_names.push(text.to_owned());
             }
         }
-    }
-}
-
-/// A sequence of DER values.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The next value, if it has this tag; otherwise it stays.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
-        if self.0.first() != Some(&tag) {
-            return None;
-        }
-        self.next().map(|(_, content)| content)
-    }
-
-    /// Tag and content of the next value.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, mut rest) = rest.split_first()?;
-        let mut length = usize::from(first);
-        if first & 0x80 != 0 {
-            // A length of more than 4 bytes is longer than any certificate.
-            let bytes = usize::from(first & 0x7f);
-            let (digits, after) = rest.split_at_checked(bytes).filter(|_| (1..=4).contains(&bytes))?;
-            length = digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit));
-            rest = after;
-        }
-        let (content, after) = rest.split_at_checked(length)?;
-        self.0 = after;
-        Some((tag, content))
     }
 }
 

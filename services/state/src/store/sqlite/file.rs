@@ -194,7 +194,7 @@ pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles, O
     keep_log_on_close(&connection, false).map_err(|error| failed(&error, path))?;
     let mut opening = Opening::new();
     if let Err(error) = opening.advance(&connection, lock, Checkpoint::Truncate) {
-        // A full disk, perhaps. Reads can be served all the same, and the writer tries it again.
+        // Perhaps the disk is full. Reads can still be served, and the writer retries.
         tracing::warn!(%error, file = %path.display(), "cannot note in the store that it was opened");
     }
     files.accept(lock.openings());
