@@ -6,8 +6,9 @@
 //! * nothing new is applied while the bindings are for another generation than the application's, or if only the
 //!   generation of the spec changed and not its documents;
 //! * a copy is repaired to what its cluster accepted, whatever the spec says by then, and never to what is not known;
-//! * with create-first, a copy that is running goes only after every bound copy is running and available, and one that
-//!   failed goes as soon as another cluster is bound;
+//! * with create-first, a copy that is running goes only after every bound copy is running and available, or if another
+//!   one that is not bound stays, and one that failed goes as soon as another cluster is bound;
+//! * with create-first, nothing begins while more than one copy that is not bound may run;
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
 //! * an application without bindings loses only the copies on clusters that are being deleted;
@@ -16,6 +17,7 @@
 //! * a copy that ran never becomes FAILED, and a copy becomes FAILED only within an attempt to bring it up.
 
 mod deploy;
+mod handover;
 mod outcome;
 mod retire;
 mod snapshot;
@@ -32,7 +34,6 @@ pub use snapshot::{
 };
 pub use works::{Aim, Basis, Work, basis};
 
-use crate::object::health::Verdict;
 use crate::object::{ClusterUid, InventoryEntry};
 
 /// When to look again at what does not wake us by itself.
@@ -129,8 +130,9 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         };
     // Only what is seen to be gone makes room, or a person who declares its cluster lost: a cluster that does not answer may
     // still run its copy.
+    let keeper = handover::keeper(snapshot, &unwanted);
     let may_create = match snapshot.strategy {
-        Strategy::CreateFirst => !unwanted.iter().any(|copy| leaves_pods(snapshot, copy)),
+        Strategy::CreateFirst => handover::has_room(snapshot, keeper, &unwanted),
         Strategy::DeleteFirst => unwanted.is_empty(),
     };
     let replaces_running =
@@ -148,11 +150,13 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         let leaves = snapshot.leaving.contains(&copy.cluster);
         let goes = handed_over && (!released || leaves);
         // What failed was never the one that serves: it makes room for the next attempt.
-        let failed =
-            snapshot.decided() && !released && copy.phase == Phase::Failed && !serves(snapshot, copy);
+        let has_successor = snapshot.decided() && !released;
+        let failed = has_successor && copy.phase == Phase::Failed && !handover::serves(snapshot, copy);
+        // Nor is a third one needed where a handover was overtaken by another.
+        let overtaken = has_successor && handover::is_spare(snapshot, keeper, copy);
         // Nor does a cluster that goes have to wait for a successor as long as another copy stays.
         let spare = leaves && snapshot.copies.iter().any(|other| stays(snapshot, other));
-        if goes || failed || spare || copy.phase == Phase::Removing {
+        if goes || failed || overtaken || spare || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {
             steps.extend(tend::tend(snapshot, copy, false));
@@ -169,24 +173,6 @@ fn stays(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
 /// Whether the cluster of a copy does not answer, so that it is not known whether it runs.
 fn is_away(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     matches!(snapshot.presence(&copy.cluster), Some(Presence::Unreachable(_)))
-}
-
-/// Whether a copy that failed is seen to be available all the same.
-fn serves(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
-    match snapshot.presence(&copy.cluster) {
-        Some(Presence::Seen(seen)) => seen.health.verdict == Verdict::Available && !seen.present.is_empty(),
-        _ => false,
-    }
-}
-
-/// Whether pods of a copy that failed are seen to run, though it is not available: they would run beside the next attempt's.
-/// One that became available serves until the next attempt does.
-fn leaves_pods(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
-    let failed = matches!(copy.phase, Phase::Failed | Phase::Removing);
-    let seen = snapshot.presence(&copy.cluster);
-    failed
-        && !serves(snapshot, copy)
-        && matches!(seen, Some(Presence::Seen(seen)) if seen.health.containers.running > 0)
 }
 
 /// Only the shortest of all waits counts, and it comes last.

@@ -13,6 +13,7 @@ use crate::object::remove::{Released, Remaining};
 use crate::object::rendering::{DocumentHash, DocumentSet};
 
 mod failures;
+mod handover;
 mod works;
 
 const DEADLINE: Duration = Duration::from_secs(300);
