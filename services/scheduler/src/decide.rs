@@ -12,8 +12,8 @@
 //! 6. Its cluster is OFFLINE: it waits for the grace period and moves then; without a candidate it stays.
 //! 7. It was bound less than `min_residency` (default: `reschedule_after`) ago: it stays.
 //! 8. The metrics of its cluster are not known: it stays, for nothing can be said to be better.
-//! 9. A candidate has a higher score, by `min_gain` at least: it moves, unless it claims volumes, whose data would stay
-//!    behind, and its spec does not say how it moves.
+//! 9. A candidate has a higher score, by `min_gain` at least: it moves, unless it is still being handed over or brought
+//!    up, or claims volumes, whose data would stay behind, and its spec does not say how it moves.
 //!
 //! UNHEALTHY, NOTREADY, CONNECTING and failing metrics keep new applications away, nothing else. A cluster where a
 //! copy of the application failed is no candidate for it until a cool-down is over.
@@ -26,6 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::filter::{Rejection, Shortlist, tenable};
+use crate::handover::CopyPhase;
 use crate::retry::later;
 use crate::score::{Standing, rendezvous_key};
 use crate::world::{Application, Binding, ClusterState, Lifecycle, World};
@@ -154,6 +155,9 @@ impl Case<'_> {
                 && (self.application.min_gain <= 0.0
                     || best.value() - present.value() >= self.application.min_gain)
         });
+        if attracts && self.is_under_way(binding) {
+            return self.keep(KeepReason::HandoverUnderWay);
+        }
         if attracts && self.application.holds_data {
             return self.keep(KeepReason::HoldsData);
         }
@@ -168,6 +172,23 @@ impl Case<'_> {
             Some(time) => self.keep_until(time, KeepReason::Best),
             None => self.keep(KeepReason::Best),
         }
+    }
+
+    /// Whether a copy is still coming or going, or has not begun to go, as far as clusters that answer are concerned. Scores
+    /// that change faster than that would have it on ever more clusters, and up on none.
+    fn is_under_way(&self, binding: &Binding) -> bool {
+        self.application.copies.iter().any(|copy| {
+            let answers = self
+                .world
+                .rank_of(&copy.cluster_uid)
+                .is_some_and(|rank| !self.world.ranked()[rank].cluster.state.is_unreachable());
+            answers
+                && match copy.phase {
+                    CopyPhase::Running => copy.cluster_uid != binding.cluster_uid,
+                    CopyPhase::Other => true,
+                    CopyPhase::Failed => false,
+                }
+        })
     }
 
     /// What follows if the bound cluster is unreachable: whether its applications may be lost depends on why.

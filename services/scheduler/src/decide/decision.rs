@@ -105,6 +105,8 @@ pub enum KeepReason {
     RecentlyScheduled,
     /// Its cluster cannot be compared with others at present.
     MetricsUnavailable,
+    /// Another cluster has a higher score, but the application is still being handed over or brought up.
+    HandoverUnderWay,
     /// Another cluster has a higher score, but the data in its volumes would stay behind.
     HoldsData,
     /// No candidate has a higher score, or one that is higher by enough.
@@ -134,6 +136,7 @@ impl KeepReason {
             | Self::ClusterInaccessible
             | Self::RecentlyScheduled
             | Self::MetricsUnavailable
+            | Self::HandoverUnderWay
             | Self::HoldsData
             | Self::Best
             | Self::AllCandidatesFailed

@@ -137,6 +137,31 @@ fn another_cluster_may_draw_it_meanwhile_and_nothing_else_is_excluded() {
     assert!(deadlock.message.contains("1 × a copy failed there a short time ago"), "{}", deadlock.message);
 }
 
+/// Bound to "b" with 0.3 for 61 s, while "x" offers 0.9.
+#[rstest]
+#[case::nothing_is_begun(vec![], "bind x: BetterCluster")]
+#[case::handed_over(vec![copy("b", CopyPhase::Running, 1, 50)], "bind x: BetterCluster")]
+#[case::not_up_yet(vec![copy("b", CopyPhase::Other, 1, 50)], "keep: HandoverUnderWay")]
+#[case::the_old_one_still_runs(
+    vec![copy("a", CopyPhase::Running, 1, 900), copy("b", CopyPhase::Running, 1, 5)],
+    "keep: HandoverUnderWay"
+)]
+#[case::the_old_one_goes(
+    vec![copy("a", CopyPhase::Other, 1, 4), copy("b", CopyPhase::Running, 1, 5)],
+    "keep: HandoverUnderWay"
+)]
+#[case::a_remnant_on_a_silent_cluster_is_not_waited_for(
+    vec![copy("gone", CopyPhase::Running, 1, 900), copy("b", CopyPhase::Running, 1, 5)],
+    "bind x: BetterCluster"
+)]
+fn a_better_score_waits_for_a_handover(#[case] copies: Vec<Copy>, #[case] expected: &str) {
+    let mut fleet = fleet();
+    fleet.clusters.push(crate::fixture::cluster("gone"));
+    fleet.cluster("gone").state = ClusterState::Offline { since: ago(500) };
+    let application = Application { copies, ..bound(&application(), "b", 61) };
+    assert_eq!(brief(&fleet.decide(&application)), expected);
+}
+
 /// Bound to "a" with 0.5 for 61 s, while "b" offers 0.7; (0.5 + 0.1) / 1.1 = 0.5454…
 #[rstest]
 #[case(0.0, None, "bind b: BetterCluster")]
