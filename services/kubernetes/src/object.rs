@@ -28,6 +28,7 @@ pub mod waves;
 mod write;
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -171,6 +172,11 @@ impl fmt::Display for ObjectKey {
             None => write!(f, "{} {}", self.kind, self.name),
         }
     }
+}
+
+/// Objects to look up in: an application may have tens of thousands, and each is looked for.
+pub fn keys<'a>(entries: impl IntoIterator<Item = &'a InventoryEntry>) -> HashSet<&'a ObjectKey> {
+    entries.into_iter().map(|entry| &entry.key).collect()
 }
 
 /// An object of a copy, as recorded in Krake: everything that was or may have been applied and is not known to be gone.

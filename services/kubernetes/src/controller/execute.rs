@@ -17,7 +17,7 @@ use crate::object::apply::{ApplyError, Claim, apply};
 use crate::object::prepare::Target;
 use crate::object::remove::{Going, Removal, remove};
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
-use crate::object::{ClusterUid, Identity, InventoryEntry, ObjectKey};
+use crate::object::{ClusterUid, Identity, InventoryEntry, ObjectKey, keys};
 use crate::plan::{
     self, Again, Aim, Answer, Applied, Apply, Attempt, CopyRecord, Reason, Step, Strategy, Work,
 };
@@ -249,7 +249,8 @@ impl Executor<'_> {
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
         let (Some(handle), Some(mut recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let is_going = |entry: &&InventoryEntry| inventory.iter().any(|going| going.key == entry.key);
+        let going = keys(inventory);
+        let is_going = |entry: &&InventoryEntry| going.contains(&entry.key);
         let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
         let is_shown = |key: &ObjectKey| handle.shows(key, &self.application.uid);
         let going = Going {

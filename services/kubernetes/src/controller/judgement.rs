@@ -1,7 +1,7 @@
 //! By what a copy is judged, and what is seen of it by that: the documents of its own Works or, where they are not known, its
 //! inventory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::{FutureExt, StreamExt};
 use krake_proto::json::CANONICAL_VERSION;
@@ -9,13 +9,13 @@ use krake_proto::json::CANONICAL_VERSION;
 use super::memory::Accepted;
 use super::view::{Look, Piece, Prospect, within_limits};
 use crate::cluster::{ClusterHandle, Resolved};
-use crate::object::ObjectKey;
 use crate::object::drift::Baseline;
 use crate::object::expectation::{Expected, Objects, expected};
 use crate::object::observation::{Candidate, Seen, Sight, observe};
 use crate::object::prepare::Prepared;
 use crate::object::rehearsal::rehearse;
 use crate::object::rendering::{self, DocumentHash, Rendering};
+use crate::object::{ObjectKey, keys};
 use crate::plan::{self, Basis, CopyRecord, Targets, Work};
 
 /// Rehearsals of one look that are under way at once.
@@ -137,8 +137,9 @@ impl Look<'_> {
         let sights: Vec<_> = expected.iter().map(|expected| self.sight(handle, expected)).collect();
         let (application, host) = (&self.application.uid, handle.connection().host());
         let seen = observe(expected, &sights, application, host)?;
+        let drifted: HashSet<_> = seen.observation.drifted.iter().collect();
         let differing = expected.iter_mut().zip(&sights);
-        let differing = differing.filter(|(expected, _)| seen.observation.drifted.contains(&expected.key));
+        let differing = differing.filter(|(expected, _)| drifted.contains(&expected.key));
         let rehearsals: Vec<_> = differing
             .filter_map(|(expected, sight)| {
                 let Sight::Present(live) = sight else { return None };
@@ -193,10 +194,10 @@ impl Look<'_> {
 /// The recorded objects of a copy of which no documents are known. One that was perhaps never accepted is not missed where
 /// the whole was accepted.
 fn by_inventory(copy: &CopyRecord, basis: &Basis, objects: Vec<Resolved>) -> Vec<Expected<Candidate>> {
+    let accepted = keys(copy.inventory.iter().filter(|entry| entry.uid.is_some()));
     let expectation = |Resolved { target, unresolved }: Resolved| {
         let key = target.prepared.key.clone();
-        let recorded = copy.inventory.iter().find(|entry| entry.key == key);
-        let is_accepted = recorded.is_some_and(|entry| entry.uid.is_some());
+        let is_accepted = accepted.contains(&key);
         let unresolved = unresolved.map(|error| error.to_string());
         Expected {
             optional: *basis != Basis::Nothing && !is_accepted,

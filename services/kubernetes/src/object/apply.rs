@@ -1,5 +1,6 @@
 //! Applying the objects of an application to a cluster: look at all of them, then write each under its guard.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
@@ -92,7 +93,8 @@ impl Accepts for Vec<AppliedObject> {
     }
 
     fn sort(&mut self, order: &[&ObjectKey]) {
-        self.sort_by_cached_key(|applied| order.iter().position(|key| **key == applied.key));
+        let places: HashMap<_, _> = order.iter().zip(0_usize..).collect();
+        self.sort_by_cached_key(|applied| places.get(&&applied.key).copied());
     }
 }
 
@@ -172,7 +174,8 @@ async fn look_at_all<'a>(
     for (target, live) in targets.iter().zip(found) {
         seen.push((target, live?));
     }
-    let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref()));
+    let recorded = claim.recorded();
+    let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref(), &recorded));
     let admitted = ownership::preflight(holders, claim.adopt_existing)?;
     let due = seen.into_iter().zip(admitted);
     let mut due: Vec<_> = due.map(|((target, live), admitted)| Due::of(target, live, admitted)).collect();
@@ -194,11 +197,20 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
+    /// The uids of the objects that are recorded.
+    fn recorded(&self) -> HashMap<&ObjectKey, &str> {
+        self.inventory.iter().filter_map(|entry| Some((&entry.key, entry.uid.as_deref()?))).collect()
+    }
+
     /// Whose the live object of a target is.
-    fn holder(&self, target: &Target, live: Option<&DynamicObject>) -> (ObjectKey, Holder) {
+    fn holder(
+        &self,
+        target: &Target,
+        live: Option<&DynamicObject>,
+        recorded: &HashMap<&ObjectKey, &str>,
+    ) -> (ObjectKey, Holder) {
         let key = &target.prepared.key;
-        let recorded = self.inventory.iter().find(|entry| entry.key == *key);
-        let recorded = recorded.and_then(|entry| entry.uid.as_deref());
+        let recorded = recorded.get(key).copied();
         let metadata = live.map(|object| &object.metadata);
         (key.clone(), ownership::holder(metadata, self.identity, recorded))
     }
@@ -262,7 +274,8 @@ async fn write(
         if matches!(error, ClusterError::Rejected(_)) && uid(live.as_ref()) == admitted.uid() {
             return Err(failed(target, error));
         }
-        let again = ownership::preflight([claim.holder(target, live.as_ref())], claim.adopt_existing)?;
+        let holder = claim.holder(target, live.as_ref(), &claim.recorded());
+        let again = ownership::preflight([holder], claim.adopt_existing)?;
         admitted = again.into_iter().next().unwrap_or(Admitted::Create);
     }
 }

@@ -1,12 +1,12 @@
 //! What a Namespace or a CustomResourceDefinition of an application holds that is not the application's own. Deleting it
 //! would take that along, so it is released instead. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::object::order::Rank;
-use crate::object::{APPLICATION_LABEL, INSTALLATION_LABEL, Identity, InventoryEntry, ObjectKey};
+use crate::object::{APPLICATION_LABEL, INSTALLATION_LABEL, Identity, InventoryEntry, ObjectKey, keys};
 
 /// Maximum number of objects that are named.
 const NAMED: usize = 3;
@@ -70,7 +70,8 @@ pub(crate) struct Owner<'a> {
 /// What keeps a container from being deleted, for people; nothing if it holds only what is the application's own.
 pub(crate) fn held(contents: &Contents, owner: Owner<'_>) -> Option<String> {
     let by_uid: BTreeMap<&str, &Item> = contents.items.iter().map(|item| (item.uid(), item)).collect();
-    let holding = Holding { contents, by_uid, owner };
+    let going = owner.going.iter().filter_map(|entry| entry.uid.as_deref()).collect();
+    let holding = Holding { contents, by_uid, owner, staying: keys(owner.staying), going };
     let foreign = contents.items.iter().filter(|item| !holding.goes(item, 0));
     let mut names: Vec<String> = foreign.map(|item| item.key.to_string()).collect();
     names.sort_unstable();
@@ -93,21 +94,24 @@ struct Holding<'a> {
     contents: &'a Contents,
     by_uid: BTreeMap<&'a str, &'a Item>,
     owner: Owner<'a>,
+    staying: HashSet<&'a ObjectKey>,
+    /// uids of what is being removed.
+    going: HashSet<&'a str>,
 }
 
 impl Holding<'_> {
     /// Whether an object is the application's own, or goes by itself. `depth`: length of the chain of owners before it.
     fn goes(&self, item: &Item, depth: usize) -> bool {
-        let Self { contents, owner, .. } = self;
-        if owner.staying.iter().any(|entry| entry.key == item.key) {
+        let Self { owner, .. } = self;
+        if self.staying.contains(&item.key) {
             return false;
         }
         item.metadata.deletion_timestamp.is_some()
             || item.key.group().is_empty()
                 && OF_EVERY_NAMESPACE.contains(&(item.key.kind.as_str(), item.key.name.as_str()))
-            || is_own(item, *owner)
+            || self.is_own(item)
             || is_claim(&item.key, owner.going)
-            || is_token(item, contents, *owner)
+            || self.is_token(item)
             || depth < MAX_OWNERS && self.is_owned(item, depth)
     }
 
@@ -115,7 +119,7 @@ impl Holding<'_> {
     fn is_owned(&self, item: &Item, depth: usize) -> bool {
         let owners = item.metadata.owner_references.as_deref().unwrap_or_default();
         let mut each = owners.iter().map(|reference| {
-            if self.owner.going.iter().any(|entry| entry.uid.as_deref() == Some(&reference.uid)) {
+            if self.going.contains(reference.uid.as_str()) {
                 return true;
             }
             match self.by_uid.get(reference.uid.as_str()) {
@@ -128,14 +132,27 @@ impl Holding<'_> {
         });
         !owners.is_empty() && each.all(|goes| goes)
     }
-}
 
-fn is_own(item: &Item, owner: Owner<'_>) -> bool {
-    let label = |name: &str| item.metadata.labels.as_ref().and_then(|labels| labels.get(name));
-    let marked = label(INSTALLATION_LABEL).is_some_and(|value| *value == owner.identity.installation)
-        && label(APPLICATION_LABEL).is_some_and(|value| value == owner.identity.application.as_str());
-    let recorded = |entry: &InventoryEntry| entry.uid.as_deref().is_some_and(|uid| uid == item.uid());
-    marked || owner.going.iter().any(recorded)
+    /// Whether an object is of the application, by its marks or by its uid.
+    fn is_own(&self, item: &Item) -> bool {
+        let identity = self.owner.identity;
+        let label = |name: &str| item.metadata.labels.as_ref().and_then(|labels| labels.get(name));
+        let marked = label(INSTALLATION_LABEL).is_some_and(|value| *value == identity.installation)
+            && label(APPLICATION_LABEL).is_some_and(|value| value == identity.application.as_str());
+        marked || self.going.contains(item.uid())
+    }
+
+    /// Whether an object is the token of a ServiceAccount that every namespace has, or that goes.
+    fn is_token(&self, item: &Item) -> bool {
+        let account = item.metadata.annotations.as_ref().and_then(|all| all.get(TOKEN_OF));
+        item.key.kind == "Secret"
+            && account.is_some_and(|account| {
+                let all = self.contents.items.iter();
+                let mut accounts = all.filter(|other| other.key.kind == "ServiceAccount");
+                let found = accounts.find(|other| other.key.name == *account);
+                account == "default" || found.is_none_or(|found| self.is_own(found))
+            })
+    }
 }
 
 /// Whether an object is a volume claim that a StatefulSet of the application made: `<template>-<set>-<number>`.
@@ -152,17 +169,6 @@ fn is_claim(key: &ObjectKey, going: &[InventoryEntry]) -> bool {
     };
     (key.group(), key.kind.as_str()) == ("", "PersistentVolumeClaim")
         && sets.any(|set| made_by(set).is_some())
-}
-
-/// Whether an object is the token of a ServiceAccount that every namespace has, or that goes.
-fn is_token(item: &Item, contents: &Contents, owner: Owner<'_>) -> bool {
-    let account = item.metadata.annotations.as_ref().and_then(|all| all.get(TOKEN_OF));
-    item.key.kind == "Secret"
-        && account.is_some_and(|account| {
-            let mut accounts = contents.items.iter().filter(|other| other.key.kind == "ServiceAccount");
-            let found = accounts.find(|other| other.key.name == *account);
-            account == "default" || found.is_none_or(|found| is_own(found, owner))
-        })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Until the new set was accepted whole, each object is judged by the set of which it was accepted last. A process that began
 //! in between does not know which that was: then the object may be either.
 
+use std::collections::HashMap;
+
 use crate::object::ObjectKey;
 use crate::object::rendering::DocumentHash;
 
@@ -30,17 +32,17 @@ pub struct Expected<T> {
 
 /// The objects that a copy should have, of which `applied` was accepted whole and `intended` perhaps in part. `accepted` is
 /// the set of which an object was accepted last, if that is known; `completed` whether it ended well as an object of a set.
-pub fn expected<T: Clone>(
-    applied: &Objects<T>,
-    intended: Option<&Objects<T>>,
+pub fn expected<'a, T: Clone>(
+    applied: &'a Objects<T>,
+    intended: Option<&'a Objects<T>>,
     accepted: impl Fn(&ObjectKey) -> Option<DocumentHash>,
     completed: impl Fn(&ObjectKey, DocumentHash) -> bool,
 ) -> Vec<Expected<T>> {
     let intended = intended.filter(|intended| intended.hash != applied.hash);
-    let replacement = |key: &ObjectKey| {
-        let found = intended?.objects.iter().find(|(other, _)| other == key)?;
-        Some((intended?.hash, &found.1))
-    };
+    let by_key = |objects: &'a Objects<T>| objects.objects.iter().map(|(key, what)| (key, what));
+    let former: HashMap<_, _> = by_key(applied).collect();
+    let replacing: HashMap<_, _> = intended.into_iter().flat_map(by_key).collect();
+    let replacement = |key: &ObjectKey| Some((intended?.hash, *replacing.get(key)?));
     let expectation = |key: &ObjectKey, candidates: Vec<(DocumentHash, &T)>, optional| Expected {
         key: key.clone(),
         optional,
@@ -58,7 +60,7 @@ pub fn expected<T: Clone>(
         expectation(key, candidates, false)
     });
     let new = intended.into_iter().flat_map(|intended| &intended.objects);
-    let new = new.filter(|(key, _)| applied.objects.iter().all(|(other, _)| other != key));
+    let new = new.filter(|(key, _)| !former.contains_key(key));
     let of_intended = new.filter_map(|(key, what)| {
         let hash = intended?.hash;
         Some(expectation(key, vec![(hash, what)], accepted(key) != Some(hash)))

@@ -4,6 +4,8 @@
 //! this very history of the store has applied are swept, and only for a positive reason; everything else is reported,
 //! and users decide.
 
+use std::collections::HashSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::cluster::discovery::ResolvedKind;
@@ -79,7 +81,7 @@ pub enum Owner {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stake {
     /// The inventory of its copy on this cluster, if one is recorded.
-    pub recorded: Option<Vec<ObjectKey>>,
+    pub recorded: Option<HashSet<ObjectKey>>,
     /// It is bound to this cluster.
     pub bound: bool,
     /// It has copies on other clusters, or is bound to them.
@@ -162,7 +164,7 @@ mod tests {
 
     fn exists(recorded: Option<&str>, bound: bool, elsewhere: bool) -> Owner {
         let key = |name: &str| ObjectKey { name: name.into(), ..object("now").key };
-        let recorded = recorded.map(|name| vec![key(name)]);
+        let recorded = recorded.map(|name| HashSet::from([key(name)]));
         Owner::Exists(Stake { recorded, bound, elsewhere, runs_elsewhere: elsewhere })
     }
 

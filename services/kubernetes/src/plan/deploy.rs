@@ -10,7 +10,7 @@ use super::{
 };
 use crate::failure::Class;
 use crate::object::rendering::{DocumentHash, DocumentSet};
-use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
+use crate::object::{ClusterUid, InventoryEntry, ObjectKey, keys};
 
 /// Steps for a cluster in the wanted set. `may_create`: no other copy has to go first. `replaces_running`:
 /// there is another copy that still runs and that this one is to take over from.
@@ -221,7 +221,8 @@ fn failed(snapshot: &Snapshot, copy: &CopyRecord, reason: Reason, why: String) -
 }
 
 fn united(inventory: &[InventoryEntry], targets: &[ObjectKey]) -> Vec<InventoryEntry> {
-    let new = targets.iter().filter(|key| inventory.iter().all(|entry| entry.key != **key));
+    let recorded = keys(inventory);
+    let new = targets.iter().filter(|key| !recorded.contains(key));
     let new = new.map(|key| InventoryEntry { key: key.clone(), uid: None });
     inventory.iter().cloned().chain(new).collect()
 }

@@ -1,16 +1,17 @@
 //! What to record after a step that touched a cluster.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::works::Work;
 use super::{Answer, Apply, CopyRecord, Phase, REMOVAL_INTERVAL, Reason, Step, Truth};
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
-use crate::object::InventoryEntry;
 use crate::object::apply::ApplyError;
 use crate::object::ownership::Refusal;
 use crate::object::remove::{Released, Remaining};
 use crate::object::rendering::DocumentSet;
+use crate::object::{InventoryEntry, keys};
 
 /// How long a removal may take before it is recorded what it waits for: most pods end within this time.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(45);
@@ -211,7 +212,8 @@ pub fn after_release(copy: &CopyRecord, released: &[Released]) -> CopyRecord {
     let named = released.iter().take(NAMED_WAITS);
     let names: Vec<_> = named.map(|released| format!("{} holds {}", released.key, released.holds)).collect();
     let message = format!("left on the cluster: {}", names.join("; "));
-    let is_released = |entry: &&InventoryEntry| released.iter().any(|released| released.key == entry.key);
+    let released: HashSet<_> = released.iter().map(|released| &released.key).collect();
+    let is_released = |entry: &&InventoryEntry| released.contains(&entry.key);
     let inventory = copy.inventory.iter().filter(|entry| !is_released(entry)).cloned().collect();
     let mut told = CopyRecord { inventory, ..copy.clone() };
     match copy.phase {
@@ -236,16 +238,16 @@ pub fn after_withdraw(copy: &CopyRecord, remaining: &[Remaining]) -> Step {
 
 /// After [`Step::Prune`] of `surplus` of the copy `copy`: what is not gone yet.
 pub fn after_prune(copy: &CopyRecord, surplus: &[InventoryEntry], remaining: &[Remaining]) -> Step {
-    let gone = |entry: &InventoryEntry| {
-        surplus.iter().any(|pruned| pruned.key == entry.key)
-            && remaining.iter().all(|remaining| remaining.key != entry.key)
-    };
+    let left: HashSet<_> = remaining.iter().map(|remaining| &remaining.key).collect();
+    let pruned = keys(surplus);
+    let gone = |entry: &InventoryEntry| pruned.contains(&entry.key) && !left.contains(&entry.key);
     let inventory: Vec<_> = copy.inventory.iter().filter(|entry| !gone(entry)).cloned().collect();
     if inventory.len() == copy.inventory.len() {
         return Step::Wait(REMOVAL_INTERVAL);
     }
     let mut completed = copy.completed.clone();
-    completed.retain(|key, _| inventory.iter().any(|entry| entry.key == *key));
+    let recorded = keys(&inventory);
+    completed.retain(|key, _| recorded.contains(key));
     Step::Report(CopyRecord { inventory, completed, ..copy.clone() })
 }
 
@@ -256,6 +258,7 @@ fn changed(copy: &CopyRecord, told: CopyRecord) -> Option<Step> {
 /// The inventory with the uids of what was applied, in the order of applying; what was not applied now goes first, so that
 /// it is removed last of all, or pruned.
 fn updated(inventory: &[InventoryEntry], applied: &[InventoryEntry]) -> Vec<InventoryEntry> {
-    let others = inventory.iter().filter(|entry| applied.iter().all(|applied| applied.key != entry.key));
+    let changed = keys(applied);
+    let others = inventory.iter().filter(|entry| !changed.contains(&entry.key));
     others.chain(applied).cloned().collect()
 }

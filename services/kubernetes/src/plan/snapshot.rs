@@ -12,7 +12,7 @@ use crate::failure::Class;
 use crate::object::health::ContainerHealth;
 use crate::object::observation::Observation;
 use crate::object::rendering::{DocumentHash, DocumentSet};
-use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
+use crate::object::{ClusterUid, InventoryEntry, ObjectKey, keys};
 
 /// How far a copy is, as recorded in Krake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +172,8 @@ impl CopyRecord {
 
     /// Whether every object is in the inventory.
     pub(super) fn covers(&self, objects: &[ObjectKey]) -> bool {
-        objects.iter().all(|key| self.inventory.iter().any(|entry| entry.key == *key))
+        let recorded = keys(&self.inventory);
+        objects.iter().all(|key| recorded.contains(key))
     }
 }
 

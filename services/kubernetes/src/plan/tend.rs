@@ -1,5 +1,6 @@
 //! Planning for what was applied: repairing and judging it by what its cluster accepted.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::works::{self, Basis, needs_apply};
@@ -10,7 +11,7 @@ use super::{
 use crate::failure::Class;
 use crate::object::health::Verdict;
 use crate::object::observation::Observation;
-use crate::object::{ClusterUid, InventoryEntry};
+use crate::object::{ClusterUid, InventoryEntry, keys};
 
 /// A wait for a deadline ends after it, also by clocks that round.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
@@ -148,7 +149,8 @@ fn judge(
         _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => Answer::yes(),
         _ => copy.applied.clone(),
     };
-    let completed = seen.completed.iter().filter(|(key, _)| copy.covers(std::slice::from_ref(key)));
+    let recorded = keys(&copy.inventory);
+    let completed = seen.completed.iter().filter(|(key, _)| recorded.contains(key));
     CopyRecord {
         phase,
         available,
@@ -169,10 +171,11 @@ fn judge(
 
 /// The inventory, with the uids of the objects that are seen.
 fn with_uids(inventory: &[InventoryEntry], seen: &Observation) -> Vec<InventoryEntry> {
+    let present: HashMap<_, _> = seen.present.iter().map(|present| (&present.key, &present.uid)).collect();
     let mut inventory = inventory.to_vec();
     for entry in &mut inventory {
-        if let Some(present) = seen.present.iter().find(|present| present.key == entry.key) {
-            entry.uid.clone_from(&present.uid);
+        if let Some(uid) = present.get(&entry.key) {
+            entry.uid.clone_from(uid);
         }
     }
     inventory
@@ -182,7 +185,8 @@ fn with_uids(inventory: &[InventoryEntry], seen: &Observation) -> Vec<InventoryE
 fn surplus(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<InventoryEntry> {
     match &view.targets {
         Targets::Known(targets) if view.basis == Basis::Works && !needs_apply(snapshot, copy, view) => {
-            copy.inventory.iter().filter(|entry| !targets.contains(&entry.key)).cloned().collect()
+            let wanted: HashSet<_> = targets.iter().collect();
+            copy.inventory.iter().filter(|entry| !wanted.contains(&entry.key)).cloned().collect()
         }
         _ => Vec::new(),
     }

@@ -14,6 +14,7 @@ use crate::object::rendering::{DocumentHash, DocumentSet};
 
 mod failures;
 mod handover;
+mod large;
 mod works;
 
 const DEADLINE: Duration = Duration::from_secs(300);
