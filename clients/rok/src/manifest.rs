@@ -1,6 +1,6 @@
 //! What `-f` names: Kubernetes manifests, or a TOSCA template.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::yaml;
 
@@ -41,10 +41,20 @@ fn problems(object: &Value) -> Vec<String> {
     let Value::Object(fields) = object else {
         return vec!["expected a Kubernetes object with apiVersion, kind and metadata.name".to_owned()];
     };
+    if is_list(fields) {
+        // The state service takes it as its items, and says what is wrong with them.
+        return Vec::new();
+    }
     let name = fields.get("metadata").and_then(|metadata| metadata.get("name"));
     let required =
         [("apiVersion", fields.get("apiVersion")), ("kind", fields.get("kind")), ("metadata.name", name)];
     required.into_iter().filter_map(|(field, value)| problem(field, value)).collect()
+}
+
+/// Whether an object is a list of objects, as `kubectl get -o yaml` prints it.
+fn is_list(fields: &Map<String, Value>) -> bool {
+    fields.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
+        && fields.get("items").is_some_and(Value::is_array)
 }
 
 fn problem(field: &str, value: Option<&Value>) -> Option<String> {
@@ -68,6 +78,15 @@ mod tests {
         let Definition::Manifest(objects) = read(&text).unwrap() else { panic!() };
         let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["Deployment", "Service"]);
+    }
+
+    #[test]
+    fn a_list_has_no_name() {
+        for kind in ["List", "ConfigMapList"] {
+            let text = format!("apiVersion: v1\nkind: {kind}\nitems: [{{metadata: {{name: a}}}}]\n");
+            assert!(matches!(read(&text), Ok(Definition::Manifest(objects)) if objects.len() == 1), "{kind}");
+        }
+        assert!(read("apiVersion: example.org/v1\nkind: AllowList\nspec: {items: []}\n").is_err());
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! YAML in and out: YAML 1.2, where `no` and `on` are strings and every key stands once.
+//! YAML in and out: YAML 1.2, where `no` and `on` are strings and every key stands once; but as kubectl does, an integer
+//! that begins with a zero is read as an octal one, such as the mode of a file.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_saphyr::budget::BudgetBreach;
 
 /// Floats from here on may stand for an integer of more than 64 bits, which the YAML reader rounds.
 const FIRST_INEXACT: f64 = 9_223_372_036_854_775_808.0;
@@ -30,8 +32,21 @@ impl std::fmt::Display for YamlError {
     }
 }
 
+/// Documents of one text, and nodes in all: more than fit into the largest manifest, and bounded all the same.
+const MAX_DOCUMENTS: usize = 100_000;
+const MAX_NODES: usize = 2_000_000;
+
 fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! { strict_booleans: true, with_snippet: false }
+    serde_saphyr::options! {
+        strict_booleans: true,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_documents: MAX_DOCUMENTS,
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+        },
+    }
 }
 
 /// All documents of a text but the empty ones.
@@ -100,7 +115,11 @@ pub(crate) fn write(value: &Value) -> Result<String, String> {
 
 fn error(error: serde_saphyr::Error) -> YamlError {
     let location = error.location().filter(|location| location.line() > 0);
-    let text = error.without_snippet().to_string();
+    let error = error.without_snippet();
+    let text = match error {
+        serde_saphyr::Error::Budget { breach, .. } => exceeded(breach),
+        error => error.to_string(),
+    };
     let line = location.map(|location| location.line());
     // The text ends with the place, which goes before it here.
     let problem = match text.rfind(" at line ").or_else(|| text.find("line ")) {
@@ -108,6 +127,21 @@ fn error(error: serde_saphyr::Error) -> YamlError {
         _ => text,
     };
     YamlError { line, problem }
+}
+
+/// What a text has too much of.
+fn exceeded(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Documents { .. } => format!("more than {MAX_DOCUMENTS} documents; split the file"),
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
+            format!("more than {MAX_NODES} values; split the file")
+        }
+        BudgetBreach::Depth { .. } => "nested too deeply".to_owned(),
+        BudgetBreach::Aliases { .. } | BudgetBreach::AliasAnchorRatio { .. } => {
+            "too many aliases; write out what they stand for".to_owned()
+        }
+        _ => "too large; split the file".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +159,20 @@ mod tests {
             (documents[1].line, &documents[1].value),
             (5, &json!({"b": ["no", "on", "yes", 15, 18446744073709551615_u64, 1.0]}))
         );
+    }
+
+    #[test]
+    fn a_mode_is_octal() {
+        let modes = documents("[0400, 0755, 00, 0, -017, 0o17, 0.5, '0400', 0800]").unwrap();
+        assert_eq!(modes[0].value, json!([256, 493, 0, 0, -15, 15, 0.5, "0400", 800.0]));
+    }
+
+    #[test]
+    fn a_text_of_very_many_documents_is_read_and_what_is_too_much_is_said() {
+        assert_eq!(documents(&"a: 1\n---\n".repeat(3000)).unwrap().len(), 3000);
+        let problem = |text: &str| documents(text).err().unwrap().problem;
+        assert_eq!(problem(&"a\n---\n".repeat(MAX_DOCUMENTS + 1)), "more than 100000 documents; split the file");
+        assert_eq!(problem(&format!("{}{}", "[".repeat(70), "]".repeat(70))), "nested too deeply");
     }
 
     #[test]
