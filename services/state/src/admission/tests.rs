@@ -93,6 +93,14 @@ fn fields_of_a_newer_peer_survive() {
     assert_eq!(krake_proto::wire::occurrences(&admitted, 3000).unwrap(), unknown);
 }
 
+/// A ConfigMap of this name in this namespace.
+fn named(name: &str, namespace: &str) -> ApplicationSpec {
+    let metadata = json!({"name": name, "namespace": namespace});
+    let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+    let manifest = vec![Manifest { document: document(config_map), ..Default::default() }];
+    ApplicationSpec { manifest, ..Default::default() }
+}
+
 #[rstest]
 #[case::nothing(ApplicationSpec::default(), "spec.manifest: is empty")]
 #[case::no_kind(
@@ -102,6 +110,11 @@ fn fields_of_a_newer_peer_survive() {
     },
     "spec.manifest[0].kind: is missing"
 )]
+#[case::a_name_that_leads_elsewhere(named("..", "demo"), "spec.manifest[0].metadata.name: \"..\" cannot be part of a path")]
+#[case::a_name_with_parts(named("a/status", "demo"), "spec.manifest[0].metadata.name: \"a/status\" cannot be part of a path")]
+#[case::an_escaped_name(named("a%2fb", "demo"), "spec.manifest[0].metadata.name: \"a%2fb\" cannot be part of a path")]
+#[case::a_namespace_with_parts(named("a", "default/secrets/z?"), "spec.manifest[0].metadata.namespace: \"default/secrets/z?\" cannot")]
+#[case::a_long_name(named(&"a".repeat(254), "demo"), "spec.manifest[0].metadata.name: has 254 bytes; at most 253")]
 #[case::no_document(ApplicationSpec { manifest: vec![Manifest::default()], ..Default::default() }, "spec.manifest[0]: is empty")]
 #[case::in_two_versions(
     ApplicationSpec {

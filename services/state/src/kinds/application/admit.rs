@@ -132,14 +132,16 @@ fn manifest(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findin
             [("apiVersion", &object.api_version), ("kind", &object.kind), ("metadata.name", &object.name)]
         {
             match text {
-                Text::Is(text) if !text.is_empty() => {}
+                Text::Is(text) if !text.is_empty() => part_of_path(&format!("{field}.{path}"), text, findings),
                 Text::Is(_) => findings.add(format!("{field}.{path}"), "is empty"),
                 Text::Null | Text::Missing => findings.add(format!("{field}.{path}"), "is missing"),
                 Text::Other => findings.add(format!("{field}.{path}"), "is not a string"),
             }
         }
-        if object.namespace == Text::Other {
-            findings.add(format!("{field}.metadata.namespace"), "is not a string");
+        match &object.namespace {
+            Text::Other => findings.add(format!("{field}.metadata.namespace"), "is not a string"),
+            Text::Is(text) => part_of_path(&format!("{field}.metadata.namespace"), text, findings),
+            Text::Null | Text::Missing => {}
         }
         // A cluster serves each object in every version of its group.
         let group = object.api_version.as_str().rsplit_once('/').map_or("", |(group, _)| group);
@@ -149,6 +151,25 @@ fn manifest(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findin
             findings.add(field, format!("is the same object as spec.manifest[{first}]"));
         }
     }
+}
+
+/// What names an object is a part of its path on the cluster, and must not lead to another one. Kubernetes refuses the same
+/// (`IsValidPathSegmentName`), but only once an object is there to be looked at.
+fn part_of_path(field: &str, text: &str, findings: &mut Findings) {
+    const LONGEST: usize = 253;
+    let is_version = field.ends_with(".apiVersion");
+    let group_and_version = text.split('/').count() <= if is_version { 2 } else { 1 };
+    let is_fine = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(is_foreign);
+    if text.len() > LONGEST {
+        findings.add(field, format!("has {} bytes; at most {LONGEST} are allowed", text.len()));
+    } else if !text.is_empty() && !(group_and_version && text.split('/').all(is_fine)) {
+        findings.add(field, format!("{text:?} cannot be part of a path on a cluster"));
+    }
+}
+
+/// Whether a character ends or changes a part of a path, or cannot be seen.
+fn is_foreign(character: char) -> bool {
+    matches!(character, '%' | '?' | '#' | '\\') || character.is_whitespace() || character.is_control()
 }
 
 fn constraints(spec: &ApplicationSpec, findings: &mut Findings) {
