@@ -104,8 +104,8 @@ impl Registry {
             return Ok(None);
         };
         let mut encoded = Vec::with_capacity(text.len());
-        let read = documents::each(&text, |document: serde_json::Value| {
-            let content = Some(Content::Json(document.to_string()));
+        let read = documents::each(&text, |document: Box<serde_json::value::RawValue>| {
+            let content = Some(Content::Json(Box::<str>::from(document).into()));
             encoded.extend(wire::delimited(shown.field, &Document { content }.encode_to_vec()));
         });
         read.map_err(|error| Error::Internal(error.to_string()))?;

@@ -9,6 +9,7 @@ use krake_proto::numbers::kubernetes::v1::manifest as entry;
 use krake_proto::{POOL, Resource, json};
 use prost::Message;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::lists;
 use super::volumes::claims_volumes;
@@ -139,8 +140,8 @@ fn set(spec: &[u8]) -> Result<Option<Set>, Malformed> {
 fn merge(spec: &[u8], text: &[u8]) -> Result<Vec<u8>, Malformed> {
     let entries = wire::elements(spec, MANIFEST)?;
     let (mut merged, mut failure, mut place) = (Vec::with_capacity(text.len() + spec.len()), None, 0);
-    let read = documents::each(text, |document: Value| {
-        let content = Some(Content::Json(document.to_string()));
+    let read = documents::each(text, |document: Box<RawValue>| {
+        let content = Some(Content::Json(Box::<str>::from(document).into()));
         let with = wire::delimited(entry::DOCUMENT, &Document { content }.encode_to_vec());
         let encoded =
             entries.get(place).ok_or_else(|| Malformed::new("the set has more documents than entries"));
