@@ -35,7 +35,7 @@ use krake_proto::error::{self, ErrorReason};
 pub use limits::{ConnectionLimits, ListenerArgs};
 pub use peer::{Peer, PeerCounts, PeerPlace, peer_network};
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tonic::Code;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -147,13 +147,28 @@ impl Services {
     }
 }
 
+/// Size in bytes of the kernel's buffer of what is sent on a connection. Left to itself it grows to megabytes, and takes the
+/// next bytes only when a third of it is free: a peer that reads all the time, slowly, would seem to stand still.
+const SEND_BUFFER: u32 = 256 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
 /// Binds `address`. Logs a warning about more than the loopback interface without TLS: everyone who reaches the port
 /// can read and change the traffic.
 pub async fn bind(address: SocketAddr, tls: bool) -> Result<TcpListener, ServeError> {
     if is_exposed(address, tls) {
         tracing::warn!(%address, "listening without TLS on an address that other hosts can reach");
     }
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
+    listener(address).map_err(|source| ServeError::Bind { address, source })
+}
+
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // As `TcpListener::bind` does: a process that starts again gets its port back.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn is_exposed(address: SocketAddr, tls: bool) -> bool {
