@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helping functions too")]
 
+mod backed_up;
 mod child;
 mod crash;
 mod full;
@@ -27,6 +28,11 @@ fn place() -> (TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("krake.db");
     (folder, file)
+}
+
+/// The path of a file beside the store's.
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    format!("{}{suffix}", file.display()).into()
 }
 
 async fn try_open(file: &Path) -> Result<SqliteStore, OpenError> {

@@ -11,11 +11,7 @@ use krake_runtime::reachable::Contact;
 use krake_state::store::{Key, OpenError, Page, SqliteStore, Store, Txn};
 use tempfile::TempDir;
 
-use super::{contents, open, place, put, try_open};
-
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    format!("{}{suffix}", file.display()).into()
-}
+use super::{beside, contents, open, place, put, try_open};
 
 /// Fails unless all kinds of calls are refused for a reason that holds `text`.
 async fn assert_refused(store: &SqliteStore, text: &str) {

@@ -22,6 +22,8 @@ const VERSION: i64 = 1;
 
 /// Wait for a lock that another program holds, such as the sqlite3 shell.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// Attempts to read the file, its log and the `.lock` file between two steps of a process that starts: it has a handful.
+const LOG_CHECKS: usize = 8;
 /// Pages (4 KiB) of the write-ahead log after which they are copied into the file: 16 MiB, so that this is rare and short.
 const CHECKPOINT_PAGES: i64 = 4000;
 /// Size to which the write-ahead log is cut back: above what it grows to while a slow read holds it.
@@ -166,16 +168,7 @@ pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles, O
     let failed_file = |source| OpenError::File { path: path.to_owned(), source };
     let files =
         create(path).and_then(|()| OpenFiles::at(path, &[lock.path().to_owned()])).map_err(failed_file)?;
-    let has_log = opening::has_log(path);
-    let log_of_another = || OpenError::LogOfAnother { path: path.to_owned() };
-    if has_log && path.metadata().map_err(failed_file)?.len() == 0 {
-        // SQLite would remove the log.
-        return Err(log_of_another());
-    }
-    let connection = connect(path).map_err(|error| failed(&error, path))?;
-    if has_log && !opening::log_belongs(path, &connection, lock.openings()) {
-        return Err(log_of_another());
-    }
+    let connection = connect_with_own_log(path, || lock.openings(), connect)?;
     if is_new(&connection).map_err(|error| failed(&error, path))? {
         // What a former file of this name was is of no account.
         lock.record_openings([0, 0])
@@ -201,6 +194,44 @@ pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles, O
     // It exists as long as the file is open.
     let files = files.and(beside(path, "-wal")).map_err(failed_file)?;
     Ok((connection, files, opening))
+}
+
+/// Connects to a file by `connect`, unless the log beside it is that of another file. `recorded` reads the numbers in the
+/// `.lock` file. The connection must not change the file when it is closed.
+pub(super) fn connect_with_own_log(
+    path: &Path,
+    recorded: impl Fn() -> Option<[i64; 2]>,
+    connect: fn(&Path) -> rusqlite::Result<Connection>,
+) -> Result<Connection, OpenError> {
+    let metadata = path.metadata().map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    if metadata.len() == 0 && opening::has_log(path) {
+        // SQLite would remove the log.
+        return Err(OpenError::LogOfAnother { path: path.to_owned() });
+    }
+    let connection = connect(path).map_err(|error| failed(&error, path))?;
+    check_log(path, recorded, &connection)?;
+    Ok(connection)
+}
+
+/// Refuses a file whose log is that of another file, as `connection` reads both. Where another process has the file open,
+/// the numbers may change meanwhile, at its start; then it is looked at again.
+pub(super) fn check_log(
+    path: &Path,
+    recorded: impl Fn() -> Option<[i64; 2]>,
+    connection: &Connection,
+) -> Result<(), OpenError> {
+    let mut numbers = recorded();
+    for _ in 0..LOG_CHECKS {
+        if !opening::has_log(path) || opening::log_belongs(path, connection, numbers) {
+            return Ok(());
+        }
+        let later = recorded();
+        if later == numbers {
+            break;
+        }
+        numbers = later;
+    }
+    Err(OpenError::LogOfAnother { path: path.to_owned() })
 }
 
 /// A connection that may write, and leaves the log alone when it is closed.

@@ -51,7 +51,7 @@ impl Lock {
 
     /// The revision recorded last; `None` if there is none.
     pub(super) fn recorded(&self) -> Option<Revision> {
-        self.number(0).map(Revision)
+        number(&self.file, 0).map(Revision)
     }
 
     /// Records a revision that the store has on the disk. Without it an older copy is noticed later or not at all, so a
@@ -64,7 +64,7 @@ impl Lock {
 
     /// The numbers of the processes that may have opened the file last; `None` from an older version.
     pub(super) fn openings(&self) -> Option<[i64; 2]> {
-        Some([self.number(1)?, self.number(2)?])
+        openings_in(&self.file)
     }
 
     /// Records the numbers of the processes that may have opened the file last. Returns when they are on the disk. Both
@@ -78,13 +78,22 @@ impl Lock {
         self.note_synced();
         Ok(())
     }
+}
 
-    /// The number in a line.
-    fn number(&self, line: u64) -> Option<i64> {
-        let mut text = [0; NUMBER_TEXT];
-        self.file.read_exact_at(&mut text, line * NUMBER_TEXT as u64).ok()?;
-        std::str::from_utf8(&text).ok()?.trim().parse().ok()
-    }
+/// [`Lock::openings`] of a file that this process does not open for writing. Takes no lock and makes no file.
+pub(super) fn openings_beside(file: &Path) -> Option<[i64; 2]> {
+    openings_in(&File::open(beside(file, ".lock")).ok()?)
+}
+
+fn openings_in(lock: &File) -> Option<[i64; 2]> {
+    Some([number(lock, 1)?, number(lock, 2)?])
+}
+
+/// The number in a line.
+fn number(lock: &File, line: u64) -> Option<i64> {
+    let mut text = [0; NUMBER_TEXT];
+    lock.read_exact_at(&mut text, line * NUMBER_TEXT as u64).ok()?;
+    std::str::from_utf8(&text).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
