@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use futures::StreamExt;
 use krake_client::{Client, Error, Mirror, ObjectKey};
+use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CASCADE_DELETION;
 use krake_proto::krake::meta::v1::{Deletion, Object};
 use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
 
-use crate::decide::{Includes, Plan, Target, decide};
+use crate::decide::{Includes, Plan, Target, decide, shortened};
 use crate::graph::{Graph, SharedGraph};
 use crate::member::Member;
 
@@ -17,6 +18,9 @@ use crate::member::Member;
 const CONCURRENT_DELETES: usize = 16;
 /// A wait that takes longer is recorded on the object. Most are over in moments.
 const REPORT_AFTER: Duration = Duration::from_secs(10);
+/// Pause before another attempt at an object that is held by one which cannot be read. No watch reports when that is over,
+/// and it takes a person.
+const HELD_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// The reconciler.
 pub(crate) struct Collector {
@@ -41,16 +45,31 @@ impl Collector {
         owner: &ObjectKey,
         targets: Vec<Target>,
         includes: Includes,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Next> {
         let deletions = targets.into_iter().map(|target| async move {
             let result = self.delete_one(&target, includes).await;
-            result.with_context(|| format!("cannot delete the dependent {}", target.key))
+            (target.key, result)
         });
         // All are tried before one failure counts.
         let results: Vec<_> =
             futures::stream::iter(deletions).buffer_unordered(CONCURRENT_DELETES).collect().await;
-        let written = results.into_iter().collect::<anyhow::Result<Vec<Written>>>()?;
-        self.seen(owner, &written).await
+        let (mut all, mut held) = (Vec::new(), None);
+        for (key, result) in results {
+            match result {
+                Ok(written) => all.push(written),
+                Err(error) if holds(&error) => {
+                    held = Some(shortened(format!("{key} cannot be deleted: {}", said(&error))));
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot delete the dependent {key}"));
+                }
+            }
+        }
+        self.seen(owner, &all).await?;
+        match held {
+            Some(reason) => self.wait(owner, &reason, Next::After(HELD_RETRY_DELAY)).await,
+            None => Ok(Next::Done),
+        }
     }
 
     async fn delete_one(&self, target: &Target, includes: Includes) -> Result<Written, Error> {
@@ -66,21 +85,29 @@ impl Collector {
         Ok(written)
     }
 
-    async fn release(&self, target: Target) -> anyhow::Result<()> {
+    async fn release(&self, target: Target) -> anyhow::Result<Next> {
         let answer = self
             .client
             .remove_finalizer_at(&target.key, &target.uid, target.resource_version, CASCADE_DELETION)
             .await;
-        let written = written(answer).context("cannot remove the finalizer cascade_deletion")?;
-        if let Written::At(_) = written {
-            tracing::info!("released: nothing depends on it");
+        match written(answer) {
+            Ok(written) => {
+                if let Written::At(_) = written {
+                    tracing::info!("released: nothing depends on it");
+                }
+                self.seen(&target.key, &[written]).await?;
+                Ok(Next::Done)
+            }
+            Err(error) if holds(&error) => {
+                self.wait(&target.key, &shortened(said(&error)), Next::After(HELD_RETRY_DELAY)).await
+            }
+            Err(error) => Err(error).context("cannot remove the finalizer cascade_deletion"),
         }
-        self.seen(&target.key, &[written]).await
     }
 
-    /// Leaves the object to its dependents. A wait that takes long is recorded on the object, for people to see: not at
-    /// once, since most waits are over in moments.
-    async fn wait(&self, key: &ObjectKey, reason: &str) -> anyhow::Result<Next> {
+    /// Leaves the object to its dependents, and says when to look again: `next`. A wait that takes long is recorded on the
+    /// object, for people to see: not at once, since most waits are over in moments.
+    async fn wait(&self, key: &ObjectKey, reason: &str, next: Next) -> anyhow::Result<Next> {
         let Some(object) = self.graph.read(|graph| graph.get(key).cloned()) else { return Ok(Next::Done) };
         let age = age_of(&object, SystemTime::now());
         if age < REPORT_AFTER {
@@ -92,7 +119,7 @@ impl Collector {
             let written = written(answer).context("cannot record what the deletion waits for")?;
             self.seen(key, &[written]).await?;
         }
-        Ok(Next::Done)
+        Ok(next)
     }
 
     /// Waits until the mirror shows our own writes, so that nothing is done twice. Queues `key` again if an object was
@@ -117,6 +144,17 @@ fn age_of(object: &Member, now: SystemTime) -> Duration {
 
 fn version(object: &Object) -> i64 {
     object.metadata.as_ref().map_or(0, |metadata| metadata.resource_version)
+}
+
+/// Whether the API refuses a write because it cannot read an object: the one to be deleted, or one that may belong to it.
+/// Nothing may be decided then; a person has to look at it.
+fn holds(error: &Error) -> bool {
+    matches!(error.reason(), Some(ErrorReason::FinalizersInUse | ErrorReason::Internal))
+}
+
+/// What the API says of a refusal.
+fn said(error: &Error) -> String {
+    error.status().map_or_else(|| error.to_string(), |status| status.message().to_owned())
 }
 
 /// What came of a write.
@@ -164,9 +202,9 @@ impl Reconciler for Collector {
         match plan.unwrap_or(Plan::Nothing) {
             // Also when it changed meanwhile: that change has queued it again.
             Plan::Nothing => {}
-            Plan::Wait(reason) => return self.wait(key, &reason).await,
-            Plan::Delete(targets, includes) => self.delete(key, targets, includes).await?,
-            Plan::Release(target) => self.release(target).await?,
+            Plan::Wait(reason) => return self.wait(key, &reason, Next::Done).await,
+            Plan::Delete(targets, includes) => return self.delete(key, targets, includes).await,
+            Plan::Release(target) => return self.release(target).await,
             Plan::LeaveTo(first) => self.queue.add(first, Priority::Change),
         }
         Ok(Next::Done)

@@ -101,9 +101,14 @@ fn reason(dependents: &[(&ObjectKey, &Member)]) -> String {
     if dependents.len() > NAMED {
         text.push_str(&format!("; and {} more", dependents.len() - NAMED));
     }
-    match text.char_indices().nth(MAX_REASON) {
-        None => text,
-        Some(_) => text.chars().take(MAX_REASON - 1).chain(['…']).collect(),
+    shortened(text)
+}
+
+/// A reason of at most [`MAX_REASON`] characters.
+pub(crate) fn shortened(reason: String) -> String {
+    match reason.char_indices().nth(MAX_REASON) {
+        None => reason,
+        Some(_) => reason.chars().take(MAX_REASON - 1).chain(['…']).collect(),
     }
 }
 

@@ -154,6 +154,20 @@ impl Cache {
         contents.unreadable.iter().filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
+    /// The first `limit` keys whose present value cannot be read and whose parts satisfy `is_meant`, and how many there are.
+    pub(crate) fn unreadable_where(
+        &self,
+        limit: usize,
+        is_meant: impl Fn(&key::Parts<'_>) -> bool,
+    ) -> (Vec<Key>, usize) {
+        let contents = self.read();
+        let is_meant = |key: &&Key| key::parse(key).is_some_and(|parts| is_meant(&parts));
+        let mut found = contents.unreadable.iter().filter(is_meant);
+        let first: Vec<Key> = found.by_ref().take(limit).cloned().collect();
+        let count = first.len() + found.count();
+        (first, count)
+    }
+
     /// The revision that the cache shows; 0 until it is filled.
     pub(crate) fn revision(&self) -> Revision {
         *self.revision.borrow()

@@ -4,6 +4,7 @@ mod conditions;
 mod create;
 mod decodable;
 mod delete;
+mod dependents;
 mod documents;
 mod filter;
 mod finalizers;

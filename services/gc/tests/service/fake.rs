@@ -28,6 +28,8 @@ struct Store {
     erased: Vec<String>,
     /// Writes that are still to be refused.
     refused: usize,
+    /// Objects that cannot be let go, and what the refusal says.
+    held: BTreeMap<String, (ErrorReason, String)>,
 }
 
 impl Store {
@@ -57,6 +59,14 @@ impl Store {
         }
     }
 
+    /// Refuses a write that lets an object go, if it is held.
+    fn check_held(&self, name: &str) -> Result<(), Status> {
+        match self.held.get(name) {
+            None => Ok(()),
+            Some((reason, text)) => Err(status(Code::FailedPrecondition, *reason, text.clone())),
+        }
+    }
+
     fn find(&self, name: &str, uid: &str) -> Result<(Object, Metadata), Status> {
         let missing = || status(Code::NotFound, ErrorReason::NotFound, "no such object");
         let object = self.objects.get(name).cloned().ok_or_else(missing)?;
@@ -81,6 +91,12 @@ impl Store {
         metadata.finalizers.push(CASCADE.into());
         let r#type = if force && !cascade { EventType::Deleted } else { EventType::Modified };
         Ok(self.write(r#type, Object { metadata: Some(metadata), ..object }))
+    }
+
+    fn report(&mut self, name: &str, uid: &str, waits_for: String) -> Result<Object, Status> {
+        let (object, mut metadata) = self.find(name, uid)?;
+        metadata.deletion.get_or_insert_default().waits_for = waits_for;
+        Ok(self.write(EventType::Modified, Object { metadata: Some(metadata), ..object }))
     }
 
     fn release(&mut self, name: &str, uid: &str, finalizer: &str) -> Result<Object, Status> {
@@ -158,6 +174,19 @@ impl Fake {
         self.store.lock().unwrap().refused = count;
     }
 
+    /// Refuses to delete an object, and to release it, for this reason.
+    pub(crate) fn hold(&self, name: &str, reason: ErrorReason, text: &str) {
+        self.store.lock().unwrap().held.insert(name.to_owned(), (reason, text.to_owned()));
+    }
+
+    pub(crate) fn hold_no_more(&self) {
+        self.store.lock().unwrap().held.clear();
+    }
+
+    pub(crate) fn waits_for(&self, name: &str) -> Option<String> {
+        Some(self.metadata(name)?.deletion?.waits_for)
+    }
+
     pub(crate) fn release(&self, name: &str, finalizer: &str) {
         self.change(|store| store.release(name, "", finalizer)).unwrap();
     }
@@ -223,6 +252,7 @@ impl ObjectService for Fake {
         let DeleteObjectRequest { name, uid, cascade, force, .. } = request.into_inner();
         let delete = |store: &mut Store| {
             store.check_refused()?;
+            store.check_held(&name)?;
             store.delete(&name, &uid, cascade, force)
         };
         self.change(delete).map(Response::new)
@@ -238,6 +268,7 @@ impl ObjectService for Fake {
         }
         let release = |store: &mut Store| {
             store.check_refused()?;
+            store.check_held(&name)?;
             store.release(&name, &uid, &finalizer)
         };
         self.change(release).map(Response::new)
@@ -257,8 +288,12 @@ impl ObjectService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
-    async fn report_deletion(&self, _: Request<ReportDeletionRequest>) -> Result<Response<Object>, Status> {
-        Err(Status::unimplemented("not faked"))
+    async fn report_deletion(
+        &self,
+        request: Request<ReportDeletionRequest>,
+    ) -> Result<Response<Object>, Status> {
+        let ReportDeletionRequest { name, uid, waits_for, .. } = request.into_inner();
+        self.change(|store| store.report(&name, &uid, waits_for)).map(Response::new)
     }
 
     async fn check_tombstones(

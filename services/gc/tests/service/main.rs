@@ -7,6 +7,7 @@ mod fake;
 use clap::Parser;
 use fake::Fake;
 use krake_gc::Args;
+use krake_proto::error::ErrorReason;
 use krake_proto::krake::meta::v1::OnDelete;
 use krake_runtime::shutdown::Shutdown;
 
@@ -16,6 +17,8 @@ async fn with_gc(server: &Fake, story: impl Future<Output = ()>) {
     // The fake holds no elections.
     let args =
         ["krake-gc", "--api-url", url.as_str(), "--admin-listen", "127.0.0.1:0", "--election", "false"];
+    // What no change wakes is looked at again soon.
+    let args = args.into_iter().chain(["--resync-seconds", "1"]);
     let config = Args::try_parse_from(args).unwrap().resolve().unwrap();
     let shutdown = Shutdown::new();
     let service = tokio::spawn(krake_gc::run(config, shutdown.clone()));
@@ -120,4 +123,25 @@ async fn a_refused_write_after_which_nothing_has_changed_is_tried_again() {
     };
     with_gc(&server, story).await;
     assert_eq!(server.erased(), ["dependent", "owner"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_an_object_that_cannot_be_read_says_so_and_goes_on_by_itself() {
+    let server = Fake::start().await;
+    server.create("lone", &[], &[]);
+    server.create("owner", &[], &[]);
+    server.create("dependent", &[("owner", OnDelete::Delete)], &[]);
+    server.hold("lone", ErrorReason::FinalizersInUse, "this version cannot read m");
+    server.hold("dependent", ErrorReason::Internal, "cannot read dependent");
+    let story = async {
+        server.delete("lone");
+        server.delete("owner");
+        let says = |name: &str, text: &str| server.waits_for(name).is_some_and(|found| found.contains(text));
+        let both = || says("lone", "cannot read m") && says("owner", "cannot read dependent");
+        server.until(|_| both()).await;
+        assert_eq!(server.names().len(), 3, "nothing went");
+        server.hold_no_more();
+        server.until(<[String]>::is_empty).await;
+    };
+    with_gc(&server, story).await;
 }

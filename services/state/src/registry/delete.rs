@@ -23,7 +23,7 @@ use crate::object::sections::Sections;
 /// Maximum concurrent look-ups of tombstones of one call, so that a thousand uids do not fill the queue to the store.
 const TOMBSTONE_CONCURRENCY: usize = 32;
 /// Maximum number of other objects that an error names: a message of a status has 512 bytes.
-const MAX_NAMED_OBJECTS: usize = 5;
+pub(super) const MAX_NAMED_OBJECTS: usize = 5;
 /// Maximum length of what a deletion waits for, in characters, by the contract.
 const MAX_WAITS_FOR_CHARS: usize = 1_000;
 /// Objects of which a relation is looked up without a pause, each by decoding its spec or status; then other calls have
@@ -118,6 +118,10 @@ impl Registry {
         if let Some(Need::Others(relation)) = managed.map(|managed| &managed.needed) {
             self.check_gone(kind, namespace, name, finalizer, relation).await?;
         }
+        if finalizer == CASCADE_DELETION {
+            // So that the cache shows which objects cannot be read.
+            self.refresh().await?;
+        }
         self.transact(call, kind, namespace, name, resource_version, |stored| {
             check_uid(stored, uid)?;
             if stored.metadata.deleted.is_none() {
@@ -133,6 +137,9 @@ impl Registry {
             let Some(left) = finalizers::without(stored, finalizer)? else {
                 return Ok(Effect::Keep.into());
             };
+            if finalizer == CASCADE_DELETION {
+                self.check_dependents(stored)?;
+            }
             // Dependents are gone, and a forced deletion does not wait for other finalizers.
             let forced = finalizer == CASCADE_DELETION
                 && stored.metadata.deletion.as_ref().is_some_and(|deletion| deletion.force);

@@ -4,10 +4,10 @@ use crate::placement::{bind, reference, report};
 use crate::support::server::{Server, application, cluster, metric, named, stored};
 use crate::support::{PATIENCE, memory};
 use futures::StreamExt;
-use krake_client::{DeleteOptions, ListOptions, Mask, WatchEvent, WatchOptions};
+use krake_client::{DeleteOptions, ListOptions, Mask, ObjectKey, WatchEvent, WatchOptions};
 use krake_proto::Resource;
 use krake_proto::error::ErrorReason;
-use krake_proto::finalizer::CLUSTER_COPIES;
+use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES};
 use krake_proto::krake::core::v1::Metric;
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
 use krake_proto::krake::meta::v1::{RemoveFinalizerRequest, View};
@@ -209,4 +209,54 @@ async fn a_cluster_does_not_go_while_an_application_cannot_be_read(
     assert_eq!(krake_proto::error::reason(&refused), Some(ErrorReason::FinalizersInUse));
     store.commit(Txn::new().delete(key)).await.unwrap().unwrap();
     server.client.objects().remove_finalizer(remove).await.unwrap();
+}
+
+fn key_of(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey::from(&Metric::KIND.reference(&named(namespace, name).unwrap()))
+}
+
+/// Begins the deletion of a new object; its key.
+async fn deleted(server: &Server, namespace: &str, name: &str, cascade: bool) -> ObjectKey {
+    let metrics = server.client.api::<Metric>();
+    metrics.create(&metric(namespace, name, 1.0)).await.unwrap();
+    let options = DeleteOptions { cascade, ..Default::default() };
+    metrics.delete(namespace, name, &options).await.unwrap();
+    key_of(namespace, name)
+}
+
+/// The garbage collector sees no object that cannot be read, so it finds nothing that belongs to the owner.
+#[rstest::rstest]
+#[tokio::test]
+async fn an_owner_is_not_released_while_an_object_that_may_belong_to_it_cannot_be_read(
+    #[values(false, true)] restarted: bool,
+) {
+    let store = memory();
+    let mut server = Server::start(store.clone()).await;
+    let unread = "/krake/core/metrics/demo/unread";
+    server.client.api().create(&metric("demo", "unread", 1.0)).await.unwrap();
+    let readable = store.get(&unread.into()).await.unwrap().unwrap().value;
+    store.commit(Txn::new().put(unread, "KRK\u{9}from the future")).await.unwrap().unwrap();
+    if restarted {
+        server.stop().await;
+        server = Server::start(store.clone()).await;
+    }
+    let client = &server.client;
+    let elsewhere = deleted(&server, "other", "plain", false).await;
+    client.remove_finalizer(&elsewhere, "", CASCADE_DELETION).await.unwrap();
+    let held = [
+        deleted(&server, "demo", "owner", false).await,
+        deleted(&server, "", "global", false).await,
+        deleted(&server, "other", "cascade", true).await,
+    ];
+    for owner in &held {
+        let refused = client.remove_finalizer(owner, "", CASCADE_DELETION).await.unwrap_err();
+        assert_eq!(refused.reason(), Some(ErrorReason::FinalizersInUse), "{owner}");
+        assert!(refused.to_string().contains(unread), "{refused}");
+    }
+    store.commit(Txn::new().put(unread, readable)).await.unwrap().unwrap();
+    for owner in &held {
+        client.remove_finalizer(owner, "", CASCADE_DELETION).await.unwrap();
+    }
+    let left = client.api::<Metric>().list("-", &ListOptions::default()).await.unwrap();
+    assert_eq!(left.items.iter().map(name).collect::<Vec<_>>(), ["unread"]);
 }
