@@ -76,6 +76,7 @@
 pub mod admin;
 pub mod config;
 pub mod controller;
+pub mod counts;
 mod der;
 pub mod kubeconfig;
 pub mod leadership;

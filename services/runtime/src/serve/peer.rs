@@ -1,10 +1,9 @@
 //! The peer of a connection, and the number of connections of each peer.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::certificate::CertificateNames;
+use crate::counts::{Counts, Place};
 
 /// The other end of a connection. Every request has it as the extension `Arc<Peer>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,63 +24,35 @@ pub fn peer_network(address: SocketAddr) -> IpAddr {
 
 /// Counts what each peer has open, up to a limit; clones share the counts.
 #[derive(Clone, Debug)]
-pub struct PeerCounts {
-    limit: usize,
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
+pub struct PeerCounts(Counts<IpAddr>);
 
 impl PeerCounts {
     /// At most `limit` for each.
     pub fn new(limit: usize) -> Self {
-        PeerCounts { limit, open: Arc::default() }
+        PeerCounts(Counts::new(limit))
     }
 
     /// A place for one more, given back when it is dropped; `None` at the limit.
     pub fn admit(&self, peer: SocketAddr) -> Option<PeerPlace> {
-        let peer = peer_network(peer);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.get(&peer).copied().unwrap_or_default() >= self.limit {
-            return None;
-        }
-        *open.entry(peer).or_default() += 1;
-        Some(PeerPlace { peer, open: self.open.clone() })
+        self.0.admit(peer_network(peer))
     }
 }
 
 /// See [`PeerCounts::admit`].
-#[derive(Debug)]
-pub struct PeerPlace {
-    peer: IpAddr,
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Drop for PeerPlace {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.peer);
-            }
-        }
-    }
-}
+pub type PeerPlace = Place<IpAddr>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_peer_has_its_own_limit_and_gets_places_back() {
+    fn each_peer_has_its_own_limit_however_its_address_is_written() {
         let counts = PeerCounts::new(2);
         let peer = |address: &str| address.parse::<SocketAddr>().unwrap();
-        let first = counts.admit(peer("10.0.0.1:1")).unwrap();
+        let _first = counts.admit(peer("10.0.0.1:1")).unwrap();
         let _second = counts.admit(peer("[::ffff:10.0.0.1]:2")).unwrap();
-        assert!(counts.admit(peer("10.0.0.1:3")).is_none(), "the same address, written otherwise");
-        let other = counts.admit(peer("10.0.0.2:1")).unwrap();
-        drop((first, other));
-        assert!(counts.admit(peer("10.0.0.1:4")).is_some());
-        assert_eq!(counts.open.lock().unwrap().len(), 1, "who has nothing open takes no memory");
+        assert!(counts.admit(peer("10.0.0.1:3")).is_none());
+        assert!(counts.admit(peer("10.0.0.2:1")).is_some());
     }
 
     #[test]

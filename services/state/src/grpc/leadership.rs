@@ -1,5 +1,6 @@
 //! `LeadershipService`: one task per campaign turns heartbeats and vacancies into bids.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,15 @@ use futures::stream::BoxStream;
 use krake_proto::error::{self, ErrorReason, Violation};
 use krake_proto::krake::core::v1::leadership_service_server::LeadershipService;
 use krake_proto::krake::core::v1::{CampaignRequest, CampaignResponse};
+use krake_runtime::counts::{Counts, Place};
+use krake_runtime::serve::peer_network;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::pipeline::Authorizer;
+use super::pipeline::{Authorizer, peer};
 use super::{MAX_SMALL_REQUEST, transport};
 use crate::elections::{Candidate, Elections, Vacancy};
 use crate::error::Error;
@@ -21,6 +24,8 @@ use crate::error::Error;
 /// Maximum number of campaigns that one replica serves at a time, since each may hold a watch on the store. A controller
 /// has one.
 const MAX_CAMPAIGNS: usize = 256;
+/// Maximum number of these of one caller: far more than the controllers of a host, and few enough to leave room for others.
+const MAX_CAMPAIGNS_PER_CALLER: usize = 64;
 /// Time for the first request of a campaign. A controller sends it with the call.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -29,12 +34,42 @@ pub(super) struct Leadership {
     elections: Arc<Elections>,
     shutdown: CancellationToken,
     campaigns: Arc<Semaphore>,
+    by_caller: Counts<Counted>,
 }
+
+/// Whose campaigns are counted together: those of one user at one address. All callers without credentials are one user,
+/// and so are all of a service with a static user.
+type Counted = (String, IpAddr);
 
 impl Leadership {
     pub(super) fn new(elections: Arc<Elections>, shutdown: CancellationToken) -> Self {
-        Leadership { elections, shutdown, campaigns: Arc::new(Semaphore::new(MAX_CAMPAIGNS)) }
+        let campaigns = Arc::new(Semaphore::new(MAX_CAMPAIGNS));
+        Leadership { elections, shutdown, campaigns, by_caller: Counts::new(MAX_CAMPAIGNS_PER_CALLER) }
     }
+
+    /// The place of one more campaign of a caller.
+    ///
+    /// # Errors
+    /// TOO_MANY_CALLS if this caller, or all callers together, have as many as one replica serves.
+    fn admit(&self, user: &str, peer: IpAddr) -> Result<Admitted, Status> {
+        let refused = |text| error::status(Code::ResourceExhausted, ErrorReason::TooManyCalls, text);
+        let own = self.by_caller.admit((user.to_owned(), peer)).ok_or_else(|| {
+            refused(format!(
+                "{user:?} has {MAX_CAMPAIGNS_PER_CALLER} campaigns from {peer} at this replica already, the most for one \
+                 caller; end some, or try another replica"
+            ))
+        })?;
+        let place = self.campaigns.clone().try_acquire_owned().map_err(|_| {
+            refused(format!("this replica serves {MAX_CAMPAIGNS} campaigns already; try another one"))
+        })?;
+        Ok(Admitted { _own: own, _place: place })
+    }
+}
+
+/// The place of a campaign, given back when it is dropped.
+struct Admitted {
+    _own: Place<Counted>,
+    _place: OwnedSemaphorePermit,
 }
 
 #[tonic::async_trait]
@@ -48,6 +83,7 @@ impl LeadershipService for Leadership {
         request: Request<Streaming<CampaignRequest>>,
     ) -> Result<Response<Self::CampaignStream>, Status> {
         let authorizer = Authorizer::of(request.extensions())?;
+        let peer = peer_network(peer(request.extensions()).address);
         let mut requests = request.into_inner();
         let first = next(&mut requests, Instant::now() + FIRST_REQUEST_TIMEOUT).await?;
         let first = first.ok_or_else(|| {
@@ -59,15 +95,12 @@ impl LeadershipService for Leadership {
         let election = first.election.clone();
         let (call, first) = authorizer.named("", &election, first).await?.into_parts();
         let candidate = Candidate::read(&call.user, &first)?;
-        let permit = self.campaigns.clone().try_acquire_owned().map_err(|_| {
-            let text = format!("this replica serves {MAX_CAMPAIGNS} campaigns already; try another one");
-            error::status(Code::ResourceExhausted, ErrorReason::TooManyCalls, text)
-        })?;
+        let place = self.admit(&call.user, peer)?;
         let (answers, receiver) = mpsc::channel(1);
         let (elections, shutdown) = (self.elections.clone(), self.shutdown.clone());
         let campaign =
             Campaign { user: call.user.clone(), election, elections, candidate, requests, answers };
-        let task = AbortOnDropHandle::new(tokio::spawn(campaign.run(first, shutdown, permit)));
+        let task = AbortOnDropHandle::new(tokio::spawn(campaign.run(first, shutdown, place)));
         // The task ends with the stream, and the stream when the task has ended.
         let stream = futures::stream::unfold((receiver, task), |(mut receiver, task)| async {
             let answer = receiver.recv().await?;
@@ -88,12 +121,7 @@ struct Campaign {
 }
 
 impl Campaign {
-    async fn run(
-        mut self,
-        first: CampaignRequest,
-        shutdown: CancellationToken,
-        _permit: OwnedSemaphorePermit,
-    ) {
+    async fn run(mut self, first: CampaignRequest, shutdown: CancellationToken, _place: Admitted) {
         let end = tokio::select! {
             end = self.hold(first) => end,
             () = shutdown.cancelled() => Err(Error::ShuttingDown.into()),

@@ -86,7 +86,7 @@ where
         let (gate, rpc, metrics) = (self.gate.clone(), self.rpc, self.metrics.clone());
         let max_request = self.max_request;
         Box::pin(async move {
-            let peer = request.extensions().get::<Arc<Peer>>().cloned().unwrap_or_else(unknown_peer);
+            let peer = peer(request.extensions());
             let deadline = request.extensions().get::<CallDeadline>().copied();
             let mut audit = Audit::begin(rpc, peer.clone(), deadline, metrics, gate.observer.clone());
             let mut answer = match gate.authenticate(rpc, &peer, request.headers()).await {
@@ -122,9 +122,11 @@ where
     }
 }
 
-/// Of requests that did not come over a connection.
-fn unknown_peer() -> Arc<Peer> {
-    Arc::new(Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), certificate: None })
+/// The peer of a request with these extensions; an unspecified one if it did not come over a connection.
+pub(super) fn peer(extensions: &Extensions) -> Arc<Peer> {
+    let unknown =
+        || Arc::new(Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), certificate: None });
+    extensions.get::<Arc<Peer>>().cloned().unwrap_or_else(unknown)
 }
 
 /// What a handler finds with its request: the one way to have it authorized.

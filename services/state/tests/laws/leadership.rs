@@ -20,15 +20,15 @@ use crate::support::{PATIENCE, memory};
 
 /// The shortest ttl in seconds, for what is waited for; and one that does not end on a loaded machine.
 const SHORT: i64 = 2;
-const LONG: i64 = 60;
+pub(crate) const LONG: i64 = 60;
 
-struct Campaign {
+pub(crate) struct Campaign {
     requests: mpsc::Sender<CampaignRequest>,
     answers: Streaming<CampaignResponse>,
     sequence: i64,
 }
 
-fn request(holder: &str, seconds: i64) -> CampaignRequest {
+pub(crate) fn request(holder: &str, seconds: i64) -> CampaignRequest {
     CampaignRequest {
         election: "test/0".into(),
         holder: holder.into(),
@@ -50,18 +50,18 @@ fn ticket(won: &CampaignResponse) -> Ticket {
 }
 
 impl Campaign {
-    async fn start(client: &Client, first: CampaignRequest) -> Self {
+    pub(crate) async fn start(client: &Client, first: CampaignRequest) -> Self {
         Self::open(client, first).await.unwrap()
     }
 
-    async fn open(client: &Client, first: CampaignRequest) -> Result<Self, Status> {
+    pub(crate) async fn open(client: &Client, first: CampaignRequest) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(8);
         requests.send(first).await.unwrap();
         let answers = client.leadership().campaign(ReceiverStream::new(receiver)).await?.into_inner();
         Ok(Campaign { requests, answers, sequence: 1 })
     }
 
-    async fn answer(&mut self) -> CampaignResponse {
+    pub(crate) async fn answer(&mut self) -> CampaignResponse {
         timeout(PATIENCE, self.answers.message()).await.unwrap().unwrap().expect("the campaign goes on")
     }
 
@@ -322,25 +322,6 @@ async fn only_the_leader_writes() {
     metrics.delete("", "heat", &DeleteOptions::default()).await.unwrap();
     // Users write without.
     one.client.api::<Metric>().create(&metric("", "cold", 1.0)).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_campaign_without_a_first_request_takes_no_place_from_others() {
-    let [one, _] = replicas().await;
-    let mut silent = Vec::new();
-    // More than one replica serves.
-    for _ in 0..300 {
-        let (requests, receiver) = mpsc::channel::<CampaignRequest>(1);
-        let mut leadership = one.client.leadership();
-        let call = tokio::spawn(async move { leadership.campaign(ReceiverStream::new(receiver)).await });
-        silent.push((requests, call));
-    }
-    assert!(Campaign::start(&one.client, request("a", LONG)).await.answer().await.fence > 0);
-    let (requests, call) = silent.pop().unwrap();
-    drop(requests);
-    let Err(ended) = timeout(PATIENCE, call).await.unwrap().unwrap() else { panic!("nothing was asked for") };
-    assert_eq!(error::reason(&ended), Some(ErrorReason::InvalidField));
-    silent.iter().for_each(|(_, call)| call.abort());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod backups;
 mod backups_cut;
 mod bad_input;
 mod callers;
+mod campaigns;
 mod cancellation;
 mod copies;
 mod deletion;
