@@ -2,6 +2,7 @@
 //!
 //! A commit is answered when it is on the disk.
 
+mod checkpoint;
 mod failure;
 mod file;
 mod identity;
@@ -263,8 +264,20 @@ impl Writer {
         lock.record(extent.revision);
         let sizes = batch_sizes();
         let failures = LogLimit::default();
-        let mut writer =
-            Self { files, failures, connection, leases, extent, recent, sizes, next_end, opening, lock };
+        let make_smaller = false;
+        let mut writer = Self {
+            files,
+            failures,
+            connection,
+            leases,
+            extent,
+            recent,
+            sizes,
+            next_end,
+            make_smaller,
+            opening,
+            lock,
+        };
         if options.forget_leases {
             let ended = writer.transaction(|turn| turn.end_all_leases());
             ended.map_err(|error| file::failed(&error, &path))?;

@@ -54,7 +54,10 @@ async fn a_back_up_of_a_store_that_was_killed_holds_what_its_log_holds() {
             fs::remove_file(beside(&left, ".lock")).unwrap();
         }
         let done = back_up(&left, &folder.path().join(format!("backup{number}"))).await.unwrap();
-        assert_eq!(done.entries, 28, "the file and the log are of one process, which is seen without .lock too");
+        assert_eq!(
+            done.entries, 28,
+            "the file and the log are of one process, which is seen without .lock too"
+        );
     }
     let [file, log, lock] = bytes(&left);
     assert_eq!([file, log], [before[0].clone(), before[1].clone()]);

@@ -9,11 +9,12 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::checkpoint::{self, Checkpoint};
 use super::failure::describe;
 use super::identity::{OpenFiles, beside};
 use super::lock::Lock;
 use super::log;
-use super::opening::{self, Checkpoint, Opening};
+use super::opening::{self, Opening};
 
 /// Says in the header of the file whose it is: "Krak".
 const APPLICATION: i64 = 0x4B72_616B;
@@ -24,8 +25,6 @@ const VERSION: i64 = 1;
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// Attempts to read the file, its log and the `.lock` file between two steps of a process that starts: it has a handful.
 const LOG_CHECKS: usize = 8;
-/// Pages (4 KiB) of the write-ahead log after which they are copied into the file: 16 MiB, so that this is rare and short.
-const CHECKPOINT_PAGES: i64 = 4000;
 /// Size to which the write-ahead log is cut back: above what it grows to while a slow read holds it.
 const LOG_BYTES: i64 = 64 * 1024 * 1024;
 
@@ -338,7 +337,7 @@ pub(super) fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
 fn settings(connection: &Connection) -> rusqlite::Result<String> {
     // An answered commit is on the disk.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    checkpoint::leave_to_us(connection)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::StoreError;
+use super::super::{Revision, StoreError};
 use super::failure::unavailable;
 use super::written::{Stamp, Written};
 
@@ -47,18 +47,22 @@ impl OpenFiles {
         self.check_with(&mut self.written())
     }
 
-    /// Checks before the writer changes something.
-    pub(super) fn begin(&self) -> Result<(), StoreError> {
+    /// Checks before the writer changes the store's file, and looks into it whatever its time says.
+    pub(super) fn begin_change(&self) -> Result<(), StoreError> {
         let mut written = self.written();
+        written.forget_stamp();
         self.check_with(&mut written)?;
         written.set_writing(true);
         Ok(())
     }
 
-    /// Checks after the writer has changed something.
-    pub(super) fn end(&self) -> Result<(), StoreError> {
+    /// Checks after the writer has changed the store's file, which holds all up to this revision then; `None` if the
+    /// writer does not know.
+    pub(super) fn end_change(&self, revision: Option<Revision>) -> Result<(), StoreError> {
         let mut written = self.written();
         written.set_writing(false);
+        written.forget_stamp();
+        written.expect(revision);
         self.check_with(&mut written)
     }
 

@@ -10,18 +10,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::checkpoint::{Checkpoint, put_in};
 use super::identity::{beside, random};
 use super::lock::Lock;
 use super::log;
-
-/// How a log is put into the file.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Checkpoint {
-    /// As much as is possible at once.
-    Passive,
-    /// Waits for readers, and empties the log.
-    Truncate,
-}
 
 /// How far a process has come with its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +80,8 @@ impl Opening {
         checkpoint: Checkpoint,
     ) -> Result<bool, StepError> {
         let next = match self.stage {
-            Stage::LogGoesIn if is_put_in(connection, checkpoint)? => Stage::Record,
-            Stage::NumberGoesIn if is_put_in(connection, checkpoint)? => Stage::Forget,
+            Stage::LogGoesIn if put_in(connection, checkpoint)? => Stage::Record,
+            Stage::NumberGoesIn if put_in(connection, checkpoint)? => Stage::Forget,
             Stage::LogGoesIn | Stage::NumberGoesIn | Stage::Done => return Ok(false),
             Stage::Record => {
                 lock.record_openings([log::id(connection, log::OPENING)?, self.number])?;
@@ -107,17 +99,6 @@ impl Opening {
         self.stage = next;
         Ok(true)
     }
-}
-
-/// Puts the log into the file; whether all of it is there, and on the disk.
-fn is_put_in(connection: &Connection, checkpoint: Checkpoint) -> rusqlite::Result<bool> {
-    let pragma = match checkpoint {
-        Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
-        Checkpoint::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
-    };
-    let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-    let (all, put_in) = connection.query_row(pragma, [], pages)?;
-    Ok(all >= 0 && all == put_in)
 }
 
 /// What a file holds without its log.

@@ -22,6 +22,8 @@ pub(super) enum Progress {
     More,
     /// Nothing is left to do.
     Done,
+    /// The same, and the file is to be made smaller: it is cut when the write-ahead log is put into it.
+    Smaller,
 }
 
 /// Does one piece.
@@ -82,7 +84,5 @@ fn give_back(connection: &Connection) -> Result<Progress> {
     if excess > FREED_PAGES_PER_PIECE {
         return Ok(Progress::More);
     }
-    // The file is cut when the write-ahead log is copied into it. This does not wait for readers.
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-    Ok(Progress::Done)
+    Ok(Progress::Smaller)
 }

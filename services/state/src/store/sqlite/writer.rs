@@ -12,12 +12,13 @@ use tokio::time::Instant;
 
 use super::super::lease_ends::Leases;
 use super::super::{Batch, StoreError};
+use super::checkpoint::{self, Checkpoint};
 use super::failure::failure;
 use super::file::keep_log_on_close;
 use super::identity::OpenFiles;
 use super::lock::Lock;
 use super::log::Extent;
-use super::opening::{Checkpoint, Opening};
+use super::opening::Opening;
 use super::recent::Recent;
 use super::sweep::{self, Progress};
 use super::turn::{Answer, Call, Turn};
@@ -48,6 +49,8 @@ pub(super) struct Writer {
     pub(super) sizes: Histogram,
     /// When the next lease ends.
     pub(super) next_end: watch::Sender<Option<Instant>>,
+    /// Whether the file is to be made smaller.
+    pub(super) make_smaller: bool,
     /// The number of this process, until it is in the file.
     pub(super) opening: Opening,
     /// Released after the connection is closed, as the fields are dropped in this order.
@@ -56,8 +59,11 @@ pub(super) struct Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        // So that SQLite has nothing left to put into the file when it is closed.
+        self.make_smaller = true;
         // Whatever it answers, the file is closed; SQLite itself keeps the log of a file that was moved.
-        if self.files.check().is_err() {
+        if let Err(error) = self.put_log_in() {
+            tracing::warn!(%error, "the write-ahead log is not put into the file when it is closed");
             self.save_log();
         }
         self.lock.record(self.extent.revision);
@@ -139,15 +145,35 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let checked = self.files.begin().and_then(|()| {
+        let checked = self.files.check().and_then(|()| {
             let made = work(self);
-            self.go_on_opening();
-            self.files.end().and(made)
+            // It went to the log alone, so the file must be as it was.
+            self.files.check().and_then(|()| self.put_log_in()).and(made)
         });
         if checked.is_err() && self.files.check().is_err() {
             self.save_log();
         }
         checked
+    }
+
+    /// Puts the log into the file if it is long, if the file is to be made smaller, or if the number of this process is
+    /// not in the file yet. Does not wait for readers.
+    ///
+    /// # Errors
+    /// When the file was written over before, or meanwhile. If the log cannot be put in, that is tried again later.
+    fn put_log_in(&mut self) -> Result<(), StoreError> {
+        let is_due = checkpoint::is_due(&self.connection).unwrap_or_default();
+        if !is_due && !self.make_smaller && self.opening.is_done() {
+            return Ok(());
+        }
+        self.files.begin_change()?;
+        let put_in = checkpoint::put_in(&self.connection, Checkpoint::Passive);
+        self.make_smaller = false;
+        self.go_on_opening();
+        if let Err(error) = &put_in {
+            tracing::debug!(%error, "cannot put the write-ahead log into the file");
+        }
+        self.files.end_change(matches!(put_in, Ok(true)).then_some(self.extent.revision))
     }
 
     /// Puts the number of this process into the file, if another program that read kept it from that before.
@@ -203,7 +229,9 @@ impl Writer {
     /// the next compaction.
     fn sweep(&mut self) -> bool {
         let step = self.in_place(|writer| {
-            sweep::step(&mut writer.connection).map_err(|error| failure(&error, writer.files.path()))
+            let step = sweep::step(&mut writer.connection);
+            writer.make_smaller |= matches!(step, Ok(Progress::Smaller));
+            step.map_err(|error| failure(&error, writer.files.path()))
         });
         match step {
             Ok(progress) => progress == Progress::More,
@@ -249,3 +277,6 @@ fn commit<T>(
     transaction.commit()?;
     Ok((answers, extent, batches))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::super::Revision;
 use super::opening::{FileAlone, file_alone, is_about_the_contents};
 
 /// Size of a file, and the time of its last change.
@@ -27,7 +28,7 @@ impl From<&Metadata> for Stamp {
 pub(super) struct Written {
     /// The file as it was when it was last looked into; `None` before that.
     stamp: Option<Stamp>,
-    /// The revision that the file alone had then. It never falls.
+    /// The revision that the file alone has at least: it never falls.
     revision: i64,
     /// The numbers that the file may hold; `None` if they are not known.
     openings: Option<[i64; 2]>,
@@ -46,6 +47,11 @@ impl Written {
     /// Has the file looked into at the next check.
     pub(super) fn forget_stamp(&mut self) {
         self.stamp = None;
+    }
+
+    /// Sets the revision that the file alone has at least, if the writer knows it.
+    pub(super) fn expect(&mut self, revision: Option<Revision>) {
+        self.revision = self.revision.max(revision.unwrap_or_default().0);
     }
 
     /// Tells when the writer begins and ends.
