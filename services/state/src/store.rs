@@ -1,5 +1,6 @@
 //! The store: one totally ordered, revisioned key space behind the [`Store`] trait, with its backends.
 
+mod cursor;
 mod error;
 mod etcd;
 mod forward;

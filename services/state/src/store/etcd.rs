@@ -25,6 +25,7 @@ use krake_runtime::reachable::Contact;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 
+use super::cursor::Cursor;
 use super::{
     ASIDE_MARK, Backend, Batch, Bid, Conflict, Entry, Key, Lineage, Listing, MAX_TXN_OPS, Page, Revision,
     Standing, Store, StoreError, Txn, WatchError,

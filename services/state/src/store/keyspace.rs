@@ -196,6 +196,17 @@ pub struct Batch {
     pub changes: Vec<Change>,
 }
 
+impl Batch {
+    /// What a watch of `prefix` shows of it, if anything. With `reports`, a batch without changes for one that changes only
+    /// keys aside.
+    pub(super) fn shown(&self, prefix: &Key, reports: bool) -> Option<Batch> {
+        let shown = self.changes.iter().filter(|change| change.key.is_watched_below(prefix));
+        let changes: Vec<Change> = shown.cloned().collect();
+        let is_aside = || self.changes.iter().all(|change| change.key.is_aside());
+        (!changes.is_empty() || (reports && is_aside())).then_some(Batch { revision: self.revision, changes })
+    }
+}
+
 /// What happened to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {

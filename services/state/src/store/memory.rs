@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::cursor::Cursor;
 use super::lease_ends::Leases;
 use super::{
     Backend, Batch, Bid, Change, ChangeKind, Conflict, Entry, Key, Listing, Op, Page, Revision, Standing,
@@ -67,8 +68,8 @@ impl MemoryStore {
 }
 
 impl MemoryStore {
-    fn cursor(&self, prefix: &Key, after: Revision, reports: bool) -> Cursor {
-        Cursor {
+    fn cursor(&self, prefix: &Key, after: Revision, reports: bool) -> Place {
+        Place {
             newest: self.shared.newest.subscribe(),
             shared: Arc::clone(&self.shared),
             prefix: prefix.clone(),
@@ -160,7 +161,7 @@ impl Shared {
 }
 
 /// The place that one watch has reached in the history.
-struct Cursor {
+struct Place {
     shared: Arc<Shared>,
     newest: watch::Receiver<Revision>,
     prefix: Key,
@@ -169,17 +170,7 @@ struct Cursor {
     reports: bool,
 }
 
-impl Cursor {
-    fn into_stream(self) -> BoxStream<'static, Result<Batch, WatchError>> {
-        stream::unfold(Some(self), |cursor| async {
-            let mut cursor = cursor?;
-            let item = cursor.next().await;
-            let rest = item.is_ok().then_some(cursor);
-            Some((item, rest))
-        })
-        .boxed()
-    }
-
+impl Cursor for Place {
     async fn next(&mut self) -> Result<Batch, WatchError> {
         loop {
             self.newest.mark_unchanged();
@@ -200,7 +191,9 @@ impl Cursor {
             }
         }
     }
+}
 
+impl Place {
     /// Moves to the next batch that has a change below the prefix, or to the end of the history.
     fn advance(&mut self) -> Result<Option<Batch>, WatchError> {
         let history = self.shared.history();
@@ -210,11 +203,8 @@ impl Cursor {
         let first = history.log.partition_point(|batch| batch.revision <= self.seen);
         for batch in history.log.range(first..) {
             self.seen = batch.revision;
-            let shown = batch.changes.iter().filter(|change| change.key.is_watched_below(&self.prefix));
-            let changes: Vec<Change> = shown.cloned().collect();
-            let is_aside = || batch.changes.iter().all(|change| change.key.is_aside());
-            if !changes.is_empty() || (self.reports && is_aside()) {
-                return Ok(Some(Batch { revision: batch.revision, changes }));
+            if let Some(shown) = batch.shown(&self.prefix, self.reports) {
+                return Ok(Some(shown));
             }
         }
         Ok(None)

@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::cursor::Cursor;
 use super::lease_ends::Leases;
 use super::measured::batch_sizes;
 use super::{
@@ -217,11 +218,11 @@ impl Store for SqliteStore {
     }
 
     fn watch(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
-        watch::Cursor::new(Arc::clone(&self.shared), prefix.clone(), after, false).into_stream()
+        watch::Place::new(Arc::clone(&self.shared), prefix.clone(), after, false).into_stream()
     }
 
     fn watch_progress(&self, prefix: &Key, after: Revision) -> BoxStream<'static, Result<Batch, WatchError>> {
-        watch::Cursor::new(Arc::clone(&self.shared), prefix.clone(), after, true).into_stream()
+        watch::Place::new(Arc::clone(&self.shared), prefix.clone(), after, true).into_stream()
     }
 
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {

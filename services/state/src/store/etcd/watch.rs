@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use etcd_client::{WatchClient, WatchOptions, WatchResponse, WatchStream};
-use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::super::cursor::Cursor;
 use super::super::{ASIDE, ASIDE_MARK, Batch, Change, Key, ROOT, Revision, WatchError};
 use super::answer::{Regroup, Root, describe, header_revision};
 use super::progress::Requests;
@@ -84,16 +84,6 @@ impl EtcdWatch {
         Self { requests: Some(requests), ..self }
     }
 
-    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Batch, WatchError>> {
-        stream::unfold(Some(self), |watch| async {
-            let mut watch = watch?;
-            let item = watch.next().await;
-            let rest = item.is_ok().then_some(watch);
-            Some((item, rest))
-        })
-        .boxed()
-    }
-
     /// The revision up to which the history is compacted, told by the refusal of this watch. Used by reads, whose
     /// refusal does not tell it.
     pub(super) async fn oldest(mut self) -> Result<Revision, String> {
@@ -109,23 +99,6 @@ impl EtcdWatch {
         };
         let late = |_| Err(format!("etcd did not tell within {deadline:?} how far it is compacted"));
         timeout(deadline, refused).await.unwrap_or_else(late)
-    }
-
-    async fn next(&mut self) -> Result<Batch, WatchError> {
-        loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(batch);
-            }
-            let ended = match self.receive().await {
-                Ok(answer) => self.take(answer).err(),
-                Err(ended) => Some(ended),
-            };
-            match ended {
-                None => {}
-                Some(Ended::Compacted(oldest)) => return Err(WatchError::Compacted { oldest }),
-                Some(Ended::Lost(reason)) => self.lost(&reason).await,
-            }
-        }
     }
 
     /// The next answer, from a newly opened etcd watch if there is none.
@@ -231,6 +204,25 @@ impl EtcdWatch {
             debug!(reason, losses = self.losses, ?wait, "cannot open the etcd watch");
         }
         tokio::time::sleep(wait).await;
+    }
+}
+
+impl Cursor for EtcdWatch {
+    async fn next(&mut self) -> Result<Batch, WatchError> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(batch);
+            }
+            let ended = match self.receive().await {
+                Ok(answer) => self.take(answer).err(),
+                Err(ended) => Some(ended),
+            };
+            match ended {
+                None => {}
+                Some(Ended::Compacted(oldest)) => return Err(WatchError::Compacted { oldest }),
+                Some(Ended::Lost(reason)) => self.lost(&reason).await,
+            }
+        }
     }
 }
 

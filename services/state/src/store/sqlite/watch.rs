@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::watch;
 
-use super::super::{Batch, Change, Key, Revision, StoreError, WatchError};
+use super::super::cursor::Cursor;
+use super::super::{Batch, Key, Revision, StoreError, WatchError};
 use super::Shared;
 use super::log;
 use super::readers::ReadError;
@@ -17,7 +17,7 @@ use super::recent::Later;
 const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The place that one watch has reached in the history.
-pub(super) struct Cursor {
+pub(super) struct Place {
     shared: Arc<Shared>,
     newest: watch::Receiver<Revision>,
     prefix: Key,
@@ -28,43 +28,10 @@ pub(super) struct Cursor {
     reports: bool,
 }
 
-impl Cursor {
+impl Place {
     pub(super) fn new(shared: Arc<Shared>, prefix: Key, after: Revision, reports: bool) -> Self {
         let newest = shared.recent.subscribe();
         Self { shared, newest, prefix, seen: after.max(Revision(0)), ready: VecDeque::new(), reports }
-    }
-
-    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Batch, WatchError>> {
-        stream::unfold(Some(self), |cursor| async {
-            let mut cursor = cursor?;
-            let item = cursor.next().await;
-            let rest = item.is_ok().then_some(cursor);
-            Some((item, rest))
-        })
-        .boxed()
-    }
-
-    /// The next batch that has a change below the prefix.
-    pub(super) async fn next(&mut self) -> Result<Batch, WatchError> {
-        loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(batch);
-            }
-            self.newest.mark_unchanged();
-            match self.shared.recent.later(self.seen) {
-                Later::Compacted(oldest) => return Err(WatchError::Compacted { oldest }),
-                Later::Older => self.catch_up().await?,
-                Later::Batches(batches, reached) => {
-                    self.seen = reached;
-                    let shown = batches.iter().filter_map(|batch| below(&self.prefix, batch, self.reports));
-                    self.ready.extend(shown);
-                    // The sender lives in `shared`, which this cursor holds, so waiting cannot fail.
-                    if self.ready.is_empty() {
-                        let _ = self.newest.changed().await;
-                    }
-                }
-            }
-        }
     }
 
     /// Reads a piece of the history from the file.
@@ -100,11 +67,27 @@ impl Cursor {
     }
 }
 
-/// The part of a batch that is below a prefix, if there is one. With `reports`, a batch without changes for one that
-/// changes only keys aside.
-fn below(prefix: &Key, batch: &Batch, reports: bool) -> Option<Batch> {
-    let shown = batch.changes.iter().filter(|change| change.key.is_watched_below(prefix));
-    let changes: Vec<Change> = shown.cloned().collect();
-    let is_aside = || batch.changes.iter().all(|change| change.key.is_aside());
-    (!changes.is_empty() || (reports && is_aside())).then_some(Batch { revision: batch.revision, changes })
+impl Cursor for Place {
+    /// The next batch that has a change below the prefix.
+    async fn next(&mut self) -> Result<Batch, WatchError> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(batch);
+            }
+            self.newest.mark_unchanged();
+            match self.shared.recent.later(self.seen) {
+                Later::Compacted(oldest) => return Err(WatchError::Compacted { oldest }),
+                Later::Older => self.catch_up().await?,
+                Later::Batches(batches, reached) => {
+                    self.seen = reached;
+                    let shown = batches.iter().filter_map(|batch| batch.shown(&self.prefix, self.reports));
+                    self.ready.extend(shown);
+                    // The sender lives in `shared`, which this cursor holds, so waiting cannot fail.
+                    if self.ready.is_empty() {
+                        let _ = self.newest.changed().await;
+                    }
+                }
+            }
+        }
+    }
 }
