@@ -36,6 +36,7 @@ pub(crate) use read::kinds;
 pub(crate) use transact::{Effect, Write, sealed};
 pub(crate) use watch::{Message, Start};
 
+use documents::ShownSets;
 use patience::Patience;
 use rounds::Rounds;
 
@@ -59,13 +60,14 @@ pub(crate) struct Registry {
     /// Reads that wait for a write of our own.
     ticks: Rounds<Result<Result<Revision, Conflict>, StoreError>>,
     patience: Patience,
+    shown_sets: ShownSets,
 }
 
 impl Registry {
     /// A registry over `store`. `cache` must be fed from the same store.
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock) -> Self {
-        let (revisions, ticks, patience) = Default::default();
-        Registry { store, cache, clock, watches: Arc::default(), revisions, ticks, patience }
+        let (revisions, ticks, patience, shown_sets) = Default::default();
+        Registry { store, cache, clock, watches: Arc::default(), revisions, ticks, patience, shown_sets }
     }
 
     /// The watch cache.

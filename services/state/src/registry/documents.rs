@@ -1,10 +1,12 @@
 //! Document sets in the store: written piece by piece, the last one last, and read back whole or not at all.
 
+mod shown;
 mod sweep;
 
 use bytes::Bytes;
 use prost::Message;
 
+pub(super) use shown::{Form, ShownSets};
 pub(crate) use sweep::sweep;
 
 use super::transact::fenced;

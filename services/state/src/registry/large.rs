@@ -9,6 +9,7 @@ use krake_proto::error::Violation;
 use krake_proto::krake::meta::v1::{Document, document::Content};
 use prost::Message;
 
+use super::documents::Form;
 use super::{Call, Error, Registry, checked_key, what};
 use crate::cache::Stored;
 use crate::documents::{self, Set};
@@ -89,27 +90,27 @@ impl Registry {
         }
         if let Some(documents) = self.shown_documents(stored).await? {
             let status = sections.status.as_deref().unwrap_or_default();
-            sections.status = Some([status, documents.as_slice()].concat().into());
+            sections.status = Some([status, documents.as_ref()].concat().into());
         }
         Ok(sections.encode_at(stored.revision.0))
     }
 
     /// The encoded status field that shows documents; `None` if there are none to be shown.
-    async fn shown_documents(&self, stored: &Stored) -> Result<Option<Vec<u8>>, Error> {
+    async fn shown_documents(&self, stored: &Stored) -> Result<Option<Bytes>, Error> {
         let Some(shown) = rules(stored.kind).and_then(|rules| rules.shown) else { return Ok(None) };
         let Some(set) = (shown.set)(stored.sections.status.as_deref().unwrap_or_default())? else {
             return Ok(None);
         };
-        let Some(text) = self.read_documents(&stored.metadata.uid, &set.sha256).await? else {
-            return Ok(None);
+        let encode = |text: Bytes| {
+            let mut encoded = Vec::with_capacity(text.len());
+            let read = documents::each(&text, |document: Box<serde_json::value::RawValue>| {
+                let content = Some(Content::Json(Box::<str>::from(document).into()));
+                encoded.extend(wire::delimited(shown.field, &Document { content }.encode_to_vec()));
+            });
+            read.map_err(|error| Error::Internal(error.to_string()))?;
+            Ok(encoded.into())
         };
-        let mut encoded = Vec::with_capacity(text.len());
-        let read = documents::each(&text, |document: Box<serde_json::value::RawValue>| {
-            let content = Some(Content::Json(Box::<str>::from(document).into()));
-            encoded.extend(wire::delimited(shown.field, &Document { content }.encode_to_vec()));
-        });
-        read.map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(Some(encoded))
+        self.made_of_named(&stored.metadata.uid, &set.sha256, Form::Field, encode).await
     }
 
     /// The encoded spec with its large part; `None` if that is not stored apart.
@@ -117,7 +118,8 @@ impl Registry {
         let (Some(part), Some(set)) = (part(stored.kind), named(stored.kind, &stored.sections)?) else {
             return Ok(None);
         };
-        let Some(text) = self.read_documents(&stored.metadata.uid, &set.sha256).await? else {
+        let text = self.made_of_named(&stored.metadata.uid, &set.sha256, Form::Text, Ok);
+        let Some(text) = text.await? else {
             let object = what(stored.kind, &stored.metadata.namespace, &stored.metadata.name);
             return Err(Error::Internal(format!("the documents of {object} are not stored")));
         };

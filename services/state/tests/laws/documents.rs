@@ -165,6 +165,29 @@ async fn what_was_applied_last_is_shown_to_who_gets_the_application() {
     assert_eq!(shown().await, [""; 0], "the copy on the other cluster does not count");
 }
 
+/// A set is immutable, so an application that is read again and again reads the set that it names once.
+#[tokio::test]
+async fn what_was_shown_once_is_not_read_from_the_store_again() {
+    let store = memory();
+    let server = Server::start(store.clone()).await;
+    let client = &server.client;
+    let uid = client.api().create(&application("a")).await.unwrap().metadata.unwrap().uid;
+    let one = client.api().create(&cluster("one")).await.unwrap();
+    bind(client, &[&one], 1, &[]).await.unwrap();
+    let set = put(client, &uid, br#"[{"a":1}]"#).await.unwrap();
+    report(client, &uid, &one, 0, [Some(work(&set)), None]).await.unwrap();
+    let shown = async || {
+        let status = client.api::<Application>().get("demo", "a").await.unwrap().status.unwrap();
+        status.last_applied_manifest.len()
+    };
+    assert_eq!(shown().await, 1);
+    let piece = Key::from(format!("/krake/~documents/{uid}/"));
+    let piece = store.list(&piece, Page::first(1)).await.unwrap().entries.remove(0).key;
+    store.commit(Txn::new().delete(piece)).await.unwrap().unwrap();
+    assert_eq!(shown().await, 1);
+    assert_eq!(why(get(client, &uid, &set.sha256).await), Some(ErrorReason::NotFound), "the store is asked");
+}
+
 #[tokio::test]
 async fn sets_belong_to_the_application_that_is_there() {
     let World { server, uid, .. } = world().await;
