@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::support::requests::remove_finalizer;
 use crate::support::server::{Server, application, cluster, metric};
 use crate::support::{have_etcd, memory, shared_etcd};
 use futures::StreamExt;
@@ -12,7 +13,6 @@ use krake_proto::krake::core::v1::Metric;
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationState};
 use krake_proto::krake::meta::v1::{
     CheckTombstonesRequest, Condition, ConditionStatus, GetInstallationRequest, ReasonCode,
-    RemoveFinalizerRequest,
 };
 use krake_state::Authentication;
 use krake_state::store::Store;
@@ -175,15 +175,7 @@ async fn finalizers_hold_a_deleted_object_until_the_last_is_gone(store: Arc<dyn 
     let again = api.delete("demo", "m", &DeleteOptions::default()).await.unwrap();
     assert_eq!(again, deleted, "deleting twice changes nothing");
 
-    let remove = |finalizer: &str, uid: &str| RemoveFinalizerRequest {
-        api: "core".into(),
-        kind: "Metric".into(),
-        namespace: "demo".into(),
-        name: "m".into(),
-        uid: uid.into(),
-        finalizer: finalizer.into(),
-        ..Default::default()
-    };
+    let remove = |finalizer: &str, uid: &str| remove_finalizer::<Metric>("m", uid, finalizer);
     let mut objects = server.client.objects();
     let other = objects.remove_finalizer(remove("mine", "another")).await.unwrap_err();
     assert_eq!(krake_proto::error::reason(&other), Some(ErrorReason::Conflict));

@@ -1,11 +1,12 @@
 //! Laws of attempts to bring an application to a cluster: which of them are recorded, and when they count no more.
 
 use crate::placement::{World, bind, reference, version, why, world};
+use crate::support::requests::report_copy;
 use krake_client::{Client, DeleteOptions};
 use krake_proto::condition::{reasons, types};
 use krake_proto::error::ErrorReason;
 use krake_proto::krake::kubernetes::v1::{
-    Application, Cluster, Copy, FailureClass, Phase, ReportCopyRequest, RetryApplicationRequest,
+    Application, Cluster, Copy, FailureClass, Phase, RetryApplicationRequest,
 };
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 
@@ -35,15 +36,7 @@ async fn fail(client: &Client, application: &Application, cluster: &Cluster, gen
     let present = copies.iter().find(|copy| copy.cluster == Some(reference(cluster)));
     let mut expected_version = present.map_or(0, |copy| copy.version);
     for copy in [intended, failed] {
-        let request = ReportCopyRequest {
-            namespace: "demo".into(),
-            name: "a".into(),
-            uid: metadata.uid.clone(),
-            copy: Some(copy),
-            expected_version,
-            forget: false,
-        };
-        let after = client.applications().report_copy(request).await.unwrap().into_inner();
+        let after = report_copy(client, &metadata.uid, copy, expected_version).await.unwrap();
         expected_version = version(&after, cluster);
     }
 }

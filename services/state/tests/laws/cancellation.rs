@@ -11,12 +11,13 @@ use krake_client::{Client, DeleteOptions, Mask};
 use krake_proto::condition::types;
 use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
-use krake_proto::krake::meta::v1::{Condition, ConditionStatus, RemoveFinalizerRequest};
+use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 use krake_state::store::Store;
 use ring::digest::{SHA256, digest};
 
 use crate::documents;
 use crate::placement::{bind, report, version};
+use crate::support::requests::remove_finalizer;
 use crate::support::server::{Server, application, cluster};
 use crate::support::{PATIENCE, have_etcd, memory, shared_etcd, sqlite};
 
@@ -74,14 +75,7 @@ fn forced() -> DeleteOptions {
 }
 
 async fn remove(client: Client, finalizer: &str) {
-    let request = RemoveFinalizerRequest {
-        api: "kubernetes".into(),
-        kind: "Cluster".into(),
-        namespace: "demo".into(),
-        name: "one".into(),
-        finalizer: finalizer.into(),
-        ..Default::default()
-    };
+    let request = remove_finalizer::<Cluster>("one", "", finalizer);
     client.objects().remove_finalizer(request).await.ok();
 }
 

@@ -6,7 +6,7 @@ use krake_proto::error::{ErrorReason, violations};
 use krake_proto::json::CANONICAL_VERSION;
 use krake_proto::krake::kubernetes::v1::{
     Application, Cluster, Copy, GetApplicationDocumentsRequest, Phase, PutDocumentsRequest,
-    PutDocumentsResponse, ReportCopyRequest, Work,
+    PutDocumentsResponse, Work,
 };
 use krake_proto::krake::meta::v1::document::Content;
 use krake_state::store::{Key, Page, Txn};
@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 
 use crate::placement::{World, bind, reference, version, why, world};
 use crate::support::memory;
+use crate::support::requests::report_copy;
 use crate::support::server::{Server, application, cluster, stored};
 
 /// The largest object that a caller may write.
@@ -86,15 +87,7 @@ pub(crate) async fn report(
         intended_work,
         ..Default::default()
     };
-    let request = ReportCopyRequest {
-        namespace: "demo".into(),
-        name: "a".into(),
-        uid: uid.into(),
-        copy: Some(copy),
-        expected_version: version,
-        forget: false,
-    };
-    Ok(client.applications().report_copy(request).await?.into_inner())
+    report_copy(client, uid, copy, version).await
 }
 
 fn fields(status: &Status) -> Vec<String> {

@@ -1,15 +1,16 @@
 //! Laws of bindings and copies: what the scheduler and the adapters may write, and what follows from it.
 
 use crate::support::memory;
+use crate::support::requests::{binding, forget_copy, remove_finalizer, report_copy};
 use crate::support::server::{Server, application, cluster};
 use krake_client::{Client, DeleteOptions};
 use krake_proto::Resource;
 use krake_proto::error::{ErrorReason, reason};
 use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES, KUBERNETES_RESOURCES};
 use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationState, BindApplicationRequest, Binding, Cluster, Copy, Phase, ReportCopyRequest,
+    Application, ApplicationState, BindApplicationRequest, Binding, Cluster, Copy, Phase,
 };
-use krake_proto::krake::meta::v1::{OnDelete, RemoveFinalizerRequest, ResourceRef};
+use krake_proto::krake::meta::v1::{OnDelete, ResourceRef};
 use tonic::Status;
 
 pub(crate) fn reference(cluster: &Cluster) -> ResourceRef {
@@ -24,12 +25,10 @@ pub(crate) async fn bind(
 ) -> Result<Application, Status> {
     let uid = |cluster: &&Cluster| reference(cluster).uid;
     let request = BindApplicationRequest {
-        namespace: "demo".into(),
-        name: "a".into(),
         bindings: to.iter().map(|c| Binding { cluster: Some(reference(c)), ..Default::default() }).collect(),
         generation,
         replaces: replaces.iter().map(uid).collect(),
-        ..Default::default()
+        ..binding()
     };
     Ok(client.applications().bind_application(request).await?.into_inner())
 }
@@ -47,15 +46,7 @@ pub(crate) async fn report(
         observed_generation: 1,
         ..Default::default()
     };
-    let request = ReportCopyRequest {
-        namespace: "demo".into(),
-        name: "a".into(),
-        uid: uid.into(),
-        copy: Some(copy),
-        expected_version: version,
-        forget: false,
-    };
-    Ok(client.applications().report_copy(request).await?.into_inner())
+    report_copy(client, uid, copy, version).await
 }
 
 pub(crate) async fn forget(
@@ -65,15 +56,7 @@ pub(crate) async fn forget(
     version: i64,
 ) -> Result<Application, Status> {
     let copy = Copy { cluster: Some(reference(cluster)), ..Default::default() };
-    let request = ReportCopyRequest {
-        namespace: "demo".into(),
-        name: "a".into(),
-        uid: uid.into(),
-        copy: Some(copy),
-        expected_version: version,
-        forget: true,
-    };
-    Ok(client.applications().report_copy(request).await?.into_inner())
+    forget_copy(client, uid, copy, version).await
 }
 
 /// The version of the application's copy on a cluster, for the next report.
@@ -135,12 +118,7 @@ async fn a_binding_is_a_compare_and_set_of_the_whole_set() {
 async fn a_binding_names_a_cluster_and_nothing_else() {
     let World { server, one, .. } = world().await;
     let bind_to = async |cluster: ResourceRef| {
-        let request = BindApplicationRequest {
-            namespace: "demo".into(),
-            name: "a".into(),
-            cluster: Some(cluster),
-            ..Default::default()
-        };
+        let request = BindApplicationRequest { cluster: Some(cluster), ..binding() };
         server.client.applications().bind_application(request).await
     };
     let named = ResourceRef { uid: String::new(), ..reference(&one) };
@@ -228,15 +206,7 @@ async fn the_last_copy_lets_a_deleted_application_go() {
     assert_eq!(*finalizers, [KUBERNETES_RESOURCES, CASCADE_DELETION]);
     assert_eq!(deleted.status.as_ref().unwrap().state(), ApplicationState::Deleting);
     assert_eq!(why(bind(client, &[&one], 1, &[]).await), Some(ErrorReason::BeingDeleted));
-    let remove = RemoveFinalizerRequest {
-        api: "kubernetes".into(),
-        kind: "Application".into(),
-        namespace: "demo".into(),
-        name: "a".into(),
-        uid: uid.clone(),
-        finalizer: CASCADE_DELETION.into(),
-        ..Default::default()
-    };
+    let remove = remove_finalizer::<Application>("a", &uid, CASCADE_DELETION);
     client.objects().remove_finalizer(remove).await.unwrap();
     let removing = report(client, &uid, &one, Phase::Removing, version(&deleted, &one)).await.unwrap();
     forget(client, &uid, &one, version(&removing, &one)).await.unwrap();
@@ -250,15 +220,7 @@ async fn a_deleted_cluster_takes_no_copies_and_waits_for_the_last() {
     bind(client, &[&one], 1, &[]).await.unwrap();
     let intended = report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
     client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
-    let remove = || RemoveFinalizerRequest {
-        api: "kubernetes".into(),
-        kind: "Cluster".into(),
-        namespace: "demo".into(),
-        name: "one".into(),
-        uid: String::new(),
-        finalizer: CLUSTER_COPIES.into(),
-        ..Default::default()
-    };
+    let remove = || remove_finalizer::<Cluster>("one", "", CLUSTER_COPIES);
     let held = client.objects().remove_finalizer(remove()).await;
     assert_eq!(why(held), Some(ErrorReason::FinalizersInUse));
     let unbound = bind(client, &[], 1, &[&one]).await.unwrap();

@@ -1,12 +1,13 @@
 //! Laws of what schedulers and adapters report: what they say about clusters is checked, and nothing grows without end.
 
 use crate::placement::{World, bind, reference, report, version, why, world};
+use crate::support::requests::{binding, report_copy};
 use krake_client::{Client, DeleteOptions};
 use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::kubernetes::v1::{
     Application, BindApplicationRequest, Binding, Cluster, ContainerHealth, Copy, Decision, Phase,
-    ReportCopyRequest, ScoredCluster,
+    ScoredCluster,
 };
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
 use tonic::Status;
@@ -21,15 +22,7 @@ async fn report_as(
     let health = ContainerHealth { desired_pods: i32::MAX, ..Default::default() };
     let copy =
         Copy { cluster: Some(cluster), phase: phase.into(), health: Some(health), ..Default::default() };
-    let request = ReportCopyRequest {
-        namespace: "demo".into(),
-        name: "a".into(),
-        uid: uid.into(),
-        copy: Some(copy),
-        expected_version: version,
-        forget: false,
-    };
-    Ok(client.applications().report_copy(request).await?.into_inner())
+    report_copy(client, uid, copy, version).await
 }
 
 #[tokio::test]
@@ -74,15 +67,7 @@ async fn a_report_says_only_what_belongs_to_a_copy() {
             conditions: conditions.collect(),
             ..Default::default()
         };
-        let request = ReportCopyRequest {
-            namespace: "demo".into(),
-            name: "a".into(),
-            uid: uid.clone(),
-            copy: Some(copy),
-            expected_version,
-            forget: false,
-        };
-        client.applications().report_copy(request).await.map(tonic::Response::into_inner)
+        report_copy(client, &uid, copy, expected_version).await
     };
     for other in ["Scheduled", "Reachable", "Other", ""] {
         let refused = say(&["Applied", other], 0).await.unwrap_err();
@@ -96,14 +81,8 @@ async fn a_report_says_only_what_belongs_to_a_copy() {
 }
 
 fn decided(cluster: &Cluster, decision: Decision) -> BindApplicationRequest {
-    let binding = Binding { cluster: Some(reference(cluster)), ..Default::default() };
-    BindApplicationRequest {
-        namespace: "demo".into(),
-        name: "a".into(),
-        bindings: vec![binding],
-        decision: Some(decision),
-        ..Default::default()
-    }
+    let bound = Binding { cluster: Some(reference(cluster)), ..Default::default() };
+    BindApplicationRequest { bindings: vec![bound], decision: Some(decision), ..binding() }
 }
 
 #[tokio::test]
@@ -117,12 +96,7 @@ async fn a_binding_that_cannot_be_stored_or_read_is_refused() {
     assert_eq!(why(bind(decided(&one, odd)).await), Some(ErrorReason::InvalidField));
     for wrong in ["", "a/b", &"x".repeat(100_000)] {
         let cluster = ResourceRef { name: wrong.into(), ..Default::default() };
-        let request = BindApplicationRequest {
-            namespace: "demo".into(),
-            name: "a".into(),
-            cluster: Some(cluster),
-            ..Default::default()
-        };
+        let request = BindApplicationRequest { cluster: Some(cluster), ..binding() };
         assert_eq!(why(bind(request).await), Some(ErrorReason::InvalidField));
     }
 }

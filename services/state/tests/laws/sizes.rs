@@ -4,14 +4,15 @@ use krake_client::{Client, DeleteOptions, Mask};
 use krake_proto::Resource;
 use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CASCADE_DELETION;
-use krake_proto::krake::kubernetes::v1::{Application, Cluster, Copy, ObjectRef, Phase, ReportCopyRequest};
-use krake_proto::krake::meta::v1::{RemoveFinalizerRequest, ReportDeletionRequest};
+use krake_proto::krake::kubernetes::v1::{Application, Cluster, Copy, ObjectRef, Phase};
+use krake_proto::krake::meta::v1::ReportDeletionRequest;
 use krake_state::store::Txn;
 use prost::Message;
 use tonic::Status;
 
 use crate::placement::{bind, forget, reference, version, why};
 use crate::support::memory;
+use crate::support::requests::{remove_finalizer, report_copy};
 use crate::support::server::{Server, application, cluster, stored};
 
 /// Maximum size of an object that callers write, in bytes.
@@ -34,15 +35,7 @@ async fn report_sized(
         inventory: vec![object],
         ..Default::default()
     };
-    let request = ReportCopyRequest {
-        namespace: "demo".into(),
-        name: "a".into(),
-        uid: uid.into(),
-        copy: Some(copy),
-        expected_version,
-        forget: false,
-    };
-    Ok(client.applications().report_copy(request).await?.into_inner())
+    report_copy(client, uid, copy, expected_version).await
 }
 
 /// Records a long reason why the object's deletion waits.
@@ -62,14 +55,7 @@ async fn wait_long<K: Resource>(client: &Client, object: &K) {
 /// Removes the garbage collector's finalizer.
 async fn let_dependents_go<K: Resource>(client: &Client, object: &K) {
     let metadata = object.metadata().unwrap();
-    let request = RemoveFinalizerRequest {
-        api: K::KIND.api.into(),
-        kind: K::KIND.kind.into(),
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        finalizer: CASCADE_DELETION.into(),
-        ..Default::default()
-    };
+    let request = remove_finalizer::<K>(&metadata.name, "", CASCADE_DELETION);
     client.objects().remove_finalizer(request).await.unwrap();
 }
 

@@ -3,6 +3,8 @@
 // Named by their paths, because the laws on SQLite include this file from another folder.
 #[path = "support/proxy.rs"]
 pub(crate) mod proxy;
+#[path = "support/requests.rs"]
+pub(crate) mod requests;
 #[path = "support/server.rs"]
 pub(crate) mod server;
 

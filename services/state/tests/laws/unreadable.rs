@@ -1,6 +1,7 @@
 //! Laws of values that this version cannot read: they hurt nobody else, and never look erased.
 
 use crate::placement::{bind, reference, report};
+use crate::support::requests::remove_finalizer;
 use crate::support::server::{Server, application, cluster, metric, named, stored};
 use crate::support::{PATIENCE, memory};
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES};
 use krake_proto::krake::core::v1::Metric;
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
-use krake_proto::krake::meta::v1::{RemoveFinalizerRequest, View};
+use krake_proto::krake::meta::v1::View;
 use krake_proto::wire::delimited;
 use krake_state::store::Txn;
 use prost::Message;
@@ -195,15 +196,7 @@ async fn a_cluster_does_not_go_while_an_application_cannot_be_read(
         server.stop().await;
         server = Server::start(store.clone()).await;
     }
-    let remove = RemoveFinalizerRequest {
-        api: "kubernetes".into(),
-        kind: "Cluster".into(),
-        namespace: "demo".into(),
-        name: "one".into(),
-        uid: reference(&one).uid,
-        finalizer: CLUSTER_COPIES.into(),
-        ..Default::default()
-    };
+    let remove = remove_finalizer::<Cluster>("one", &reference(&one).uid, CLUSTER_COPIES);
     let refused = server.client.objects().remove_finalizer(remove.clone()).await.unwrap_err();
     assert!(refused.message().contains(named), "{refused}");
     assert_eq!(krake_proto::error::reason(&refused), Some(ErrorReason::FinalizersInUse));

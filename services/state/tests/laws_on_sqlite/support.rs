@@ -16,7 +16,7 @@ use krake_state::store::{
 };
 use tokio::sync::OnceCell;
 
-pub(crate) use laws::{Etcd, PATIENCE, server, shared_etcd};
+pub(crate) use laws::{Etcd, PATIENCE, requests, server, shared_etcd};
 
 /// A store in a new file.
 pub(crate) fn memory() -> Arc<dyn Store> {
