@@ -5,7 +5,7 @@ use std::fmt;
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
-use krake_client::{Client, WatchEvent, WatchOptions};
+use krake_client::{Client, Mask, WatchEvent, WatchOptions};
 use krake_cluster_sim::{Cluster, Fault, Faults, Fleet, Options, Rule, RuleVerb};
 use krake_proto::json::document;
 use krake_proto::krake::kubernetes::v1::{
@@ -192,6 +192,20 @@ impl Terrain {
         };
         let created = stream::iter(all).map(write).buffer_unordered(WRITERS).try_collect::<()>();
         tokio::try_join!(created, all_run).map(drop)
+    }
+
+    /// As users do: changes the manifests of the first applications of a cluster.
+    pub(super) async fn change_specs(&self, client: &Client, cluster: &str, count: usize) -> Result<()> {
+        let api = client.api::<Application>();
+        for number in 0..count.min(self.size.applications) {
+            let name = format!("{cluster}-{number}");
+            let mut changed = api.get(NAMESPACE, &name).await?;
+            let mut manifest = application(cluster, number).spec.unwrap_or_default().manifest;
+            manifest.truncate(2);
+            changed.spec.get_or_insert_default().manifest = manifest;
+            api.update(&changed, Mask::fields(["spec.manifest"])).await.context("changing an application")?;
+        }
+        Ok(())
     }
 }
 

@@ -62,13 +62,15 @@ pub(super) fn change_one_on_each(terrain: &Terrain) -> Result<Changes> {
     terrain.clusters.iter().map(|cluster| Change::make(cluster, 0)).collect::<Result<_>>().map(Changes)
 }
 
-/// Changes objects, a few at a time on clusters but `without`, and gives the times until they were put right. They are of
-/// the applications from the number `first` on: the adapter pauses where one object is changed again and again.
+/// Changes objects, a few at a time on clusters but `without`, with a pause in between, and gives the times until they were
+/// put right. They are of the applications from the number `first` on: the adapter pauses where one object is changed again
+/// and again.
 pub(super) async fn times(
     terrain: &Terrain,
     count: usize,
     first: usize,
     without: Option<&str>,
+    pause: Duration,
 ) -> Result<Vec<Duration>> {
     let clusters: Vec<&Cluster> =
         terrain.clusters.iter().filter(|cluster| Some(cluster.name()) != without).collect();
@@ -79,6 +81,7 @@ pub(super) async fn times(
         });
         let changes = changes.collect::<Result<Vec<_>>>()?;
         times.extend(try_join_all(changes.into_iter().map(Change::put_right)).await?);
+        tokio::time::sleep(pause).await;
     }
     Ok(times)
 }
