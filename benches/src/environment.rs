@@ -147,8 +147,13 @@ impl State {
     pub(crate) async fn controller(&self, name: &str, more: &[&str]) -> Result<(Running, Duration)> {
         let [admin] = ports::free()?.map(|port| format!("127.0.0.1:{port}"));
         let args = ["--api-url", self.url(), "--admin-listen", &admin];
+        // The clusters are on this machine.
+        let own: &[&str] = match name {
+            "krake-kubernetes" => &["--allow-cluster-address", "127.0.0.0/8"],
+            _ => &[],
+        };
         let begin = Instant::now();
-        let mut running = Running::start(name, &[&args, more].concat(), &admin)?;
+        let mut running = Running::start(name, &[&args, own, more].concat(), &admin)?;
         running.ready().await?;
         Ok((running, begin.elapsed()))
     }

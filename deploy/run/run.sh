@@ -70,7 +70,12 @@ ready state 7701
 start scheduler "$bin/krake-scheduler" --api-url "http://$listen" \
   --reschedule-after "$reschedule_after" --metrics-interval "$metrics_interval"
 start gc "$bin/krake-gc" --api-url "http://$listen"
-start kubernetes "$bin/krake-kubernetes" --api-url "http://$listen"
+# While only this machine reaches Krake, it may reach clusters on this machine, as kind and minikube make.
+own=()
+case $listen,$rest_listen in
+  127.*,127.* | '[::1]'*,'[::1]'* | 127.*,'[::1]'* | '[::1]'*,127.*) own=(--allow-cluster-address 127.0.0.0/8,::1) ;;
+esac
+start kubernetes "$bin/krake-kubernetes" --api-url "http://$listen" "${own[@]}"
 start gateway "$bin/krake-gateway" --api-url "http://$listen" --listen "$rest_listen"
 ready scheduler 7702
 ready gc 7703

@@ -55,8 +55,8 @@ pub struct Args {
     #[arg(long, env = "KRAKE_REMOVAL_DEADLINE", value_name = "SECONDS")]
     removal_deadline: Option<u64>,
     /// Range of addresses, such as `10.0.0.0/8`, that clusters may have whatever else holds; may be given several
-    /// times. Otherwise link-local addresses and those of clouds' metadata services are refused, addresses of this
-    /// machine unless --api-url is one, too, and credentials over http to other machines.
+    /// times. Otherwise link-local addresses, those of clouds' metadata services and those of this machine are refused,
+    /// and credentials over http. `127.0.0.0/8,::1` allows clusters on this machine, as kind and minikube make.
     #[arg(
         long = "allow-cluster-address",
         env = "KRAKE_ALLOW_CLUSTER_ADDRESS",
@@ -137,7 +137,7 @@ impl Config {
             rollout_deadline: Duration::from_secs(ROLLOUT_DEADLINE),
             removal_deadline: Duration::from_secs(REMOVAL_DEADLINE),
             slow_retries: SlowRetries::default(),
-            opener: Opener::over_network(AddressPolicy::beside(&controller.connect.url)),
+            opener: Opener::default(),
             probe: ProbeTimes::default(),
             sweep: SweepTimes::default(),
             clock: Arc::new(Timestamp::now),
@@ -176,7 +176,7 @@ impl Args {
         let sections = ControllerSections { api, admin, election, telemetry };
         let user_agent = concat!("krake-kubernetes/", env!("CARGO_PKG_VERSION"));
         let controller = self.controller.resolve(sections, user_agent)?;
-        let addresses = AddressPolicy { allowed, ..AddressPolicy::beside(&controller.connect.url) };
+        let addresses = AddressPolicy { loopback: false, allowed };
         Ok(Config {
             workers,
             rollout_deadline: Duration::from_secs(deadline),
@@ -196,6 +196,7 @@ impl ProcessConfig for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::connection::Deadlines;
 
     #[test]
     fn flags_are_checked_and_default() {
@@ -205,5 +206,23 @@ mod tests {
         assert!(resolve(&["--allow-cluster-address", "10.0.0.0/8,127.0.0.1"]).is_ok());
         assert!(Args::try_parse_from(["x", "--allow-cluster-address", "10"]).is_err());
         assert!(resolve(&["--workers", "0"]).unwrap_err().to_string().starts_with("--workers"));
+    }
+
+    #[tokio::test]
+    async fn clusters_of_this_machine_are_for_a_flag_to_allow_wherever_the_api_is() {
+        let kubeconfig = serde_json::json!({
+            "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"}}],
+            "users": [{"name": "u", "user": {"token": "s3cret"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+        });
+        let open = |more: &[&str]| {
+            // The near end of a tunnel, perhaps.
+            let args = [&["x", "--api-url", "http://127.0.0.1:7700"], more].concat();
+            let config = Args::try_parse_from(args).unwrap().resolve().unwrap();
+            config.opener.open(&kubeconfig, Deadlines::default())
+        };
+        let refused = open(&[]).unwrap_err().to_string();
+        assert!(refused.contains("--allow-cluster-address 127.0.0.1"), "{refused}");
+        assert!(open(&["--allow-cluster-address", "127.0.0.0/8,::1"]).is_ok());
     }
 }

@@ -32,12 +32,19 @@ impl Opener {
     ) -> Self {
         Opener(Arc::new(open))
     }
-}
 
-impl Opener {
     /// Connects over the network, to addresses that `policy` allows.
     pub fn over_network(policy: AddressPolicy) -> Self {
         Opener::new(move |kubeconfig, deadlines| Connection::open(kubeconfig, deadlines, &policy))
+    }
+
+    /// Makes a connection.
+    pub(crate) fn open(
+        &self,
+        kubeconfig: &Value,
+        deadlines: Deadlines,
+    ) -> Result<Connection, KubeconfigError> {
+        (self.0)(kubeconfig, deadlines)
     }
 }
 
@@ -108,7 +115,7 @@ impl Clusters {
         if let Some(entry) = entries.get(cluster).filter(|entry| entry.kubeconfig == fingerprint) {
             return entry.handle.clone();
         }
-        let opened = (self.opener.0)(kubeconfig, self.deadlines);
+        let opened = self.opener.open(kubeconfig, self.deadlines);
         let handle = opened.map(|connection| Arc::new(self.start(cluster, connection, known.clone())));
         entries.insert(cluster.clone(), Entry { kubeconfig: fingerprint, handle: handle.clone() });
         handle

@@ -103,7 +103,7 @@ fn scheduler(controller: ControllerConfig) -> krake_scheduler::Config {
 
 fn adapter(controller: ControllerConfig) -> krake_kubernetes::Config {
     let mut config = krake_kubernetes::Config::new(controller);
-    let policy = AddressPolicy::beside("http://127.0.0.1");
+    let policy = AddressPolicy { loopback: true, allowed: Vec::new() };
     config.opener = Opener::new(move |kubeconfig, _| Connection::open(kubeconfig, DEADLINES, &policy));
     config.workers = 64;
     config.slow_retries = SlowRetries { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
