@@ -1,5 +1,6 @@
-//! How fast copies are recorded anew when the rules by which their documents are written changed with this version of Krake:
-//! all of them at once would be a write for every copy that there is.
+//! How fast copies are recorded anew after a new version of Krake began: one that changed the rules by which their documents
+//! are written, or the first that records documents at all. All of them at once would be a write, and for the latter a set
+//! of documents to store, for every copy that there is.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

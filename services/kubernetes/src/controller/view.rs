@@ -218,12 +218,15 @@ impl Look<'_> {
         Sighting { view, handle: Some(handle), wanted, repair, repairs: applied }
     }
 
-    /// How long to wait before the copy is recorded anew by today's rules, if it was recorded by others.
+    /// How long to wait before the copy is recorded anew by today's rules, if it was recorded by others or by a version of
+    /// Krake that knew no documents.
     fn renewal(&self, wanted: Option<&DocumentSet>) -> Duration {
+        let generation = self.application.generation;
+        let is_taken_over = self.copy().is_some_and(|copy| copy.is_taken_over(generation, wanted));
         let work = self.copy().and_then(|copy| copy.applied_work);
         let differs = work.zip(wanted).is_some_and(|(work, set)| work.set.hash_version != set.hash_version);
         let (application, renewals) = (&self.application.uid, &self.memory.renewals);
-        if differs && is_decided_for(self.application, self.cluster) {
+        if is_taken_over || differs && is_decided_for(self.application, self.cluster) {
             return renewals.wait(application, self.cluster);
         }
         renewals.forget(application, self.cluster);

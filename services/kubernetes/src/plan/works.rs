@@ -80,6 +80,13 @@ impl CopyRecord {
         (work, work)
     }
 
+    /// Whether an older version of Krake recorded the copy, of which it is known what it applied.
+    pub(crate) fn is_taken_over(&self, generation: i64, wanted: Option<&DocumentSet>) -> bool {
+        self.intended_work.is_none()
+            && self.works(generation, wanted).0.is_some()
+            && self.applied_work.is_none()
+    }
+
     /// Whether the cluster has accepted all that was meant to be there.
     pub(super) fn is_whole(&self) -> bool {
         let set = |work: Option<Work>| work.map(|work| work.set);
@@ -154,7 +161,11 @@ pub(super) fn renewed(
     let generation = snapshot.generation;
     let wanted = view.wanted.as_ref()?;
     let (applied, intended) = copy.works(generation, Some(wanted));
-    if copy.intended_work.is_none() && applied.is_some() {
+    if copy.is_taken_over(generation, Some(wanted)) {
+        // Until its turn it is judged and repaired as if it were recorded.
+        if !view.renewal.is_zero() {
+            return None;
+        }
         return Some(CopyRecord { applied_work: applied, intended_work: intended, ..copy.clone() });
     }
     let intended = intended.filter(|_| copy.is_whole() && bound && snapshot.decided())?;

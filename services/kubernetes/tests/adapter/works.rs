@@ -1,5 +1,7 @@
 //! Works end to end: what was applied is stored, compared, judged and repaired, whatever the spec says by then.
 
+use std::time::{Duration, Instant};
+
 use axum::http::Method;
 use krake_kubernetes::object::EVERY_CLUSTER_ANNOTATION;
 use krake_proto::condition::{find, reasons, types};
@@ -158,12 +160,35 @@ async fn an_update_that_was_accepted_in_part_is_repaired_by_both_works() {
 
 /// The copies as an older version of Krake recorded them.
 fn as_of_an_older_version(store: &mut Store) {
-    let mut application = store.applications["app"].clone();
-    for copy in &mut application.status.as_mut().unwrap().copies {
-        (copy.applied_work, copy.intended_work) = (None, None);
+    let applications: Vec<_> = store.applications.values().cloned().collect();
+    for mut application in applications {
+        for copy in &mut application.status.as_mut().unwrap().copies {
+            (copy.applied_work, copy.intended_work) = (None, None);
+        }
+        store.put(application);
     }
     store.documents.clear();
-    store.put(application);
+}
+
+#[tokio::test]
+async fn copies_of_an_older_version_are_taken_over_one_a_second() {
+    let mut world = World::start().await;
+    let names = ["a", "b", "c"];
+    world.krake.change(|store| names.map(|name| store.create(name, &[config_map(name)], "one")));
+    for name in names {
+        world.until_phases(name, &[("one", Phase::Running)]).await;
+    }
+    world.kill_adapter().await;
+    world.krake.change(as_of_an_older_version);
+    let begun = Instant::now();
+    world.start_adapter();
+    let is_taken_over = |store: &Store| {
+        let named = |name: &str| store.copies(name).iter().all(|copy| copy.applied_work.is_some());
+        names.into_iter().all(named).then_some(())
+    };
+    world.krake.until("taken over", is_taken_over).await;
+    assert!(begun.elapsed() >= Duration::from_secs(2), "three in {:?}", begun.elapsed());
+    world.stop().await;
 }
 
 #[tokio::test]

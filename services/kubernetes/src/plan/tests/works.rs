@@ -104,6 +104,16 @@ fn a_copy_of_an_older_version_is_taken_over_without_an_effect() {
 }
 
 #[test]
+fn a_copy_of_an_older_version_waits_for_its_turn_and_is_looked_after() {
+    let mut s = bound(older(Phase::Running));
+    seen_on(&mut s, "a").renewal = Duration::from_secs(7);
+    assert_eq!(short(&s), ["wait 7"]);
+    let Presence::Seen(seen) = &mut seen_on(&mut s, "a").presence else { panic!() };
+    seen.missing = vec![key("echo")];
+    assert_eq!(short(&s), ["repair a"], "it is repaired meanwhile");
+}
+
+#[test]
 fn by_what_a_copy_is_judged() {
     let readable = |_: &DocumentSet| Ok(());
     let of = |copy: &CopyRecord, generation| basis(copy, generation, Some(&set(1)), readable);
