@@ -38,6 +38,7 @@ impl Columns for Cluster {
             ("nodes_disk_pressure", format!("{}/{}", nodes.disk_pressure, nodes.total)),
             ("identity", identity(status)),
             ("lost", lost(status)),
+            ("replaced", replaced(status)),
             ("custom_resources", text::lines(&spec.custom_resources)),
             ("metrics", text::metrics(&spec.metrics)),
             ("failing_metrics", text::lines(failing)),
@@ -85,9 +86,18 @@ fn identity(status: &ClusterStatus) -> String {
 
 /// When the cluster was declared lost, and by whom.
 fn lost(status: &ClusterStatus) -> String {
-    let declared =
-        |lost: &ClusterLoss| format!("{} by {}", text::time(lost.declared.as_ref()), lost.declared_by);
     status.lost.as_ref().map_or_else(|| NONE.to_owned(), declared)
+}
+
+fn declared(lost: &ClusterLoss) -> String {
+    format!("{} by {}", text::time(lost.declared.as_ref()), lost.declared_by)
+}
+
+/// The registration whose place this one took, when that was declared lost, and by whom.
+fn replaced(status: &ClusterStatus) -> String {
+    let Some(replaced) = &status.replaced else { return NONE.to_owned() };
+    let lost = replaced.lost.as_ref().map_or_else(|| NONE.to_owned(), declared);
+    format!("{}, lost {lost}", replaced.uid)
 }
 
 /// Numbers of the nodes that are listed: an adapter of an older version lists them all and counts none.

@@ -26,7 +26,7 @@ pub(super) static RULES: KindRules = KindRules {
     derived: &[field::STATE, field::REASON],
     derive,
     absence,
-    reserved: &[field::LOST],
+    reserved: &[field::LOST, field::REPLACED],
     // New copies cannot come while it is checked: copies on a cluster that is being deleted are refused.
     managed_finalizers: &[ManagedFinalizer {
         name: CLUSTER_COPIES,

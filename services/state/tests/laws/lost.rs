@@ -97,7 +97,16 @@ async fn another_cluster_takes_the_name_and_nothing_of_the_former_one() {
     assert_ne!(metadata.uid, former.uid);
     assert_eq!((&metadata.labels, metadata.generation), (&former.labels, 1));
     assert_eq!((&metadata.finalizers, &begun.spec), (&former.finalizers, &one.spec));
-    assert_eq!(begun.status.unwrap().identity, None);
+    let status = begun.status.clone().unwrap();
+    assert_eq!((&status.identity, &status.lost), (&None, &None));
+    // Who gave the former one up, and when, is recorded as by a declaration.
+    let replaced = status.replaced.unwrap();
+    let lost = replaced.lost.clone().unwrap();
+    assert_eq!(replaced.uid, former.uid);
+    assert!(!lost.declared_by.is_empty(), "{lost:?}");
+    assert_eq!(lost.declared, metadata.created, "the one begins when the other is given up");
+    let forged = Cluster { status: Some(ClusterStatus::default()), ..begun };
+    assert!(client.api().update_status(&forged, Mask::fields(["status.replaced"])).await.is_err());
     let request = CheckTombstonesRequest { uids: vec![former.uid.clone(), metadata.uid.clone()] };
     let erased = client.objects().check_tombstones(request).await.unwrap().into_inner().erased;
     assert_eq!(erased, std::slice::from_ref(&former.uid));
@@ -107,4 +116,18 @@ async fn another_cluster_takes_the_name_and_nothing_of_the_former_one() {
     let shown: Application = client.api().get("demo", "a").await.unwrap();
     forget(client, &uid, &one, version(&shown, &one)).await.unwrap();
     bind(client, &[&two], 1, &[&one]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_declaration_stays_when_another_cluster_is_accepted_later() {
+    let server = Server::start(memory()).await;
+    let client = &server.client;
+    client.api::<Cluster>().create(&cluster("one")).await.unwrap();
+    let declared = client.clusters().declare_cluster_lost(request("")).await.unwrap().into_inner();
+    let former = declared.metadata.unwrap().uid;
+    let (namespace, name) = ("demo".to_owned(), "one".to_owned());
+    let accept = AcceptClusterIdentityRequest { namespace, name, uid: former.clone() };
+    let begun = client.clusters().accept_cluster_identity(accept).await.unwrap().into_inner();
+    let replaced = begun.status.unwrap().replaced.unwrap();
+    assert_eq!((replaced.uid, replaced.lost), (former, declared.status.unwrap().lost));
 }

@@ -3,9 +3,12 @@
 use bytes::Bytes;
 use krake_proto::Resource;
 use krake_proto::finalizer::CLUSTER_COPIES;
-use krake_proto::krake::kubernetes::v1::{AcceptClusterIdentityRequest, Cluster};
+use krake_proto::krake::kubernetes::v1::{
+    AcceptClusterIdentityRequest, Cluster, ClusterStatus, ReplacedCluster,
+};
 use prost::Message;
 
+use super::lost::declaration;
 use crate::cache::Stored;
 use crate::derive;
 use crate::object::key;
@@ -34,8 +37,8 @@ impl Registry {
         Ok(after.encode())
     }
 
-    /// The same name, labels and spec under a new uid; the tombstone of the old one says that it is gone, and with it
-    /// all that refers to it.
+    /// The same name, labels and spec under a new uid, with the declaration that the old one is lost; the tombstone of the
+    /// old one says that it is gone, and with it all that refers to it.
     fn decide_identity(
         &self,
         call: &Call,
@@ -59,7 +62,15 @@ impl Registry {
             .finalizers(others.cloned().collect())?
             .born(new_uid(now), now)?
             .trace_parent(&call.trace_parent)?;
-        let mut sections = Sections { metadata: edited.finish(), status: None, ..stored.sections.clone() };
+        let former = ClusterStatus::decode(stored.sections.status.clone().unwrap_or_default())?;
+        let replaced = ReplacedCluster {
+            uid: metadata.uid.clone(),
+            // The first declaration is the one that was acted on.
+            lost: Some(former.lost.unwrap_or_else(|| declaration(call, now))),
+        };
+        let status = ClusterStatus { replaced: Some(replaced), ..ClusterStatus::default() };
+        let status = Some(status.encode_to_vec().into());
+        let mut sections = Sections { metadata: edited.finish(), status, ..stored.sections.clone() };
         sections.status = derive::status(stored.kind, &sections)?;
         let also = Txn::new().put(key::tombstone(&metadata.uid), self.tombstone());
         Ok(Write { effect: Effect::Put(sections), also })

@@ -1,5 +1,7 @@
 //! DeclareClusterLost: a person says that a cluster, and all that ran on it, is gone.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use krake_proto::Resource;
 use krake_proto::krake::kubernetes::v1::{Cluster, ClusterLoss, ClusterStatus, DeclareClusterLostRequest};
@@ -12,6 +14,11 @@ use crate::object::metadata::{Edit, timestamp};
 use crate::object::sections::Sections;
 use crate::object::wire;
 use crate::registry::{Call, Effect, Error, Registry, Write, check_growth, what};
+
+/// The declaration that a call makes.
+pub(super) fn declaration(call: &Call, now: SystemTime) -> ClusterLoss {
+    ClusterLoss { declared: Some(timestamp(now)), declared_by: call.user.clone() }
+}
 
 impl Registry {
     /// Serves `DeclareClusterLost`.
@@ -43,8 +50,7 @@ impl Registry {
             // The first declaration is the one that was acted on.
             return Ok(Effect::Keep.into());
         }
-        let declared = Some(timestamp((self.clock())()));
-        let lost = Some(ClusterLoss { declared, declared_by: call.user.clone() });
+        let lost = Some(declaration(call, (self.clock())()));
         let written = ClusterStatus { lost, ..Default::default() }.encode_to_vec();
         let status = wire::overwrite(&old, &[field::LOST], &written)?;
         let edit = Edit::new(&stored.sections.metadata).trace_parent(&call.trace_parent)?;
