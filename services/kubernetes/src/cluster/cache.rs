@@ -8,6 +8,7 @@ use kube::runtime::watcher::Event;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::cluster::holdings::{Holdings, Overflow, Part, Sum};
 use crate::object::{APPLICATION_LABEL, ApplicationUid};
 
 /// A live object as last seen. Kept as compact JSON: parsed objects take ten times the memory, and few are looked at.
@@ -50,6 +51,12 @@ impl CachedObject {
         matches!((version(self), version(present)), (Some(ours), Some(theirs)) if ours > theirs)
     }
 
+    /// What it takes to keep it under a name.
+    fn size(&self, name: &Name) -> Sum {
+        let named = name.0.as_ref().map_or(0, String::len) + name.1.len();
+        Sum::of(self.json.len() + named)
+    }
+
     /// The whole object, without its managed fields.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or_default()
@@ -81,8 +88,10 @@ struct Contents {
     /// Nobody may list this kind in all namespaces.
     forbidden: bool,
     objects: Objects,
+    /// What `objects` take.
+    kept: Sum,
     /// A list that is not complete yet, which will replace `objects`.
-    arriving: Option<Objects>,
+    arriving: Option<Arriving>,
     /// Who waits for the first list.
     waiting: HashSet<ApplicationUid>,
     /// Why there is no first list yet.
@@ -93,10 +102,84 @@ struct Contents {
     deleted: VecDeque<(Name, u64)>,
 }
 
+/// A list that is not complete yet.
+#[derive(Debug, Default)]
+struct Arriving {
+    objects: Objects,
+    /// What they take.
+    sum: Sum,
+    /// Number of objects of the list so far, also of those that are not kept.
+    listed: usize,
+}
+
 impl Contents {
+    /// Puts an object in, in the place of the one that has its name; returns that.
+    fn insert(
+        &mut self,
+        holdings: &Holdings,
+        name: Name,
+        object: CachedObject,
+    ) -> Result<Option<Arc<CachedObject>>, Overflow> {
+        let before = self.objects.get(&name).map(|before| before.size(&name)).unwrap_or_default();
+        let size = object.size(&name);
+        holdings.replace(Part::Kept, before, size)?;
+        self.kept.add(size);
+        self.kept.subtract(before);
+        Ok(self.objects.insert(name, Arc::new(object)))
+    }
+
+    /// Lets a list that is not complete go.
+    fn drop_arriving(&mut self, holdings: &Holdings) {
+        if let Some(arriving) = self.arriving.take() {
+            holdings.give_back(Part::Arriving, arriving.sum);
+        }
+    }
+
+    /// Takes all objects out.
+    fn empty(&mut self, holdings: &Holdings) -> Objects {
+        self.drop_arriving(holdings);
+        holdings.give_back(Part::Kept, std::mem::take(&mut self.kept));
+        std::mem::take(&mut self.objects)
+    }
+
+    /// An object of a list arrived; `None` if it is of no application.
+    fn arrive(&mut self, holdings: &Holdings, object: Option<(Name, CachedObject)>) -> Result<(), Overflow> {
+        let Some(arriving) = self.arriving.as_mut() else { return Ok(()) };
+        arriving.listed += 1;
+        holdings.check_listed(arriving.listed)?;
+        let Some((name, object)) = object else { return Ok(()) };
+        let before = arriving.objects.get(&name).map(|before| before.size(&name)).unwrap_or_default();
+        let size = object.size(&name);
+        holdings.replace(Part::Arriving, before, size)?;
+        arriving.sum.add(size);
+        arriving.sum.subtract(before);
+        arriving.objects.insert(name, Arc::new(object));
+        Ok(())
+    }
+
+    /// The list is complete: it replaces what is kept. Returns the applications that this concerns.
+    fn complete(&mut self, holdings: &Holdings) -> Result<HashSet<ApplicationUid>, Overflow> {
+        let Arriving { objects, sum, .. } = self.arriving.take().unwrap_or_default();
+        holdings.give_back(Part::Arriving, sum);
+        holdings.replace(Part::Kept, self.kept, sum)?;
+        let concerned = changed(&self.objects, &objects);
+        (self.kept, self.objects) = (sum, objects);
+        Ok(concerned)
+    }
+
     /// Takes out an object that is deleted, or does not bear our marks any more, since this version.
-    fn remove(&mut self, name: Name, version: Option<&str>) -> Option<Arc<CachedObject>> {
+    fn remove(
+        &mut self,
+        holdings: &Holdings,
+        name: Name,
+        version: Option<&str>,
+    ) -> Option<Arc<CachedObject>> {
         let before = self.objects.remove(&name);
+        if let Some(before) = &before {
+            let size = before.size(&name);
+            holdings.give_back(Part::Kept, size);
+            self.kept.subtract(size);
+        }
         if let Some(version) = version.and_then(|version| version.parse().ok()) {
             self.deleted.push_back((name, version));
             let surplus = self.deleted.len().saturating_sub(REMEMBERED_DELETIONS);
@@ -117,15 +200,23 @@ impl Contents {
 #[derive(Debug)]
 pub struct KindCache {
     kind: TypeMeta,
+    holdings: Arc<Holdings>,
     contents: RwLock<Contents>,
     nudge: Notify,
 }
 
+impl Drop for KindCache {
+    fn drop(&mut self) {
+        let contents = self.contents.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(contents.empty(&self.holdings));
+    }
+}
+
 impl KindCache {
-    /// Nothing known yet of the objects of a kind.
-    pub(crate) fn new(kind: &ApiResource) -> Self {
+    /// Nothing known yet of the objects of a kind. What it will hold counts among the `holdings` of its cluster.
+    pub(crate) fn new(kind: &ApiResource, holdings: Arc<Holdings>) -> Self {
         let kind = TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() };
-        Self { kind, contents: RwLock::default(), nudge: Notify::new() }
+        Self { kind, holdings, contents: RwLock::default(), nudge: Notify::new() }
     }
 
     /// What is known of an object.
@@ -163,7 +254,7 @@ impl KindCache {
         let is_news = contents.synced || contents.trouble.is_none();
         (contents.synced, contents.lost) = (false, is_unserved);
         contents.trouble = Some(why);
-        let objects = std::mem::take(&mut contents.objects);
+        let objects = contents.empty(&self.holdings);
         let users = objects.values().map(|object| object.application.clone());
         contents.waiting.extend(users);
         if is_news { contents.waiting.iter().cloned().collect() } else { Vec::new() }
@@ -204,7 +295,8 @@ impl KindCache {
         let mut contents = self.write();
         let newest = contents.objects.get(&name).is_none_or(|present| object.replaces(present));
         if newest && !contents.is_deleted_since(&name, &object) {
-            contents.objects.insert(name, Arc::new(object));
+            // Where there is no room for it, the watch will say so.
+            let _ = contents.insert(&self.holdings, name, object);
         }
     }
 
@@ -214,35 +306,35 @@ impl KindCache {
         let mut contents = self.write();
         contents.forbidden = true;
         let mut concerned = std::mem::take(&mut contents.waiting);
-        concerned.extend(contents.objects.drain().map(|(_, object)| object.application.clone()));
+        let objects = contents.empty(&self.holdings);
+        concerned.extend(objects.into_values().map(|object| object.application.clone()));
         contents.synced = false;
         concerned.into_iter().collect()
     }
 
     /// Takes in one event of the watch; returns the applications that it concerns, each at most once.
-    pub(crate) fn take_in(&self, event: Event<DynamicObject>) -> Vec<ApplicationUid> {
+    ///
+    /// # Errors
+    /// When the cluster shows more than is kept of it: then the watch is to end, and what was seen by it is lost.
+    pub(crate) fn take_in(&self, event: Event<DynamicObject>) -> Result<Vec<ApplicationUid>, Overflow> {
         let mut contents = self.write();
+        let holdings = &*self.holdings;
         match event {
             Event::Init => {
-                contents.arriving = Some(Objects::new());
-                Vec::new()
+                contents.drop_arriving(holdings);
+                contents.arriving = Some(Arriving::default());
+                Ok(Vec::new())
             }
             Event::InitApply(object) => {
-                if let (Some(arriving), Some((name, object))) =
-                    (contents.arriving.as_mut(), CachedObject::of(object, &self.kind))
-                {
-                    arriving.insert(name, Arc::new(object));
-                }
-                Vec::new()
+                contents.arrive(holdings, CachedObject::of(object, &self.kind))?;
+                Ok(Vec::new())
             }
             Event::InitDone => {
-                let arrived = contents.arriving.take().unwrap_or_default();
-                let mut concerned = changed(&contents.objects, &arrived);
+                let mut concerned = contents.complete(holdings)?;
                 concerned.extend(contents.waiting.drain());
-                contents.objects = arrived;
                 (contents.synced, contents.lost) = (true, false);
                 contents.trouble = None;
-                concerned.into_iter().collect()
+                Ok(concerned.into_iter().collect())
             }
             Event::Apply(object) => {
                 let name =
@@ -250,21 +342,21 @@ impl KindCache {
                 let version = object.metadata.resource_version.clone();
                 let Some((name, object)) = CachedObject::of(object, &self.kind) else {
                     // It has lost the label of its application, which is to put it back.
-                    let before = contents.remove(name, version.as_deref());
-                    return before.map(|object| object.application.clone()).into_iter().collect();
+                    let before = contents.remove(holdings, name, version.as_deref());
+                    return Ok(before.map(|object| object.application.clone()).into_iter().collect());
                 };
                 let application = object.application.clone();
-                match contents.objects.insert(name, Arc::new(object)) {
+                Ok(match contents.insert(holdings, name, object)? {
                     Some(before) if before.application != application => {
                         vec![application, before.application.clone()]
                     }
                     _ => vec![application],
-                }
+                })
             }
             Event::Delete(object) => {
                 let name = (object.metadata.namespace, object.metadata.name.unwrap_or_default());
-                let before = contents.remove(name, object.metadata.resource_version.as_deref());
-                before.map(|object| object.application.clone()).into_iter().collect()
+                let before = contents.remove(holdings, name, object.metadata.resource_version.as_deref());
+                Ok(before.map(|object| object.application.clone()).into_iter().collect())
             }
         }
     }

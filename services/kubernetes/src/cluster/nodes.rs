@@ -3,7 +3,7 @@
 mod ledger;
 mod node;
 
-pub use ledger::{NodeCounts, NodeLedger, SHOWN_NODES};
+pub use ledger::{NodeCounts, NodeLedger, NodeLimits, SHOWN_NODES};
 pub use node::{NodeCondition, NodeFacts};
 
 use crate::cluster::reachability::{Reachable, Record};
@@ -30,6 +30,8 @@ pub enum Look<'a> {
     Listing,
     /// It answers, but does not let us see its nodes.
     NodesHidden,
+    /// It answers, and shows more nodes than are counted; why they are not.
+    TooMany(&'a str),
     /// It answers, and these are its nodes.
     Nodes(&'a NodeLedger),
 }
@@ -58,6 +60,7 @@ pub fn judge(record: &Record, look: &Look<'_>) -> Fitness {
             let message = "its credentials may not list nodes, so their health is not known";
             return fitness(ClusterState::Online, message.to_owned());
         }
+        Look::TooMany(why) => return fitness(ClusterState::NotReady, (*why).to_owned()),
         Look::Nodes(nodes) => nodes,
     };
     let counts = nodes.counts();
@@ -150,6 +153,12 @@ mod tests {
     fn a_new_cluster_is_connecting_until_its_nodes_are_listed() {
         assert_eq!(judge(&reached(), &Look::Listing).state, ClusterState::Connecting);
         assert_eq!(judge(&reached(), &Look::NodesHidden).state, ClusterState::Online);
+    }
+
+    #[test]
+    fn a_cluster_with_more_nodes_than_are_counted_takes_no_applications_and_says_why() {
+        let judged = judge(&reached(), &Look::TooMany("too many"));
+        assert_eq!((judged.state, judged.message.as_str()), (ClusterState::NotReady, "too many"));
     }
 
     #[test]

@@ -3,25 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch::Sender;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::cluster::connection::Connection;
 use crate::cluster::identity::ClusterIdentity;
-use crate::cluster::nodes::{self, Fitness, Look, NodeCounts, NodeFacts, NodeLedger};
-use crate::cluster::paging::PageSize;
+use crate::cluster::node_watch::NodeWatch;
+use crate::cluster::nodes::{self, Fitness, Look, NodeCounts, NodeFacts};
 use crate::cluster::reachability::{
     Cause, Failure, Outcome, Reachability, Reachable, Record, Thresholds, classify, classify_discovery,
 };
 use crate::cluster::wake::{Wake, Wakes};
-use crate::cluster::watch;
-use crate::error::ClusterError;
 use crate::object::ClusterUid;
 
 /// Maximum length of a version or uid in bytes; uids have 36.
@@ -76,12 +70,6 @@ pub struct ClusterReport {
     pub version: Option<String>,
 }
 
-enum Nodes {
-    Listing,
-    Hidden,
-    Known(NodeLedger),
-}
-
 /// The probe of one cluster.
 pub(crate) struct Probe {
     cluster: ClusterUid,
@@ -90,10 +78,7 @@ pub(crate) struct Probe {
     wakes: Arc<Wakes>,
     report: Sender<Option<ClusterReport>>,
     revived: Sender<u64>,
-    nodes: Nodes,
-    /// A node list that is not complete yet.
-    arriving: NodeLedger,
-    page: PageSize,
+    nodes: NodeWatch,
     version: Option<String>,
     /// When the first look began.
     origin: Instant,
@@ -116,15 +101,13 @@ impl Probe {
         revived: Sender<u64>,
     ) -> Self {
         Self {
+            nodes: NodeWatch::new(cluster.clone(), connection.clone()),
             cluster,
             connection,
             times,
             wakes,
             report,
             revived,
-            nodes: Nodes::Listing,
-            arriving: NodeLedger::default(),
-            page: PageSize::default(),
             version: None,
             origin: Instant::now(),
             reachability: Reachability::new(times.thresholds),
@@ -136,7 +119,6 @@ impl Probe {
 
     /// Runs until it is dropped.
     pub(crate) async fn run(mut self) {
-        let mut events = self.watch_nodes();
         let mut next = Instant::now();
         loop {
             tokio::select! {
@@ -152,36 +134,22 @@ impl Probe {
                     if is_back || (was_silent && outcome == Outcome::Answer) {
                         // Watches over a connection that broke may hang until their deadline: all start over.
                         self.revived.send_modify(|times| *times += 1);
-                        events = self.watch_nodes();
+                        self.nodes.begin();
                     }
                     if is == Reachable::No && self.reachability.answers() > 0 {
                         next = Instant::now() + self.times.second_look;
                     }
                     self.publish();
                 }
-                Some(event) = events.next() => {
-                    if event.as_ref().is_err_and(|error| self.page.shrink_after(error)) {
-                        events = self.watch_nodes();
-                    }
+                changed = self.nodes.next() => {
                     // What changes no state waits for the next look: a large cluster starts thousands of nodes at
                     // once.
-                    if self.take_in(event) && !self.awaits_look() && self.changes_state() {
+                    if changed && !self.awaits_look() && self.changes_state() {
                         self.publish();
                     }
                 }
             }
         }
-    }
-
-    fn node_api(&self) -> Api<DynamicObject> {
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
-        Api::all_with(self.connection.client().clone(), &kind)
-    }
-
-    fn watch_nodes(&self) -> BoxStream<'static, watcher::Result<Event<DynamicObject>>> {
-        let seconds = self.connection.deadlines().watch.as_secs().try_into().unwrap_or(u32::MAX);
-        let config = watcher::Config::default().timeout(seconds).page_size(self.page.objects());
-        watcher::watcher(self.node_api(), config).default_backoff().boxed()
     }
 
     /// From the beginning of the last look to that of the next.
@@ -240,7 +208,7 @@ impl Probe {
 
     /// Asks for one node or, where nodes may not be read, for the API groups.
     async fn look_at_one_node(&mut self) -> Outcome {
-        let nodes = self.node_api();
+        let nodes = self.nodes.api();
         let one = ListParams::default().limit(1);
         match self.within_deadline(nodes.list(&one)).await {
             Ok(_) => Outcome::Answer,
@@ -249,7 +217,7 @@ impl Probe {
                 Outcome::Failure(Cause::Broken, "its server is no Kubernetes API server".to_owned())
             }
             Err(Failure::Forbidden) => {
-                self.nodes = Nodes::Hidden;
+                self.nodes.hide();
                 let groups = self.connection.client().list_api_groups();
                 match tokio::time::timeout(self.times.deadline, groups).await {
                     Ok(Ok(_)) => Outcome::Answer,
@@ -272,63 +240,22 @@ impl Probe {
         Outcome::Failure(Cause::Silent, message)
     }
 
-    /// Takes in an event of the node watch; tells whether the nodes changed.
-    fn take_in(&mut self, event: watcher::Result<Event<DynamicObject>>) -> bool {
-        match event {
-            Ok(Event::Init) => self.arriving = NodeLedger::default(),
-            Ok(Event::InitApply(node)) => {
-                self.arriving.insert(facts(&node));
-            }
-            Ok(Event::InitDone) => {
-                self.nodes = Nodes::Known(std::mem::take(&mut self.arriving));
-                return true;
-            }
-            Ok(Event::Apply(node)) => {
-                if let Nodes::Known(nodes) = &mut self.nodes {
-                    return nodes.insert(facts(&node));
-                }
-            }
-            Ok(Event::Delete(node)) => {
-                if let Nodes::Known(nodes) = &mut self.nodes {
-                    return nodes.remove(&facts(&node).name);
-                }
-            }
-            Err(error) => {
-                let error = watch::cause(error);
-                debug!(cluster = %self.cluster, %error, "node watch interrupted");
-                if matches!(error, ClusterError::Forbidden(_)) {
-                    self.nodes = Nodes::Hidden;
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
     /// Only a look tells whether a cluster answers, at first and after it was offline.
     fn awaits_look(&self) -> bool {
         let report = self.report.borrow();
         report.as_ref().is_none_or(|report| report.record.reachable != Reachable::Yes)
     }
 
-    fn look_at_nodes(&self) -> Look<'_> {
-        match &self.nodes {
-            Nodes::Listing => Look::Listing,
-            Nodes::Hidden => Look::NodesHidden,
-            Nodes::Known(nodes) => Look::Nodes(nodes),
-        }
-    }
-
     fn changes_state(&self) -> bool {
-        let fitness = nodes::judge(self.reachability.record(), &self.look_at_nodes());
+        let fitness = nodes::judge(self.reachability.record(), &self.nodes.look());
         self.report.borrow().as_ref().is_none_or(|report| report.fitness.state != fitness.state)
     }
 
     fn publish(&self) {
-        let look = self.look_at_nodes();
+        let look = self.nodes.look();
         let (nodes, counts) = match &look {
             Look::Nodes(nodes) => (nodes.shown(), Some(nodes.counts())),
-            Look::Listing | Look::NodesHidden => (Vec::new(), None),
+            Look::Listing | Look::NodesHidden | Look::TooMany(_) => (Vec::new(), None),
         };
         let record = self.reachability.record().clone();
         let before = self.report.borrow().as_ref().map(|report| report.fitness.clone());
@@ -353,8 +280,4 @@ impl Probe {
 fn is_word(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
     text.len() <= MAX_WORD && text.bytes().all(fits)
-}
-
-fn facts(node: &DynamicObject) -> NodeFacts {
-    NodeFacts::of(&serde_json::to_value(node).unwrap_or_default())
 }

@@ -19,10 +19,10 @@ use crate::object::orphan::Marked;
 
 /// Objects per page.
 const PAGE: u32 = 500;
-/// Maximum number of objects of one kind that are looked at.
-const MAX_OBJECTS_OF_KIND: usize = 20_000;
-/// Maximum number of objects that one survey keeps, of all kinds.
-const MAX_OBJECTS: usize = 100_000;
+/// Maximum number of pages of one kind: those that bring little may go on for ever.
+const MAX_PAGES_OF_KIND: usize = 1_000;
+/// Maximum number of kinds that are listed.
+const MAX_KINDS: usize = 10_000;
 /// How often a kind is listed from its beginning again after its next page has expired.
 const MAX_RESTARTS: usize = 3;
 /// Kinds that nobody applies, and that would cost most: (group, kind). Endpoints copy the labels of their Service.
@@ -36,9 +36,25 @@ const LEFT_OUT: [(&str, &str); 7] = [
     ("metrics.k8s.io", "PodMetrics"),
 ];
 
+/// How much one survey takes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SurveyLimits {
+    /// Maximum number of objects of one kind that are looked at.
+    pub of_kind: usize,
+    /// Maximum number of objects that are kept, of all kinds.
+    pub objects: usize,
+}
+
+impl Default for SurveyLimits {
+    fn default() -> Self {
+        Self { of_kind: 20_000, objects: 100_000 }
+    }
+}
+
 /// A survey of one cluster, complete or on its way.
 #[derive(Debug, Default)]
 pub struct Survey {
+    limits: SurveyLimits,
     /// The objects, each once.
     pub objects: Vec<Marked>,
     /// API groups of which not everything could be listed: absence tells nothing there.
@@ -57,11 +73,18 @@ struct Listing {
     page: String,
     /// Number of objects on the pages before.
     found: usize,
+    /// Number of pages before, also of those that expired.
+    pages: usize,
     /// Number of times that its pages have expired.
     restarts: usize,
 }
 
 impl Survey {
+    /// A survey that has not begun.
+    pub fn within(limits: SurveyLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Goes on for about as long as `turn`: to the end of the page during which that time ends. Returns whether everything
     /// was looked at. A group or kind that cannot be listed does not keep the others.
     ///
@@ -78,7 +101,7 @@ impl Survey {
             Some(rest) => rest,
             None => {
                 let kinds = kinds(connection, &mut self.incomplete).await?;
-                let listing = |kind| Listing { kind, page: String::new(), found: 0, restarts: 0 };
+                let listing = |kind| Listing { kind, page: String::new(), found: 0, pages: 0, restarts: 0 };
                 kinds.into_iter().map(listing).collect()
             }
         };
@@ -102,7 +125,7 @@ impl Survey {
         installation: &str,
         listing: Listing,
     ) -> Result<Option<Listing>, ClusterError> {
-        let Listing { kind, page, found, restarts } = listing;
+        let Listing { kind, page, found, pages, restarts } = listing;
         let label = format!("{INSTALLATION_LABEL}={installation}");
         let mut params = ListParams::default().labels(&label).limit(PAGE);
         if !page.is_empty() {
@@ -112,7 +135,8 @@ impl Survey {
             Ok(list) => list,
             Err(error) if !error.answered() => return Err(error),
             Err(error) if expired(&error) && !page.is_empty() && restarts < MAX_RESTARTS => {
-                return Ok(Some(Listing { kind, page: String::new(), found: 0, restarts: restarts + 1 }));
+                let restarts = restarts + 1;
+                return Ok(Some(Listing { kind, page: String::new(), found: 0, pages, restarts }));
             }
             Err(error) => {
                 debug!(kind = kind.resource.kind, %error, "not listed");
@@ -123,7 +147,7 @@ impl Survey {
         let found = found + list.items.len();
         let objects = list.items.into_iter().filter_map(|item| Marked::of(&kind, item.metadata));
         for object in objects {
-            if self.objects.len() == MAX_OBJECTS {
+            if self.objects.len() >= self.limits.objects {
                 self.incomplete.insert(kind.resource.group);
                 return Ok(None);
             }
@@ -131,8 +155,10 @@ impl Survey {
                 self.objects.push(object);
             }
         }
+        let pages = pages + 1;
+        let goes_on = found < self.limits.of_kind && pages < MAX_PAGES_OF_KIND;
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(page) if found < MAX_OBJECTS_OF_KIND => Ok(Some(Listing { kind, page, found, restarts })),
+            Some(page) if goes_on => Ok(Some(Listing { kind, page, found, pages, restarts })),
             Some(_) => {
                 // The rest may be there or not.
                 self.incomplete.insert(kind.resource.group);
@@ -172,6 +198,10 @@ pub(crate) async fn kinds(
         match answer {
             Ok(list) => {
                 for kind in listable(&parsed, list) {
+                    if kinds.len() >= MAX_KINDS {
+                        incomplete.insert(kind.resource.group);
+                        continue;
+                    }
                     let name = (kind.resource.group.clone(), kind.resource.kind.clone());
                     if !LEFT_OUT.contains(&(name.0.as_str(), name.1.as_str())) {
                         kinds.entry(name).or_insert(kind);

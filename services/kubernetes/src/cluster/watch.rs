@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::{Api, DynamicObject};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::cluster::cache::{KindCache, Lookup};
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::ResolvedKind;
+use crate::cluster::holdings::Holdings;
 use crate::cluster::paging::PageSize;
 use crate::cluster::wake::{Wake, Wakes};
 use crate::error::ClusterError;
@@ -25,6 +28,10 @@ use crate::object::{ApplicationUid, ClusterUid, INSTALLATION_LABEL, ObjectKey};
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause before a watch that was refused is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// Longest time until a list is complete: one of 100,000 objects takes 500 pages. A list whose pages bring nothing may go on
+/// for ever.
+const LIST_DEADLINE: Duration = Duration::from_secs(900);
 
 /// API version, kind, and the namespace where a kind may not be listed in all of them.
 type WatchKey = (String, String, Option<String>);
@@ -40,6 +47,8 @@ pub struct Watches {
     tasks: TaskTracker,
     cancel: CancellationToken,
     kinds: Mutex<HashMap<WatchKey, Watched>>,
+    /// What all of them hold.
+    holdings: Arc<Holdings>,
 }
 
 /// A watch that runs, and who needs it.
@@ -60,8 +69,8 @@ impl Watches {
         tasks: TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
-        let kinds = Mutex::default();
-        Self { cluster, connection, installation, wakes, revived, tasks, cancel, kinds }
+        let (kinds, holdings) = (Mutex::default(), Arc::default());
+        Self { cluster, connection, installation, wakes, revived, tasks, cancel, kinds, holdings }
     }
 
     /// The cache that holds our objects of a kind; its watch is started if nobody needed it before. Where the credentials may
@@ -114,7 +123,7 @@ impl Watches {
         let key = (resource.api_version.clone(), resource.kind.clone(), namespace.map(str::to_owned));
         let mut kinds = self.lock();
         let watched = kinds.entry(key).or_insert_with(|| {
-            let cache = Arc::new(KindCache::new(&kind.resource));
+            let cache = Arc::new(KindCache::new(&kind.resource, Arc::clone(&self.holdings)));
             let mut revived = self.revived.clone();
             revived.mark_unchanged();
             let watch = Watch {
@@ -142,6 +151,18 @@ impl Watches {
     }
 }
 
+/// Why a watch ended.
+enum End {
+    /// Nobody needs it, or its cache has others to fall back to.
+    Over,
+    /// To be opened anew at once.
+    Anew,
+    /// The server forbids it, or does not serve the kind.
+    Refused(watcher::Error),
+    /// It shows more than is kept.
+    Excess(String),
+}
+
 /// One watch: fills one cache until it is cancelled.
 struct Watch {
     cluster: ClusterUid,
@@ -157,48 +178,95 @@ struct Watch {
 impl Watch {
     async fn run(mut self) {
         let mut page = PageSize::default();
-        let mut refusals = 0;
+        let (mut refusals, mut excesses) = (0, 0);
         loop {
-            let config = self.config.clone().page_size(page.objects());
-            let events = watcher::watcher(self.objects.clone(), config).default_backoff();
-            let mut events = pin!(events);
-            loop {
-                let event = tokio::select! {
-                    changed = self.revived.changed() => match changed {
-                        Ok(()) => break,
-                        Err(_) => return,
-                    },
-                    event = events.next() => event,
-                };
-                match event {
-                    Some(Ok(event)) => {
-                        refusals = 0;
-                        self.wake(self.cache.take_in(event));
-                    }
-                    Some(Err(error)) if self.narrowable && forbidden(&error) => {
-                        self.wake(self.cache.forbid());
+            match self.follow(&mut page, &mut refusals).await {
+                End::Over => return,
+                End::Anew => {}
+                End::Refused(error) => {
+                    let pause = pause_after_refusals(refusals);
+                    refusals += 1;
+                    self.refused(error, pause, refusals);
+                    if !self.rest(pause).await {
                         return;
                     }
-                    Some(Err(error)) if forbidden(&error) || is_not_served(&error) => {
-                        let pause = pause_after_refusals(refusals);
-                        refusals += 1;
-                        self.refused(error, pause, refusals);
-                        tokio::select! {
-                            changed = self.revived.changed() => if changed.is_err() { return },
-                            () = tokio::time::sleep(pause) => {}
-                            () = self.cache.nudged() => {}
-                        }
-                        break;
+                }
+                End::Excess(why) => {
+                    let pause = pause_after_refusals(excesses);
+                    excesses += 1;
+                    let kind = self.objects.resource_url();
+                    warn!(cluster = %self.cluster, kind, ?pause, why, "watch given up");
+                    self.wake(self.cache.lose(why, false));
+                    if !self.rest(pause).await {
+                        return;
                     }
-                    Some(Err(error)) if page.shrink_after(&error) => break,
-                    Some(Err(error)) => {
-                        let (kind, error) = (self.objects.resource_url(), cause(error));
-                        debug!(cluster = %self.cluster, kind, %error, "watch interrupted");
-                        self.wake(self.cache.meet(error.to_string()));
-                    }
-                    None => break,
                 }
             }
+        }
+    }
+
+    /// Lists and watches until that is to begin anew.
+    async fn follow(&mut self, page: &mut PageSize, refusals: &mut u32) -> End {
+        let config = self.config.clone().page_size(page.objects());
+        let events = watcher::watcher(self.objects.clone(), config).default_backoff();
+        let mut events = pin!(events);
+        // By when the list that arrives has to be complete.
+        let mut deadline = Some(Instant::now() + LIST_DEADLINE);
+        // Since when the server has accepted the watch, if it has.
+        let mut watching = None;
+        loop {
+            let event = tokio::select! {
+                changed = self.revived.changed() => match changed {
+                    Ok(()) => return End::Anew,
+                    Err(_) => return End::Over,
+                },
+                event = events.next() => event,
+                () = until(deadline) => {
+                    let minutes = LIST_DEADLINE.as_secs() / 60;
+                    return End::Excess(format!("its list did not come to its end within {minutes} min"));
+                }
+            };
+            match event {
+                Some(Ok(event)) => {
+                    match event {
+                        Event::Init => (deadline, watching) = (Some(Instant::now() + LIST_DEADLINE), None),
+                        Event::InitDone => (deadline, watching) = (None, Some(Instant::now())),
+                        Event::Apply(_) | Event::Delete(_) => *refusals = 0,
+                        Event::InitApply(_) => {}
+                    }
+                    match self.cache.take_in(event) {
+                        Ok(concerned) => self.wake(concerned),
+                        Err(overflow) => return End::Excess(overflow.to_string()),
+                    }
+                }
+                Some(Err(error)) if self.narrowable && forbidden(&error) => {
+                    self.wake(self.cache.forbid());
+                    return End::Over;
+                }
+                Some(Err(error)) if forbidden(&error) || is_not_served(&error) => {
+                    // One that is refused is so at once after its list. One that lasted was accepted.
+                    if watching.is_some_and(|since: Instant| since.elapsed() > FIRST_PAUSE) {
+                        *refusals = 0;
+                    }
+                    return End::Refused(error);
+                }
+                Some(Err(error)) if page.shrink_after(&error) => return End::Anew,
+                Some(Err(error)) => {
+                    let (kind, error) = (self.objects.resource_url(), cause(error));
+                    debug!(cluster = %self.cluster, kind, %error, "watch interrupted");
+                    self.wake(self.cache.meet(error.to_string()));
+                }
+                None => return End::Anew,
+            }
+        }
+    }
+
+    /// Waits until the watch is to be opened again; false if its cluster is not looked after any more.
+    async fn rest(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            changed = self.revived.changed() => changed.is_ok(),
+            () = tokio::time::sleep(pause) => true,
+            () = self.cache.nudged() => true,
         }
     }
 
@@ -216,6 +284,14 @@ impl Watch {
         for application in applications {
             self.wakes.push(Wake::Application(application, self.cluster.clone()));
         }
+    }
+}
+
+/// Waits until a moment, or for ever.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -256,13 +332,4 @@ pub(crate) fn cause(error: watcher::Error) -> ClusterError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forbidden_watches_are_tried_less_and_less() {
-        let pauses: Vec<u64> = (0..10).map(|refusals| pause_after_refusals(refusals).as_secs()).collect();
-        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]);
-        assert_eq!(pause_after_refusals(u32::MAX), LONGEST_PAUSE);
-    }
-}
+mod tests;

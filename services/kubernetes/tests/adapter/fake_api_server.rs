@@ -247,7 +247,9 @@ async fn answer(
             return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "broken");
         }
     }
-    if let Some(answer) = server.fault(&method, uri.path(), tries) {
+    let is_later_page = query.contains_key("continue");
+    let refusal = server.fault(&method, uri.path(), tries);
+    if let Some(answer) = refusal.or_else(|| server.expired(uri.path(), is_later_page)) {
         return answer;
     }
     let target = Target::parse(uri.path()).filter(|target| server.contents().serves(target));

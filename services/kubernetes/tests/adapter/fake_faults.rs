@@ -12,6 +12,8 @@ pub(crate) struct Faults {
     faults: Vec<Fault>,
     warnings: Vec<(Method, String, String)>,
     asked: Vec<String>,
+    /// Pages after the first of lists at such paths are gone, so many times.
+    expiring: Option<(String, usize)>,
 }
 
 /// Requests that fail, and how.
@@ -72,6 +74,22 @@ impl FakeApiServer {
     /// From now on answers to such requests bear this warning.
     pub(crate) fn warn(&self, method: Method, path: &str, text: &str) {
         self.faults.lock().unwrap().warnings.push((method, path.to_owned(), text.to_owned()));
+    }
+
+    /// The next pages after the first of lists at such paths are gone, so many times.
+    pub(crate) fn expire_pages(&self, path: &str, times: usize) {
+        self.faults.lock().unwrap().expiring = Some((path.to_owned(), times));
+    }
+
+    /// The answer to a request for a page that is gone.
+    pub(crate) fn expired(&self, path: &str, is_later_page: bool) -> Option<Response> {
+        let mut faults = self.faults.lock().unwrap();
+        let (of, times) = faults.expiring.as_mut()?;
+        if !is_later_page || !path.contains(of.as_str()) {
+            return None;
+        }
+        *times = times.checked_sub(1)?;
+        Some(failure(StatusCode::GONE, "Expired", "the provided continue parameter is too old"))
     }
 
     /// Requests do not fail any more and are not warned of, and watches that failed are taken up again.

@@ -14,7 +14,15 @@ fn object(name: &str, application: &str, version: &str) -> DynamicObject {
 }
 
 fn cache() -> KindCache {
-    KindCache::new(&ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap")))
+    cache_among(Arc::default())
+}
+
+fn cache_among(holdings: Arc<Holdings>) -> KindCache {
+    KindCache::new(&ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap")), holdings)
+}
+
+fn take_in(cache: &KindCache, event: Event<DynamicObject>) -> Vec<ApplicationUid> {
+    cache.take_in(event).unwrap()
 }
 
 fn sorted(mut woken: Vec<ApplicationUid>) -> Vec<String> {
@@ -23,21 +31,21 @@ fn sorted(mut woken: Vec<ApplicationUid>) -> Vec<String> {
 }
 
 fn listed(cache: &KindCache, objects: &[DynamicObject]) -> Vec<String> {
-    assert!(cache.take_in(Event::Init).is_empty());
+    assert!(take_in(cache, Event::Init).is_empty());
     for object in objects {
-        assert!(cache.take_in(Event::InitApply(object.clone())).is_empty());
+        assert!(take_in(cache, Event::InitApply(object.clone())).is_empty());
     }
-    sorted(cache.take_in(Event::InitDone))
+    sorted(take_in(cache, Event::InitDone))
 }
 
 #[test]
 fn nothing_is_absent_before_the_first_list_is_complete() {
     let cache = cache();
-    cache.take_in(Event::Init);
-    cache.take_in(Event::InitApply(object("a", "app", "1")));
+    take_in(&cache, Event::Init);
+    take_in(&cache, Event::InitApply(object("a", "app", "1")));
     assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Unknown));
     assert!(matches!(cache.get(Some("demo"), "b"), Lookup::Unknown));
-    cache.take_in(Event::InitDone);
+    take_in(&cache, Event::InitDone);
     assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Present(_)));
     assert!(matches!(cache.get(Some("demo"), "b"), Lookup::Absent));
     assert!(matches!(cache.get(None, "a"), Lookup::Absent));
@@ -56,7 +64,7 @@ fn those_who_wait_for_the_first_list_are_woken_even_without_objects() {
 fn a_new_list_wakes_those_whose_objects_came_changed_or_went() {
     let cache = cache();
     listed(&cache, &[object("a", "stays", "1"), object("b", "changes", "2"), object("c", "goes", "3")]);
-    cache.take_in(Event::Init);
+    take_in(&cache, Event::Init);
     assert!(matches!(cache.get(Some("demo"), "c"), Lookup::Present(_)), "the old list holds meanwhile");
     let woken =
         listed(&cache, &[object("a", "stays", "1"), object("b", "changes", "9"), object("d", "comes", "4")]);
@@ -68,9 +76,9 @@ fn a_new_list_wakes_those_whose_objects_came_changed_or_went() {
 fn changes_wake_the_application_and_the_one_before() {
     let cache = cache();
     listed(&cache, &[]);
-    assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "one", "1")))), ["one"]);
-    assert_eq!(sorted(cache.take_in(Event::Apply(object("a", "two", "2")))), ["one", "two"]);
-    assert_eq!(sorted(cache.take_in(Event::Delete(object("a", "two", "3")))), ["two"]);
+    assert_eq!(sorted(take_in(&cache, Event::Apply(object("a", "one", "1")))), ["one"]);
+    assert_eq!(sorted(take_in(&cache, Event::Apply(object("a", "two", "2")))), ["one", "two"]);
+    assert_eq!(sorted(take_in(&cache, Event::Delete(object("a", "two", "3")))), ["two"]);
     assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent));
 }
 
@@ -80,9 +88,9 @@ fn an_object_that_loses_its_label_is_not_there_any_more() {
     listed(&cache, &[object("a", "one", "1")]);
     let mut bare = object("a", "one", "2");
     bare.metadata.labels = None;
-    assert_eq!(sorted(cache.take_in(Event::Apply(bare.clone()))), ["one"]);
+    assert_eq!(sorted(take_in(&cache, Event::Apply(bare.clone()))), ["one"]);
     assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent));
-    assert_eq!(sorted(cache.take_in(Event::Apply(bare))), [""; 0]);
+    assert_eq!(sorted(take_in(&cache, Event::Apply(bare))), [""; 0]);
 }
 
 #[test]
@@ -95,7 +103,7 @@ fn a_write_of_ours_never_hides_what_the_watch_told_since() {
     };
     cache.note(object("a", "app", "10"));
     assert_eq!(version(), "10", "it is known before the watch tells");
-    cache.take_in(Event::Apply(object("a", "app", "12")));
+    take_in(&cache, Event::Apply(object("a", "app", "12")));
     cache.note(object("a", "app", "11"));
     assert_eq!(version(), "12");
     cache.note(object("b", "app", "11"));
@@ -106,8 +114,8 @@ fn a_write_of_ours_never_hides_what_the_watch_told_since() {
 fn a_write_of_ours_that_was_overtaken_by_a_deletion_brings_nothing_back() {
     let cache = cache();
     listed(&cache, &[]);
-    cache.take_in(Event::Apply(object("a", "app", "10")));
-    cache.take_in(Event::Delete(object("a", "app", "11")));
+    take_in(&cache, Event::Apply(object("a", "app", "10")));
+    take_in(&cache, Event::Delete(object("a", "app", "11")));
     cache.note(object("a", "app", "10"));
     assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Absent), "the watch has told of its end");
     cache.note(object("a", "app", "12"));
@@ -163,4 +171,53 @@ fn a_kind_that_may_not_be_listed_any_more_sends_everybody_elsewhere() {
     listed(&cache, &[object("a", "runs", "1")]);
     assert_eq!(sorted(cache.forbid()), ["runs"]);
     assert!(matches!(cache.get(Some("demo"), "a"), Lookup::Unknown), "no more is heard of it here");
+}
+
+/// Room for three objects.
+fn small() -> Arc<Holdings> {
+    Arc::new(Holdings::of_at_most(Sum { objects: 3, bytes: 1 << 20 }))
+}
+
+#[test]
+fn a_list_without_end_is_refused_whoever_its_objects_belong_to() {
+    for labels in [json!({APPLICATION_LABEL: "app"}), json!({"other": "x"})] {
+        let cache = cache_among(small());
+        take_in(&cache, Event::Init);
+        let refused = (0..).find(|index| {
+            let mut object = object(&format!("o-{index}"), "app", "1");
+            object.metadata.labels = serde_json::from_value(labels.clone()).unwrap();
+            cache.take_in(Event::InitApply(object)).is_err()
+        });
+        assert_eq!(refused, Some(3));
+    }
+}
+
+#[test]
+fn events_without_end_are_refused_and_what_is_known_stays_within_bounds() {
+    let cache = cache_among(small());
+    listed(&cache, &[object("a", "app", "1")]);
+    let add = |index: usize| cache.take_in(Event::Apply(object(&format!("o-{index}"), "app", "2")));
+    assert_eq!((0..).find(|index| add(*index).is_err()), Some(2));
+    take_in(&cache, Event::Delete(object("a", "app", "3")));
+    assert!(add(7).is_ok(), "what goes makes room");
+    assert!(add(7).is_ok(), "and so does what is replaced");
+}
+
+#[test]
+fn caches_of_one_cluster_share_its_room_and_give_it_back() {
+    let holdings = small();
+    let cache = cache_among(holdings.clone());
+    let objects = ["a", "b", "c"].map(|name| object(name, "app", "1"));
+    for _ in 0..3 {
+        // A list that replaces all of it has room beside it.
+        listed(&cache, &objects);
+    }
+    let other = cache_among(holdings.clone());
+    take_in(&other, Event::Init);
+    take_in(&other, Event::InitApply(object("d", "app", "1")));
+    assert!(other.take_in(Event::InitDone).is_err(), "the first one holds all there is");
+    assert_eq!(sorted(cache.lose("too much".into(), false)), ["app"]);
+    assert_eq!(listed(&other, &[object("d", "app", "1")]), ["app"]);
+    drop(other);
+    listed(&cache, &objects);
 }

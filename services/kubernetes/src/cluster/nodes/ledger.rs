@@ -8,6 +8,22 @@ use super::{NodeCondition, NodeFacts};
 /// Maximum number of nodes that are shown: those in trouble first, then by name.
 pub const SHOWN_NODES: usize = 50;
 
+/// How much is counted of a cluster's nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLimits {
+    /// Maximum number of nodes.
+    pub nodes: usize,
+    /// Maximum size of their different conditions, in MiB. Most nodes share theirs.
+    pub conditions_mib: usize,
+}
+
+impl Default for NodeLimits {
+    /// Kubernetes supports 5,000 nodes, and the largest clusters known have 65,000.
+    fn default() -> Self {
+        Self { nodes: 100_000, conditions_mib: 64 }
+    }
+}
+
 /// Numbers of nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounts {
@@ -36,6 +52,8 @@ pub struct NodeLedger {
     counts: NodeCounts,
     /// Most nodes of a cluster have the same conditions, which are kept once.
     shared: HashSet<Arc<[NodeCondition]>>,
+    /// Size of `shared` in bytes.
+    shared_bytes: usize,
 }
 
 impl NodeLedger {
@@ -61,8 +79,22 @@ impl NodeLedger {
         // Reports hold conditions of nodes that have others by now.
         if self.shared.len() > 2 * self.nodes.len() + SHOWN_NODES {
             self.shared.retain(|conditions| Arc::strong_count(conditions) > 1);
+            self.shared_bytes = self.shared.iter().map(size).sum();
         }
-        self.shared.insert(Arc::clone(conditions));
+        if self.shared.insert(Arc::clone(conditions)) {
+            self.shared_bytes += size(conditions);
+        }
+    }
+
+    /// Why there are more nodes than are counted, if there are.
+    pub fn excess(&self, limits: NodeLimits) -> Option<String> {
+        let NodeLimits { nodes, conditions_mib } = limits;
+        let is_excess = self.nodes.len() > nodes || self.shared_bytes > conditions_mib << 20;
+        is_excess.then(|| {
+            format!(
+                "it shows more nodes than Krake counts: {nodes} nodes or {conditions_mib} MiB of conditions"
+            )
+        })
     }
 
     /// Removes a node; returns whether it was there.
@@ -71,8 +103,8 @@ impl NodeLedger {
         self.in_trouble.remove(name);
         self.counts.subtract(&node);
         // The set holds one reference, and the node that goes the other.
-        if Arc::strong_count(&node.conditions) == 2 {
-            self.shared.remove(&node.conditions);
+        if Arc::strong_count(&node.conditions) == 2 && self.shared.remove(&node.conditions) {
+            self.shared_bytes = self.shared_bytes.saturating_sub(size(&node.conditions));
         }
         true
     }
@@ -97,6 +129,10 @@ impl NodeLedger {
         shown.sort_by(|one, other| one.name.cmp(&other.name));
         shown.into_iter().cloned().collect()
     }
+}
+
+fn size(conditions: &Arc<[NodeCondition]>) -> usize {
+    conditions.iter().map(NodeCondition::size).sum()
 }
 
 impl NodeCounts {

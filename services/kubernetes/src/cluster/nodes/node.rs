@@ -74,6 +74,12 @@ impl NodeCondition {
         Self { kind: get("type"), status: get("status"), reason: get("reason"), message: get("message") }
     }
 
+    /// Size in bytes.
+    pub(super) fn size(&self) -> usize {
+        let texts = [&self.kind, &self.status, &self.reason, &self.message];
+        size_of::<Self>() + texts.into_iter().map(String::len).sum::<usize>()
+    }
+
     /// Whether it is one of the pressures, of whichever resource.
     pub fn is_pressure(&self) -> bool {
         self.kind.to_ascii_lowercase().ends_with("pressure")
