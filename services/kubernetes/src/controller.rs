@@ -15,6 +15,7 @@ pub(crate) mod orphans;
 pub(crate) mod pauses;
 pub(crate) mod project;
 mod record;
+pub(crate) mod refusals;
 pub(crate) mod removals;
 mod renewals;
 mod report;

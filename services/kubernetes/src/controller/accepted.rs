@@ -3,7 +3,7 @@
 use super::memory::Memory;
 use super::view::Piece;
 use crate::cluster::ClusterHandle;
-use crate::object::apply::{Accepts, AppliedObject};
+use crate::object::apply::{Accepts, AppliedObject, ApplyError};
 use crate::object::drift::Baseline;
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry, ObjectKey};
 
@@ -15,6 +15,7 @@ pub(super) struct Accepting<'a> {
     cluster: &'a ClusterUid,
     pieces: &'a [Piece],
     entries: Vec<InventoryEntry>,
+    failures: Vec<(ObjectKey, ApplyError)>,
 }
 
 impl<'a> Accepting<'a> {
@@ -25,18 +26,19 @@ impl<'a> Accepting<'a> {
         cluster: &'a ClusterUid,
         pieces: &'a [Piece],
     ) -> Self {
-        Self { handle, memory, application, cluster, pieces, entries: Vec::new() }
+        Self { handle, memory, application, cluster, pieces, entries: Vec::new(), failures: Vec::new() }
     }
 
-    /// What was accepted so far.
-    pub(super) fn entries(self) -> Vec<InventoryEntry> {
-        self.entries
+    /// What was accepted, and what was not, and why.
+    pub(super) fn into_parts(self) -> (Vec<InventoryEntry>, Vec<(ObjectKey, ApplyError)>) {
+        (self.entries, self.failures)
     }
 }
 
 impl Accepts for Accepting<'_> {
     fn push(&mut self, applied: AppliedObject) {
         self.entries.push(applied.inventory_entry());
+        self.failures.retain(|(key, _)| *key != applied.key);
         let Some(piece) = self.pieces.iter().find(|piece| piece.target.prepared.key == applied.key) else {
             return;
         };
@@ -45,6 +47,12 @@ impl Accepts for Accepting<'_> {
         self.memory.accept(self.application, self.cluster, applied.key, piece.set, baseline);
         self.handle.note(&piece.target, applied.object, self.application);
     }
+
+    fn refuse(&mut self, key: &ObjectKey, error: &ApplyError) {
+        self.failures.retain(|(other, _)| other != key);
+        self.failures.push((key.clone(), error.clone()));
+    }
+
     fn sort(&mut self, order: &[&ObjectKey]) {
         self.entries.sort_by_cached_key(|entry| order.iter().position(|key| **key == entry.key));
     }

@@ -1,26 +1,21 @@
 //! Carries out the steps of a plan on one cluster, in order, until one does not succeed.
 
+mod apply;
+
 use std::time::Duration;
 
 use krake_client::Client;
 use krake_runtime::leadership::Leadership;
 
-use super::accepted::Accepting;
 use super::documents;
 use super::memory::Memory;
-use super::pauses::Ending;
 use super::project::Application;
 use super::removals::Removals;
 use super::report::{self, Reported};
-use super::view::{Piece, Sighting};
-use crate::object::apply::{ApplyError, Claim, apply};
-use crate::object::prepare::Target;
+use super::view::Sighting;
 use crate::object::remove::{Going, Removal, remove};
-use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use crate::object::{ClusterUid, Identity, InventoryEntry, ObjectKey, keys};
-use crate::plan::{
-    self, Again, Aim, Answer, Applied, Apply, Attempt, CopyRecord, Reason, Step, Strategy, Work,
-};
+use crate::plan::{self, CopyRecord, Step, Strategy, Work};
 
 /// When to look again after trouble that nothing else tells the end of.
 const SOON: Duration = Duration::from_secs(1);
@@ -154,91 +149,6 @@ impl Executor<'_> {
         }
     }
 
-    /// The objects that a step applies, and what that aims at.
-    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<(Vec<Piece>, Aim)> {
-        let sighting = self.sighting?;
-        match what {
-            Apply::Repair => Some((sighting.repair.clone(), Aim::Set(sighting.repairs?))),
-            Apply::Wanted => {
-                let wanted = sighting.wanted.as_ref()?;
-                let set = wanted.rendering.set().hash;
-                let is_due = |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, set);
-                Some((wanted.pieces.iter().filter(is_due).cloned().collect(), Aim::Set(set)))
-            }
-        }
-    }
-
-    /// Applies the objects that the plan was made with.
-    async fn apply(
-        &self,
-        what: Apply,
-        copy: &mut Option<CopyRecord>,
-        progress: &mut Progress,
-    ) -> anyhow::Result<bool> {
-        let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
-        let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let Some((pieces, aim)) = self.pieces(what, &recorded) else { return Ok(false) };
-        let uid = &self.application.uid;
-        if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, aim) {
-            progress.wait(rest);
-            return Ok(false);
-        }
-        let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
-        let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, &pieces);
-        let claim = Claim {
-            identity: self.identity,
-            inventory: &recorded.inventory,
-            adopt_existing: self.application.adopt_existing,
-            writes: writes(what, self.application.field_validation),
-        };
-        let mut findings = Findings::default();
-        let work = apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings);
-        let work = Box::pin(handle.on_known(work));
-        let outcome = match self.leadership.within_lease(work).await {
-            Some(Ok(applied)) => applied,
-            Some(Err(silent)) => Err(ApplyError::Cluster(silent)),
-            // Whoever leads now goes on.
-            None => return Ok(false),
-        };
-        if let Err(error) = &outcome {
-            self.log_failure(&recorded, error);
-        }
-        let entries = accepted.entries();
-        let version = handle.report().and_then(|report| report.version);
-        let validated = (claim.writes.is_first() && outcome.is_ok())
-            .then(|| validated(findings.verdict(version.as_deref())));
-        let after = plan::after_apply(Applied {
-            copy: &recorded,
-            what,
-            wanted: self.sighting.and_then(|sighting| sighting.view.wanted),
-            generation: self.application.generation,
-            retry_requests: self.application.retry_requests,
-            elapsed: self.attempt().elapsed,
-            deadline: self.deadline,
-            accepted: &entries,
-            outcome: &outcome,
-            validated: validated.as_ref(),
-        });
-        let ending = match after.again {
-            Again::No => Ending::Applied,
-            Again::Soon => Ending::Passing,
-            Again::Slowly => Ending::Lasting,
-        };
-        self.memory.pauses.tried(uid, self.cluster, aim, ending);
-        if after.again != Again::No {
-            let rest = self.memory.pauses.remaining(uid, self.cluster, aim);
-            progress.wait(rest.unwrap_or(SOON));
-        }
-        match after.report {
-            Some(step) => self.follow(step, copy, progress).await,
-            None => Ok(outcome.is_ok()),
-        }
-    }
-
-    fn attempt(&self) -> Attempt {
-        self.sighting.map(|sighting| sighting.view.attempt).unwrap_or_default()
-    }
-
     /// Removes objects, and records what follows.
     async fn remove(
         &self,
@@ -308,16 +218,6 @@ impl Executor<'_> {
         }
     }
 
-    /// Tells why nothing, or not everything, was applied: once, and not at every further attempt.
-    fn log_failure(&self, recorded: &CopyRecord, error: &ApplyError) {
-        let (application, cluster) = (&self.application.key, self.name());
-        if recorded.applied.message == error.to_string() {
-            tracing::debug!(%application, cluster, %error, "still cannot apply");
-        } else {
-            tracing::warn!(%application, cluster, %error, "cannot apply");
-        }
-    }
-
     fn log(&self, what: &str, copy: &CopyRecord) {
         tracing::info!(application = %self.application.key, cluster = %self.name(), phase = ?copy.phase,
             generation = copy.observed_generation, "copy {what}");
@@ -325,23 +225,6 @@ impl Executor<'_> {
 
     fn name(&self) -> &str {
         self.application.cluster(self.cluster).map_or("", |cluster| cluster.name.as_str())
-    }
-}
-
-/// How the objects of a step are validated: what was not accepted whole yet is written for the first time.
-fn writes(what: Apply, validation: FieldValidation) -> Writes {
-    match what {
-        Apply::Repair => Writes::Repair(validation),
-        Apply::Wanted => Writes::First(validation),
-    }
-}
-
-/// What a copy says of the validation of its manifest.
-fn validated(verdict: Verdict) -> Answer {
-    match verdict {
-        Verdict::Clean => Answer::yes(),
-        Verdict::Warned(message) => Answer::no(Reason::Warnings, message),
-        Verdict::NotValidated(message) => Answer::unknown(Reason::NotValidated, message),
     }
 }
 

@@ -2,6 +2,7 @@
 //! inventory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use krake_proto::json::CANONICAL_VERSION;
@@ -209,9 +210,16 @@ fn by_inventory(copy: &CopyRecord, basis: &Basis, objects: Vec<Resolved>) -> Vec
     objects.into_iter().map(expectation).collect()
 }
 
-/// What a repair applies: all that is known, but for what ended well, and what was perhaps never accepted.
-pub(super) fn repair(expected: &[Expected<Candidate>], seen: &Seen) -> Vec<Piece> {
-    let due = expected.iter().zip(&seen.chosen).filter(|(expected, _)| !expected.done && !expected.optional);
+/// What a repair applies: all that is known, but for what ended well, what was perhaps never accepted, and what is refused.
+pub(super) fn repair(
+    expected: &[Expected<Candidate>],
+    seen: &Seen,
+    refused: &BTreeMap<ObjectKey, Duration>,
+) -> Vec<Piece> {
+    let is_due = |expected: &Expected<Candidate>| {
+        !expected.done && !expected.optional && !refused.contains_key(&expected.key)
+    };
+    let due = expected.iter().zip(&seen.chosen).filter(|(expected, _)| is_due(expected));
     let piece = |(expected, chosen): (&Expected<Candidate>, &usize)| {
         let (set, candidate) = expected.candidates.get(*chosen)?;
         let set = set.filter(|_| candidate.unresolved.is_none())?;

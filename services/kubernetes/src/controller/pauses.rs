@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::refusals::Refusals;
 use crate::object::{ApplicationUid, ClusterUid};
 use crate::plan::Aim;
 
@@ -42,6 +43,14 @@ impl Default for SlowRetries {
     }
 }
 
+impl SlowRetries {
+    /// The pause after so many failures in a row, one or more, of this subject.
+    pub(super) fn pause(&self, failures: u32, subject: &impl Hash) -> Duration {
+        let pause = doubled(self.first, failures.saturating_sub(1), self.longest);
+        pause.mul_f64(1.0 + JITTER * spread(&(subject, failures)))
+    }
+}
+
 /// How an apply ended, as far as the next one is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -69,12 +78,13 @@ type Copy = (ApplicationUid, ClusterUid);
 #[derive(Debug, Default)]
 pub(crate) struct Pauses {
     slow: SlowRetries,
+    pub(super) refusals: Refusals,
     attempts: Mutex<HashMap<Copy, Vec<Attempts>>>,
 }
 
 impl Pauses {
     pub(crate) fn new(slow: SlowRetries) -> Self {
-        Self { slow, attempts: Mutex::default() }
+        Self { slow, refusals: Refusals::new(slow), attempts: Mutex::default() }
     }
 
     /// How long to wait before something is applied; nothing if it may be at once.
@@ -146,16 +156,14 @@ impl Pauses {
 
     /// Holds nothing against the next attempt.
     pub(crate) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
+        self.refusals.forget(application, cluster);
         self.lock().remove(&(application.clone(), cluster.clone()));
     }
 
     fn pause(&self, copy: &Copy, attempts: &Attempts) -> Duration {
         match attempts.lasting.checked_sub(1) {
             None => short(attempts.passing, attempts.applies),
-            Some(doublings) => {
-                let pause = doubled(self.slow.first, doublings, self.slow.longest);
-                pause.mul_f64(1.0 + JITTER * spread(&(copy, attempts.lasting)))
-            }
+            Some(_) => self.slow.pause(attempts.lasting, copy),
         }
     }
 

@@ -16,10 +16,11 @@ use super::stake;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::discovery::DiscoveryError;
 use crate::cluster::{ClusterHandle, Resolved, TargetError};
+use crate::object::observation::{Observation, Seen};
 use crate::object::prepare::Target;
 use crate::object::rendering::{DocumentHash, DocumentSet, Rendering};
 use crate::object::{ClusterUid, EVERY_CLUSTER_ANNOTATION, Identity, ObjectKey, text};
-use crate::plan::{Basis, ClusterView, CopyRecord, Presence, Reason, Targets};
+use crate::plan::{Aim, Basis, ClusterView, CopyRecord, Presence, Reason, Targets};
 
 /// How long a look at one cluster may take.
 const LOOK: Duration = Duration::from_secs(15);
@@ -129,6 +130,7 @@ impl Look<'_> {
             today: BTreeMap::new(),
             renewal: Duration::ZERO,
             attempt,
+            refused: BTreeMap::new(),
         };
         Sighting { view, handle, wanted: None, repair: Vec::new(), repairs: None }
     }
@@ -189,7 +191,8 @@ impl Look<'_> {
         let Judgement { basis, mut expected, today, applied } = judgement;
         let set = wanted.as_ref().map(|wanted| wanted.rendering.set());
         let seen = self.seen(&handle, &mut expected).await;
-        let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen));
+        let refused = self.refused(applied, seen.as_ref());
+        let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen, &refused));
         let is_served = matches!(targets, Targets::Known(_));
         let waited = self.copy().is_some_and(|copy| copy.applied.reason == Reason::UnsupportedResource);
         if is_served && waited {
@@ -213,9 +216,19 @@ impl Look<'_> {
             targets,
             today,
             attempt,
+            refused,
         };
         let repair = repair.unwrap_or_default();
         Sighting { view, handle: Some(handle), wanted, repair, repairs: applied }
+    }
+
+    /// The objects whose repair to the set `applied` is refused, and how long to wait for each.
+    fn refused(&self, applied: Option<DocumentHash>, seen: Option<&Seen>) -> BTreeMap<ObjectKey, Duration> {
+        let (Some(applied), Some(seen)) = (applied, seen) else { return BTreeMap::new() };
+        let (application, refusals) = (&self.application.uid, &self.memory.pauses.refusals);
+        let Observation { missing, drifted, .. } = &seen.observation;
+        refusals.retain(application, self.cluster, |key| missing.contains(key) || drifted.contains(key));
+        refusals.remaining(application, self.cluster, Aim::Set(applied))
     }
 
     /// How long to wait before the copy is recorded anew by today's rules, if it was recorded by others or by a version of

@@ -11,7 +11,7 @@ use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
 use crate::object::definition;
 use crate::object::ownership::{self, Admitted, Holder, Refusal};
-use crate::object::pass::{Due, Pass};
+use crate::object::pass::{self, Due, Pass};
 use crate::object::prepare::Target;
 use crate::object::redaction::SecretValues;
 use crate::object::scaled;
@@ -83,6 +83,11 @@ pub trait Accepts {
     /// The cluster accepted an object.
     fn push(&mut self, applied: AppliedObject);
 
+    /// The cluster did not accept an object, of which another attempt may follow.
+    fn refuse(&mut self, key: &ObjectKey, error: &ApplyError) {
+        let _ = (key, error);
+    }
+
     /// All were accepted, some of them later than in this order.
     fn sort(&mut self, order: &[&ObjectKey]);
 }
@@ -99,7 +104,7 @@ impl Accepts for Vec<AppliedObject> {
 }
 
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
-/// nothing is written. Applying the same objects again changes nothing. An object that fails in a way that may pass keeps
+/// nothing is written, unless it is a repair: that puts right what it can. Applying the same objects again changes nothing. An object that fails in a way that may pass keeps
 /// only those from being written that need it, and is tried again after the others. What the cluster accepted is pushed to
 /// `accepted`, also if another object fails or the call is dropped, and what it warned of to `findings`. Neither these nor
 /// an error hold a value of a Secret.
@@ -127,7 +132,7 @@ async fn apply_all(
     findings: &mut Findings,
     secrets: &SecretValues,
 ) -> Result<(), ApplyError> {
-    let mut all_due = look_at_all(connection, targets, claim).await?;
+    let (mut all_due, mut unfit) = look_at_all(connection, targets, claim, accepted).await?;
     for pass_number in 1.. {
         let mut accepted_now = 0;
         let mut pass = Pass::default();
@@ -150,37 +155,68 @@ async fn apply_all(
                     accepted_now += 1;
                     accepted.push(AppliedObject { key: key.clone(), object, scaled: writer.scaled });
                 }
-                Err(error) => pass.failed(due, error, claim.writes)?,
+                Err(error) => {
+                    accepted.refuse(key, &error);
+                    pass.failed(due, error, claim.writes)?;
+                }
             }
         }
         match pass.error {
             None => break,
-            Some(error) if accepted_now == 0 || pass_number == MAX_PASSES => return Err(error),
+            Some(error) if accepted_now == 0 || pass_number == MAX_PASSES => {
+                return Err(unfit.take().unwrap_or(error));
+            }
             Some(_) => all_due = pass.left,
         }
     }
-    Ok(())
+    unfit.map_or(Ok(()), Err)
 }
 
-/// Reads all objects, and decides how each may be written.
+/// Reads all objects, and decides how each may be written. In a repair those that may not be, or cannot be read, are left
+/// out: the second value says why the first of them is.
 async fn look_at_all<'a>(
     connection: &Connection,
     targets: &'a [Target],
     claim: &Claim<'_>,
-) -> Result<Vec<Due<'a>>, ApplyError> {
+    accepted: &mut impl Accepts,
+) -> Result<(Vec<Due<'a>>, Option<ApplyError>), ApplyError> {
     let reads: Vec<_> = targets.iter().map(|target| read(connection, target).boxed()).collect();
     let found: Vec<_> = futures::stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
+    let mut unfit = None;
+    let mut leave_out = |target: &Target, error: ApplyError| {
+        if !pass::goes_on(&error, claim.writes) || claim.writes.is_first() {
+            return Err(error);
+        }
+        accepted.refuse(&target.prepared.key, &error);
+        unfit.get_or_insert(error);
+        Ok(())
+    };
     let mut seen = Vec::with_capacity(targets.len());
     for (target, live) in targets.iter().zip(found) {
-        seen.push((target, live?));
+        match live {
+            Ok(live) => seen.push((target, live)),
+            Err(error) => leave_out(target, error)?,
+        }
     }
     let recorded = claim.recorded();
-    let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref(), &recorded));
-    let admitted = ownership::preflight(holders, claim.adopt_existing)?;
-    let due = seen.into_iter().zip(admitted);
-    let mut due: Vec<_> = due.map(|((target, live), admitted)| Due::of(target, live, admitted)).collect();
+    let mut due = Vec::with_capacity(seen.len());
+    if claim.writes.is_first() {
+        let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref(), &recorded));
+        let admitted = ownership::preflight(holders, claim.adopt_existing)?;
+        due.extend(seen.into_iter().zip(admitted).map(|((target, live), how)| Due::of(target, live, how)));
+    } else {
+        for (target, live) in seen {
+            let holder = claim.holder(target, live.as_ref(), &recorded);
+            match ownership::preflight([holder], claim.adopt_existing) {
+                Ok(admitted) => {
+                    due.extend(admitted.into_iter().map(|how| Due::of(target, live.clone(), how)))
+                }
+                Err(refusal) => leave_out(target, refusal.into())?,
+            }
+        }
+    }
     scaled::find(connection, &mut due).await;
-    Ok(due)
+    Ok((due, unfit))
 }
 
 /// By what an application claims its objects.

@@ -66,8 +66,12 @@ impl<'a> Pass<'a> {
 
 /// Whether other objects are tried after this failure. Repairs always go on: what one object lacks must not keep another
 /// from being put right.
-fn goes_on(error: &ApplyError, writes: Writes) -> bool {
-    let ApplyError::Object { error, .. } = error else { return false };
+pub(super) fn goes_on(error: &ApplyError, writes: Writes) -> bool {
+    let error = match error {
+        ApplyError::Object { error, .. } => error,
+        ApplyError::Refused(_) => return !writes.is_first(),
+        ApplyError::Cluster(_) => return false,
+    };
     let server_is_in_trouble = match error {
         ClusterError::Unreachable(_) | ClusterError::Unauthorized(_) => true,
         error => error.status().is_some_and(|status| status.code == 429),

@@ -41,6 +41,8 @@ pub struct Applied<'a> {
     pub outcome: &'a Result<(), ApplyError>,
     /// What the validation of a first write showed.
     pub validated: Option<&'a Answer>,
+    /// A repair that left out objects, since the cluster refuses them.
+    pub leaves_out: bool,
 }
 
 /// What follows from an apply.
@@ -82,7 +84,11 @@ pub fn after_apply(applied: Applied<'_>) -> AfterApply {
 
 /// What was accepted before was applied again.
 fn repaired(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
-    let Applied { copy, wanted, .. } = applied;
+    let Applied { copy, wanted, leaves_out, .. } = applied;
+    if leaves_out {
+        // Why it does is told, and still holds.
+        return told;
+    }
     let is_current = copy.is_whole() && copy.applied_work.map(|work| work.set) == wanted;
     match copy.phase {
         Phase::Running if is_current => CopyRecord { applied: Answer::yes(), ..told },

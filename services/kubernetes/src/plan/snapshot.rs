@@ -196,6 +196,8 @@ pub struct ClusterView {
     pub renewal: Duration,
     /// The present attempt at the copy.
     pub attempt: Attempt,
+    /// Objects whose repair the cluster refuses, and how long to wait before each is tried again.
+    pub refused: BTreeMap<ObjectKey, Duration>,
 }
 
 /// How far the present attempt at a copy is.
@@ -212,6 +214,12 @@ pub struct Attempt {
 }
 
 impl ClusterView {
+    /// Whether an object is missing or changed whose repair is not refused.
+    pub(super) fn has_repairs(&self, seen: &Observation) -> bool {
+        let mut troubled = seen.missing.iter().chain(&seen.drifted);
+        troubled.any(|key| !self.refused.contains_key(key))
+    }
+
     /// Whether this copy runs or, on a cluster that does not answer, ran: then it cannot become FAILED.
     pub(super) fn ran(&self, copy: &CopyRecord) -> bool {
         match copy.phase {

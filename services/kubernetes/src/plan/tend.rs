@@ -51,7 +51,7 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
     let mut steps = Vec::new();
     let repairable = matches!(judged.phase, Phase::Applying | Phase::Running)
         && view.basis == Basis::Works
-        && !seen.is_whole();
+        && view.has_repairs(seen);
     if repairable && view.attempt.repair_pause.is_zero() {
         if copy.phase == Phase::Unreachable {
             steps.push(Step::Report(judged));
@@ -75,6 +75,7 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
     if repairable {
         steps.push(Step::Wait(view.attempt.repair_pause));
     }
+    steps.extend(view.refused.values().min().copied().map(Step::Wait));
     if !seen.hidden.is_empty() {
         steps.push(Step::Wait(HIDDEN_INTERVAL));
     }

@@ -73,6 +73,7 @@ fn view(presence: Presence) -> ClusterView {
         today: BTreeMap::new(),
         renewal: Duration::ZERO,
         attempt: Attempt { elapsed: Duration::from_secs(10), ..Attempt::default() },
+        refused: BTreeMap::new(),
     }
 }
 

@@ -18,6 +18,7 @@ mod marks;
 mod orphans;
 mod passes;
 mod reachability;
+mod refused;
 mod remove;
 mod survey;
 mod validation;

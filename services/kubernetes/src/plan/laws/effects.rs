@@ -53,6 +53,7 @@ impl World {
             accepted: &accepted,
             outcome: &outcome,
             validated: None,
+            leaves_out: false,
         });
         match after.again {
             Again::No => memory.rests.retain(|(of, _)| *of != aim),

@@ -135,6 +135,7 @@ impl World {
                 pause: self.pause(uid, aim),
                 repair_pause: repair.unwrap_or_default(),
             },
+            refused: BTreeMap::new(),
         }
     }
 }

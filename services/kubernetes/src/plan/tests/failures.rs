@@ -34,6 +34,7 @@ fn after_accepting(
         accepted,
         outcome,
         validated: None,
+        leaves_out: false,
     })
 }
 
@@ -172,6 +173,7 @@ fn an_update_that_was_refused_rests_while_what_runs_is_looked_after() {
         accepted,
         outcome: &outcome,
         validated: None,
+        leaves_out: false,
     };
     assert_eq!(after_apply(repair).report, None);
     // A repair that is refused rests too.
@@ -318,6 +320,7 @@ fn a_retry_that_a_user_asks_for_begins_an_attempt_though_all_was_accepted() {
             accepted: &[],
             outcome: &Ok(()),
             validated: None,
+            leaves_out: false,
         })
     };
     let after = applied(&never_available("a"));

@@ -68,6 +68,7 @@ fn what_was_not_accepted_whole_is_applied_until_it_is() {
         accepted: &accepted,
         outcome: &outcome,
         validated: None,
+        leaves_out: false,
     };
     let Some(Step::Report(told)) = after_apply(applied).report else { panic!() };
     assert_eq!((told.applied_work, told.intended_work), (Some(work(2)), Some(work(2))));

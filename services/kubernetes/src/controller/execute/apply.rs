@@ -1,0 +1,186 @@
+//! Applies the objects of a plan to a cluster, and finds out what that came to.
+
+use super::super::accepted::Accepting;
+use super::super::pauses::Ending;
+use super::super::view::Piece;
+use super::{Executor, Progress, SOON};
+use crate::cluster::ClusterHandle;
+use crate::error::ClusterError;
+use crate::failure::{self, Class, Stage};
+use crate::object::apply::{ApplyError, Claim, apply};
+use crate::object::prepare::Target;
+use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
+use crate::object::{InventoryEntry, ObjectKey};
+use crate::plan::{self, Again, Aim, Answer, Applied, Apply, CopyRecord, Phase, Reason};
+
+/// What an apply came to.
+struct Ended {
+    outcome: Result<(), ApplyError>,
+    /// What the cluster accepted.
+    entries: Vec<InventoryEntry>,
+    /// What it did not, and why.
+    failures: Vec<(ObjectKey, ApplyError)>,
+    validated: Option<Answer>,
+}
+
+impl Executor<'_> {
+    /// The objects that a step applies, and what that aims at.
+    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<(Vec<Piece>, Aim)> {
+        let sighting = self.sighting?;
+        match what {
+            Apply::Repair => Some((sighting.repair.clone(), Aim::Set(sighting.repairs?))),
+            Apply::Wanted => {
+                let wanted = sighting.wanted.as_ref()?;
+                let set = wanted.rendering.set().hash;
+                let is_due = |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, set);
+                Some((wanted.pieces.iter().filter(is_due).cloned().collect(), Aim::Set(set)))
+            }
+        }
+    }
+
+    /// Applies the objects that the plan was made with, and records what follows.
+    pub(super) async fn apply(
+        &self,
+        what: Apply,
+        copy: &mut Option<CopyRecord>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<bool> {
+        let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
+        let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
+        let Some((pieces, aim)) = self.pieces(what, &recorded) else { return Ok(false) };
+        let uid = &self.application.uid;
+        if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, aim) {
+            progress.wait(rest);
+            return Ok(false);
+        }
+        let Some(ended) = self.attempt(what, &recorded, handle, &pieces).await else {
+            return Ok(false);
+        };
+        if let Err(error) = &ended.outcome {
+            self.log_failure(&recorded, error);
+        }
+        let after = plan::after_apply(Applied {
+            copy: &recorded,
+            what,
+            wanted: self.sighting.and_then(|sighting| sighting.view.wanted),
+            generation: self.application.generation,
+            retry_requests: self.application.retry_requests,
+            elapsed: self.sighting.map(|sighting| sighting.view.attempt.elapsed).unwrap_or_default(),
+            deadline: self.deadline,
+            accepted: &ended.entries,
+            outcome: &ended.outcome,
+            validated: ended.validated.as_ref(),
+            leaves_out: self.sighting.is_some_and(|sighting| !sighting.view.refused.is_empty()),
+        });
+        let ending = match after.again {
+            Again::No => Ending::Applied,
+            Again::Soon => Ending::Passing,
+            Again::Slowly => Ending::Lasting,
+        };
+        let ending = match (what, recorded.phase) {
+            (Apply::Repair, Phase::Running) => self.remember_refusals(aim, &ended, ending),
+            _ => ending,
+        };
+        self.memory.pauses.tried(uid, self.cluster, aim, ending);
+        if after.again != Again::No {
+            let rest = self.memory.pauses.remaining(uid, self.cluster, aim);
+            progress.wait(rest.unwrap_or(SOON));
+        }
+        match after.report {
+            Some(step) => self.follow(step, copy, progress).await,
+            None => Ok(ended.outcome.is_ok()),
+        }
+    }
+
+    /// Applies objects to a cluster that is confirmed to be the registered one. `None`: what that came to is not known, or
+    /// for a successor to find out.
+    async fn attempt(
+        &self,
+        what: Apply,
+        recorded: &CopyRecord,
+        handle: &ClusterHandle,
+        pieces: &[Piece],
+    ) -> Option<Ended> {
+        let uid = &self.application.uid;
+        let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
+        let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, pieces);
+        let claim = Claim {
+            identity: self.identity,
+            inventory: &recorded.inventory,
+            adopt_existing: self.application.adopt_existing,
+            writes: writes(what, self.application.field_validation),
+        };
+        let mut findings = Findings::default();
+        let work = apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings);
+        let work = Box::pin(handle.on_known(work));
+        // Without the lease, whoever leads now goes on.
+        let outcome = match self.leadership.within_lease(work).await? {
+            Ok(applied) => applied,
+            Err(silent) => Err(ApplyError::Cluster(silent)),
+        };
+        let version = handle.report().and_then(|report| report.version);
+        let validated = (claim.writes.is_first() && outcome.is_ok())
+            .then(|| validated(findings.verdict(version.as_deref())));
+        let (entries, failures) = accepted.into_parts();
+        Some(Ended { outcome, entries, failures, validated })
+    }
+
+    /// Takes in which objects of a copy that runs were refused for good: only these are paused, and not what is held
+    /// against the whole copy. `ending`: how the repair ended as a whole.
+    fn remember_refusals(&self, aim: Aim, ended: &Ended, ending: Ending) -> Ending {
+        let (uid, pauses) = (&self.application.uid, &self.memory.pauses);
+        for entry in &ended.entries {
+            pauses.refusals.accepted(uid, self.cluster, &entry.key);
+        }
+        let (refused, others): (Vec<_>, Vec<_>) =
+            ended.failures.iter().partition(|(_, error)| is_refusal(error));
+        for (key, _) in &refused {
+            pauses.refusals.refused(uid, self.cluster, aim, key);
+        }
+        let passes = |(_, error): &&(ObjectKey, ApplyError)| {
+            failure::of_apply(error, Stage::Repair).class == Class::Passing
+        };
+        match (refused.is_empty(), others.is_empty()) {
+            (true, _) => ending,
+            (false, true) => Ending::Applied,
+            (false, false) if others.iter().any(passes) => Ending::Passing,
+            (false, false) => Ending::Lasting,
+        }
+    }
+
+    /// Tells why nothing, or not everything, was applied: once, and not at every further attempt.
+    fn log_failure(&self, recorded: &CopyRecord, error: &ApplyError) {
+        let (application, cluster) = (&self.application.key, self.name());
+        if recorded.applied.message == error.to_string() {
+            tracing::debug!(%application, cluster, %error, "still cannot apply");
+        } else {
+            tracing::warn!(%application, cluster, %error, "cannot apply");
+        }
+    }
+}
+
+/// Whether the repair of one object is refused, and will be for a while, which says nothing of the others.
+fn is_refusal(error: &ApplyError) -> bool {
+    let is_of_all = matches!(
+        error,
+        ApplyError::Cluster(_) | ApplyError::Object { error: ClusterError::Unauthorized(_), .. }
+    );
+    !is_of_all && failure::of_apply(error, Stage::Repair).class != Class::Passing
+}
+
+/// How the objects of a step are validated: what was not accepted whole yet is written for the first time.
+fn writes(what: Apply, validation: FieldValidation) -> Writes {
+    match what {
+        Apply::Repair => Writes::Repair(validation),
+        Apply::Wanted => Writes::First(validation),
+    }
+}
+
+/// What a copy says of the validation of its manifest.
+fn validated(verdict: Verdict) -> Answer {
+    match verdict {
+        Verdict::Clean => Answer::yes(),
+        Verdict::Warned(message) => Answer::no(Reason::Warnings, message),
+        Verdict::NotValidated(message) => Answer::unknown(Reason::NotValidated, message),
+    }
+}
