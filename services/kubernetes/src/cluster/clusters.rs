@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::address::AddressPolicy;
 use crate::cluster::connection::{Connection, Deadlines};
 use crate::cluster::handle::Contact;
-use crate::cluster::identity::ClusterIdentity;
+use crate::cluster::identity::Known;
 use crate::cluster::kubeconfig::KubeconfigError;
 use crate::cluster::wake::Wakes;
 use crate::cluster::{ClusterHandle, ProbeTimes};
@@ -103,12 +103,12 @@ impl Clusters {
     }
 
     /// Looks after a cluster from now on, which is `known` by this identity. With the kubeconfig that it has already,
-    /// nothing happens. Must be called inside a Tokio runtime.
+    /// nothing happens; with another one what is under way by the former one stops. Must be called inside a Tokio runtime.
     pub fn set(
         &self,
         cluster: &ClusterUid,
         kubeconfig: &Value,
-        known: &ClusterIdentity,
+        known: &Known,
     ) -> Result<Arc<ClusterHandle>, KubeconfigError> {
         let fingerprint = self.fingerprints.hash_one(kubeconfig.to_string());
         let mut entries = self.lock();
@@ -117,15 +117,16 @@ impl Clusters {
         }
         let opened = self.opener.open(kubeconfig, self.deadlines);
         let handle = opened.map(|connection| Arc::new(self.start(cluster, connection, known.clone())));
-        entries.insert(cluster.clone(), Entry { kubeconfig: fingerprint, handle: handle.clone() });
+        let entry = Entry { kubeconfig: fingerprint, handle: handle.clone() };
+        end(entries.insert(cluster.clone(), entry));
         handle
     }
 
     /// Looks after a cluster over a ready-made connection.
     pub fn set_connection(&self, cluster: &ClusterUid, connection: Connection) -> Arc<ClusterHandle> {
-        let handle = Arc::new(self.start(cluster, connection, ClusterIdentity::default()));
+        let handle = Arc::new(self.start(cluster, connection, Known::default()));
         let entry = Entry { kubeconfig: 0, handle: Ok(Arc::clone(&handle)) };
-        self.lock().insert(cluster.clone(), entry);
+        end(self.lock().insert(cluster.clone(), entry));
         handle
     }
 
@@ -148,9 +149,9 @@ impl Clusters {
         handles.for_each(|handle| handle.release(application));
     }
 
-    /// Ends looking after a cluster.
+    /// Ends looking after a cluster, and what is under way there.
     pub fn drop_cluster(&self, cluster: &ClusterUid) {
-        self.lock().remove(cluster);
+        end(self.lock().remove(cluster));
     }
 
     /// Ends everything and waits for it.
@@ -161,7 +162,7 @@ impl Clusters {
         self.tasks.wait().await;
     }
 
-    fn start(&self, cluster: &ClusterUid, connection: Connection, known: ClusterIdentity) -> ClusterHandle {
+    fn start(&self, cluster: &ClusterUid, connection: Connection, known: Known) -> ClusterHandle {
         ClusterHandle::start(
             Contact { cluster: cluster.clone(), connection, known },
             self.installation.clone(),
@@ -174,5 +175,12 @@ impl Clusters {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClusterUid, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends what is under way by a handle that was replaced or removed: whoever uses it keeps it alive.
+fn end(entry: Option<Entry>) {
+    if let Some(Entry { handle: Ok(handle), .. }) = entry {
+        handle.end();
     }
 }

@@ -7,16 +7,17 @@ use futures::future::join_all;
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::cache::Lookup;
-use crate::cluster::confirmation::Confirmation;
+use crate::cluster::confirmation::{Confirmation, MAX_AGE};
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
-use crate::cluster::identity::ClusterIdentity;
+use crate::cluster::identity::Known;
 use crate::cluster::probe::{ClusterReport, Probe, ProbeTimes};
-use crate::cluster::reachability::Reachable;
+use crate::cluster::reachability::{Cause, Reachable};
 use crate::cluster::wake::Wakes;
 use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
@@ -49,7 +50,7 @@ pub struct Resolved {
 pub(crate) struct Contact {
     pub(crate) cluster: ClusterUid,
     pub(crate) connection: Connection,
-    pub(crate) known: ClusterIdentity,
+    pub(crate) known: Known,
 }
 
 /// A live cluster. Its tasks end when it is dropped.
@@ -59,6 +60,7 @@ pub struct ClusterHandle {
     watches: Watches,
     confirmation: Confirmation,
     report: watch::Receiver<Option<ClusterReport>>,
+    ended: CancellationToken,
     _cancel_on_drop: DropGuard,
 }
 
@@ -87,11 +89,12 @@ impl ClusterHandle {
         let probe =
             Probe::new(cluster, connection.clone(), known, times, wakes, report_sender, revived_sender);
         let ended = cancel.clone();
-        tasks.spawn(async move { ended.run_until_cancelled(probe.run()).await });
+        let ends = cancel.clone();
+        tasks.spawn(async move { ends.run_until_cancelled(probe.run()).await });
         let discovery = Discovery::new(connection.clone());
         let confirmation = Confirmation::new(connection.clone());
         let _cancel_on_drop = cancel.drop_guard();
-        Self { connection, discovery, watches, confirmation, report, _cancel_on_drop }
+        Self { connection, discovery, watches, confirmation, report, ended, _cancel_on_drop }
     }
 
     /// The connection.
@@ -120,22 +123,41 @@ impl ClusterHandle {
         }
     }
 
-    /// Waits for an answer of the cluster as long as it is not unreachable.
+    /// The cluster is not looked after by this handle any more: it was declared lost, deregistered, or got another kubeconfig.
+    /// What is under way on it stops, and what it answers later counts for nothing.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Whether nothing that this handle tells may be taken for the state of its cluster: it has ended, or another cluster
+    /// answers.
+    pub fn is_fenced(&self) -> bool {
+        let is_another = |report: &ClusterReport| {
+            report.record.reachable == Reachable::No && report.record.cause == Some(Cause::WrongCluster)
+        };
+        self.ended.is_cancelled()
+            || self.confirmation.is_another()
+            || self.report.borrow().as_ref().is_some_and(is_another)
+    }
+
+    /// Waits for an answer of the cluster as long as it is looked after and not unreachable.
     ///
     /// # Errors
-    /// When the cluster becomes unreachable first.
+    /// When the cluster becomes unreachable first, or is not looked after any more.
     pub async fn while_answering<T>(&self, work: impl Future<Output = T>) -> Result<T, ClusterError> {
         let mut reports = self.report.clone();
         let silent = reports.wait_for(|report| {
             report.as_ref().is_some_and(|report| report.record.reachable == Reachable::No)
         });
+        let ended = || ClusterError::Unreachable("it is not looked after any more".to_owned());
         tokio::select! {
             biased;
+            () = self.ended.cancelled() => Err(ended()),
             done = work => Ok(done),
-            silent = silent => Err(ClusterError::Unreachable(match silent.ok().as_deref() {
-                Some(Some(report)) => report.record.message.clone(),
-                _ => "it is not looked after any more".to_owned(),
-            })),
+            silent = silent => Err(match silent.ok().as_deref() {
+                Some(Some(report)) => ClusterError::Unreachable(report.record.message.clone()),
+                _ => ended(),
+            }),
         }
     }
 
@@ -146,11 +168,35 @@ impl ClusterHandle {
     /// When another cluster answers, or the cluster becomes unreachable first.
     pub async fn on_known<T>(&self, work: impl Future<Output = T>) -> Result<T, ClusterError> {
         let confirmed = async {
-            let known = self.report.borrow().as_ref().map(|report| report.identity.clone());
-            self.confirmation.confirm(&known.unwrap_or_default()).await?;
+            let now = Instant::now();
+            self.confirm(now.checked_sub(MAX_AGE).unwrap_or(now)).await?;
             Ok(work.await)
         };
         self.while_answering(confirmed).await?
+    }
+
+    /// Confirms that the cluster is the registered one still, at most as long ago as such a confirmation holds: what it has
+    /// just answered is not that of another one.
+    ///
+    /// # Errors
+    /// When another cluster answers, or none.
+    pub async fn still_known(&self) -> Result<(), ClusterError> {
+        let now = Instant::now();
+        let confirmed = self.confirm(now.checked_sub(MAX_AGE).unwrap_or(now));
+        self.while_answering(confirmed).await?
+    }
+
+    /// As [`ClusterHandle::still_known`], at this moment: for what cannot be taken back.
+    ///
+    /// # Errors
+    /// When another cluster answers, or none.
+    pub async fn known_now(&self) -> Result<(), ClusterError> {
+        self.while_answering(self.confirm(Instant::now())).await?
+    }
+
+    async fn confirm(&self, earliest: Instant) -> Result<(), ClusterError> {
+        let known = self.report.borrow().as_ref().map(|report| report.identity.clone());
+        self.confirmation.confirm(&known.unwrap_or_default(), earliest).await
     }
 
     /// The objects of a manifest as this cluster would get them.

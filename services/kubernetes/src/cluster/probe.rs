@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::cluster::connection::Connection;
-use crate::cluster::identity::ClusterIdentity;
+use crate::cluster::identity::{ClusterIdentity, Known};
 use crate::cluster::node_watch::NodeWatch;
 use crate::cluster::nodes::{self, Fitness, Look, NodeCounts, NodeFacts};
 use crate::cluster::reachability::{
@@ -23,6 +23,8 @@ const MAX_WORD: usize = 64;
 
 /// Failures in a row to connect after which watches may hang over connections that are dead.
 const RESTART_AFTER: u32 = 2;
+/// Time after which a namespace `kube-system` that might not be read is asked for again.
+const HIDDEN_FOR: Duration = Duration::from_secs(60);
 /// Longest pause between two looks at a cluster that throttles.
 const THROTTLED_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -66,6 +68,8 @@ pub struct ClusterReport {
     pub counts: Option<NodeCounts>,
     /// What it is known by, as far as it was seen.
     pub identity: ClusterIdentity,
+    /// Whether the uid in `identity` was seen, and not only remembered.
+    pub is_identity_seen: bool,
     /// Version that its API server tells, for example `v1.34.1`.
     pub version: Option<String>,
 }
@@ -83,9 +87,9 @@ pub(crate) struct Probe {
     /// When the first look began.
     origin: Instant,
     reachability: Reachability,
-    identity: ClusterIdentity,
-    /// Its namespace `kube-system` may not be read, or is not there.
-    identity_hidden: bool,
+    known: Known,
+    /// When it was found that its namespace `kube-system` may not be read, or is not there.
+    identity_hidden: Option<Instant>,
     /// The version was read since the cluster was unreachable.
     version_read: bool,
 }
@@ -94,7 +98,7 @@ impl Probe {
     pub(crate) fn new(
         cluster: ClusterUid,
         connection: Connection,
-        known: ClusterIdentity,
+        known: Known,
         times: ProbeTimes,
         wakes: Arc<Wakes>,
         report: Sender<Option<ClusterReport>>,
@@ -111,8 +115,8 @@ impl Probe {
             version: None,
             origin: Instant::now(),
             reachability: Reachability::new(times.thresholds),
-            identity: known,
-            identity_hidden: false,
+            known,
+            identity_hidden: None,
             version_read: false,
         }
     }
@@ -164,7 +168,8 @@ impl Probe {
     /// Asks the cluster for its identity, or else for one node.
     async fn look(&mut self) -> Outcome {
         let was_unreachable = self.reachability.record().reachable == Reachable::No;
-        self.identity_hidden &= !was_unreachable;
+        let holds = |since: &Instant| !was_unreachable && since.elapsed() < HIDDEN_FOR;
+        self.identity_hidden = self.identity_hidden.filter(holds);
         self.version_read &= !was_unreachable;
         let outcome = match self.look_at_identity().await {
             Some(outcome) => outcome,
@@ -184,7 +189,7 @@ impl Probe {
     async fn look_at_identity(&mut self) -> Option<Outcome> {
         let ca_sha256 = self.connection.ca_sha256().to_owned();
         let mut kube_system_uid = String::new();
-        if !self.identity_hidden {
+        if self.identity_hidden.is_none() {
             let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
             let namespaces: Api<DynamicObject> = Api::all_with(self.connection.client().clone(), &kind);
             match self.within_deadline(namespaces.get_metadata_opt("kube-system")).await {
@@ -197,13 +202,15 @@ impl Probe {
                 Err(Failure::Forbidden | Failure::NotFound) => {}
                 Err(Failure::Outcome(outcome)) => return Some(outcome),
             }
-            self.identity_hidden = kube_system_uid.is_empty();
+            self.identity_hidden = kube_system_uid.is_empty().then(Instant::now);
         }
-        match self.identity.verify(&ClusterIdentity { kube_system_uid, ca_sha256 }) {
-            Ok(identity) => self.identity = identity,
+        let is_seen = self.identity_hidden.is_none();
+        let Known { identity, by_another_kubeconfig } = &self.known;
+        match identity.verify(&ClusterIdentity { kube_system_uid, ca_sha256 }, *by_another_kubeconfig) {
+            Ok(identity) => self.known = Known { identity, by_another_kubeconfig: false },
             Err(message) => return Some(Outcome::Failure(Cause::WrongCluster, message)),
         }
-        (!self.identity_hidden).then_some(Outcome::Answer)
+        is_seen.then_some(Outcome::Answer)
     }
 
     /// Asks for one node or, where nodes may not be read, for the API groups.
@@ -263,8 +270,11 @@ impl Probe {
         if before.as_ref().map(|before| before.state) != Some(fitness.state) {
             info!(cluster = %self.cluster, state = ?fitness.state, message = fitness.message, "cluster state");
         }
-        let (origin, identity, version) = (self.origin, self.identity.clone(), self.version.clone());
-        let report = Some(ClusterReport { fitness, record, origin, nodes, counts, identity, version });
+        let (origin, identity, version) = (self.origin, self.known.identity.clone(), self.version.clone());
+        let is_identity_seen = self.identity_hidden.is_none();
+        let report =
+            ClusterReport { fitness, record, origin, nodes, counts, identity, is_identity_seen, version };
+        let report = Some(report);
         let changed = self.report.send_if_modified(|present| {
             let changed = *present != report;
             *present = report;

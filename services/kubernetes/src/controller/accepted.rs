@@ -29,6 +29,11 @@ impl<'a> Accepting<'a> {
         Self { handle, memory, application, cluster, pieces, entries: Vec::new(), failures: Vec::new() }
     }
 
+    /// Whether nothing was accepted so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// What was accepted, and what was not, and why.
     pub(super) fn into_parts(self) -> (Vec<InventoryEntry>, Vec<(ObjectKey, ApplyError)>) {
         (self.entries, self.failures)

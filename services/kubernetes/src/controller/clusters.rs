@@ -75,10 +75,10 @@ impl ClusterController {
     async fn look_after(&self, cluster: &Cluster) -> anyhow::Result<Next> {
         let now = (self.clock)();
         let shown = &cluster.told;
-        let told = match self.clusters.set(&cluster.uid, &cluster.kubeconfig, &shown.identity) {
+        let told = match self.clusters.set(&cluster.uid, &cluster.kubeconfig, &cluster.known()) {
             Ok(handle) => handle.report().map(|report| {
                 let twin = self.twin(cluster, &report.identity);
-                tell::tell(&report, twin.as_deref(), shown, now)
+                tell::tell(&report, twin.as_deref(), shown, cluster.generation, now)
             }),
             Err(error) => Some(tell::unusable(&error.to_string(), shown, now)),
         };
@@ -110,6 +110,7 @@ impl ClusterController {
             identity: Some(api::ClusterIdentity {
                 kube_system_uid: told.identity.kube_system_uid,
                 ca_sha256: told.identity.ca_sha256,
+                generation: told.identity_generation,
             }),
             unreachable_since: told.unreachable_since.map(|time| prost_types::Timestamp {
                 seconds: time.as_second(),

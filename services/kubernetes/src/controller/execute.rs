@@ -13,6 +13,7 @@ use super::project::Application;
 use super::removals::Removals;
 use super::report::{self, Reported};
 use super::view::Sighting;
+use crate::error::ClusterError;
 use crate::object::remove::{Going, Removal, remove};
 use crate::object::{ClusterUid, Identity, InventoryEntry, ObjectKey, keys};
 use crate::plan::{self, CopyRecord, Step, Strategy, Work};
@@ -149,6 +150,11 @@ impl Executor<'_> {
         }
     }
 
+    /// Whether it is confirmed, within the lease, that the cluster is the registered one still.
+    async fn is_answer_of(&self, confirmed: impl Future<Output = Result<(), ClusterError>>) -> bool {
+        matches!(self.leadership.within_lease(Box::pin(confirmed)).await, Some(Ok(())))
+    }
+
     /// Removes objects, and records what follows.
     async fn remove(
         &self,
@@ -180,6 +186,11 @@ impl Executor<'_> {
             progress.wait(SOON);
             return Ok(false);
         };
+        // On another cluster nothing of it would be found.
+        if removal.remaining.len() < inventory.len() && !self.is_answer_of(handle.known_now()).await {
+            progress.wait(SOON);
+            return Ok(false);
+        }
         for left in &removal.remaining {
             tracing::debug!(application = %self.application.key, cluster = %self.name(), object = %left.key,
                 waits_for = left.waits_for.as_deref(), "not gone yet");

@@ -51,6 +51,11 @@ impl Memory {
         self.lock().get(&(application.clone(), cluster.clone())).cloned().unwrap_or_default()
     }
 
+    /// What was accepted for a copy may have been accepted by another cluster.
+    pub(super) fn distrust(&self, application: &ApplicationUid, cluster: &ClusterUid) {
+        self.lock().remove(&(application.clone(), cluster.clone()));
+    }
+
     /// A term of leadership begins: what happened before it, another process has seen.
     pub(crate) fn begin_term(&self) {
         self.attempts.interrupt();

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::manifest::Manifest;
 use super::record;
-use crate::cluster::identity::ClusterIdentity;
+use crate::cluster::identity::{ClusterIdentity, Known};
 use crate::object::validation::FieldValidation;
 use crate::object::{ApplicationUid, ClusterUid};
 use crate::plan::{CopyRecord, Strategy};
@@ -132,7 +132,18 @@ pub(crate) struct Cluster {
     pub(crate) told: Told,
     /// Which orphans are shown.
     pub(crate) orphans: Vec<api::Orphan>,
+    /// Generation of its spec, which has the kubeconfig.
+    pub(crate) generation: i64,
     pub(crate) resource_version: i64,
+}
+
+impl Cluster {
+    /// What it is known by. An older version did not record by which kubeconfig it was reached.
+    pub(crate) fn known(&self) -> Known {
+        let Told { identity, identity_generation, .. } = &self.told;
+        let by_another_kubeconfig = *identity_generation != 0 && *identity_generation != self.generation;
+        Known { identity: identity.clone(), by_another_kubeconfig }
+    }
 }
 
 /// What the API shows of a cluster's health.
@@ -145,6 +156,8 @@ pub(crate) struct Told {
     pub(crate) version: String,
     /// What it is known by.
     pub(crate) identity: ClusterIdentity,
+    /// Generation of the last spec by whose kubeconfig it was reached as that; 0 if that is not known.
+    pub(crate) identity_generation: i64,
     /// The first of the failures for which the cluster is unreachable.
     pub(crate) unreachable_since: Option<Timestamp>,
 }
@@ -166,11 +179,13 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         kubeconfig: Arc::new(kubeconfig),
         lost: status.lost.is_some(),
         allow_duplicate: object.spec.as_ref().is_some_and(|spec| spec.allow_duplicate),
+        generation: metadata.generation,
         orphans: status.orphans,
         told: Told {
             conditions: status.conditions,
             nodes: status.nodes,
             counts: status.node_counts,
+            identity_generation: status.identity.as_ref().map_or(0, |identity| identity.generation),
             identity: status.identity.map(identity).unwrap_or_default(),
             version: status.kubernetes_version,
             unreachable_since: status

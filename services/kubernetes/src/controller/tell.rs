@@ -7,12 +7,20 @@ use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 
 use super::project::Told;
 use crate::cluster::ClusterReport;
+use crate::cluster::identity::ClusterIdentity;
 use crate::cluster::nodes::{ClusterState, NodeCounts, NodeFacts};
 use crate::cluster::reachability::{Cause, Reachable};
 
-/// What to show of a cluster, given what is shown now and the name of another cluster that is the same. What is not
-/// known anew stays as it is shown.
-pub(super) fn tell(report: &ClusterReport, twin: Option<&str>, shown: &Told, now: Timestamp) -> Told {
+/// What to show of a cluster, given what is shown now, the name of another cluster that is the same, and the generation of
+/// its spec. What is not known anew stays as it is shown.
+pub(super) fn tell(
+    report: &ClusterReport,
+    twin: Option<&str>,
+    shown: &Told,
+    generation: i64,
+    now: Timestamp,
+) -> Told {
+    let is_reached = report.record.reachable == Reachable::Yes;
     let reachable = reachable(report, shown);
     let healthy = healthy(report);
     let unreachable_since = match &reachable {
@@ -23,14 +31,14 @@ pub(super) fn tell(report: &ClusterReport, twin: Option<&str>, shown: &Told, now
         Some(_) => None,
         None => shown.unreachable_since,
     };
-    let listed =
-        report.record.reachable == Reachable::Yes && report.fitness.state != ClusterState::Connecting;
+    let listed = is_reached && report.fitness.state != ClusterState::Connecting;
     Told {
         nodes: if listed { report.nodes.iter().map(node).collect() } else { shown.nodes.clone() },
         counts: if listed { report.counts.map(counts) } else { shown.counts },
         version: report.version.clone().filter(|_| listed).unwrap_or_else(|| shown.version.clone()),
         conditions: reachable.into_iter().chain(healthy).chain(identity(report, twin)).collect(),
         identity: report.identity.clone(),
+        identity_generation: if is_reached { generation } else { shown.identity_generation },
         unreachable_since,
     }
 }
@@ -103,17 +111,30 @@ fn identity(report: &ClusterReport, twin: Option<&str>) -> Option<Condition> {
         Some(twin) => (
             ConditionStatus::False,
             reasons::DUPLICATE_IDENTITY,
-            format!("this is the same Kubernetes cluster as {twin}: delete one of them, or set allow_duplicate"),
+            format!(
+                "this is the same Kubernetes cluster as {twin}: delete one of them, or set allow_duplicate"
+            ),
         ),
-        None if report.identity.is_verified() => (ConditionStatus::True, "", String::new()),
-        None => (
-            ConditionStatus::Unknown,
-            reasons::UNVERIFIED,
-            "its credentials may not read the namespace kube-system, whose uid would show which cluster it is"
-                .to_owned(),
-        ),
+        None if report.identity.is_verified() && report.is_identity_seen => {
+            (ConditionStatus::True, "", String::new())
+        }
+        None => (ConditionStatus::Unknown, reasons::UNVERIFIED, belief(&report.identity)),
     };
     Some(condition(types::IDENTITY_VERIFIED, status, reason, message))
+}
+
+/// What is believed of a cluster whose identity may not be read, and why.
+fn belief(identity: &ClusterIdentity) -> String {
+    let hidden =
+        "its credentials may not read the namespace kube-system, whose uid shows which cluster it is";
+    let believed = match (identity.kube_system_uid.as_str(), identity.ca_sha256.as_str()) {
+        ("", "") => "it is taken for the registered one, since nothing else of it is known".to_owned(),
+        ("", _) => "it is taken for the registered one by its certificate authority".to_owned(),
+        (uid, _) => format!(
+            "it is taken for the one with the uid {uid}, as which it was reached by this kubeconfig before"
+        ),
+    };
+    format!("{hidden}; {believed}")
 }
 
 /// Whether it is shown that another cluster is the same.
@@ -172,7 +193,7 @@ pub(super) fn differs(told: &Told, shown: &Told) -> bool {
         || told.nodes != shown.nodes
         || told.counts != shown.counts
         || told.version != shown.version
-        || told.identity != shown.identity
+        || (&told.identity, told.identity_generation) != (&shown.identity, shown.identity_generation)
         // The time itself is that of the transition, and follows from nothing else.
         || told.unreachable_since.is_some() != shown.unreachable_since.is_some()
 }

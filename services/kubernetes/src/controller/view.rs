@@ -98,6 +98,9 @@ impl Look<'_> {
             Some(Err(why)) => {
                 // What failed before the silence may succeed after it.
                 self.memory.pauses.revived(&application.uid, self.cluster);
+                if handle.is_fenced() {
+                    self.memory.distrust(&application.uid, self.cluster);
+                }
                 return Ok(Some(self.blind(false, Presence::Unreachable(why), None)));
             }
             Some(Ok(())) => {}

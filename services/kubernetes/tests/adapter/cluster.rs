@@ -6,7 +6,7 @@ use std::time::Duration;
 use krake_kubernetes::cluster::address::AddressPolicy;
 use krake_kubernetes::cluster::clusters::{Clusters, Opener};
 use krake_kubernetes::cluster::connection::Deadlines;
-use krake_kubernetes::cluster::identity::ClusterIdentity;
+use krake_kubernetes::cluster::identity::Known;
 use krake_kubernetes::cluster::nodes::ClusterState;
 use krake_kubernetes::cluster::reachability::Thresholds;
 use krake_kubernetes::cluster::wake::{Wake, Wakes};
@@ -232,16 +232,16 @@ fn kubeconfig(token: &str) -> Value {
 async fn a_handle_lives_as_long_as_its_kubeconfig() {
     let adapter = Adapter::start(CALM);
     let uid = ClusterUid::from("c");
-    let first = adapter.clusters.set(&uid, &kubeconfig("one"), &ClusterIdentity::default()).unwrap();
-    let same = adapter.clusters.set(&uid, &kubeconfig("one"), &ClusterIdentity::default()).unwrap();
+    let first = adapter.clusters.set(&uid, &kubeconfig("one"), &Known::default()).unwrap();
+    let same = adapter.clusters.set(&uid, &kubeconfig("one"), &Known::default()).unwrap();
     assert!(Arc::ptr_eq(&first, &same));
-    let renewed = adapter.clusters.set(&uid, &kubeconfig("two"), &ClusterIdentity::default()).unwrap();
+    let renewed = adapter.clusters.set(&uid, &kubeconfig("two"), &Known::default()).unwrap();
     assert!(!Arc::ptr_eq(&first, &renewed));
     adapter.until("offline", || state(&renewed) == Some(ClusterState::Offline)).await;
 
     let mut broken = kubeconfig("two");
     broken["users"][0]["user"]["exec"] = json!({"command": "sh"});
-    assert!(adapter.clusters.set(&uid, &broken, &ClusterIdentity::default()).is_err());
+    assert!(adapter.clusters.set(&uid, &broken, &Known::default()).is_err());
     assert!(adapter.clusters.get(&uid).is_some_and(|handle| handle.is_err()));
     adapter.clusters.drop_cluster(&uid);
     assert!(adapter.clusters.get(&uid).is_none());

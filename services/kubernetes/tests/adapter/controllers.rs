@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) rollout_deadline: Duration,
     pub(crate) slow_retries: SlowRetries,
     pub(crate) removal_deadline: Duration,
+    /// From one probe of a cluster to the next.
+    pub(crate) probe_interval: Duration,
     adapter: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
 }
 
@@ -55,7 +57,17 @@ impl World {
         }
         let slow_retries = SlowRetries::default();
         let (rollout_deadline, removal_deadline) = (HANG_GUARD, HANG_GUARD);
-        Self { krake, servers, journal, rollout_deadline, slow_retries, removal_deadline, adapter: None }
+        let probe_interval = Duration::from_millis(50);
+        Self {
+            krake,
+            servers,
+            journal,
+            rollout_deadline,
+            slow_retries,
+            removal_deadline,
+            probe_interval,
+            adapter: None,
+        }
     }
 
     pub(crate) fn start_adapter(&mut self) {
@@ -83,7 +95,7 @@ impl World {
         config.slow_retries = self.slow_retries;
         config.removal_deadline = self.removal_deadline;
         config.probe = ProbeTimes {
-            interval: Duration::from_millis(50),
+            interval: self.probe_interval,
             second_look: Duration::from_millis(10),
             // No test here waits for it, and a cluster must not be lost on a busy machine.
             deadline: Duration::from_secs(10),

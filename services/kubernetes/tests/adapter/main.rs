@@ -13,6 +13,7 @@ mod fake_faults;
 mod fake_krake;
 mod fake_objects;
 mod fake_store;
+mod fenced;
 mod identity;
 mod marks;
 mod orphans;

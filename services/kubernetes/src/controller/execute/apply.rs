@@ -53,7 +53,7 @@ impl Executor<'_> {
             progress.wait(rest);
             return Ok(false);
         }
-        let Some(ended) = self.attempt(what, &recorded, handle, &pieces).await else {
+        let Some(ended) = self.attempt(what, &recorded, handle, &pieces, progress).await else {
             return Ok(false);
         };
         if let Err(error) = &ended.outcome {
@@ -100,6 +100,7 @@ impl Executor<'_> {
         recorded: &CopyRecord,
         handle: &ClusterHandle,
         pieces: &[Piece],
+        progress: &mut Progress,
     ) -> Option<Ended> {
         let uid = &self.application.uid;
         let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
@@ -118,6 +119,15 @@ impl Executor<'_> {
             Ok(applied) => applied,
             Err(silent) => Err(ApplyError::Cluster(silent)),
         };
+        let is_certain = accepted.is_empty() || self.is_answer_of(handle.still_known()).await;
+        if handle.is_fenced() {
+            // What was accepted may have been accepted by another cluster, or by one that was given up.
+            self.memory.distrust(uid, self.cluster);
+        }
+        if handle.is_fenced() || !is_certain {
+            progress.wait(SOON);
+            return None;
+        }
         let version = handle.report().and_then(|report| report.version);
         let validated = (claim.writes.is_first() && outcome.is_ok())
             .then(|| validated(findings.verdict(version.as_deref())));

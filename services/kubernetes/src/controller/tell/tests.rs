@@ -25,6 +25,7 @@ fn report(state: ClusterState, message: &str) -> ClusterReport {
         nodes: vec![],
         counts: None,
         identity: identity(),
+        is_identity_seen: true,
         version: None,
     }
 }
@@ -40,7 +41,11 @@ fn unknown(cause: Option<Cause>) -> ClusterReport {
 }
 
 fn first(report: &ClusterReport) -> Told {
-    tell(report, None, &Told::default(), Timestamp::UNIX_EPOCH)
+    next(report, &Told::default())
+}
+
+fn next(report: &ClusterReport, shown: &Told) -> Told {
+    tell(report, None, shown, 1, Timestamp::UNIX_EPOCH)
 }
 
 fn said<'a>(told: &'a Told, r#type: &str) -> Option<(ConditionStatus, &'a str)> {
@@ -87,7 +92,7 @@ fn a_process_that_starts_anew_overwrites_nothing_before_it_knows_more() {
     for known in
         [report(ClusterState::Connecting, "its nodes are being listed"), unknown(Some(Cause::Silent))]
     {
-        let told = tell(&known, None, &online, Timestamp::UNIX_EPOCH);
+        let told = next(&known, &online);
         assert!(!differs(&told, &online), "{told:?}");
     }
 }
@@ -96,15 +101,15 @@ fn a_process_that_starts_anew_overwrites_nothing_before_it_knows_more() {
 fn failures_before_the_start_of_this_process_count() {
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
     let offline = report(ClusterState::Offline, "why");
-    let shown = tell(&offline, None, &Told::default(), at(1000));
+    let shown = tell(&offline, None, &Told::default(), 1, at(1000));
     assert_eq!(shown.unreachable_since.unwrap().as_second(), 999);
-    let later = tell(&offline, None, &shown, at(5000));
+    let later = tell(&offline, None, &shown, 1, at(5000));
     assert_eq!(later.unreachable_since, shown.unreachable_since);
     assert!(!differs(&later, &shown));
     let mut other = offline.clone();
     other.record.cause = Some(Cause::Unauthorized);
-    assert!(tell(&other, None, &shown, at(5000)).unreachable_since > shown.unreachable_since);
-    assert_eq!(tell(&report(ClusterState::Online, ""), None, &shown, at(5000)).unreachable_since, None);
+    assert!(tell(&other, None, &shown, 1, at(5000)).unreachable_since > shown.unreachable_since);
+    assert_eq!(tell(&report(ClusterState::Online, ""), None, &shown, 1, at(5000)).unreachable_since, None);
 }
 
 #[test]
@@ -114,7 +119,7 @@ fn an_unreachable_cluster_keeps_what_is_shown_of_its_nodes() {
     online.nodes = vec![NodeFacts::of(&serde_json::json!({"metadata": {"name": "n"}}))];
     online.counts = Some(NodeCounts { total: 1, ..NodeCounts::default() });
     let shown = first(&online);
-    let told = tell(&report(ClusterState::Offline, "why"), None, &shown, Timestamp::UNIX_EPOCH);
+    let told = next(&report(ClusterState::Offline, "why"), &shown);
     assert_eq!((&told.nodes, &told.version), (&shown.nodes, &shown.version));
     assert_eq!((told.counts, told.counts.unwrap().total), (shown.counts, 1));
 }
@@ -155,7 +160,7 @@ fn the_report_of_the_largest_cluster_fits_an_object() {
 fn identities_are_verified_unless_hidden_or_those_of_another_cluster() {
     let mut report = report(ClusterState::Online, "");
     let shown = |report: &ClusterReport, twin| {
-        let told = tell(report, twin, &Told::default(), Timestamp::UNIX_EPOCH);
+        let told = tell(report, twin, &Told::default(), 1, Timestamp::UNIX_EPOCH);
         let condition = find(&told.conditions, types::IDENTITY_VERIFIED).cloned()?;
         Some((condition.status(), condition.reason, condition.message))
     };
@@ -163,7 +168,26 @@ fn identities_are_verified_unless_hidden_or_those_of_another_cluster() {
     let (status, reason, message) = shown(&report, Some("demo/north")).unwrap();
     assert_eq!((status, reason.as_str()), (ConditionStatus::False, reasons::DUPLICATE_IDENTITY));
     assert!(message.contains("demo/north"), "{message}");
-    report.identity.kube_system_uid.clear();
-    assert_eq!(shown(&report, None).unwrap().1, reasons::UNVERIFIED);
+    report.is_identity_seen = false;
+    let (status, reason, message) = shown(&report, None).unwrap();
+    assert_eq!((status, reason.as_str()), (ConditionStatus::Unknown, reasons::UNVERIFIED));
+    assert!(message.contains("may not read the namespace kube-system"), "{message}");
+    assert!(message.contains("the uid uid, as which it was reached by this kubeconfig before"), "{message}");
+    report.identity = ClusterIdentity { kube_system_uid: String::new(), ca_sha256: "c".to_owned() };
+    let (_, reason, message) = shown(&report, None).unwrap();
+    assert_eq!(reason, reasons::UNVERIFIED);
+    assert!(message.contains("by its certificate authority"), "{message}");
     assert_eq!(shown(&unknown(Some(Cause::Silent)), None), None);
+}
+
+#[test]
+fn the_kubeconfig_by_which_a_cluster_was_reached_is_recorded_once_it_was() {
+    let at = |report: &ClusterReport, shown: &Told, generation| {
+        tell(report, None, shown, generation, Timestamp::UNIX_EPOCH)
+    };
+    let reached = at(&report(ClusterState::Online, ""), &Told::default(), 3);
+    assert_eq!(reached.identity_generation, 3);
+    let another = at(&report(ClusterState::Offline, "another cluster"), &reached, 4);
+    assert_eq!(another.identity_generation, 3, "the new kubeconfig has not shown it");
+    assert!(differs(&at(&report(ClusterState::Online, ""), &reached, 4), &reached));
 }
