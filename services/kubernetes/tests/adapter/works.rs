@@ -1,6 +1,6 @@
 //! Works end to end: what was applied is stored, compared, judged and repaired, whatever the spec says by then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::Method;
 use krake_kubernetes::object::EVERY_CLUSTER_ANNOTATION;
@@ -8,6 +8,7 @@ use krake_proto::condition::{find, reasons, types};
 use krake_proto::krake::kubernetes::v1::{Copy, Phase};
 use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::apply::{config_map, deployment};
 use crate::controllers::{World, definition, tub};
