@@ -72,6 +72,8 @@ names! {
         INVALID_RESOURCE = "InvalidResource";
         /// Workloads are still starting.
         PROGRESSING = "Progressing";
+        /// Workloads are still starting, and their pods say what keeps them from it.
+        NOT_STARTING = "NotStarting";
         /// Workloads did not become available in time, or reported failure.
         DEADLINE_EXCEEDED = "DeadlineExceeded";
         /// The cluster does not answer.
@@ -114,6 +116,8 @@ names! {
         WAITING_FOR_REMOVAL = "WaitingForRemoval";
         /// Objects were left on the cluster, since they hold what is not the application's.
         RELEASED = "Released";
+        /// Objects that existed before, and are not the application's, are used as they are.
+        USED = "Used";
         /// The cluster's API server warned of the manifest.
         WARNINGS = "Warnings";
         /// The cluster's API server could not validate the whole manifest.

@@ -2,8 +2,8 @@
 //! how they are prepared, applied, judged and removed.
 
 pub mod apply;
-mod autoscaler;
-mod containers;
+pub mod autoscaler;
+pub(crate) mod containers;
 mod contents;
 pub mod definition;
 pub mod drift;
@@ -15,14 +15,15 @@ pub mod order;
 pub mod orphan;
 pub mod ownership;
 mod pass;
+pub mod pods;
 pub mod prepare;
-mod redaction;
+pub(crate) mod redaction;
 pub mod rehearsal;
 pub mod remove;
 pub mod rendering;
 mod scaled;
 pub mod services;
-mod used;
+pub(crate) mod used;
 pub mod validation;
 pub mod waves;
 mod write;
@@ -46,6 +47,9 @@ pub const EPOCH_ANNOTATION: &str = "krake.cloud/epoch";
 /// Annotation: uid of the cluster in Krake that the object was applied for. The same Kubernetes cluster may be registered
 /// twice, or anew: without it the copy of one registration would look like a leftover to the other.
 pub const CLUSTER_ANNOTATION: &str = "krake.cloud/cluster";
+/// Label of a Namespace or definition that Krake made, and that was left since others use it: uuid of the installation, whose
+/// last application that uses it removes it.
+pub const MADE_LABEL: &str = "krake.cloud/made-by";
 /// Annotation, `true` on objects that existed before: released, not deleted, at the end.
 pub const ADOPTED_ANNOTATION: &str = "krake.cloud/adopted";
 

@@ -11,20 +11,22 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::cache::Lookup;
+use crate::cluster::cache::{CachedObject, Lookup};
 use crate::cluster::confirmation::{Confirmation, MAX_AGE};
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
 use crate::cluster::identity::Known;
+use crate::cluster::pods::PodCauses;
 use crate::cluster::probe::{ClusterReport, Probe, ProbeTimes};
 use crate::cluster::reachability::{Cause, Reachable};
+use crate::cluster::shared::SharedObjects;
 use crate::cluster::wake::Wakes;
 use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
-use crate::object::definition;
 use crate::object::observation::Sight;
+use crate::object::ownership::{Holder, holder};
 use crate::object::prepare::{self, ManifestError, Prepared, Target};
-use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry, ObjectKey};
+use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry, ObjectKey, definition, used};
 
 /// A manifest cannot be made into objects of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +61,8 @@ pub struct ClusterHandle {
     discovery: Discovery,
     watches: Watches,
     confirmation: Confirmation,
+    shared: SharedObjects,
+    pods: PodCauses,
     report: watch::Receiver<Option<ClusterReport>>,
     ended: CancellationToken,
     _cancel_on_drop: DropGuard,
@@ -93,8 +97,10 @@ impl ClusterHandle {
         tasks.spawn(async move { ends.run_until_cancelled(probe.run()).await });
         let discovery = Discovery::new(connection.clone());
         let confirmation = Confirmation::new(connection.clone());
+        let shared = SharedObjects::new(connection.clone());
+        let pods = PodCauses::new(connection.clone());
         let _cancel_on_drop = cancel.drop_guard();
-        Self { connection, discovery, watches, confirmation, report, ended, _cancel_on_drop }
+        Self { connection, discovery, watches, confirmation, shared, pods, report, ended, _cancel_on_drop }
     }
 
     /// The connection.
@@ -105,6 +111,11 @@ impl ClusterHandle {
     /// What the cluster serves.
     pub fn discovery(&self) -> &Discovery {
         &self.discovery
+    }
+
+    /// Why pods do not start there.
+    pub(crate) fn pods(&self) -> &PodCauses {
+        &self.pods
     }
 
     /// What is known of the cluster; nothing before the first look.
@@ -311,6 +322,35 @@ impl ClusterHandle {
                     Sight::Hidden(trouble)
                 }
             },
+        }
+    }
+
+    /// What is seen of a Namespace or definition, which may be used although it is not the application's, given what the
+    /// watches show of it. `recorded`: the uid of the application's own object of this name.
+    pub(crate) async fn shared_sight(
+        &self,
+        seen: Sight,
+        target: &Target,
+        identity: &Identity,
+        recorded: Option<&str>,
+    ) -> Sight {
+        let is_anothers = |object: &CachedObject| object.application != identity.application;
+        match &seen {
+            Sight::Absent | Sight::Hidden(_) if !target.kind.promised => {}
+            Sight::Present(object) if is_anothers(object) => {}
+            _ => return seen,
+        }
+        let live = match self.shared.find(target).await {
+            Ok(Some(live)) => live,
+            Ok(None) if matches!(seen, Sight::Hidden(_)) => return Sight::Absent,
+            Ok(None) => return seen,
+            Err(_) if matches!(seen, Sight::Hidden(_)) => return seen,
+            Err(error) => return Sight::Hidden(error.to_string()),
+        };
+        let is_own = matches!(holder(Some(&live.metadata), identity, recorded), Holder::Ours(_));
+        match is_own || used::usable(&target.prepared, &live).is_none() {
+            true => seen,
+            false => Sight::Used(live),
         }
     }
 

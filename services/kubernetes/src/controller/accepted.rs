@@ -16,6 +16,7 @@ pub(super) struct Accepting<'a> {
     pieces: &'a [Piece],
     entries: Vec<InventoryEntry>,
     failures: Vec<(ObjectKey, ApplyError)>,
+    used: Vec<ObjectKey>,
 }
 
 impl<'a> Accepting<'a> {
@@ -26,7 +27,8 @@ impl<'a> Accepting<'a> {
         cluster: &'a ClusterUid,
         pieces: &'a [Piece],
     ) -> Self {
-        Self { handle, memory, application, cluster, pieces, entries: Vec::new(), failures: Vec::new() }
+        let (entries, used, failures) = (Vec::new(), Vec::new(), Vec::new());
+        Self { handle, memory, application, cluster, pieces, entries, used, failures }
     }
 
     /// Whether nothing was accepted so far.
@@ -34,9 +36,9 @@ impl<'a> Accepting<'a> {
         self.entries.is_empty()
     }
 
-    /// What was accepted, and what was not, and why.
-    pub(super) fn into_parts(self) -> (Vec<InventoryEntry>, Vec<(ObjectKey, ApplyError)>) {
-        (self.entries, self.failures)
+    /// What was accepted; which of it is not the application's, and used; what was not accepted, and why.
+    pub(super) fn into_parts(self) -> (Vec<InventoryEntry>, Vec<ObjectKey>, Vec<(ObjectKey, ApplyError)>) {
+        (self.entries, self.used, self.failures)
     }
 }
 
@@ -49,7 +51,11 @@ impl Accepts for Accepting<'_> {
         };
         let baseline = Baseline::of(&piece.target.prepared.observed(), &applied.object);
         let baseline = baseline.scaled(applied.scaled);
-        self.memory.accept(self.application, self.cluster, applied.key, piece.set, baseline);
+        self.memory.accept(self.application, self.cluster, applied.key.clone(), piece.set, baseline);
+        if applied.used {
+            self.used.push(applied.key);
+            return;
+        }
         self.handle.note(&piece.target, applied.object, self.application);
     }
 

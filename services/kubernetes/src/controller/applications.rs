@@ -50,6 +50,7 @@ impl Applications {
     pub(crate) fn forget(&self, application: &Application) {
         self.index.forget_application(&application.uid);
         drop(self.strays.take(&application.uid));
+        self.memory.forget_application(&application.uid);
         for cluster in application.clusters() {
             self.memory.forget(&application.uid, &cluster);
             self.removals.forget(&application.uid, &cluster);

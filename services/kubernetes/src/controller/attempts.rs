@@ -25,15 +25,6 @@ struct Attempt {
     elapsed: Duration,
     /// When the cluster was last seen to answer, if nothing else was seen since.
     seen: Option<Instant>,
-    ran: bool,
-}
-
-/// What is known of the present attempt at a copy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Elapsed {
-    pub(crate) time: Duration,
-    /// The copy ran when it was last seen in a phase that tells.
-    pub(crate) ran: bool,
 }
 
 /// The present attempts.
@@ -49,14 +40,14 @@ impl Attempts {
         aim: Aim,
         retry: i64,
         answers: bool,
-    ) -> Elapsed {
+    ) -> Duration {
         let now = Instant::now();
         let key = (application.clone(), copy.cluster.clone());
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.get(&key).copied();
         let attempt = advance(before, copy, (aim, retry), now, answers);
         all.insert(key, attempt);
-        Elapsed { time: attempt.elapsed, ran: attempt.ran }
+        attempt.elapsed
     }
 
     /// The time until the next look does not count: nobody looked.
@@ -88,26 +79,22 @@ fn advance(
         _ => Subject::Deploy(aim, retry),
     };
     let seen = answers.then_some(now);
-    let fresh = Attempt { subject, elapsed: Duration::ZERO, seen, ran: false };
+    let fresh = Attempt { subject, elapsed: Duration::ZERO, seen };
     let known = before.unwrap_or(fresh);
-    let ran = match copy.phase {
-        Phase::Running => true,
-        Phase::Unreachable => known.ran,
-        Phase::Intended | Phase::Applying | Phase::Failed | Phase::Removing => false,
-    };
     let ended = match copy.phase {
         Phase::Failed => true,
         Phase::Running => {
-            let awaited = matches!(copy.available.reason, Reason::Progressing | Reason::DeadlineExceeded);
+            let reason = copy.available.reason;
+            let awaited = reason.is_starting() || reason == Reason::DeadlineExceeded;
             aim.is_applied(copy) && (copy.available.truth == Truth::True || !awaited)
         }
         _ => false,
     };
     if known.subject != subject || ended {
-        return Attempt { ran, ..fresh };
+        return fresh;
     }
     let passed = known.seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen));
-    Attempt { subject, elapsed: known.elapsed.saturating_add(passed), seen, ran }
+    Attempt { subject, elapsed: known.elapsed.saturating_add(passed), seen }
 }
 
 #[cfg(test)]
@@ -129,7 +116,7 @@ mod tests {
         for (seconds, copy, generation, answers) in looks {
             tokio::time::advance(Duration::from_secs(*seconds)).await;
             lasted.push(
-                attempts.look(&"app".into(), copy, Aim::Generation(*generation), 0, *answers).time.as_secs(),
+                attempts.look(&"app".into(), copy, Aim::Generation(*generation), 0, *answers).as_secs(),
             );
         }
         lasted
@@ -138,8 +125,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn time_in_which_another_process_led_does_not_count() {
         let attempts = Attempts::default();
-        let look =
-            || attempts.look(&"app".into(), &copy(Phase::Applying, 1), Aim::Generation(1), 0, true).time;
+        let look = || attempts.look(&"app".into(), &copy(Phase::Applying, 1), Aim::Generation(1), 0, true);
         look();
         tokio::time::advance(Duration::from_secs(7)).await;
         look();
@@ -151,14 +137,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn time_without_contact_does_not_count_and_flaps_begin_no_new_attempt() {
         let (intended, applying) = (|| copy(Phase::Intended, 0), || copy(Phase::Applying, 1));
-        let away = || copy(Phase::Unreachable, 1);
         let seen = looks(&[
             (0, intended(), 1, true),
             (10, intended(), 1, true),
             (10, applying(), 1, true),
             (10, applying(), 1, false),
-            (500, away(), 1, false),
-            (500, away(), 1, true),
+            (500, applying(), 1, false),
+            (500, applying(), 1, true),
             (10, applying(), 1, true),
         ])
         .await;
@@ -196,17 +181,5 @@ mod tests {
         ])
         .await;
         assert_eq!(seen, [0, 10, 0, 0, 0, 10]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_ran_before_a_silence_is_remembered() {
-        let attempts = Attempts::default();
-        let ran = |phase, answers| {
-            attempts.look(&"app".into(), &copy(phase, 1), Aim::Generation(1), 0, answers).ran
-        };
-        assert!(!ran(Phase::Unreachable, false), "nothing is known of it");
-        assert!(ran(Phase::Running, true));
-        assert!(ran(Phase::Unreachable, false) && ran(Phase::Unreachable, true));
-        assert!(!ran(Phase::Applying, true) && !ran(Phase::Unreachable, true));
     }
 }

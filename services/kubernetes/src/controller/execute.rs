@@ -62,7 +62,8 @@ impl Executor<'_> {
                 Step::Remove { inventory, .. } => {
                     let after = |copy: &CopyRecord, removal: &Removal| {
                         let waited = self.removals.waits(&self.application.uid, self.cluster, removal.wave);
-                        plan::after_remove(copy, &removal.remaining, waited, self.removal_deadline)
+                        let (deadline, deleted) = (self.removal_deadline, self.application.deleted);
+                        plan::after_remove(copy, &removal.remaining, waited, deadline, deleted)
                     };
                     self.remove(&inventory, after, &mut copy, &mut progress).await?
                 }

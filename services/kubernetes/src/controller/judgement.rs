@@ -13,11 +13,14 @@ use crate::cluster::{ClusterHandle, Resolved};
 use crate::object::drift::Baseline;
 use crate::object::expectation::{Expected, Objects, expected};
 use crate::object::observation::{Candidate, Seen, Sight, observe};
+use crate::object::pods::Cause;
 use crate::object::prepare::Prepared;
+use crate::object::redaction::SecretValues;
 use crate::object::rehearsal::rehearse;
 use crate::object::rendering::{self, DocumentHash, Rendering};
+use crate::object::containers::is_container;
 use crate::object::{ObjectKey, keys};
-use crate::plan::{self, Basis, CopyRecord, Targets, Work};
+use crate::plan::{self, Basis, CopyRecord, Phase, Targets, Work};
 
 /// Rehearsals of one look that are under way at once.
 const REHEARSALS: usize = 8;
@@ -135,11 +138,30 @@ impl Look<'_> {
         handle: &ClusterHandle,
         expected: &mut [Expected<Candidate>],
     ) -> Option<Seen> {
-        let sights: Vec<_> = expected.iter().map(|expected| self.sight(handle, expected)).collect();
+        let mut sights = Vec::with_capacity(expected.len());
+        for expected in expected.iter() {
+            sights.push(self.sight(handle, expected).await);
+        }
         let (application, host) = (&self.application.uid, handle.connection().host());
-        let seen = observe(expected, &sights, application, host)?;
+        let mut seen = observe(expected, &sights, application, host)?;
+        if self.rehearse_all(handle, expected, &sights, &seen).await {
+            seen = observe(expected, &sights, application, host)?;
+        }
+        self.explain(handle, expected, &mut seen).await;
+        Some(seen)
+    }
+
+    /// Finds out what the server would make of objects that differ from their documents; whether there were any of which
+    /// that was not known.
+    async fn rehearse_all(
+        &self,
+        handle: &ClusterHandle,
+        expected: &mut [Expected<Candidate>],
+        sights: &[Sight],
+        seen: &Seen,
+    ) -> bool {
         let drifted: HashSet<_> = seen.observation.drifted.iter().collect();
-        let differing = expected.iter_mut().zip(&sights);
+        let differing = expected.iter_mut().zip(sights);
         let differing = differing.filter(|(expected, _)| drifted.contains(&expected.key));
         let rehearsals: Vec<_> = differing
             .filter_map(|(expected, sight)| {
@@ -149,12 +171,29 @@ impl Look<'_> {
                 is_due.then(|| self.rehearse(handle, *set, candidate, live.uid.clone()).boxed())
             })
             .collect();
-        if rehearsals.is_empty() {
-            return Some(seen);
-        }
+        let any = !rehearsals.is_empty();
         let all = futures::stream::iter(rehearsals).buffer_unordered(REHEARSALS).collect::<Vec<()>>();
         drop(within_limits(handle, all.map(Ok)).await);
-        observe(expected, &sights, application, host)
+        any
+    }
+
+    /// Asks the pods of workloads that are not ready why they do not start. The first that say so do.
+    async fn explain(&self, handle: &ClusterHandle, expected: &[Expected<Candidate>], seen: &mut Seen) {
+        let is_awaited = |copy: &CopyRecord| matches!(copy.phase, Phase::Applying | Phase::Running);
+        if !self.copy().is_some_and(is_awaited) {
+            return;
+        }
+        let candidates = expected.iter().flat_map(|expected| &expected.candidates);
+        let prepared = candidates.map(|(_, candidate)| &candidate.target.prepared);
+        let secrets = prepared.filter(|prepared| prepared.key.kind == "Secret");
+        let secrets = SecretValues::of_bodies(secrets.map(|prepared| &prepared.body));
+        for workload in seen.observation.unready.clone() {
+            let asked = handle.pods().of(&workload).map(Ok);
+            let Ok(Some(Cause { text, class })) = within_limits(handle, asked).await else { continue };
+            let cause = Cause { text: secrets.cut_out_of(&text), class };
+            seen.observation.explain(&workload.key, cause);
+            return;
+        }
     }
 
     /// Finds out what the server would make of an object.
@@ -180,11 +219,20 @@ impl Look<'_> {
     }
 
     /// What is seen of an object, by the first of its candidates whose kind is known.
-    fn sight(&self, handle: &ClusterHandle, expected: &Expected<Candidate>) -> Sight {
+    async fn sight(&self, handle: &ClusterHandle, expected: &Expected<Candidate>) -> Sight {
         let mut candidates = expected.candidates.iter().map(|(_, candidate)| candidate);
         let resolved = candidates.clone().find(|candidate| candidate.unresolved.is_none());
         match resolved {
-            Some(candidate) => handle.sight(&candidate.target, &self.application.uid),
+            Some(candidate) => {
+                let seen = handle.sight(&candidate.target, &self.application.uid);
+                if !is_container(&expected.key) {
+                    return seen;
+                }
+                let inventory = self.copy().map(|copy| copy.inventory.as_slice()).unwrap_or_default();
+                let recorded = inventory.iter().find(|entry| entry.key == expected.key);
+                let recorded = recorded.and_then(|entry| entry.uid.as_deref());
+                handle.shared_sight(seen, &candidate.target, self.identity, recorded).await
+            }
             None => Sight::Hidden(
                 candidates.find_map(|candidate| candidate.unresolved.clone()).unwrap_or_default(),
             ),

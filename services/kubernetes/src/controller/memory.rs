@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::attempts::{Attempts, Elapsed};
+use super::attempts::Attempts;
 use super::documents::Documents;
 use super::pauses::Pauses;
 use super::project::Application;
 use super::renewals::Renewals;
+use crate::object::autoscaler::Replicas;
 use crate::object::drift::Baseline;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{ApplicationUid, ClusterUid, ObjectKey};
@@ -20,6 +22,7 @@ pub(super) type Accepted = HashMap<ObjectKey, (DocumentHash, Baseline)>;
 #[derive(Default)]
 pub(crate) struct Memory {
     accepted: Mutex<HashMap<(ApplicationUid, ClusterUid), Arc<Accepted>>>,
+    replicas: Mutex<HashMap<ApplicationUid, Replicas>>,
     pub(super) pauses: Pauses,
     pub(super) documents: Documents,
     pub(super) renewals: Renewals,
@@ -56,6 +59,27 @@ impl Memory {
         self.lock().remove(&(application.clone(), cluster.clone()));
     }
 
+    /// Remembers the replicas that the workloads of a copy that runs have beyond what its documents say: a copy elsewhere
+    /// begins with them.
+    pub(super) fn scaled(&self, application: &ApplicationUid, replicas: &Replicas) {
+        let mut all = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        match replicas.is_empty() {
+            true => drop(all.remove(application)),
+            false => drop(all.insert(application.clone(), replicas.clone())),
+        }
+    }
+
+    /// The replicas that the workloads of an application had when they were last seen to run.
+    pub(super) fn replicas(&self, application: &ApplicationUid) -> Replicas {
+        let all = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(application).cloned().unwrap_or_default()
+    }
+
+    /// Forgets an application that is not there any more; not what is known of its copies.
+    pub(crate) fn forget_application(&self, application: &ApplicationUid) {
+        self.scaled(application, &Replicas::new());
+    }
+
     /// A term of leadership begins: what happened before it, another process has seen.
     pub(crate) fn begin_term(&self) {
         self.attempts.interrupt();
@@ -82,7 +106,7 @@ impl Memory {
         let aim = aim(application, cluster, wanted);
         let elapsed = match copy {
             Some(copy) => self.attempts.look(uid, copy, aim, application.retry_requests, answers),
-            None => Elapsed::default(),
+            None => Duration::ZERO,
         };
         let is_bound = is_decided_for(application, cluster);
         if let Some(copy) = copy {
@@ -99,12 +123,8 @@ impl Memory {
         let pause = |aim| self.pauses.remaining(uid, cluster, aim).unwrap_or_default();
         let (applied, _) = copy.map_or((None, None), |copy| copy.works(application.generation, wanted));
         let repair = applied.map(|applied| Aim::Set(applied.set.hash));
-        let attempt = Attempt {
-            elapsed: elapsed.time,
-            ran: elapsed.ran,
-            pause: pause(aim),
-            repair_pause: repair.map(pause).unwrap_or_default(),
-        };
+        let attempt =
+            Attempt { elapsed, pause: pause(aim), repair_pause: repair.map(pause).unwrap_or_default() };
         (aim, attempt)
     }
 

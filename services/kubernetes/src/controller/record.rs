@@ -55,13 +55,16 @@ pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
     let since = copy.last_transition_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
     CopyRecord {
         cluster: cluster.uid.as_str().into(),
-        phase: phase_from_api(copy.phase()),
+        phase: phase_from_api(copy.phase(), copy.observed_generation != 0),
         since: since.unwrap_or(Timestamp::UNIX_EPOCH),
         observed_generation: copy.observed_generation,
         version: copy.version,
         inventory: copy.inventory.iter().map(object_from_api).collect(),
         applied: answer(copy, types::APPLIED),
-        available: answer(copy, types::AVAILABLE),
+        available: match copy.phase() {
+            api::Phase::Unreachable => Answer::unknown(Reason::ClusterNotReachable, ""),
+            _ => answer(copy, types::AVAILABLE),
+        },
         validated: answer(copy, types::VALIDATED),
         containers: ContainerHealth {
             desired: health.desired_pods.into(),
@@ -123,11 +126,12 @@ fn phase_to_api(phase: Phase) -> api::Phase {
         Phase::Running => api::Phase::Running,
         Phase::Failed => api::Phase::Failed,
         Phase::Removing => api::Phase::Removing,
-        Phase::Unreachable => api::Phase::Unreachable,
     }
 }
 
-fn phase_from_api(phase: api::Phase) -> Phase {
+/// The phase of a copy. Older versions stored UNREACHABLE in place of another one: what was applied is taken to run, since
+/// nothing that runs is given up, and the next look at it is recorded.
+fn phase_from_api(phase: api::Phase, was_applied: bool) -> Phase {
     match phase {
         // A phase of a newer peer: nothing may be believed of the copy.
         api::Phase::Intended | api::Phase::Unspecified => Phase::Intended,
@@ -135,7 +139,8 @@ fn phase_from_api(phase: api::Phase) -> Phase {
         api::Phase::Running => Phase::Running,
         api::Phase::Failed => Phase::Failed,
         api::Phase::Removing => Phase::Removing,
-        api::Phase::Unreachable => Phase::Unreachable,
+        api::Phase::Unreachable if was_applied => Phase::Running,
+        api::Phase::Unreachable => Phase::Intended,
     }
 }
 
@@ -181,18 +186,20 @@ fn answer(copy: &Copy, r#type: &str) -> Answer {
 }
 
 /// The planner's reasons and the API's, by the same names.
-const REASONS: [(Reason, &str); 13] = [
+const REASONS: [(Reason, &str); 15] = [
     (Reason::Unspecified, ""),
     (Reason::ObjectOwnedByOther, reasons::OBJECT_OWNED_BY_OTHER),
     (Reason::KubernetesError, reasons::KUBERNETES_ERROR),
     (Reason::UnsupportedResource, reasons::UNSUPPORTED_RESOURCE),
     (Reason::InvalidResource, reasons::INVALID_RESOURCE),
     (Reason::Progressing, reasons::PROGRESSING),
+    (Reason::NotStarting, reasons::NOT_STARTING),
     (Reason::DeadlineExceeded, reasons::DEADLINE_EXCEEDED),
     (Reason::ClusterNotReachable, reasons::CLUSTER_NOT_REACHABLE),
     (Reason::Unhealthy, reasons::UNHEALTHY),
     (Reason::WaitingForRemoval, reasons::WAITING_FOR_REMOVAL),
     (Reason::Released, reasons::RELEASED),
+    (Reason::Used, reasons::USED),
     (Reason::Warnings, reasons::WARNINGS),
     (Reason::NotValidated, reasons::NOT_VALIDATED),
 ];
@@ -209,6 +216,20 @@ fn reason_from_api(reason: &str) -> Reason {
 mod tests {
     use super::*;
     use krake_proto::condition::MAX_MESSAGE;
+
+    #[test]
+    fn a_copy_that_an_older_version_recorded_as_unreachable_is_looked_at_anew() {
+        let stored = |observed_generation| Copy {
+            phase: api::Phase::Unreachable.into(),
+            observed_generation,
+            ..Copy::default()
+        };
+        let applied = from_api(&ResourceRef::default(), &stored(3));
+        assert_eq!((applied.phase, applied.observed_generation), (Phase::Running, 3));
+        // What is seen of it differs from this, so that it is recorded whatever is seen.
+        assert_eq!(applied.available, Answer::unknown(Reason::ClusterNotReachable, ""));
+        assert_eq!(from_api(&ResourceRef::default(), &stored(0)).phase, Phase::Intended);
+    }
 
     #[test]
     fn a_copy_survives_the_way_to_the_api_and_back() {

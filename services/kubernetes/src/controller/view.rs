@@ -20,7 +20,7 @@ use crate::object::observation::{Observation, Seen};
 use crate::object::prepare::Target;
 use crate::object::rendering::{DocumentHash, DocumentSet, Rendering};
 use crate::object::{ClusterUid, EVERY_CLUSTER_ANNOTATION, Identity, ObjectKey, text};
-use crate::plan::{Aim, Basis, ClusterView, CopyRecord, Presence, Reason, Targets};
+use crate::plan::{Aim, Basis, ClusterView, CopyRecord, Phase, Presence, Reason, Targets};
 
 /// How long a look at one cluster may take.
 const LOOK: Duration = Duration::from_secs(15);
@@ -39,6 +39,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Whether an autoscaler of the application decides on the replicas of a workload.
+    fn is_scaled(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.target.prepared.scaled)
+    }
+
     /// The objects that users want to run on every cluster.
     fn every_cluster(&self) -> BTreeSet<ObjectKey> {
         let prepared = self.pieces.iter().map(|piece| &piece.target.prepared);
@@ -130,6 +135,7 @@ impl Look<'_> {
             wanted: None,
             targets: Targets::Unknown(String::new()),
             every_cluster: BTreeSet::new(),
+            scaled: false,
             today: BTreeMap::new(),
             renewal: Duration::ZERO,
             attempt,
@@ -196,6 +202,9 @@ impl Look<'_> {
         let seen = self.seen(&handle, &mut expected).await;
         let refused = self.refused(applied, seen.as_ref());
         let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen, &refused));
+        if let (Some(seen), Some(Phase::Running)) = (&seen, self.copy().map(|copy| copy.phase)) {
+            self.memory.scaled(&self.application.uid, &seen.observation.replicas);
+        }
         let is_served = matches!(targets, Targets::Known(_));
         let waited = self.copy().is_some_and(|copy| copy.applied.reason == Reason::UnsupportedResource);
         if is_served && waited {
@@ -215,6 +224,7 @@ impl Look<'_> {
             renewal: self.renewal(set.as_ref()),
             basis,
             every_cluster: wanted.as_ref().map(Wanted::every_cluster).unwrap_or_default(),
+            scaled: wanted.as_ref().is_some_and(Wanted::is_scaled),
             wanted: set,
             targets,
             today,

@@ -9,15 +9,16 @@ use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
+use crate::object::autoscaler::Replicas;
 use crate::object::definition;
-use crate::object::ownership::{self, Admitted, Holder, Refusal};
+use crate::object::ownership::{self, Admitted, Found, Refusal};
 use crate::object::pass::{self, Due, Pass};
 use crate::object::prepare::Target;
 use crate::object::redaction::SecretValues;
-use crate::object::scaled;
 use crate::object::validation::{Findings, Writes};
 use crate::object::write::Writer;
 use crate::object::{Identity, InventoryEntry, ObjectKey};
+use crate::object::{scaled, used};
 
 /// Reads in flight at once during the preflight.
 const READS_AT_ONCE: usize = 8;
@@ -69,12 +70,16 @@ pub struct AppliedObject {
     pub object: DynamicObject,
     /// Whether its replicas were left to an autoscaler.
     pub scaled: bool,
+    /// Whether it is not the application's: it existed before, and is used.
+    pub used: bool,
 }
 
 impl AppliedObject {
-    /// The entry of the object in the inventory of its copy.
+    /// The entry of the object in the inventory of its copy. An object that is only used has no uid there, by which a
+    /// removal would take it for the application's.
     pub fn inventory_entry(&self) -> InventoryEntry {
-        InventoryEntry { key: self.key.clone(), uid: self.object.metadata.uid.clone() }
+        let uid = self.object.metadata.uid.clone().filter(|_| !self.used);
+        InventoryEntry { key: self.key.clone(), uid }
     }
 }
 
@@ -144,7 +149,7 @@ async fn apply_all(
             let key = &due.target.prepared.key;
             let span = tracing::info_span!("apply", otel.kind = "client", object = %key,
                 cluster = claim.identity.cluster.as_str());
-            let mut writer = Writer::new(connection, due.target, claim.writes, due.scaled);
+            let mut writer = Writer::new(connection, &due, claim.writes);
             let written = write(&mut writer, &due, claim).instrument(span).await;
             findings.warn(key, writer.warnings.collected(), secrets);
             if let (Ok(_), Some(why)) = (&written, writer.not_tried) {
@@ -153,7 +158,8 @@ async fn apply_all(
             match written {
                 Ok(object) => {
                     accepted_now += 1;
-                    accepted.push(AppliedObject { key: key.clone(), object, scaled: writer.scaled });
+                    let Writer { scaled, used, .. } = writer;
+                    accepted.push(AppliedObject { key: key.clone(), object, scaled, used });
                 }
                 Err(error) => {
                     accepted.refuse(key, &error);
@@ -201,15 +207,15 @@ async fn look_at_all<'a>(
     let recorded = claim.recorded();
     let mut due = Vec::with_capacity(seen.len());
     if claim.writes.is_first() {
-        let holders = seen.iter().map(|(target, live)| claim.holder(target, live.as_ref(), &recorded));
-        let admitted = ownership::preflight(holders, claim.adopt_existing)?;
-        due.extend(seen.into_iter().zip(admitted).map(|((target, live), how)| Due::of(target, live, how)));
+        let found = seen.iter().map(|(target, live)| claim.found(target, live.as_ref(), &recorded));
+        let admitted = ownership::preflight(found, claim.adopt_existing)?;
+        due.extend(seen.into_iter().zip(admitted).map(|((target, live), how)| Due::of(target, live, how, claim.starts)));
     } else {
         for (target, live) in seen {
-            let holder = claim.holder(target, live.as_ref(), &recorded);
-            match ownership::preflight([holder], claim.adopt_existing) {
+            let found = claim.found(target, live.as_ref(), &recorded);
+            match ownership::preflight([found], claim.adopt_existing) {
                 Ok(admitted) => {
-                    due.extend(admitted.into_iter().map(|how| Due::of(target, live.clone(), how)))
+                    due.extend(admitted.into_iter().map(|how| Due::of(target, live.clone(), how, claim.starts)))
                 }
                 Err(refusal) => leave_out(target, refusal.into())?,
             }
@@ -230,6 +236,8 @@ pub struct Claim<'a> {
     pub adopt_existing: bool,
     /// Whether the cluster has accepted the manifest before.
     pub writes: Writes,
+    /// The replicas that autoscalers elsewhere have given to the application's workloads.
+    pub starts: &'a Replicas,
 }
 
 impl Claim<'_> {
@@ -239,16 +247,17 @@ impl Claim<'_> {
     }
 
     /// Whose the live object of a target is.
-    fn holder(
+    fn found(
         &self,
         target: &Target,
         live: Option<&DynamicObject>,
         recorded: &HashMap<&ObjectKey, &str>,
-    ) -> (ObjectKey, Holder) {
+    ) -> Found {
         let key = &target.prepared.key;
         let recorded = recorded.get(key).copied();
-        let metadata = live.map(|object| &object.metadata);
-        (key.clone(), ownership::holder(metadata, self.identity, recorded))
+        let holder = ownership::holder(live.map(|object| &object.metadata), self.identity, recorded);
+        let usable = live.and_then(|live| used::usable(&target.prepared, live));
+        Found { key: key.clone(), holder, usable }
     }
 }
 
@@ -310,8 +319,8 @@ async fn write(
         if matches!(error, ClusterError::Rejected(_)) && uid(live.as_ref()) == admitted.uid() {
             return Err(failed(target, error));
         }
-        let holder = claim.holder(target, live.as_ref(), &claim.recorded());
-        let again = ownership::preflight([holder], claim.adopt_existing)?;
+        let found = claim.found(target, live.as_ref(), &claim.recorded());
+        let again = ownership::preflight([found], claim.adopt_existing)?;
         admitted = again.into_iter().next().unwrap_or(Admitted::Create);
     }
 }

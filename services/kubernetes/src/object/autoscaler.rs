@@ -1,11 +1,15 @@
 //! Workloads whose number of replicas an autoscaler decides on: which they are, and what an apply says of their replicas. Pure.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::object::{FIELD_MANAGER, ObjectKey, field, text};
+
+/// Numbers of replicas of workloads.
+pub type Replicas = BTreeMap<ObjectKey, i64>;
 
 /// Where workloads have their number of replicas, as a JSON pointer.
 pub(crate) const REPLICAS: &str = "/spec/replicas";
@@ -43,6 +47,19 @@ pub(crate) fn without_replicas(body: &Value) -> Cow<'_, Value> {
 fn remove_replicas(body: &mut Value) {
     if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut) {
         spec.remove("replicas");
+    }
+}
+
+/// The replicas that the body of a workload asks for.
+pub(crate) fn wanted(body: &Value) -> i64 {
+    body.pointer(REPLICAS).and_then(Value::as_i64).unwrap_or(1)
+}
+
+/// Makes the body of a new workload begin with the replicas that it had elsewhere, or those of the manifest if they are more:
+/// an autoscaler that begins with few takes minutes to reach what the load needs.
+pub(crate) fn begin_with(body: &mut Value, start: i64) {
+    if start > wanted(body) && body.get("spec").is_some_and(Value::is_object) {
+        body["spec"]["replicas"] = start.into();
     }
 }
 
@@ -114,6 +131,21 @@ mod tests {
             leave_replicas(&mut body, &live(5, owners));
             assert_eq!(body, expected);
         }
+    }
+
+    #[rstest]
+    #[case::more(7, json!({"replicas": 2}), json!({"replicas": 7}))]
+    #[case::fewer(1, json!({"replicas": 2}), json!({"replicas": 2}))]
+    #[case::scaled_to_nothing(0, json!({"x": 1}), json!({"x": 1}))]
+    #[case::the_manifest_says_nothing(3, json!({"x": 1}), json!({"x": 1, "replicas": 3}))]
+    fn a_new_copy_begins_with_the_greater_number(
+        #[case] start: i64,
+        #[case] spec: Value,
+        #[case] expected: Value,
+    ) {
+        let mut body = json!({"spec": spec});
+        begin_with(&mut body, start);
+        assert_eq!(body, json!({"spec": expected}));
     }
 
     #[test]

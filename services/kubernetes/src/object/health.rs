@@ -6,7 +6,8 @@ use std::ops::AddAssign;
 
 use serde_json::Value;
 
-use crate::object::{ObjectKey, field, number, text};
+use crate::error::shortened;
+use crate::object::{ObjectKey, field, number, pods, text};
 
 /// Counts of pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,9 +173,25 @@ fn deployment(object: &Value) -> Health {
         .or_else(|| waiting(updated, wanted, "updated"))
         .or_else(|| (old > 0).then(|| Verdict::Progressing(format!("{old} old replicas still run"))))
         .or_else(|| waiting(status(object, "availableReplicas"), wanted, "available"))
-        .unwrap_or(Verdict::Available);
+        .map_or(Verdict::Available, |verdict| refused(object, verdict));
+    let verdict = match (verdict, field(object, &["spec", "paused"])) {
+        (Verdict::Progressing(why), Some(Value::Bool(true))) => {
+            Verdict::Progressing(format!("its rollout is paused (spec.paused), so it does not go on: {why}"))
+        }
+        (verdict, _) => verdict,
+    };
     let running = status(object, "readyReplicas");
     Health { containers: ContainerHealth { desired: wanted, running, ..ContainerHealth::default() }, verdict }
+}
+
+/// The verdict with why the cluster refuses to make Pods, where the workload says so.
+fn refused(object: &Value, verdict: Verdict) -> Verdict {
+    match (verdict, condition(object, "ReplicaFailure")) {
+        (Verdict::Progressing(why), Some(("True", reason, message))) => {
+            Verdict::Progressing(format!("{why}: {}", shortened(&told(reason, message))))
+        }
+        (verdict, _) => verdict,
+    }
 }
 
 fn stateful_set(object: &Value) -> Health {
@@ -217,12 +234,12 @@ fn replica_set(object: &Value) -> Health {
     let wanted = replicas(object);
     let verdict = not_seen(object)
         .or_else(|| waiting(status(object, "availableReplicas"), wanted, "available"))
-        .unwrap_or(Verdict::Available);
+        .map_or(Verdict::Available, |verdict| refused(object, verdict));
     let running = status(object, "readyReplicas");
     Health { containers: ContainerHealth { desired: wanted, running, ..ContainerHealth::default() }, verdict }
 }
 
-/// A job is available once it has begun: it is there to end.
+/// A job is available once it has begun: it is there to end. Servers before 1.24 do not say how many of its pods are ready.
 fn job(object: &Value) -> Health {
     let containers = ContainerHealth {
         desired: number(object, &["spec", "completions"]).unwrap_or(1),
@@ -234,7 +251,11 @@ fn job(object: &Value) -> Health {
     let verdict = match (condition(object, "Failed"), condition(object, "Complete")) {
         (Some(("True", reason, message)), _) => Verdict::Failed(format!("{reason}: {message}")),
         (_, Some(("True", ..))) => Verdict::Available,
-        _ if suspended || containers.running + containers.completed > 0 => Verdict::Available,
+        _ if suspended || containers.completed > 0 => Verdict::Available,
+        _ if containers.running > 0 && number(object, &["status", "ready"]) == Some(0) => {
+            Verdict::Progressing("none of its pods is ready".to_owned())
+        }
+        _ if containers.running > 0 => Verdict::Available,
         _ if containers.desired == 0 => Verdict::Available,
         _ => Verdict::Progressing("no pod was started yet".to_owned()),
     };
@@ -268,21 +289,19 @@ fn pod(object: &Value) -> Health {
 
 /// What the first container that waits, waits for; or why the pod finds no node.
 fn container_waits(pod: &Value) -> Option<String> {
+    if let Some(cause) = pods::trouble(pod) {
+        return Some(cause.text);
+    }
     let statuses = ["initContainerStatuses", "containerStatuses"]
         .into_iter()
         .filter_map(|name| field(pod, &["status", name])?.as_array())
         .flatten();
-    for container in statuses {
-        if let Some(reason) = text(container, &["state", "waiting", "reason"]) {
-            let name = text(container, &["name"]).unwrap_or_default();
-            let message = text(container, &["state", "waiting", "message"]).unwrap_or_default();
-            return Some(format!("container {name} waits: {reason} {message}").trim_end().to_owned());
-        }
-    }
-    match condition(pod, "PodScheduled")? {
-        ("False", reason, message) => Some(format!("{reason}: {message}")),
-        _ => None,
-    }
+    let mut waiting = statuses.filter_map(|container| {
+        let reason = text(container, &["state", "waiting", "reason"])?;
+        let name = text(container, &["name"]).unwrap_or_default();
+        Some(format!("container {name} waits: {reason}"))
+    });
+    waiting.next()
 }
 
 #[cfg(test)]

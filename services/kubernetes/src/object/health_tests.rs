@@ -220,3 +220,41 @@ fn a_definition_is_well_when_its_kind_is_served() {
     progressing(&with("NamesAccepted", "True"), "not served yet");
     failed(&with("NamesAccepted", "False"), "Why");
 }
+
+#[test]
+fn a_paused_rollout_is_named_as_such_while_it_is_not_done() {
+    let status = |updated: i64| {
+        json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": updated, "readyReplicas": 3,
+        "availableReplicas": 3})
+    };
+    let paused = |updated| deployed(json!({"replicas": 3, "paused": true}), status(updated));
+    progressing(
+        &paused(0),
+        "its rollout is paused (spec.paused), so it does not go on: 0 of 3 replicas updated",
+    );
+    available(&paused(3));
+}
+
+#[rstest]
+#[case("apps/v1", "Deployment")]
+#[case("apps/v1", "ReplicaSet")]
+#[case("v1", "ReplicationController")]
+fn what_keeps_pods_from_being_made_is_told(#[case] api_version: &str, #[case] kind: &str) {
+    let refusal = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+        "message": "pods \"web-1\" is forbidden: violates PodSecurity \"restricted\""}]);
+    let object = json!({"apiVersion": api_version, "kind": kind, "spec": {"replicas": 2},
+        "status": {"updatedReplicas": 2, "conditions": refusal}});
+    progressing(
+        &object,
+        "0 of 2 replicas available: FailedCreate: pods \"web-1\" is forbidden: violates PodSecurity",
+    );
+}
+
+#[test]
+fn a_job_has_begun_when_a_pod_is_ready_where_the_server_says_so() {
+    let job = |status: Value| json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {}, "status": status});
+    progressing(&job(json!({"active": 1, "ready": 0})), "none of its pods is ready");
+    available(&job(json!({"active": 1, "ready": 1})));
+    available(&job(json!({"active": 1, "ready": 0, "succeeded": 2})));
+    available(&job(json!({"active": 1})));
+}

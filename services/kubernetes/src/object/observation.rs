@@ -3,16 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::cluster::cache::CachedObject;
+use crate::object::autoscaler::{self, REPLICAS, Replicas};
 use crate::object::drift::{self, Baseline};
 use crate::object::expectation::Expected;
 use crate::object::health::{self, Health, Verdict};
+use crate::object::pods::{Cause, Unready};
 use crate::object::prepare::Target;
 use crate::object::rendering::DocumentHash;
 use crate::object::services;
 use crate::object::{ApplicationUid, InventoryEntry, ObjectKey};
+
+/// Maximum number of workloads of a copy whose pods are asked why they are not ready.
+const MAX_UNREADY: usize = 3;
 
 /// What is seen of one object.
 #[derive(Clone, Debug)]
@@ -27,6 +33,8 @@ pub enum Sight {
     Absent,
     /// The object as last seen.
     Present(Arc<CachedObject>),
+    /// An object that is not the application's, and used.
+    Used(Arc<DynamicObject>),
 }
 
 /// An object as a set of documents wants it, and what is known of it since it was last applied.
@@ -64,11 +72,33 @@ pub struct Observation {
     pub services: BTreeMap<String, String>,
     /// The objects that exist, with their uids.
     pub present: Vec<InventoryEntry>,
+    /// The objects that are not the application's, and used.
+    pub used: Vec<ObjectKey>,
+    /// Workloads whose pods are not ready: the first few.
+    pub unready: Vec<Unready>,
+    /// Why they are not, if that was found out.
+    pub cause: Option<Cause>,
+    /// The replicas of workloads that have more than their documents say.
+    pub replicas: Replicas,
     /// Jobs that ran to their end, and the set of documents that they are of.
     pub completed: Vec<(ObjectKey, DocumentHash)>,
 }
 
 impl Observation {
+    /// Takes in why the pods of a workload do not start: what is said of the workload says so too.
+    pub fn explain(&mut self, workload: &ObjectKey, cause: Cause) {
+        let said = |why: String| match why.strip_prefix(&format!("{workload}: ")) {
+            Some(_) => format!("{why}: {}", cause.text),
+            None => format!("{why}; {workload}: {}", cause.text),
+        };
+        self.health.verdict = match std::mem::replace(&mut self.health.verdict, Verdict::Available) {
+            Verdict::Progressing(why) => Verdict::Progressing(said(why)),
+            Verdict::Failed(why) => Verdict::Failed(said(why)),
+            Verdict::Available => return,
+        };
+        self.cause = Some(cause);
+    }
+
     /// Whether every object that can be seen is there as it should be.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty() && self.drifted.is_empty()
@@ -116,7 +146,8 @@ pub fn observe(
     cluster_host: &str,
 ) -> Option<Seen> {
     let (mut missing, mut drifted, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut present, mut completed) = (Vec::new(), Vec::new());
+    let (mut present, mut used, mut completed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut replicas = Replicas::new();
     let mut chosen = vec![0; expected.len()];
     let mut live: Vec<(&ObjectKey, Value)> = Vec::new();
     for (index, (expected, sight)) in expected.iter().zip(sights).enumerate() {
@@ -126,6 +157,10 @@ pub fn observe(
             Sight::Hidden(_) if expected.optional => {}
             Sight::Hidden(why) => hidden.push(Hidden { key: key.clone(), why: why.clone() }),
             Sight::Unwatched => {}
+            Sight::Used(object) => {
+                used.push(key.clone());
+                live.push((key, serde_json::to_value(object.as_ref()).unwrap_or_default()));
+            }
             Sight::Present(object) if object.application == *application => {
                 let value = object.value();
                 match expected.fitting(&value) {
@@ -138,6 +173,11 @@ pub fn observe(
                 {
                     completed.push((key.clone(), *set));
                 }
+                let body = &expected.candidates[chosen[index]].1.target.prepared.body;
+                let more = value.pointer(REPLICAS).and_then(Value::as_i64);
+                if let Some(more) = more.filter(|more| *more > autoscaler::wanted(body)) {
+                    replicas.insert(key.clone(), more);
+                }
                 present.push(InventoryEntry { key: key.clone(), uid: Some(object.uid.clone()) });
                 live.push((key, value));
             }
@@ -145,6 +185,8 @@ pub fn observe(
             Sight::Absent | Sight::Present(_) => missing.push(key.clone()),
         }
     }
+    let unready = live.iter().filter(|(_, value)| health::of_object(value).verdict != Verdict::Available);
+    let unready = unready.filter_map(|(key, value)| Unready::of(key, value)).take(MAX_UNREADY).collect();
     let mut health = health::of_copy(live.iter().map(|(key, value)| (*key, value)));
     let gone = missing.first().map(|first| format!("{first} does not exist"));
     let unseen = hidden.first().map(|Hidden { key, why }| format!("{key} cannot be seen: {why}"));
@@ -152,7 +194,19 @@ pub fn observe(
         health.verdict = Verdict::Progressing(why);
     }
     let services = services::addresses(live.iter().map(|(_, value)| value), cluster_host);
-    let observation = Observation { missing, drifted, hidden, health, services, present, completed };
+    let observation = Observation {
+        missing,
+        drifted,
+        hidden,
+        health,
+        services,
+        present,
+        used,
+        unready,
+        cause: None,
+        replicas,
+        completed,
+    };
     Some(Seen { observation, chosen })
 }
 

@@ -44,6 +44,8 @@ pub enum Admitted {
     Update(Live),
     /// It must be exactly what was seen: it was nobody's then.
     Adopt(Live),
+    /// It is somebody else's, or nobody's, and others may be in it: it is used as it is, and not the application's.
+    Use(Live),
 }
 
 impl Admitted {
@@ -51,9 +53,20 @@ impl Admitted {
     pub(crate) fn uid(&self) -> Option<&str> {
         match self {
             Self::Create => None,
-            Self::Update(live) | Self::Adopt(live) => Some(&live.uid),
+            Self::Update(live) | Self::Adopt(live) | Self::Use(live) => Some(&live.uid),
         }
     }
+}
+
+/// An object of an application, as it was found before it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The object.
+    pub key: ObjectKey,
+    /// Whose it is.
+    pub holder: Holder,
+    /// What was seen of an object that any application may use, whosever it is.
+    pub usable: Option<Live>,
 }
 
 /// An object that is not free.
@@ -91,13 +104,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 pub fn holder(live: Option<&ObjectMeta>, identity: &Identity, recorded: Option<&str>) -> Holder {
     let Some(metadata) = live else { return Holder::Absent };
     let label = |name: &str| metadata.labels.as_ref()?.get(name).filter(|value| !value.is_empty());
-    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name);
-    let facts = Live {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        adopted: annotation(ADOPTED_ANNOTATION).is_some_and(|value| value == "true"),
-        terminating: metadata.deletion_timestamp.is_some(),
-    };
+    let facts = facts(metadata);
     let is_recorded = recorded.is_some_and(|uid| !uid.is_empty() && uid == facts.uid);
     let is_not_of_another = |label: Option<&String>, ours: &str| label.is_none_or(|label| label == ours);
     match (label(INSTALLATION_LABEL), label(APPLICATION_LABEL)) {
@@ -125,25 +132,40 @@ pub fn holder(live: Option<&ObjectMeta>, identity: &Identity, recorded: Option<&
     }
 }
 
+/// What the guards of a write to a live object need.
+pub(super) fn facts(metadata: &ObjectMeta) -> Live {
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name);
+    Live {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        adopted: annotation(ADOPTED_ANNOTATION).is_some_and(|value| value == "true"),
+        terminating: metadata.deletion_timestamp.is_some(),
+    }
+}
+
 /// Decides for all objects of an application at once how each may be written, or that none may.
 pub fn preflight(
-    objects: impl IntoIterator<Item = (ObjectKey, Holder)>,
+    objects: impl IntoIterator<Item = Found>,
     adopt_existing: bool,
 ) -> Result<Vec<Admitted>, Refusal> {
     let mut admitted = Vec::new();
     let mut occupied = Vec::new();
     let mut terminating = Vec::new();
-    for (key, holder) in objects {
-        match holder {
-            Holder::Absent => admitted.push(Admitted::Create),
-            Holder::Other(holder) => occupied.push(Occupied { key, holder }),
-            Holder::Unlabelled(_) if !adopt_existing => {
+    for Found { key, holder, usable } in objects {
+        match (holder, usable) {
+            (Holder::Absent, _) => admitted.push(Admitted::Create),
+            (Holder::Ours(live), _) | (_, Some(live)) if live.terminating => terminating.push(key),
+            (Holder::Ours(live), _) => admitted.push(Admitted::Update(live)),
+            (Holder::Unlabelled(live), _) if adopt_existing => match live.terminating {
+                true => terminating.push(key),
+                false => admitted.push(Admitted::Adopt(live)),
+            },
+            (_, Some(live)) => admitted.push(Admitted::Use(live)),
+            (Holder::Other(holder), None) => occupied.push(Occupied { key, holder }),
+            (Holder::Unlabelled(_), None) => {
                 let holder = "nobody that Krake knows (adopt_existing would take it over)".to_owned();
                 occupied.push(Occupied { key, holder });
             }
-            Holder::Ours(live) | Holder::Unlabelled(live) if live.terminating => terminating.push(key),
-            Holder::Ours(live) => admitted.push(Admitted::Update(live)),
-            Holder::Unlabelled(live) => admitted.push(Admitted::Adopt(live)),
         }
     }
     if !occupied.is_empty() {
@@ -181,6 +203,10 @@ mod tests {
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey { api_version: "v1".into(), kind: "A".into(), namespace: None, name: name.into() }
+    }
+
+    fn found(name: &str, holder: Holder) -> Found {
+        Found { key: key(name), holder, usable: None }
     }
 
     fn facts() -> Live {
@@ -229,9 +255,9 @@ mod tests {
     #[test]
     fn one_occupied_object_refuses_all() {
         let objects = [
-            (key("a"), Holder::Absent),
-            (key("b"), Holder::Other("application x".into())),
-            (key("c"), Holder::Unlabelled(facts())),
+            found("a", Holder::Absent),
+            found("b", Holder::Other("application x".into())),
+            found("c", Holder::Unlabelled(facts())),
         ];
         let Err(Refusal::OwnedByOther(occupied)) = preflight(objects, false) else { panic!("admitted") };
         let names: Vec<_> = occupied.iter().map(|occupied| occupied.key.name.as_str()).collect();
@@ -240,22 +266,38 @@ mod tests {
 
     #[test]
     fn adoption_takes_what_is_nobodys_and_nothing_else() {
-        let nobodys = [(key("a"), Holder::Unlabelled(facts()))];
+        let nobodys = [found("a", Holder::Unlabelled(facts()))];
         assert_eq!(preflight(nobodys, true), Ok(vec![Admitted::Adopt(facts())]));
-        let somebodys = [(key("a"), Holder::Other("x".into()))];
+        let somebodys = [found("a", Holder::Other("x".into()))];
         assert!(preflight(somebodys, true).is_err());
     }
 
     #[test]
     fn each_object_gets_its_own_guard_in_order() {
-        let objects = [(key("a"), Holder::Absent), (key("b"), Holder::Ours(facts()))];
+        let objects = [found("a", Holder::Absent), found("b", Holder::Ours(facts()))];
         assert_eq!(preflight(objects, false), Ok(vec![Admitted::Create, Admitted::Update(facts())]));
     }
 
     #[test]
     fn an_object_that_is_being_deleted_is_waited_for() {
         let going = Live { terminating: true, ..facts() };
-        let objects = [(key("a"), Holder::Ours(going)), (key("b"), Holder::Absent)];
+        let objects = [found("a", Holder::Ours(going)), found("b", Holder::Absent)];
         assert_eq!(preflight(objects, false), Err(Refusal::Terminating(vec![key("a")])));
+    }
+
+    #[test]
+    fn what_any_application_may_use_is_not_taken_over() {
+        let usable = |holder: Holder, live: Live| [Found { usable: Some(live), ..found("a", holder) }];
+        for holder in [Holder::Other("x".into()), Holder::Unlabelled(facts())] {
+            let used = preflight(usable(holder.clone(), facts()), false);
+            assert_eq!(used, Ok(vec![Admitted::Use(facts())]));
+            let going = Live { terminating: true, ..facts() };
+            let refused = preflight(usable(holder, going), false);
+            assert_eq!(refused, Err(Refusal::Terminating(vec![key("a")])));
+        }
+        let own = preflight(usable(Holder::Ours(facts()), facts()), false);
+        assert_eq!(own, Ok(vec![Admitted::Update(facts())]));
+        let nobodys = preflight(usable(Holder::Unlabelled(facts()), facts()), true);
+        assert_eq!(nobodys, Ok(vec![Admitted::Adopt(facts())]), "only a user asks for that");
     }
 }

@@ -5,6 +5,7 @@ use kube::api::DynamicObject;
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::ApplyError;
+use crate::object::autoscaler::Replicas;
 use crate::object::order;
 use crate::object::ownership::Admitted;
 use crate::object::prepare::Target;
@@ -20,11 +21,19 @@ pub(super) struct Due<'a> {
     pub(super) admitted: Admitted,
     /// Whether an autoscaler decides on its replicas.
     pub(super) scaled: bool,
+    /// The number of replicas that an autoscaler elsewhere has given it.
+    pub(super) start: Option<i64>,
 }
 
 impl<'a> Due<'a> {
-    pub(super) fn of(target: &'a Target, live: Option<DynamicObject>, admitted: Admitted) -> Self {
-        Self { target, live, admitted, scaled: target.prepared.scaled }
+    pub(super) fn of(
+        target: &'a Target,
+        live: Option<DynamicObject>,
+        admitted: Admitted,
+        starts: &Replicas,
+    ) -> Self {
+        let start = starts.get(&target.prepared.key).copied();
+        Self { target, live, admitted, scaled: target.prepared.scaled, start }
     }
 }
 

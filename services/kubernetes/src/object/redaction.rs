@@ -35,7 +35,7 @@ impl SecretValues {
         Self::of_bodies(bodies.map(|target| &target.prepared.body))
     }
 
-    fn of_bodies<'a>(bodies: impl Iterator<Item = &'a Value>) -> Self {
+    pub(crate) fn of_bodies<'a>(bodies: impl Iterator<Item = &'a Value>) -> Self {
         let mut values = BTreeSet::new();
         let mut any = false;
         for body in bodies {

@@ -17,11 +17,16 @@ use crate::object::ownership::{self, Holder, Live};
 use crate::object::waves::{self, State, Wave};
 use crate::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, FIELD_MANAGER,
-    INSTALLATION_LABEL, Identity, InventoryEntry, ObjectKey, field, text,
+    INSTALLATION_LABEL, Identity, InventoryEntry, MADE_LABEL, ObjectKey, field, text,
 };
 
 /// Objects that are looked at at once.
 const LOOKS_AT_ONCE: usize = 8;
+
+/// How the text begins that says which finalizers an object waits for.
+const FINALIZERS: &str = "its finalizers";
+/// The finalizer by which Kubernetes keeps an object until what it owns is gone.
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// An object that is not gone yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +35,13 @@ pub struct Remaining {
     pub key: ObjectKey,
     /// What it waits for, for people. Nothing: its turn comes when what goes before it is gone.
     pub waits_for: Option<String>,
+}
+
+impl Remaining {
+    /// Whether finalizers of somebody else hold it: it may stay for ever.
+    pub fn is_held(&self) -> bool {
+        self.waits_for.as_deref().is_some_and(|why| why.starts_with(FINALIZERS))
+    }
 }
 
 /// An object that was left on the cluster without our marks.
@@ -155,6 +167,9 @@ async fn look(
         Err(error) => return nothing(unknown(error)),
     };
     if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
+        if uid.is_none() && is_left(key, &live, identity) {
+            return judged(kind, ownership::facts(&live.metadata), live);
+        }
         // Somebody has taken both marks off, which releases it.
         return nothing(State::Gone);
     }
@@ -166,6 +181,11 @@ async fn look(
         // By now it is the copy of another registration of this cluster.
         return nothing(State::Gone);
     }
+    judged(kind, facts, live)
+}
+
+/// What becomes of an object that is the application's to remove.
+fn judged(kind: ResolvedKind, facts: Live, live: DynamicObject) -> (Look, State) {
     let state = match (facts.adopted, facts.terminating) {
         (false, true) => State::Going(waits_for(&live)),
         _ => State::Present,
@@ -173,11 +193,21 @@ async fn look(
     (Look { kind: Some(kind), live: Some(live), facts: Some(facts) }, state)
 }
 
+/// Whether an object was made by an application of this installation that left it to others: this may be the last of them.
+fn is_left(key: &ObjectKey, live: &DynamicObject, identity: &Identity) -> bool {
+    let made_by = live.metadata.labels.as_ref().and_then(|labels| labels.get(MADE_LABEL));
+    containers::is_container(key) && made_by.is_some_and(|made_by| *made_by == identity.installation)
+}
+
 /// What an object that is being deleted waits for: its finalizers, or what a namespace says of its contents.
 fn waits_for(live: &DynamicObject) -> String {
-    let finalizers = live.metadata.finalizers.as_deref().unwrap_or_default();
+    let all = live.metadata.finalizers.as_deref().unwrap_or_default();
+    let finalizers: Vec<&str> = all.iter().map(String::as_str).filter(|name| *name != FOREGROUND).collect();
     if !finalizers.is_empty() {
-        return format!("its finalizers {}", finalizers.join(", "));
+        return format!("{FINALIZERS} {}", finalizers.join(", "));
+    }
+    if !all.is_empty() {
+        return "the end of what it owns, such as Pods".to_owned();
     }
     let conditions = field(&live.data, &["status", "conditions"]).and_then(Value::as_array);
     let reasons = conditions.into_iter().flatten().filter(|condition| {
@@ -199,13 +229,13 @@ async fn remove_one(
 ) -> Result<Fate, ClusterError> {
     let Look { kind: Some(kind), live: Some(live), facts: Some(facts) } = look else { return Ok(Fate::Gone) };
     if facts.adopted {
-        let released = release(connection, kind, key, &facts.uid, &facts.resource_version).await;
-        return settle(released, Fate::Gone);
+        return settle(release(connection, kind, key, facts, None).await, Fate::Gone);
     }
     if containers::is_container(key) {
         let owner = Owner { identity: going.identity, going: going.objects, staying: going.staying };
         if let Some(holds) = containers::held(&look_into(connection, key, live).await?, owner) {
-            let released = release(connection, kind, key, &facts.uid, &facts.resource_version).await;
+            let made_by = Some(going.identity.installation.as_str());
+            let released = release(connection, kind, key, facts, made_by).await;
             return settle(released, Fate::Released(holds));
         }
     }
@@ -256,7 +286,9 @@ pub async fn sweep(
         },
     };
     let outcome = if releases {
-        release(connection, kind, key, uid, resource_version).await
+        let (uid, resource_version) = (uid.clone(), resource_version.clone());
+        let seen = Live { uid, resource_version, adopted: orphan.adopted, terminating: false };
+        release(connection, kind, key, &seen, None).await
     } else {
         let guard =
             Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version.clone()) };
@@ -314,18 +346,19 @@ fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, Cluster
     }
 }
 
-/// Takes our marks off an object that existed before, and leaves the rest as it is.
+/// Takes our marks off an object that existed before, or that others use, and leaves the rest as it is. `made_by`: the
+/// installation that made it, and whose last user of it removes it.
 async fn release(
     connection: &Connection,
     kind: &ResolvedKind,
     key: &ObjectKey,
-    uid: &str,
-    resource_version: &str,
+    seen: &Live,
+    made_by: Option<&str>,
 ) -> Result<(), ClusterError> {
     let patch = json!({"metadata": {
-        "uid": uid,
-        "resourceVersion": resource_version,
-        "labels": {INSTALLATION_LABEL: null, APPLICATION_LABEL: null},
+        "uid": seen.uid,
+        "resourceVersion": seen.resource_version,
+        "labels": {INSTALLATION_LABEL: null, APPLICATION_LABEL: null, MADE_LABEL: made_by},
         "annotations": {ADOPTED_ANNOTATION: null, EPOCH_ANNOTATION: null, CLUSTER_ANNOTATION: null},
     }});
     let objects = connection.objects(kind, key.namespace.as_deref());

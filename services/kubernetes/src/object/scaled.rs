@@ -9,13 +9,18 @@ use crate::cluster::connection::Connection;
 use crate::cluster::discovery::ResolvedKind;
 use crate::error::ClusterError;
 use crate::object::ObjectKey;
-use crate::object::autoscaler::{REPLICAS, owns_replicas, workload};
+use crate::object::autoscaler::{self, REPLICAS, owns_replicas, workload};
 use crate::object::pass::Due;
 
 /// Maximum number of autoscalers of one namespace that are looked at.
 const MAX_AUTOSCALERS: u32 = 500;
-/// Versions by which autoscalers are looked for. KEDA makes one of these for each of its own.
-const VERSIONS: [&str; 2] = ["v2", "v1"];
+const HPA: (&str, &str) = ("HorizontalPodAutoscaler", "horizontalpodautoscalers");
+/// The kinds of autoscalers, each by the versions in which it is looked for: group, version, kind, plural. KEDA makes a
+/// HorizontalPodAutoscaler for each of its own, but not while that is paused.
+const KINDS: &[&[(&str, &str, &str, &str)]] = &[
+    &[("autoscaling", "v2", HPA.0, HPA.1), ("autoscaling", "v1", HPA.0, HPA.1)],
+    &[("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects")],
+];
 
 /// Marks the objects whose replicas such an autoscaler decides on. Asks only where the live number differs from that of the
 /// manifest, since an apply changes nothing otherwise.
@@ -35,9 +40,12 @@ pub(super) async fn find(connection: &Connection, due: &mut [Due<'_>]) {
     }
 }
 
-/// Whether an apply would change the number of replicas of the live object.
+/// Whether an apply would change the number of replicas of the live object, or a new one begins with other replicas than it
+/// had elsewhere.
 fn differs(due: &Due<'_>) -> bool {
-    let Some(live) = &due.live else { return false };
+    let Some(live) = &due.live else {
+        return due.start.is_some_and(|start| start > autoscaler::wanted(&due.target.prepared.body));
+    };
     let wanted = due.target.prepared.body.pointer(REPLICAS);
     let is = live.data.pointer(REPLICAS);
     is.is_some() && is != wanted && (wanted.is_some() || owns_replicas(live))
@@ -45,24 +53,33 @@ fn differs(due: &Due<'_>) -> bool {
 
 /// The workloads that autoscalers of a namespace scale.
 async fn workloads(connection: &Connection, namespace: &str) -> Result<HashSet<ObjectKey>, ClusterError> {
-    for version in VERSIONS {
-        let resource = ApiResource {
-            group: "autoscaling".to_owned(),
-            version: version.to_owned(),
-            api_version: format!("autoscaling/{version}"),
-            kind: "HorizontalPodAutoscaler".to_owned(),
-            plural: "horizontalpodautoscalers".to_owned(),
-        };
-        let kind = ResolvedKind { resource, namespaced: true, watchable: true, promised: false };
-        let objects = connection.objects(&kind, Some(namespace));
-        match connection.call(objects.list(&ListParams::default().limit(MAX_AUTOSCALERS))).await {
-            Ok(list) => {
-                let found = list.items.iter().filter_map(|item| workload(&item.data, Some(namespace)));
-                return Ok(found.collect());
+    let mut found = HashSet::new();
+    for versions in KINDS {
+        for (group, version, kind, plural) in *versions {
+            let resource = ApiResource {
+                group: (*group).to_owned(),
+                version: (*version).to_owned(),
+                api_version: format!("{group}/{version}"),
+                kind: (*kind).to_owned(),
+                plural: (*plural).to_owned(),
+            };
+            let kind = ResolvedKind { resource, namespaced: true, watchable: true, promised: false };
+            let objects = connection.objects(&kind, Some(namespace));
+            match connection.call(objects.list(&ListParams::default().limit(MAX_AUTOSCALERS))).await {
+                Ok(list) => {
+                    let targets = list.items.iter().filter_map(|item| workload(&item.data, Some(namespace)));
+                    found.extend(targets);
+                    break;
+                }
+                Err(ClusterError::NotFound(_)) => {}
+                // What else is known of the namespace counts all the same.
+                Err(error @ (ClusterError::Forbidden(_) | ClusterError::Rejected(_))) => {
+                    tracing::debug!(namespace, %error, "autoscalers of a kind are not known");
+                    break;
+                }
+                Err(error) => return Err(error),
             }
-            Err(ClusterError::NotFound(_)) => {}
-            Err(error) => return Err(error),
         }
     }
-    Ok(HashSet::new())
+    Ok(found)
 }

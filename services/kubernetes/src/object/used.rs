@@ -1,14 +1,59 @@
-//! A Namespace that existed before is used, and not taken over: what its labels and annotations say stays. Pure.
+//! Namespaces, and definitions that say the same, which existed before: they are used, and not taken over. What their labels
+//! and annotations say stays. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::object::order::Rank;
-use crate::object::{FIELD_MANAGER, ObjectKey, field};
+use crate::object::ownership::{self, Live};
+use crate::object::prepare::Prepared;
+use crate::object::{FIELD_MANAGER, ObjectKey, definition, drift, field};
 
 /// What begins the names of Krake's own marks.
 const MARKS: &str = "krake.cloud/";
+
+/// What was seen of a live object, if any application may use it whosever it is: a Namespace, or a definition that says what
+/// the application's own says.
+pub(crate) fn usable(wanted: &Prepared, live: &DynamicObject) -> Option<Live> {
+    let is_usable = match Rank::of(&wanted.key) {
+        Rank::Namespace => true,
+        _ => definition::is_definition(&wanted.key) && says_the_same(&wanted.body, live),
+    };
+    is_usable.then(|| ownership::facts(&live.metadata))
+}
+
+/// Whether the live object has all that the spec of `body` says.
+fn says_the_same(body: &Value, live: &DynamicObject) -> bool {
+    let Some(spec) = field(body, &["spec"]) else { return false };
+    drift::drift(&json!({"spec": spec}), &live.data, None).is_empty()
+}
+
+/// The labels and annotations of the body of a Namespace that the live one does not have, as a merge patch for exactly the
+/// object that was seen; nothing if it has them all.
+pub(super) fn additions(wanted: &Prepared, live: &DynamicObject) -> Option<Value> {
+    if Rank::of(&wanted.key) != Rank::Namespace {
+        return None;
+    }
+    let metadata = &live.metadata;
+    let mut patch = Map::new();
+    for (name, own) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
+        let wanted = field(&wanted.body, &["metadata", name]).and_then(Value::as_object);
+        let is_there = |name: &str| own.as_ref().is_some_and(|own| own.contains_key(name));
+        let absent = wanted.into_iter().flatten();
+        let absent = absent.filter(|(name, _)| !name.starts_with(MARKS) && !is_there(name));
+        let absent: Map<_, _> = absent.map(|(name, value)| (name.clone(), value.clone())).collect();
+        if !absent.is_empty() {
+            patch.insert(name.to_owned(), absent.into());
+        }
+    }
+    if patch.is_empty() {
+        return None;
+    }
+    patch.insert("uid".to_owned(), metadata.uid.clone().unwrap_or_default().into());
+    patch.insert("resourceVersion".to_owned(), metadata.resource_version.clone().unwrap_or_default().into());
+    Some(json!({"metadata": patch}))
+}
 
 /// Takes out of the body of a Namespace the labels and annotations that the live one has with other values: they may be
 /// rules for everybody in it, such as the level of pod security.
@@ -67,5 +112,52 @@ mod tests {
         let mut body = wanted.clone();
         leave_settings(&key("ConfigMap"), &mut body, &live);
         assert_eq!(body, wanted);
+    }
+
+    fn prepared(kind: &str, body: Value) -> Prepared {
+        let api_version = if kind == "Namespace" { "v1" } else { "apiextensions.k8s.io/v1" };
+        Prepared { key: ObjectKey { api_version: api_version.into(), ..key(kind) }, body, scaled: false }
+    }
+
+    fn live(kind: &str, metadata: Value, spec: Value) -> DynamicObject {
+        serde_json::from_value(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}))
+            .unwrap()
+    }
+
+    #[test]
+    fn every_namespace_may_be_used_and_a_definition_that_says_the_same() {
+        let metadata = || json!({"name": "shop", "uid": "u", "resourceVersion": "7"});
+        let spec = |scope: &str| json!({"group": "example.com", "scope": scope});
+        let with_defaults =
+            json!({"group": "example.com", "scope": "Namespaced", "conversion": {"strategy": "None"}});
+        let definition = live("CustomResourceDefinition", metadata(), with_defaults);
+        let wanted = |kind: &str, scope: &str| prepared(kind, json!({"spec": spec(scope)}));
+        let kind = "CustomResourceDefinition";
+        assert_eq!(usable(&wanted(kind, "Namespaced"), &definition).unwrap().uid, "u");
+        assert_eq!(usable(&wanted(kind, "Cluster"), &definition), None);
+        assert_eq!(
+            usable(&prepared(kind, Value::Null), &definition),
+            None,
+            "what it should say is not known"
+        );
+        let namespace = live("Namespace", metadata(), json!({}));
+        assert!(usable(&prepared("Namespace", Value::Null), &namespace).is_some());
+        let config = Prepared { key: key("ConfigMap"), ..wanted("ConfigMap", "Namespaced") };
+        assert_eq!(usable(&config, &definition), None);
+    }
+
+    #[test]
+    fn only_what_is_absent_is_added_and_no_mark() {
+        let namespace = |labels: Value| {
+            let metadata = json!({"name": "shop", "uid": "u", "resourceVersion": "7", "labels": labels});
+            live("Namespace", metadata, json!({}))
+        };
+        let body = json!({"metadata": {"labels": {"level": "privileged", "tier": "edge", "krake.cloud/application": "app"},
+            "annotations": {"krake.cloud/epoch": "e"}}});
+        let wanted = prepared("Namespace", body);
+        let added = additions(&wanted, &namespace(json!({"level": "restricted"})));
+        let expected = json!({"uid": "u", "resourceVersion": "7", "labels": {"tier": "edge"}});
+        assert_eq!(added, Some(json!({"metadata": expected})));
+        assert_eq!(additions(&wanted, &namespace(json!({"level": "restricted", "tier": "core"}))), None);
     }
 }

@@ -9,6 +9,7 @@ use crate::cluster::connection::Connection;
 use crate::cluster::warnings::Warnings;
 use crate::error::ClusterError;
 use crate::object::ownership::{Admitted, Live};
+use crate::object::pass::Due;
 use crate::object::prepare::Target;
 use crate::object::validation::{FieldValidation, Writes, cannot_be_tried, undeclared};
 use crate::object::{ADOPTED_ANNOTATION, FIELD_MANAGER, autoscaler, field_ownership, used};
@@ -27,11 +28,17 @@ pub(super) struct Writer<'a> {
     pub(super) not_tried: Option<String>,
     /// Whether an autoscaler decides on its replicas.
     pub(super) scaled: bool,
+    /// The number of replicas to begin with, if it was scaled before elsewhere.
+    pub(super) start: Option<i64>,
+    /// Whether the object is not the application's, and used.
+    pub(super) used: bool,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(connection: &'a Connection, target: &'a Target, writes: Writes, scaled: bool) -> Self {
-        Self { connection, target, writes, warnings: Warnings::default(), not_tried: None, scaled }
+    pub(super) fn new(connection: &'a Connection, due: &Due<'a>, writes: Writes) -> Self {
+        let &Due { target, scaled, start, .. } = due;
+        let (warnings, not_tried) = (Warnings::default(), None);
+        Self { connection, target, writes, warnings, not_tried, scaled, start, used: false }
     }
 
     /// Writes the object as far as `admitted` allows. `live`: the object as it was seen, if it exists.
@@ -40,16 +47,21 @@ impl<'a> Writer<'a> {
         live: Option<&DynamicObject>,
         admitted: &Admitted,
     ) -> Result<DynamicObject, ClusterError> {
+        self.used = matches!(admitted, Admitted::Use(_));
         match admitted {
             Admitted::Create => self.create().await,
             Admitted::Update(seen) => self.update(live, seen).await,
             Admitted::Adopt(seen) => self.adopt(live, seen).await,
+            Admitted::Use(_) => self.use_it(live).await,
         }
     }
 
     /// Creates: fails if the object exists, whoever made it. What later applies would not accept is not created.
     async fn create(&mut self) -> Result<DynamicObject, ClusterError> {
         let mut body = self.target.prepared.body.clone();
+        if let (true, Some(start)) = (self.scaled, self.start) {
+            autoscaler::begin_with(&mut body, start);
+        }
         if self.writes.is_first() {
             match self.apply(&mut body, true).await {
                 Ok(_) => {}
@@ -103,6 +115,23 @@ impl<'a> Writer<'a> {
         body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
         self.leave_settings(&mut body, live);
         self.apply(&mut body, false).await
+    }
+
+    /// Adds the labels and annotations that the object lacks, and nothing else. Where that is refused, it is used without them.
+    async fn use_it(&mut self, live: Option<&DynamicObject>) -> Result<DynamicObject, ClusterError> {
+        let Some(live) = live else { return Err(ClusterError::Conflict("it is not there any more".into())) };
+        let Some(patch) = used::additions(&self.target.prepared, live) else { return Ok(live.clone()) };
+        let objects = self.connection.objects(&self.target.kind, self.namespace());
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let name = &self.target.prepared.key.name;
+        match self.connection.call(objects.patch(name, &params, &Patch::Merge(&patch))).await {
+            Err(ClusterError::NotFound(status)) => Err(ClusterError::Conflict(status)),
+            Err(error @ (ClusterError::Forbidden(_) | ClusterError::Rejected(_))) => {
+                self.warnings.add(format!("its labels and annotations could not be added: {error}"));
+                Ok(live.clone())
+            }
+            answer => answer,
+        }
     }
 
     fn leave_settings(&self, body: &mut Value, live: Option<&DynamicObject>) {

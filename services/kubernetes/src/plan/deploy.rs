@@ -24,6 +24,8 @@ pub(super) fn keep(
     let Some(view) = snapshot.clusters.get(cluster) else { return vec![Step::Wait(LOOK_AGAIN)] };
     match copy {
         None => match view.presence {
+            // A new process has not seen yet how many replicas the workloads have where they run.
+            _ if view.scaled && runs_unseen(snapshot) => vec![Step::Wait(LOOK_AGAIN)],
             Presence::Unseen | Presence::Seen(_) if snapshot.decided() && may_create => {
                 deploy(snapshot, &CopyRecord::intended(cluster, snapshot.now), view)
             }
@@ -56,9 +58,15 @@ pub(super) fn keep(
     }
 }
 
+/// Whether a copy that runs, on a cluster that answers, was not looked at yet.
+fn runs_unseen(snapshot: &Snapshot) -> bool {
+    let unseen = |copy: &CopyRecord| matches!(snapshot.presence(&copy.cluster), Some(Presence::Unseen));
+    snapshot.copies.iter().any(|copy| copy.phase == Phase::Running && unseen(copy))
+}
+
 /// Applies what is wanted, unless it was refused a short time ago: until then what runs is looked after.
 fn advance(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
-    if !view.ran(copy) || view.attempt.pause.is_zero() {
+    if !copy.ran() || view.attempt.pause.is_zero() {
         return deploy(snapshot, copy, view);
     }
     let mut steps = tend(snapshot, copy, true);
@@ -97,7 +105,7 @@ fn deploy(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Ste
         (Targets::Known(targets), Some(wanted)) => (targets, wanted),
         (Targets::Known(_), None) => return vec![Step::Wait(LOOK_AGAIN)],
         (Targets::Unknown(why), _) => return undiscovered(snapshot, copy, view, why),
-        (Targets::Impossible(reason, why), _) => return impossible(snapshot, copy, view, *reason, why),
+        (Targets::Impossible(reason, why), _) => return impossible(snapshot, copy, *reason, why),
     };
     let apply = Step::Apply { cluster: copy.cluster.clone(), what: Apply::Wanted };
     let tried = copy.phase == Phase::Failed && copy.observed_generation == snapshot.generation;
@@ -119,7 +127,7 @@ fn intent(
     let intended = copy.recorded(wanted).unwrap_or(Work::new(*wanted, snapshot.generation));
     let inventory = united(&copy.inventory, targets);
     let completed = completed(snapshot, copy, view, wanted, targets);
-    if view.ran(copy) {
+    if copy.ran() {
         // What runs goes on running while it changes. What goes back to what was accepted before remains to be done as long
         // as the two Works differ.
         let back = copy.applied_work.is_some_and(|applied| applied.set == *wanted);
@@ -163,14 +171,14 @@ fn completed(
 /// The cluster does not say at present which of the objects it can take.
 fn undiscovered(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView, why: &str) -> Vec<Step> {
     let reason = Reason::ClusterNotReachable;
-    if !view.ran(copy) && view.attempt.elapsed >= snapshot.deadline {
+    if !copy.ran() && view.attempt.elapsed >= snapshot.deadline {
         return vec![Step::Report(failed(snapshot, copy, reason, why.to_owned()))];
     }
     if why.is_empty() {
         return vec![Step::Wait(LOOK_AGAIN)];
     }
     let told = CopyRecord { applied: Answer::unknown(reason, why), ..copy.clone() };
-    let wait = match view.ran(copy) {
+    let wait = match copy.ran() {
         true => Step::Wait(LOOK_AGAIN),
         false => Step::Wait(LOOK_AGAIN.min(remaining(snapshot, view))),
     };
@@ -182,14 +190,8 @@ fn undiscovered(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView, why:
 }
 
 /// The cluster can take the objects only if they, or the cluster, change.
-fn impossible(
-    snapshot: &Snapshot,
-    copy: &CopyRecord,
-    view: &ClusterView,
-    reason: Reason,
-    why: &str,
-) -> Vec<Step> {
-    if view.ran(copy) {
+fn impossible(snapshot: &Snapshot, copy: &CopyRecord, reason: Reason, why: &str) -> Vec<Step> {
+    if copy.ran() {
         let retry_request = snapshot.retry_requests;
         let told = CopyRecord { applied: Answer::no(reason, why), retry_request, ..copy.clone() };
         let report = (told != *copy).then_some(Step::Report(told));

@@ -12,7 +12,7 @@ use crate::object::health::Verdict;
 /// The copy that serves until the wanted ones do.
 pub(super) fn keeper<'a>(snapshot: &Snapshot, unwanted: &[&'a CopyRecord]) -> Option<&'a CopyRecord> {
     let may_serve = unwanted.iter().filter(|copy| match copy.phase {
-        Phase::Intended | Phase::Applying | Phase::Running | Phase::Unreachable => answers(snapshot, copy),
+        Phase::Intended | Phase::Applying | Phase::Running => answers(snapshot, copy),
         Phase::Failed => serves(snapshot, copy),
         Phase::Removing => false,
     });

@@ -262,6 +262,7 @@ impl World {
                     &remaining,
                     self.view(&cluster).attempt.elapsed,
                     DEADLINE,
+                    self.deleted,
                 ));
             }
             Step::Withdraw { cluster, inventory } => {

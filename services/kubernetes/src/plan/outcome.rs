@@ -11,10 +11,12 @@ use crate::object::apply::ApplyError;
 use crate::object::ownership::Refusal;
 use crate::object::remove::{Released, Remaining};
 use crate::object::rendering::DocumentSet;
-use crate::object::{InventoryEntry, keys};
+use crate::object::{InventoryEntry, ObjectKey, keys};
 
 /// How long a removal may take before it is recorded what it waits for: most pods end within this time.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(45);
+/// The same where somebody's finalizer holds an object, which does not end by itself.
+const FINALIZER_PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum number of objects that are named as not gone yet.
 const NAMED_WAITS: usize = 5;
 
@@ -37,6 +39,8 @@ pub struct Applied<'a> {
     pub deadline: Duration,
     /// What the cluster accepted, also if the apply failed.
     pub accepted: &'a [InventoryEntry],
+    /// What of that is not the application's, and used.
+    pub used: &'a [ObjectKey],
     /// How it ended.
     pub outcome: &'a Result<(), ApplyError>,
     /// What the validation of a first write showed.
@@ -91,10 +95,10 @@ fn repaired(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
     }
     let is_current = copy.is_whole() && copy.applied_work.map(|work| work.set) == wanted;
     match copy.phase {
-        Phase::Running if is_current => CopyRecord { applied: Answer::yes(), ..told },
+        Phase::Running if is_current => CopyRecord { applied: Answer::applied(applied.used), ..told },
         // That another Work was refused still holds.
         Phase::Running => told,
-        _ => CopyRecord { applied: Answer::yes(), ..brought_up(told) },
+        _ => CopyRecord { applied: Answer::applied(applied.used), ..brought_up(told) },
     }
 }
 
@@ -107,9 +111,9 @@ fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
     let told =
         CopyRecord { applied_work: work, intended_work: work, observed_generation: generation, ..told };
     match copy.phase {
-        Phase::Running if again => CopyRecord { applied: Answer::yes(), ..told },
+        Phase::Running if again => CopyRecord { applied: Answer::applied(applied.used), ..told },
         Phase::Running => CopyRecord {
-            applied: Answer::yes(),
+            applied: Answer::applied(applied.used),
             available: Answer::no(Reason::Progressing, "just applied"),
             ..told
         },
@@ -120,7 +124,7 @@ fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
         {
             told
         }
-        _ => brought_up(CopyRecord { applied: Answer::yes(), ..told }),
+        _ => brought_up(CopyRecord { applied: Answer::applied(applied.used), ..told }),
     }
 }
 
@@ -171,26 +175,41 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
 }
 
 /// After [`Step::Remove`] of the copy `copy`: what is not gone yet. `waited`: how long the present wave has been waited for;
-/// `deadline`: how long that may take. A wait that lasts is recorded once for each thing that it waits for.
+/// `deadline`: how long that may take; `deleted`: whether the application goes with it. A wait that lasts is recorded once for
+/// each thing that it waits for.
 pub fn after_remove(
     copy: &CopyRecord,
     remaining: &[Remaining],
     waited: Duration,
     deadline: Duration,
+    deleted: bool,
 ) -> Step {
     if remaining.is_empty() {
         return Step::Forget(copy.clone());
     }
-    let message = waiting(remaining, (waited >= deadline).then_some(deadline));
+    let is_held = remaining.iter().any(Remaining::is_held);
+    let mut message = waiting(remaining);
+    if waited >= deadline {
+        let seconds = deadline.as_secs();
+        message += &format!("; this has taken more than {seconds} s: ");
+        message += match (deleted, is_held) {
+            (true, _) => "deleting the application with --force leaves what remains",
+            (false, true) => "take the finalizers off by hand if what set them is gone",
+            (false, false) => "look at these objects on the cluster",
+        };
+    } else if is_held {
+        message += "; what set a finalizer has to take it off";
+    }
     let told = CopyRecord { available: Answer::no(Reason::WaitingForRemoval, message), ..copy.clone() };
-    if waited < REMOVAL_PATIENCE.min(deadline) || told == *copy {
+    let patience = if is_held { FINALIZER_PATIENCE } else { REMOVAL_PATIENCE };
+    if waited < patience.min(deadline) || told == *copy {
         return Step::Wait(REMOVAL_INTERVAL);
     }
     Step::Report(told)
 }
 
-/// What a removal waits for, for people. `overdue`: the deadline that passed.
-fn waiting(remaining: &[Remaining], overdue: Option<Duration>) -> String {
+/// What a removal waits for, for people.
+fn waiting(remaining: &[Remaining]) -> String {
     let waits = remaining
         .iter()
         .filter_map(|left| Some(format!("{} waits for {}", left.key, left.waits_for.as_ref()?)));
@@ -202,12 +221,6 @@ fn waiting(remaining: &[Remaining], overdue: Option<Duration>) -> String {
     let later = remaining.len() - waits.len();
     if later > 0 {
         message += &format!("; what comes after that: {later}");
-    }
-    if let Some(deadline) = overdue {
-        let seconds = deadline.as_secs();
-        message += &format!(
-            "; this has taken more than {seconds} s: deleting the application with --force leaves what remains"
-        );
     }
     message
 }

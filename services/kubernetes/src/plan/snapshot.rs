@@ -14,6 +14,9 @@ use crate::object::observation::Observation;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey, keys};
 
+/// Maximum number of objects that are named as used.
+const NAMED_USES: usize = 5;
+
 /// How far a copy is, as recorded in Krake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -27,8 +30,6 @@ pub enum Phase {
     Failed,
     /// Objects are being removed.
     Removing,
-    /// Its cluster did not answer: an older version recorded that. It ends with the first look at the cluster.
-    Unreachable,
 }
 
 /// The order of a migration.
@@ -66,6 +67,8 @@ pub enum Reason {
     InvalidResource,
     /// Workloads are still starting.
     Progressing,
+    /// Workloads are still starting, and pods say what keeps them from it.
+    NotStarting,
     /// Workloads did not become available in time, or reported failure.
     DeadlineExceeded,
     /// The cluster does not answer.
@@ -76,10 +79,19 @@ pub enum Reason {
     WaitingForRemoval,
     /// Objects were left on the cluster, since they hold what is not the application's.
     Released,
+    /// Objects that are not the application's are used.
+    Used,
     /// The API server warned of the manifest.
     Warnings,
     /// The API server could not validate the manifest.
     NotValidated,
+}
+
+impl Reason {
+    /// Whether workloads are still starting.
+    pub fn is_starting(self) -> bool {
+        matches!(self, Self::Progressing | Self::NotStarting)
+    }
 }
 
 /// A condition of a copy.
@@ -97,6 +109,19 @@ impl Answer {
     /// Yes, with nothing to explain.
     pub fn yes() -> Self {
         Self { truth: Truth::True, reason: Reason::Unspecified, message: String::new() }
+    }
+
+    /// Yes, all could be applied; which objects were there before and are only used.
+    pub fn applied(used: &[ObjectKey]) -> Self {
+        let names: Vec<_> = used.iter().take(NAMED_USES).map(ObjectKey::to_string).collect();
+        let names = match used.len().saturating_sub(NAMED_USES) {
+            _ if used.is_empty() => return Self::yes(),
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        };
+        let message =
+            format!("used as it is, since it is not the application's, and left at the end: {names}");
+        Self { truth: Truth::True, ..Self::no(Reason::Used, message) }
     }
 
     /// No, and why.
@@ -170,6 +195,11 @@ impl CopyRecord {
         }
     }
 
+    /// Whether this copy runs, or ran: then it cannot become FAILED.
+    pub(super) fn ran(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
     /// Whether every object is in the inventory.
     pub(super) fn covers(&self, objects: &[ObjectKey]) -> bool {
         let recorded = keys(&self.inventory);
@@ -190,6 +220,8 @@ pub struct ClusterView {
     pub targets: Targets,
     /// Jobs of `wanted` that are to run there whatever ran elsewhere.
     pub every_cluster: BTreeSet<ObjectKey>,
+    /// Whether an autoscaler of the application decides on the replicas of a workload of `wanted`.
+    pub scaled: bool,
     /// For recorded sets that were written by other rules than today's: the hash that their documents have today.
     pub today: BTreeMap<DocumentHash, DocumentHash>,
     /// How long to wait before a copy is recorded anew because those rules changed.
@@ -205,8 +237,6 @@ pub struct ClusterView {
 pub struct Attempt {
     /// How long the cluster has answered since the attempt began, by the adapter's monotonic clock.
     pub elapsed: Duration,
-    /// Whether the copy ran when it was last seen in a phase that tells.
-    pub ran: bool,
     /// How long to wait before the wanted documents are applied.
     pub pause: Duration,
     /// How long to wait before the copy is repaired.
@@ -218,15 +248,6 @@ impl ClusterView {
     pub(super) fn has_repairs(&self, seen: &Observation) -> bool {
         let mut troubled = seen.missing.iter().chain(&seen.drifted);
         troubled.any(|key| !self.refused.contains_key(key))
-    }
-
-    /// Whether this copy runs or, on a cluster that does not answer, ran: then it cannot become FAILED.
-    pub(super) fn ran(&self, copy: &CopyRecord) -> bool {
-        match copy.phase {
-            Phase::Running => true,
-            Phase::Unreachable => self.attempt.ran,
-            Phase::Intended | Phase::Applying | Phase::Failed | Phase::Removing => false,
-        }
     }
 }
 

@@ -16,6 +16,11 @@ use crate::object::{ClusterUid, InventoryEntry, keys};
 /// A wait for a deadline ends after it, also by clocks that round.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
+/// When to look again why pods do not start, of which no watch tells: at a new copy, for which somebody may wait.
+const CAUSE_INTERVAL: Duration = Duration::from_secs(15);
+/// The same at a copy that was available before, perhaps one of very many on a cluster in trouble.
+const UNHEALTHY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// When to look again whether a kind that could not be resolved can be: no watch tells. Soon enough for a person who waits
 /// for it, and a small question.
 const HIDDEN_INTERVAL: Duration = Duration::from_secs(10);
@@ -46,16 +51,14 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
         return vec![Step::Report(renewed)];
     }
     let judged = judge(snapshot, copy, view, seen, bound);
-    let awaited = judged.available.reason == Reason::Progressing
+    let judged_phase = judged.phase;
+    let awaited = judged.available.reason.is_starting()
         && (judged.phase, judged.available.truth) == (copy.phase, copy.available.truth);
     let mut steps = Vec::new();
     let repairable = matches!(judged.phase, Phase::Applying | Phase::Running)
         && view.basis == Basis::Works
         && view.has_repairs(seen);
     if repairable && view.attempt.repair_pause.is_zero() {
-        if copy.phase == Phase::Unreachable {
-            steps.push(Step::Report(judged));
-        }
         steps.push(Step::Apply { cluster: copy.cluster.clone(), what: Apply::Repair });
         return steps;
     }
@@ -78,6 +81,12 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
     steps.extend(view.refused.values().min().copied().map(Step::Wait));
     if !seen.hidden.is_empty() {
         steps.push(Step::Wait(HIDDEN_INTERVAL));
+    }
+    let asks = |phase| phase == judged_phase && !seen.unready.is_empty();
+    if asks(Phase::Applying) {
+        steps.push(Step::Wait(CAUSE_INTERVAL));
+    } else if asks(Phase::Running) {
+        steps.push(Step::Wait(UNHEALTHY_INTERVAL));
     }
     if !view.renewal.is_zero() {
         steps.push(Step::Wait(view.renewal));
@@ -106,18 +115,22 @@ fn judge(
     bound: bool,
 ) -> CopyRecord {
     let overdue = view.attempt.elapsed >= snapshot.deadline;
+    let has_cause = seen.cause.as_ref().is_some_and(|cause| cause.class.is_some());
+    let starting = if has_cause { Reason::NotStarting } else { Reason::Progressing };
     let (phase, available) = match (&seen.health.verdict, copy.phase) {
         // Nothing was applied: what is seen says nothing about it.
         (_, Phase::Intended | Phase::Removing) => return copy.clone(),
         (_, Phase::Failed) if !bound || copy.applied.truth != Truth::True => return copy.clone(),
         (Verdict::Available, _) => (Phase::Running, Answer::yes()),
         (_, Phase::Failed) => (Phase::Failed, copy.available.clone()),
-        (Verdict::Progressing(why) | Verdict::Failed(why), _) if view.ran(copy) => {
+        (Verdict::Progressing(why) | Verdict::Failed(why), _) if copy.ran() => {
             let has_failed = overdue || matches!(seen.health.verdict, Verdict::Failed(_));
             let reason = match copy.available.reason {
                 // An update is being rolled out, and what served before mostly does still.
-                Reason::Progressing if !has_failed => Reason::Progressing,
-                Reason::Progressing | Reason::DeadlineExceeded => Reason::DeadlineExceeded,
+                reason if reason.is_starting() && !has_failed => starting,
+                reason if reason.is_starting() || reason == Reason::DeadlineExceeded => {
+                    Reason::DeadlineExceeded
+                }
                 _ => Reason::Unhealthy,
             };
             (Phase::Running, Answer::no(reason, why.clone()))
@@ -131,15 +144,8 @@ fn judge(
             (Phase::Failed, Answer::no(Reason::DeadlineExceeded, message))
         }
         (Verdict::Progressing(why) | Verdict::Failed(why), _) => {
-            (Phase::Applying, Answer::no(Reason::Progressing, why.clone()))
+            (Phase::Applying, Answer::no(starting, why.clone()))
         }
-    };
-    let failure = match (phase, copy.phase, &seen.health.verdict) {
-        (Phase::Failed, Phase::Failed, _) => copy.failure,
-        // Workloads that crash will do so elsewhere; those that do not start may find room there.
-        (Phase::Failed, _, Verdict::Failed(_)) => Some(Class::OfSpec),
-        (Phase::Failed, ..) => Some(Class::OfCluster),
-        _ => None,
     };
     // What was refused is accepted once all is there as wanted, unless it was refused for the sake of another Work.
     let updating = bound && snapshot.decided() && needs_apply(snapshot, copy, view);
@@ -147,7 +153,9 @@ fn judge(
         Basis::Unknown(why) => {
             Answer::unknown(Reason::Unspecified, format!("kept as it is, and not repaired: {why}"))
         }
-        _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => Answer::yes(),
+        _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => {
+            Answer::applied(&seen.used)
+        }
         _ => copy.applied.clone(),
     };
     let recorded = keys(&copy.inventory);
@@ -156,7 +164,7 @@ fn judge(
         phase,
         available,
         applied,
-        failure,
+        failure: failure(phase, copy, seen),
         // A copy that is not failed has nothing to be tried again for.
         retry_request: match bound && phase != Phase::Failed && !updating {
             true => snapshot.retry_requests,
@@ -167,6 +175,19 @@ fn judge(
         inventory: with_uids(&copy.inventory, seen),
         completed: copy.completed.clone().into_iter().chain(completed.cloned()).collect(),
         ..copy.clone()
+    }
+}
+
+/// Where the reason lies why a copy is now in this phase, if that is FAILED.
+fn failure(phase: Phase, copy: &CopyRecord, seen: &Observation) -> Option<Class> {
+    let cause = seen.cause.as_ref().and_then(|cause| cause.class);
+    match (phase, copy.phase, &seen.health.verdict) {
+        (Phase::Failed, Phase::Failed, _) => copy.failure,
+        (Phase::Failed, ..) if cause.is_some() => cause,
+        // Workloads that crash will do so elsewhere; those that do not start may find room there.
+        (Phase::Failed, _, Verdict::Failed(_)) => Some(Class::OfSpec),
+        (Phase::Failed, ..) => Some(Class::OfCluster),
+        _ => None,
     }
 }
 

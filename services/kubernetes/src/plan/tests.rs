@@ -6,15 +6,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
+use crate::failure::Class;
 use crate::object::ObjectKey;
 use crate::object::health::{ContainerHealth, Health, Verdict};
 use crate::object::observation::Observation;
-use crate::object::remove::{Released, Remaining};
 use crate::object::rendering::{DocumentHash, DocumentSet};
 
+mod explained;
 mod failures;
 mod handover;
 mod large;
+mod removals;
 mod works;
 
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -52,6 +54,10 @@ fn seen(verdict: Verdict) -> Observation {
         health: Health { containers: ContainerHealth::default(), verdict },
         services: BTreeMap::new(),
         present: vec![entry("echo", Some("u"))],
+        used: Vec::new(),
+        unready: Vec::new(),
+        cause: None,
+        replicas: Default::default(),
     }
 }
 
@@ -70,6 +76,7 @@ fn view(presence: Presence) -> ClusterView {
         wanted: Some(set(1)),
         targets: Targets::Known(vec![key("echo")]),
         every_cluster: BTreeSet::new(),
+        scaled: false,
         today: BTreeMap::new(),
         renewal: Duration::ZERO,
         attempt: Attempt { elapsed: Duration::from_secs(10), ..Attempt::default() },
@@ -300,9 +307,7 @@ fn delete_first_creates_when_the_other_is_gone() {
 
 #[test]
 fn an_unreachable_copy_keeps_its_record_whatever_it_says() {
-    for phase in
-        [Phase::Intended, Phase::Applying, Phase::Running, Phase::Failed, Phase::Removing, Phase::Unreachable]
-    {
+    for phase in [Phase::Intended, Phase::Applying, Phase::Running, Phase::Failed, Phase::Removing] {
         for (bindings, deleted) in [(&["a"][..], false), (&["b"][..], false), (&[], true)] {
             let views = vec![("a", Presence::Unreachable("down".into())), ("b", available())];
             let mut s = snapshot(bindings, vec![copy("a", phase), copy("b", Phase::Running)], views);
@@ -326,11 +331,10 @@ fn a_copy_that_failed_is_kept_while_it_is_not_known_whether_another_one_runs() {
 
 #[test]
 fn an_unreachable_copy_that_was_replaced_is_removed_when_its_cluster_is_back() {
-    let copies = vec![copy("a", Phase::Unreachable), copy("b", Phase::Running)];
-    let s = snapshot(&["b"], copies.clone(), vec![("a", available()), ("b", available())]);
-    assert_eq!(short(&s), ["mark a Removing", "remove a"]);
-    let s = snapshot(&["a"], copies[..1].to_vec(), vec![("a", available())]);
-    assert_eq!(short(&s), ["report a Running"]);
+    let copies = vec![copy("a", Phase::Running), copy("b", Phase::Running)];
+    let s = |presence| snapshot(&["b"], copies.clone(), vec![("a", presence), ("b", available())]);
+    assert_eq!(short(&s(Presence::Unreachable("down".into()))), ["wait 30"]);
+    assert_eq!(short(&s(available())), ["mark a Removing", "remove a"]);
 }
 
 #[test]
@@ -384,47 +388,4 @@ fn an_impossible_manifest_fails_on_record() {
     assert_eq!(told.applied.reason, Reason::UnsupportedResource);
     s.copies = vec![told.clone()];
     assert_eq!(short(&s), ["wait 30"], "not tried again until something changes");
-}
-
-#[test]
-fn a_copy_is_forgotten_and_pruned_only_as_far_as_objects_are_gone() {
-    let removing = copy("a", Phase::Removing);
-    let left = [
-        Remaining { key: key("space"), waits_for: None },
-        Remaining { key: key("echo"), waits_for: Some("its finalizers".into()) },
-    ];
-    let deadline = Duration::from_secs(300);
-    let after =
-        |copy: &CopyRecord, seconds| after_remove(copy, &left, Duration::from_secs(seconds), deadline);
-    assert_eq!(after(&removing, 1), Step::Wait(REMOVAL_INTERVAL));
-    let Step::Report(waits) = after(&removing, 60) else { panic!("a long wait is told") };
-    assert_eq!(waits.available.reason, Reason::WaitingForRemoval);
-    let message = "Deployment demo/echo waits for its finalizers; what comes after that: 1";
-    assert_eq!(waits.available.message, message);
-    assert_eq!(after(&waits, 60), Step::Wait(REMOVAL_INTERVAL), "once");
-    let Step::Report(overdue) = after(&waits, 300) else { panic!("a way out is offered") };
-    let offered =
-        "; this has taken more than 300 s: deleting the application with --force leaves what remains";
-    assert_eq!(overdue.available.message, format!("{message}{offered}"));
-    assert_eq!(after_remove(&removing, &[], Duration::ZERO, deadline), Step::Forget(removing.clone()));
-
-    let mut running = copy("a", Phase::Running);
-    running.inventory.push(entry("old", None));
-    let old = [entry("old", None)];
-    let left = [Remaining { key: key("old"), waits_for: Some("its deletion".into()) }];
-    assert_eq!(after_prune(&running, &old, &left), Step::Wait(REMOVAL_INTERVAL));
-    let Step::Report(pruned) = after_prune(&running, &old, &[]) else { panic!() };
-    assert_eq!(pruned.inventory, [entry("echo", Some("u"))]);
-}
-
-#[test]
-fn what_is_released_is_told_and_not_removed_any_more() {
-    let released = [Released { key: key("echo"), holds: "Secret demo/theirs".into() }];
-    let told = after_release(&copy("a", Phase::Removing), &released);
-    assert_eq!((told.available.reason, told.inventory), (Reason::Released, vec![]));
-    let message = "left on the cluster: Deployment demo/echo holds Secret demo/theirs";
-    assert_eq!(told.available.message, message);
-    let running = after_release(&copy("a", Phase::Running), &released);
-    assert_eq!((running.available.truth, running.applied.truth), (Truth::True, Truth::True));
-    assert_eq!(running.applied.message, message);
 }

@@ -71,7 +71,7 @@ impl CopyRecord {
             return (self.applied_work, self.intended_work);
         }
         let was_accepted = match self.phase {
-            Phase::Applying | Phase::Running | Phase::Unreachable => true,
+            Phase::Applying | Phase::Running => true,
             Phase::Failed => self.applied.truth == Truth::True,
             Phase::Intended | Phase::Removing => false,
         };

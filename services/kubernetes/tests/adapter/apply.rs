@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::Method;
 use krake_kubernetes::cluster::discovery::Discovery;
 use krake_kubernetes::object::apply::{AppliedObject, ApplyError, Claim, apply};
+use krake_kubernetes::object::autoscaler::Replicas;
 use krake_kubernetes::object::ownership::Refusal;
 use krake_kubernetes::object::prepare::{Target, prepare_all};
 use krake_kubernetes::object::validation::{FieldValidation, Findings, Writes};
@@ -17,6 +18,9 @@ use crate::fake_api_server::FakeApiServer;
 
 /// A manifest that was not accepted before.
 pub(crate) const FIRST: Writes = Writes::First(FieldValidation::Strict);
+
+/// Nothing was scaled elsewhere.
+pub(crate) static NO_STARTS: Replicas = Replicas::new();
 
 pub(crate) fn identity(application: &str) -> Identity {
     Identity {
@@ -66,7 +70,8 @@ pub(crate) async fn apply_all(
 ) -> Result<Vec<AppliedObject>, ApplyError> {
     let identity = identity(application);
     let targets = targets(server, manifest, &identity).await;
-    let claim = Claim { identity: &identity, inventory: &[], adopt_existing: adopt, writes: FIRST };
+    let (inventory, starts) = (&[], &NO_STARTS);
+    let claim = Claim { identity: &identity, inventory, adopt_existing: adopt, writes: FIRST, starts };
     let mut accepted = Vec::new();
     let mut findings = Findings::default();
     apply(&server.connection(), &targets, &claim, &mut accepted, &mut findings).await.map(|()| accepted)

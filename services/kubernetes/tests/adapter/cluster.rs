@@ -20,7 +20,7 @@ use krake_kubernetes::object::validation::Findings;
 use krake_kubernetes::object::{ClusterUid, Identity};
 use serde_json::{Value, json};
 
-use crate::apply::{FIRST, config_map, deployment, identity};
+use crate::apply::{FIRST, NO_STARTS, config_map, deployment, identity};
 use crate::controllers::HANG_GUARD;
 use crate::fake_api_server::{FakeApiServer, Mood};
 
@@ -78,7 +78,7 @@ pub(crate) fn state(handle: &ClusterHandle) -> Option<ClusterState> {
 }
 
 fn claim(identity: &Identity) -> Claim<'_> {
-    Claim { identity, inventory: &[], adopt_existing: false, writes: FIRST }
+    Claim { identity, inventory: &[], adopt_existing: false, writes: FIRST, starts: &NO_STARTS }
 }
 
 fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {

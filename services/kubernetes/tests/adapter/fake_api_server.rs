@@ -334,8 +334,14 @@ fn discovery(server: &FakeApiServer, path: &str) -> Response {
             let name = version["groupVersion"].as_str().unwrap().split('/').next();
             json!({"name": name, "versions": [version], "preferredVersion": version})
         };
-        let versions =
-            ["apps/v1", "batch/v1", "apiextensions.k8s.io/v1", "baths.example/v1", "metrics.k8s.io/v1beta1"];
+        let versions = [
+            "apps/v1",
+            "autoscaling/v2",
+            "batch/v1",
+            "apiextensions.k8s.io/v1",
+            "baths.example/v1",
+            "metrics.k8s.io/v1beta1",
+        ];
         let whole = *server.whole.lock().unwrap();
         let tubs = server.contents().serves_kind("tubs");
         let answers = |version: &&str| match *version {

@@ -8,12 +8,15 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 /// Served kinds: API version, plural, kind, namespaced.
-pub(crate) const KINDS: [(&str, &str, &str, bool); 9] = [
+pub(crate) const KINDS: [(&str, &str, &str, bool); 12] = [
     ("v1", "configmaps", "ConfigMap", true),
     ("v1", "secrets", "Secret", true),
     ("v1", "services", "Service", true),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "nodes", "Node", false),
+    ("v1", "pods", "Pod", true),
+    ("v1", "events", "Event", true),
+    ("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true),
     ("apps/v1", "deployments", "Deployment", true),
     ("batch/v1", "jobs", "Job", true),
     ("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", false),

@@ -8,7 +8,7 @@ use krake_proto::krake::kubernetes::v1::{Application, Phase};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 use serde_json::{Value, json};
 
-use crate::apply::{config_map, deployment, identity, targets};
+use crate::apply::{NO_STARTS, config_map, deployment, identity, targets};
 use crate::controllers::World;
 use crate::fake_api_server::FakeApiServer;
 
@@ -22,7 +22,8 @@ pub(crate) async fn write(
 ) -> (Result<(), ApplyError>, Findings) {
     let identity = identity("app-1");
     let targets = targets(server, manifest, &identity).await;
-    let claim = Claim { identity: &identity, inventory: &[], adopt_existing: false, writes };
+    let claim =
+        Claim { identity: &identity, inventory: &[], adopt_existing: false, writes, starts: &NO_STARTS };
     let mut findings = Findings::default();
     let outcome = apply(&server.connection(), &targets, &claim, &mut Vec::new(), &mut findings).await;
     (outcome, findings)

@@ -30,6 +30,8 @@ fn code(reason: &str) -> Option<ReasonCode> {
         | reasons::DEADLINE_EXCEEDED
         | reasons::UNHEALTHY
         | reasons::PROGRESSING
+        | reasons::NOT_STARTING
+        | reasons::USED
         | reasons::WARNINGS
         | reasons::NOT_VALIDATED
         | reasons::NODE_PRESSURE

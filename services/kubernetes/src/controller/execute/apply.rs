@@ -18,6 +18,8 @@ struct Ended {
     outcome: Result<(), ApplyError>,
     /// What the cluster accepted.
     entries: Vec<InventoryEntry>,
+    /// What of it is not the application's, and used.
+    used: Vec<ObjectKey>,
     /// What it did not, and why.
     failures: Vec<(ObjectKey, ApplyError)>,
     validated: Option<Answer>,
@@ -68,6 +70,7 @@ impl Executor<'_> {
             elapsed: self.sighting.map(|sighting| sighting.view.attempt.elapsed).unwrap_or_default(),
             deadline: self.deadline,
             accepted: &ended.entries,
+            used: &ended.used,
             outcome: &ended.outcome,
             validated: ended.validated.as_ref(),
             leaves_out: self.sighting.is_some_and(|sighting| !sighting.view.refused.is_empty()),
@@ -105,8 +108,10 @@ impl Executor<'_> {
         let uid = &self.application.uid;
         let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
         let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, pieces);
+        let starts = self.memory.replicas(uid);
         let claim = Claim {
             identity: self.identity,
+            starts: &starts,
             inventory: &recorded.inventory,
             adopt_existing: self.application.adopt_existing,
             writes: writes(what, self.application.field_validation),
@@ -131,8 +136,8 @@ impl Executor<'_> {
         let version = handle.report().and_then(|report| report.version);
         let validated = (claim.writes.is_first() && outcome.is_ok())
             .then(|| validated(findings.verdict(version.as_deref())));
-        let (entries, failures) = accepted.into_parts();
-        Some(Ended { outcome, entries, failures, validated })
+        let (entries, used, failures) = accepted.into_parts();
+        Some(Ended { outcome, entries, used, failures, validated })
     }
 
     /// Takes in which objects of a copy that runs were refused for good: only these are paused, and not what is held

@@ -51,6 +51,7 @@ impl World {
             elapsed,
             deadline: DEADLINE,
             accepted: &accepted,
+            used: &[],
             outcome: &outcome,
             validated: None,
             leaves_out: false,

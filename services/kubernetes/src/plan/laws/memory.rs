@@ -18,7 +18,6 @@ pub(super) struct Remembered {
     pub(super) rests: Vec<(Aim, i64)>,
     /// What is attempted, and the second when that began.
     pub(super) attempt: Option<(Aim, i64)>,
-    pub(super) ran: bool,
 }
 
 impl Remembered {
@@ -57,11 +56,6 @@ impl World {
             return;
         };
         let memory = self.memory.entry(uid.clone()).or_default();
-        memory.ran = match copy.phase {
-            Phase::Running => true,
-            Phase::Unreachable => memory.ran,
-            _ => false,
-        };
         let ended = matches!(copy.phase, Phase::Failed)
             || (copy.phase == Phase::Running && copy.available.truth == Truth::True);
         if ended || memory.attempt.is_none_or(|(of, _)| of != aim) {

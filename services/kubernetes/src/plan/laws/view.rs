@@ -81,6 +81,10 @@ impl World {
             health: Health { containers: ContainerHealth::default(), verdict: Verdict::Available },
             services: BTreeMap::new(),
             present: Vec::new(),
+            used: Vec::new(),
+            unready: Vec::new(),
+            cause: None,
+            replicas: Default::default(),
             completed: Vec::new(),
         };
         for Expected { key, candidates, optional, .. } in all {
@@ -127,11 +131,11 @@ impl World {
                 false => Targets::Known(keys(self.documents)),
             },
             every_cluster: BTreeSet::new(),
+            scaled: false,
             today: BTreeMap::new(),
             renewal: Duration::ZERO,
             attempt: Attempt {
                 elapsed: Duration::from_secs(elapsed.try_into().unwrap_or_default()),
-                ran: self.memory.get(uid).is_some_and(|memory| memory.ran),
                 pause: self.pause(uid, aim),
                 repair_pause: repair.unwrap_or_default(),
             },

@@ -32,6 +32,7 @@ fn after_accepting(
         elapsed,
         deadline: DEADLINE,
         accepted,
+        used: &[],
         outcome,
         validated: None,
         leaves_out: false,
@@ -171,6 +172,7 @@ fn an_update_that_was_refused_rests_while_what_runs_is_looked_after() {
         elapsed,
         deadline,
         accepted,
+        used: &[],
         outcome: &outcome,
         validated: None,
         leaves_out: false,
@@ -199,10 +201,6 @@ fn a_running_copy_is_never_judged_failed() {
     assert_eq!(told(&verdicts[1], Reason::Progressing, 10), Reason::DeadlineExceeded);
     assert_eq!(told(&verdicts[0], Reason::DeadlineExceeded, 0), Reason::DeadlineExceeded);
     assert_eq!(told(&verdicts[0], Reason::Unhealthy, 1000), Reason::Unhealthy);
-    // Nor after a silence.
-    let mut s = snapshot(&["a"], vec![copy("a", Phase::Unreachable)], vec![("a", starting())]);
-    seen_on(&mut s, "a").attempt = Attempt { elapsed: DEADLINE, ran: true, ..Attempt::default() };
-    assert_eq!(short(&s), ["report a Running"]);
 }
 
 #[test]
@@ -318,6 +316,7 @@ fn a_retry_that_a_user_asks_for_begins_an_attempt_though_all_was_accepted() {
             elapsed: Duration::ZERO,
             deadline: DEADLINE,
             accepted: &[],
+            used: &[],
             outcome: &Ok(()),
             validated: None,
             leaves_out: false,

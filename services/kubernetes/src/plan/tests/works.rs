@@ -66,6 +66,7 @@ fn what_was_not_accepted_whole_is_applied_until_it_is() {
         elapsed: Duration::ZERO,
         deadline: DEADLINE,
         accepted: &accepted,
+        used: &[],
         outcome: &outcome,
         validated: None,
         leaves_out: false,
