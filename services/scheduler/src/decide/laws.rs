@@ -259,6 +259,10 @@ proptest! {
             match deadlock.outcome {
                 Outcome::Wait => prop_assert!(application.binding.is_none()),
                 Outcome::Stay(_) => prop_assert!(application.binding.is_some() && !bound_to(Lifecycle::Deleted)),
+                Outcome::Release if application.copies.is_empty() && bound_to(Lifecycle::Active) => {
+                    let uid = &application.binding.as_ref().unwrap().cluster_uid;
+                    prop_assert!(verdict(&fleet, &application, uid).is_err());
+                }
                 Outcome::Release => prop_assert!(bound_to(Lifecycle::Deleted)),
             }
         }

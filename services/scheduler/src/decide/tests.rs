@@ -6,6 +6,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::fixture::{Fleet, ago, application, bound, constraints, now};
+use crate::handover::{Copy, CopyPhase};
 
 /// A decision in a line.
 pub(super) fn brief(decision: &Decision) -> String {
@@ -22,6 +23,18 @@ pub(super) fn brief(decision: &Decision) -> String {
         Decision::Unschedulable(deadlock) => {
             format!("none: {:?}{}", deadlock.outcome, confirmed(&deadlock.confirm_generation))
         }
+    }
+}
+
+/// A copy that runs the present spec.
+fn running(cluster: &str) -> Copy {
+    Copy {
+        cluster_uid: format!("uid-{cluster}"),
+        phase: CopyPhase::Running,
+        generation: 1,
+        since: ago(600),
+        failure: None,
+        retry_request: 0,
     }
 }
 
@@ -152,6 +165,7 @@ fn constraints_that_no_longer_match(
     fleet.cluster("b").state = state_of_b;
     let mut application = bound(&application(), "a", 10);
     application.constraints = constraints(&["location in (DE, FR)"], &[], &[]);
+    application.copies = vec![running("a")];
     application.migration = migration;
     assert_eq!(brief(&fleet.decide(&application)), expected);
 }
@@ -214,9 +228,23 @@ fn new_generations(
 ) {
     let mut application = bound(&application(), "a", seconds);
     application.generation += 1;
+    application.copies = vec![running("a")];
     application.migration = migration;
     application.constraints = constraints(&[], &[], &["m_a > 0.3"]);
     assert_eq!(brief(&fleet.decide(&application)), expected);
+}
+
+#[test]
+fn an_application_that_is_nowhere_does_not_stay_bound_where_it_must_not_begin() {
+    let mut application = bound(&application(), "a", 600);
+    application.constraints = constraints(&["location is nowhere"], &[], &[]);
+    let fleet = Fleet::measured(&[0.5, 0.7]);
+    assert_eq!(brief(&fleet.decide(&application)), "none: Release");
+    application.copies = vec![running("a")];
+    assert_eq!(brief(&fleet.decide(&application)), "none: Stay(NoLongerMatches(Label(0)))", "it runs");
+    application.copies = Vec::new();
+    application.migration = false;
+    assert_eq!(brief(&fleet.decide(&application)), "keep: MigrationDisabled", "there and nowhere else");
 }
 
 #[test]
