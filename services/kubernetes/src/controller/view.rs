@@ -220,7 +220,7 @@ impl Look<'_> {
             self.memory.pauses.tried(&self.application.uid, self.cluster, aim, Ending::Lasting);
         }
         let view = ClusterView {
-            presence: seen.map_or(Presence::Unseen, |seen| Presence::Seen(seen.observation)),
+            presence: seen.map_or(Presence::Unseen, |seen| Presence::Seen(Box::new(seen.observation))),
             renewal: self.renewal(set.as_ref()),
             basis,
             every_cluster: wanted.as_ref().map(Wanted::every_cluster).unwrap_or_default(),

@@ -261,7 +261,7 @@ pub enum Presence {
     /// It answers, but its watches have not told everything yet.
     Unseen,
     /// What its watches tell.
-    Seen(Observation),
+    Seen(Box<Observation>),
 }
 
 /// The objects that a manifest means on a cluster.

@@ -62,11 +62,11 @@ fn seen(verdict: Verdict) -> Observation {
 }
 
 fn available() -> Presence {
-    Presence::Seen(seen(Verdict::Available))
+    Presence::Seen(Box::new(seen(Verdict::Available)))
 }
 
 fn starting() -> Presence {
-    Presence::Seen(seen(Verdict::Progressing("0 of 1".into())))
+    Presence::Seen(Box::new(seen(Verdict::Progressing("0 of 1".into()))))
 }
 
 fn view(presence: Presence) -> ClusterView {
@@ -186,18 +186,20 @@ fn from_applying_to_running_or_failed() {
     assert_eq!(with(available(), 10), ["report a Running"]);
     assert_eq!(with(starting(), 10), ["wait 290"]);
     assert_eq!(with(starting(), 300), ["report a Failed"]);
-    assert_eq!(with(Presence::Seen(seen(Verdict::Failed("x".into()))), 10), ["report a Failed"]);
+    assert_eq!(with(Presence::Seen(Box::new(seen(Verdict::Failed("x".into())))), 10), ["report a Failed"]);
 }
 
 #[test]
 fn what_is_missing_or_changed_is_applied_again() {
     let mut observed = seen(Verdict::Available);
     observed.missing = vec![key("echo")];
-    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
+    let s =
+        snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(Box::new(observed)))]);
     assert_eq!(short(&s), ["repair a"]);
     let mut observed = seen(Verdict::Available);
     observed.drifted = vec![key("echo")];
-    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
+    let s =
+        snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(Box::new(observed)))]);
     assert_eq!(short(&s), ["repair a"]);
 }
 
@@ -205,7 +207,8 @@ fn what_is_missing_or_changed_is_applied_again() {
 fn while_a_new_generation_is_undecided_the_old_one_is_repaired() {
     let mut observed = seen(Verdict::Progressing("echo does not exist".into()));
     observed.missing = vec![key("echo")];
-    let mut s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(observed))]);
+    let mut s =
+        snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(Box::new(observed)))]);
     s.generation = 2;
     assert_eq!(short(&s), ["repair a"]);
     // But not by guesses.

@@ -120,7 +120,7 @@ impl World {
         let repair = applied.map(|applied| self.pause(uid, Aim::Set(applied.set.hash)));
         let presence = match cluster.unreachable {
             true => Presence::Unreachable("down".into()),
-            false => Presence::Seen(self.seen(uid, &expected)),
+            false => Presence::Seen(Box::new(self.seen(uid, &expected))),
         };
         ClusterView {
             presence,

@@ -19,7 +19,7 @@ fn why_pods_do_not_start_is_told_and_looked_at_again() {
     let bringing =
         CopyRecord { available: Answer::no(Reason::Progressing, ""), ..copy("a", Phase::Applying) };
     let told = |seen| {
-        let mut s = snapshot(&["a"], vec![bringing.clone()], vec![("a", Presence::Seen(seen))]);
+        let mut s = snapshot(&["a"], vec![bringing.clone()], vec![("a", Presence::Seen(Box::new(seen)))]);
         seen_on(&mut s, "a").attempt.elapsed = Duration::from_secs(10);
         plan(&s)
     };
@@ -38,7 +38,7 @@ fn why_pods_do_not_start_is_told_and_looked_at_again() {
 fn the_cause_says_whether_another_cluster_may_help() {
     let failed = |class| {
         let applying = copy("a", Phase::Applying);
-        let mut s = snapshot(&["a"], vec![applying], vec![("a", Presence::Seen(explained(class)))]);
+        let mut s = snapshot(&["a"], vec![applying], vec![("a", Presence::Seen(Box::new(explained(class))))]);
         seen_on(&mut s, "a").attempt.elapsed = DEADLINE;
         let Some(Step::Report(told)) = plan(&s).into_iter().next() else { panic!() };
         assert_eq!(told.phase, Phase::Failed);
@@ -53,7 +53,7 @@ fn the_cause_says_whether_another_cluster_may_help() {
 fn what_is_used_is_told_as_long_as_it_is() {
     let mut seen = seen(Verdict::Available);
     seen.used = vec![key("space")];
-    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(seen))]);
+    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(Box::new(seen)))]);
     let Some(Step::Report(told)) = plan(&s).into_iter().next() else { panic!() };
     assert_eq!((told.applied.truth, told.applied.reason), (Truth::True, Reason::Used));
     assert!(told.applied.message.ends_with("Deployment demo/space"), "{}", told.applied.message);

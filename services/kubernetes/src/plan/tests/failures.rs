@@ -155,7 +155,7 @@ fn an_update_that_was_refused_rests_while_what_runs_is_looked_after() {
         s
     };
     assert_eq!(short(&s(available())), ["wait 400"], "the refusal stays told");
-    assert_eq!(short(&s(Presence::Seen(missing.clone()))), ["repair a", "wait 400"]);
+    assert_eq!(short(&s(Presence::Seen(Box::new(missing.clone())))), ["repair a", "wait 400"]);
     assert_eq!(short(&s(starting()))[0], "report a Running");
     let mut due = s(available());
     seen_on(&mut due, "a").attempt.pause = Duration::ZERO;
@@ -179,7 +179,7 @@ fn an_update_that_was_refused_rests_while_what_runs_is_looked_after() {
     };
     assert_eq!(after_apply(repair).report, None);
     // A repair that is refused rests too.
-    let mut paused = s(Presence::Seen(missing));
+    let mut paused = s(Presence::Seen(Box::new(missing)));
     seen_on(&mut paused, "a").attempt.repair_pause = Duration::from_secs(20);
     assert_eq!(short(&paused), ["wait 20"]);
 }
@@ -190,7 +190,8 @@ fn a_running_copy_is_never_judged_failed() {
     let told = |verdict: &Verdict, reason, elapsed| {
         let available = Answer::no(reason, "before");
         let before = CopyRecord { available, ..copy("a", Phase::Running) };
-        let mut s = snapshot(&["a"], vec![before], vec![("a", Presence::Seen(seen(verdict.clone())))]);
+        let mut s =
+            snapshot(&["a"], vec![before], vec![("a", Presence::Seen(Box::new(seen(verdict.clone()))))]);
         seen_on(&mut s, "a").attempt.elapsed = Duration::from_secs(elapsed);
         let Step::Report(judged) = plan(&s).remove(0) else { panic!() };
         assert_eq!(judged.phase, Phase::Running);
@@ -251,8 +252,8 @@ fn a_copy_that_failed_makes_room_for_the_next_candidate() {
     let mut pods = seen(Verdict::Progressing("crashes".into()));
     pods.health.containers.running = 1;
     let waits = ["mark a Removing", "remove a", "wait 30"];
-    assert_eq!(short(&s(Presence::Seen(pods.clone()))), waits, "what still runs of it goes first");
-    let mut going = s(Presence::Seen(pods));
+    assert_eq!(short(&s(Presence::Seen(Box::new(pods.clone())))), waits, "what still runs of it goes first");
+    let mut going = s(Presence::Seen(Box::new(pods)));
     going.copies[0].phase = Phase::Removing;
     assert_eq!(short(&going), ["remove a", "wait 30"]);
     let mut first = s(starting());
@@ -276,7 +277,7 @@ fn a_failure_has_a_class() {
         seen_on(&mut s, "a").attempt.elapsed = elapsed;
         s
     };
-    let crashes = Presence::Seen(seen(Verdict::Failed("crashes".into())));
+    let crashes = Presence::Seen(Box::new(seen(Verdict::Failed("crashes".into()))));
     assert_eq!(of(applying(crashes, Duration::ZERO)), Some(Class::OfSpec));
     assert_eq!(of(applying(starting(), DEADLINE)), Some(Class::OfCluster));
     assert_eq!(of(applying(Presence::Unseen, DEADLINE)), Some(Class::OfCluster));
@@ -333,7 +334,7 @@ fn a_failed_copy_that_became_available_serves_until_the_next_attempt_does() {
     let available = |pods| {
         let mut seen = seen(Verdict::Available);
         seen.health.containers.running = pods;
-        Presence::Seen(seen)
+        Presence::Seen(Box::new(seen))
     };
     let copies = vec![never_available("a")];
     let s = snapshot(&["b"], copies.clone(), vec![("a", available(1)), ("b", Presence::Unseen)]);
@@ -342,6 +343,6 @@ fn a_failed_copy_that_became_available_serves_until_the_next_attempt_does() {
     assert!(!steps.iter().any(|step| step.contains("remove a")), "{steps:?}");
     let mut ill = seen(Verdict::Progressing("0 of 1".into()));
     ill.health.containers.running = 1;
-    let s = snapshot(&["b"], copies, vec![("a", Presence::Seen(ill)), ("b", Presence::Unseen)]);
+    let s = snapshot(&["b"], copies, vec![("a", Presence::Seen(Box::new(ill))), ("b", Presence::Unseen)]);
     assert!(!short(&s).iter().any(|step| step.contains(" b ")), "its pods would run beside the new ones");
 }

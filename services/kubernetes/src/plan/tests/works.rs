@@ -159,13 +159,16 @@ fn an_object_that_cannot_be_seen_is_told_and_the_rest_is_repaired() {
     let mut partly = seen(Verdict::Progressing(why.into()));
     let hidden = crate::object::observation::Hidden { key: key("t"), why: "not supported".into() };
     partly.hidden = vec![hidden];
-    let mut s =
-        snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(partly.clone()))]);
+    let mut s = snapshot(
+        &["a"],
+        vec![copy("a", Phase::Running)],
+        vec![("a", Presence::Seen(Box::new(partly.clone())))],
+    );
     assert_eq!(short(&s), ["report a Running", "wait 10"]);
     let Step::Report(told) = plan(&s).remove(0) else { panic!() };
     assert_eq!((told.available.truth, told.available.message.as_str()), (Truth::False, why));
     partly.missing = vec![key("echo")];
-    seen_on(&mut s, "a").presence = Presence::Seen(partly);
+    seen_on(&mut s, "a").presence = Presence::Seen(Box::new(partly));
     assert_eq!(short(&s), ["repair a"]);
     // It is no copy that another one may be given up for.
     let mut moved = s.clone();
@@ -179,7 +182,7 @@ fn an_object_that_cannot_be_seen_is_told_and_the_rest_is_repaired() {
 fn a_job_that_ran_to_its_end_is_recorded_and_not_run_again_by_a_move() {
     let mut done = seen(Verdict::Available);
     done.completed = vec![(key("echo"), set(1).hash), (key("foreign"), set(1).hash)];
-    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(done))]);
+    let s = snapshot(&["a"], vec![copy("a", Phase::Running)], vec![("a", Presence::Seen(Box::new(done)))]);
     let Step::Report(told) = plan(&s).remove(0) else { panic!() };
     assert_eq!(told.completed, [(key("echo"), set(1).hash)].into(), "only what is recorded of it");
     let mut s = snapshot(&["b"], vec![told], vec![("a", available()), ("b", Presence::Unseen)]);
