@@ -1,6 +1,6 @@
 //! What is wrong with an object, in words: its reason, or the conditions that do not hold.
 
-use krake_proto::condition::{reason_of, type_of};
+use krake_proto::condition::{is_foreign, reason_of, type_of};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Reason};
 
 /// The reason; without one, the conditions that do not hold. Nothing if all is well.
@@ -22,6 +22,16 @@ pub(crate) fn unmet<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> 
         matches!(condition.status(), ConditionStatus::False | ConditionStatus::Unknown)
     };
     all(conditions.into_iter().filter(unmet))
+}
+
+/// Conditions of Krake's that hold and say more than that, such as which objects are only used.
+pub(crate) fn notes<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> Vec<String> {
+    let notable = |condition: &&Condition| {
+        condition.status() == ConditionStatus::True
+            && !condition.message.is_empty()
+            && !is_foreign(type_of(condition))
+    };
+    all(conditions.into_iter().filter(notable))
 }
 
 /// All conditions, those of other programs too.
@@ -70,6 +80,8 @@ mod tests {
         assert_eq!(why(None, &conditions[..1]), None);
         let foreign = condition("example.org/BackedUp", ConditionStatus::True);
         assert_eq!(why(None, [&foreign]), None);
+        assert_eq!(notes(&conditions), ["Applied: Progressing: 0 of 1 pods"]);
+        assert_eq!(notes([&foreign]), Vec::<String>::new());
         assert_eq!(all([&foreign]), ["example.org/BackedUp: Progressing: 0 of 1 pods"]);
     }
 }

@@ -2,8 +2,10 @@
 
 use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationStatus, Copy, Decision, FailedAttempt, FailureClass, FieldValidation,
-    MigrationStrategy, PlacementRecord, ScoredCluster,
+    MigrationStrategy, Phase, PlacementRecord, ScoredCluster,
 };
+use krake_proto::krake::meta::v1::ResourceRef;
+use krake_proto::reachability::known_phase;
 
 use super::Columns;
 use super::text::{self, NONE};
@@ -38,7 +40,10 @@ impl Columns for Application {
             ("state", state(Some(status))),
             ("reason", text::reason(status.reason.as_ref())),
             ("conditions", text::lines(trouble::all(&status.conditions))),
-            ("container_health", text::pods(status.container_health.as_ref())),
+            (
+                "container_health",
+                seen_last(text::pods(status.container_health.as_ref()), any_bound_away(status)),
+            ),
             ("services", text::entries(&status.services)),
             (
                 "objects",
@@ -54,8 +59,14 @@ impl Columns for Application {
             ("hooks", text::lines(&spec.hooks)),
             ("scheduled_to", reference(status.scheduled_to.as_ref())),
             ("scheduled", text::time(status.scheduled.as_ref())),
-            ("running_on", reference(status.running_on.as_ref())),
-            ("copies", text::lines(status.copies.iter().map(|copy| self::copy(copy, namespace, generation)))),
+            (
+                "running_on",
+                seen_last(reference(status.running_on.as_ref()), is_away(status, status.running_on.as_ref())),
+            ),
+            (
+                "copies",
+                text::lines(status.copies.iter().map(|copy| self::copy(status, copy, namespace, generation))),
+            ),
             (
                 "decision",
                 status.decision.as_ref().map_or_else(|| NONE.to_owned(), |d| decision(d, namespace)),
@@ -130,11 +141,31 @@ fn failed_attempt(attempt: &FailedAttempt, namespace: &str) -> String {
     format!("{cluster}{of}: {}", attempt.message)
 }
 
-/// A copy, and below it what is wrong with it.
-fn copy(copy: &Copy, namespace: &str, wanted: i64) -> String {
+/// Whether the state service says that a cluster is unreachable.
+fn is_away(status: &ApplicationStatus, cluster: Option<&ResourceRef>) -> bool {
+    let mut away = status.unreachable_clusters.iter().filter_map(|away| away.cluster.as_ref());
+    cluster.is_some_and(|cluster| away.any(|away| away.uid == cluster.uid))
+}
+
+/// Whether a bound cluster is unreachable.
+fn any_bound_away(status: &ApplicationStatus) -> bool {
+    status.bindings.iter().any(|binding| is_away(status, binding.cluster.as_ref()))
+}
+
+/// A text, which may be about what is not known any more.
+fn seen_last(text: String, is_away: bool) -> String {
+    if is_away && text != NONE { format!("{text} (when last seen)") } else { text }
+}
+
+/// A copy, and below it what is wrong with it. Of one on a cluster that is unreachable it says what was seen last.
+fn copy(status: &ApplicationStatus, copy: &Copy, namespace: &str, wanted: i64) -> String {
     let cluster = copy.cluster.as_ref().map_or_else(|| "?".to_owned(), |c| text::reference(c, namespace));
-    let phase = text::name(copy.phase().as_str_name(), "PHASE_");
-    let mut text = format!("{cluster}: {phase}");
+    let phase = |phase: Phase| text::name(phase.as_str_name(), "PHASE_").to_owned();
+    let known = known_phase(copy.phase(), is_away(status, copy.cluster.as_ref()));
+    let mut text = format!("{cluster}: {}", phase(known));
+    if known != copy.phase() {
+        text += &format!(", last seen {}", phase(copy.phase()));
+    }
     if copy.last_transition_time.is_some() {
         text += &format!(" since {}", text::time(copy.last_transition_time.as_ref()));
     }
@@ -147,7 +178,7 @@ fn copy(copy: &Copy, namespace: &str, wanted: i64) -> String {
             applied => format!(", generation {applied} is applied, {wanted} is wanted"),
         };
     }
-    for problem in trouble::unmet(&copy.conditions) {
+    for problem in trouble::unmet(&copy.conditions).into_iter().chain(trouble::notes(&copy.conditions)) {
         text += &format!("\n  {problem}");
     }
     text

@@ -57,6 +57,29 @@ fn an_application_tells_where_it_runs_and_why() {
 }
 
 #[test]
+fn an_application_on_a_cluster_that_is_unreachable_says_so_everywhere() {
+    let cluster =
+        json!({"api": "kubernetes", "kind": "Cluster", "namespace": "demo", "name": "a", "uid": "u"});
+    let body = json!({
+        "metadata": {"name": "echo", "namespace": "demo", "generation": 1},
+        "spec": {},
+        "status": {
+            "state": "DEGRADED",
+            "reason": {"code": "CLUSTER_NOT_REACHABLE",
+                "message": "cluster \"a\" is unreachable, what runs there is unknown: ClusterNotReachable: no answer"},
+            "container_health": {"desired_pods": 1, "running_pods": 1},
+            "scheduled_to": cluster, "running_on": cluster, "bindings": [{"cluster": cluster}],
+            "copies": [{"cluster": cluster, "phase": "RUNNING", "health": {"desired_pods": 1, "running_pods": 1},
+                "observed_generation": 1, "last_transition_time": "2026-02-28T10:49:00Z"}],
+            "unreachable_clusters": [{"cluster": cluster, "reason": "ClusterNotReachable", "message": "no answer"}],
+        },
+    });
+    let away: Application = from_value(&body, Unknown::Refuse).unwrap();
+    insta::assert_snapshot!(object(&away, Format::Table).unwrap());
+    insta::assert_snapshot!(list(&[away], false, Format::Table).unwrap());
+}
+
+#[test]
 fn an_application_tells_where_its_present_spec_failed_before() {
     let attempt = |cluster: &str, generation, failure: FailureClass| FailedAttempt {
         cluster: Some(ResourceRef { name: cluster.into(), ..Default::default() }),

@@ -40,9 +40,10 @@ pub(super) static RULES: KindRules = KindRules {
         field::RUNNING_ON,
         field::SERVICES,
         field::LAST_APPLIED_MANIFEST,
+        field::UNREACHABLE_CLUSTERS,
     ],
     derive,
-    derived_on_read: &[field::STATE, field::REASON],
+    derived_on_read: &[field::STATE, field::REASON, field::UNREACHABLE_CLUSTERS],
     derive_on_read,
     reserved: &[
         field::BINDINGS,

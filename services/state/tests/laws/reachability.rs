@@ -81,6 +81,9 @@ async fn reads_derive_the_state_and_nothing_is_written() {
     for part in ["\"one\"", reasons::UNAUTHORIZED, "the token was refused"] {
         assert!(why.message.contains(part), "{}", why.message);
     }
+    let unreachable = &status.unreachable_clusters[..];
+    let [named] = unreachable else { panic!("{unreachable:?}") };
+    assert_eq!((&named.cluster, named.reason.as_str()), (&status.copies[0].cluster, reasons::UNAUTHORIZED));
     assert_eq!(
         (&away.metadata, &status.copies),
         (&before.metadata, &was.copies),

@@ -234,8 +234,7 @@ pub(crate) fn unsettled(world: &World) -> Vec<String> {
                 && copies.get(bound) == Some(&Phase::Running)
                 && up_to_date(world, application, bound)
         });
-        // It may still be bound to a cluster that it does not fit any more, where it does not begin.
-        let waits = places.is_empty() && copies.is_empty();
+        let waits = bound.is_none() && places.is_empty() && copies.is_empty();
         // What no cluster fits any more stays where it is.
         if !(runs || !feasible && (waits || places.len() == 1)) {
             open.push(seen);

@@ -2,7 +2,7 @@
 
 use krake_proto::condition::{bounded, find, reason_of, reasons, type_of, types};
 use krake_proto::krake::kubernetes::v1::{
-    ApplicationState as State, ApplicationStatus, ContainerHealth, Copy, Phase,
+    ApplicationState as State, ApplicationStatus, ContainerHealth, Copy, Phase, UnreachableCluster,
 };
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, Metadata, Reason, ReasonCode};
 use krake_proto::reachability::known_phase;
@@ -36,7 +36,13 @@ pub(super) fn on_read(
     absences: &Absences,
 ) -> ApplicationStatus {
     let (state, reason) = state(metadata, status, absences);
-    ApplicationStatus { state: state.into(), reason, ..Default::default() }
+    let unreachable = status.copies.iter().filter_map(|copy| {
+        let why = absence(copy, absences)?;
+        let (reason, message) = (reason_of(why).to_owned(), why.message.clone());
+        Some(UnreachableCluster { cluster: copy.cluster.clone(), reason, message })
+    });
+    let unreachable_clusters = unreachable.collect();
+    ApplicationStatus { state: state.into(), reason, unreachable_clusters, ..Default::default() }
 }
 
 fn is_bound(status: &ApplicationStatus, copy: &Copy) -> bool {
@@ -96,6 +102,28 @@ fn is_away(copy: &Copy, absences: &Absences) -> bool {
     absence(copy, absences).is_some() || copy.phase() == Phase::Unreachable
 }
 
+/// What a copy that is not begun may wait for: with the strategy DELETE_FIRST, that another one is seen to be gone.
+fn predecessor(status: &ApplicationStatus, absences: &Absences) -> Option<Reason> {
+    let waits = |copy: &Copy| {
+        let name = copy.cluster.as_ref().map_or("", |cluster| cluster.name.as_str());
+        if let Some(Reason { code, message }) = away(copy, absences) {
+            let message = format!(
+                "{message}; with DELETE_FIRST its copy has to be gone first: if the cluster does not come back, \
+                 declare it lost (rok kube cluster lost {name})"
+            );
+            return Some(Reason { code, message: bounded(message) });
+        }
+        if copy.phase() != Phase::Removing {
+            return None;
+        }
+        let told = complaint(copy).filter(|why| reason_of(why) == reasons::WAITING_FOR_REMOVAL);
+        let told = told.map_or_else(String::new, |why| format!(": {}", why.message));
+        let message = bounded(format!("the copy on cluster {name:?} is being removed first{told}"));
+        Some(Reason { code: ReasonCode::DeleteFailed.into(), message })
+    };
+    others(status).find_map(waits)
+}
+
 /// Why nothing is known of a copy, if so.
 fn away(copy: &Copy, absences: &Absences) -> Option<Reason> {
     let name = copy.cluster.as_ref().map_or("", |cluster| cluster.name.as_str());
@@ -147,11 +175,20 @@ fn state(metadata: &Metadata, status: &ApplicationStatus, absences: &Absences) -
         return (State::Degraded, Some(away));
     }
     if bound.len() < status.bindings.len() || bound.iter().any(|copy| copy.phase() != Phase::Running) {
-        let state = if leaving { State::Migrating } else { State::Creating };
+        let state = match unscheduled {
+            Some(answer) if status.copies.is_empty() && is_given_up(metadata, status, answer) => {
+                State::Failed
+            }
+            _ if leaving => State::Migrating,
+            _ => State::Creating,
+        };
         let wrong = bound.iter().find_map(|copy| complaint(copy));
         // Workloads that are still starting are not worth a complaint.
         let wrong = wrong.filter(|condition| reason_of(condition) != reasons::PROGRESSING);
-        return (state, wrong.map(reason));
+        let wrong = wrong.map(reason);
+        let waits = bound.is_empty().then(|| predecessor(status, absences)).flatten();
+        let nowhere = unscheduled.filter(|answer| answer.observed_generation >= metadata.generation);
+        return (state, wrong.or(waits).or(nowhere.map(reason)));
     }
     if leaving {
         return (State::Migrating, None);
@@ -171,191 +208,19 @@ fn state(metadata: &Metadata, status: &ApplicationStatus, absences: &Absences) -
             && complaint.is_some_and(|condition| type_of(condition) == types::APPLIED);
         return (if refused { State::Degraded } else { State::Reconciling }, complaint.map(reason));
     }
-    match bound.iter().find_map(|copy| complaint(copy)).or(unscheduled) {
+    summary(bound.iter().find_map(|copy| complaint(copy)).or(unscheduled))
+}
+
+/// The state of an application whose present spec runs, by what is wrong with it.
+fn summary(wrong: Option<&Condition>) -> (State, Option<Reason>) {
+    match wrong.map(|condition| (reason_of(condition), reason(condition))) {
         // A change is being rolled out.
-        Some(condition) if reason_of(condition) == reasons::PROGRESSING => (State::Reconciling, None),
-        Some(condition) => (State::Degraded, Some(reason(condition))),
+        Some((reasons::PROGRESSING, _)) => (State::Reconciling, None),
+        Some((reasons::NOT_STARTING, why)) => (State::Reconciling, Some(why)),
+        Some((_, why)) => (State::Degraded, Some(why)),
         None => (State::Running, None),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use krake_proto::krake::kubernetes::v1::Binding;
-    use krake_proto::krake::meta::v1::ResourceRef;
-    use rstest::rstest;
-
-    fn cluster(uid: &str) -> Option<ResourceRef> {
-        Some(ResourceRef { uid: uid.into(), name: uid.into(), ..Default::default() })
-    }
-
-    fn copy(uid: &str, phase: Phase, generation: i64) -> Copy {
-        Copy {
-            cluster: cluster(uid),
-            phase: phase.into(),
-            observed_generation: generation,
-            ..Default::default()
-        }
-    }
-
-    fn no(r#type: &str, reason: &str) -> Condition {
-        Condition {
-            r#type: r#type.into(),
-            status: ConditionStatus::False.into(),
-            reason: reason.into(),
-            ..Default::default()
-        }
-    }
-
-    fn status(bindings: &[&str], copies: Vec<Copy>) -> ApplicationStatus {
-        let bindings =
-            bindings.iter().map(|uid| Binding { cluster: cluster(uid), ..Default::default() }).collect();
-        ApplicationStatus { bindings, copies, scheduled_generation: 2, ..Default::default() }
-    }
-
-    #[rstest]
-    #[case::new(&[], vec![], State::Pending)]
-    #[case::bound(&["a"], vec![], State::Creating)]
-    #[case::intended(&["a"], vec![copy("a", Phase::Intended, 0)], State::Creating)]
-    #[case::applied(&["a"], vec![copy("a", Phase::Applying, 2)], State::Creating)]
-    #[case::running(&["a"], vec![copy("a", Phase::Running, 2)], State::Running)]
-    #[case::changed(&["a"], vec![copy("a", Phase::Running, 1)], State::Reconciling)]
-    #[case::moving(&["b"], vec![copy("a", Phase::Running, 2)], State::Migrating)]
-    #[case::cleaning(&["b"], vec![copy("a", Phase::Removing, 2), copy("b", Phase::Running, 2)], State::Migrating)]
-    #[case::left_behind(&["b"], vec![copy("a", Phase::Unreachable, 2), copy("b", Phase::Running, 2)], State::Running)]
-    #[case::lost(&["a"], vec![copy("a", Phase::Unreachable, 2)], State::Degraded)]
-    #[case::failed(&["a"], vec![copy("a", Phase::Failed, 2)], State::Failed)]
-    #[case::failed_before_the_spec_changed(&["a"], vec![copy("a", Phase::Failed, 1)], State::Reconciling)]
-    #[case::way_back(&["b"], vec![copy("a", Phase::Running, 2), copy("b", Phase::Failed, 2)], State::Degraded)]
-    fn states(#[case] bindings: &[&str], #[case] copies: Vec<Copy>, #[case] expected: State) {
-        let metadata = Metadata { generation: 2, ..Default::default() };
-        assert_eq!(derive(&metadata, &status(bindings, copies)).state(), expected);
-    }
-
-    #[test]
-    fn the_reason_is_the_conditions() {
-        let metadata = Metadata { generation: 2, ..Default::default() };
-        let mut pending = status(&[], vec![]);
-        pending.conditions = vec![no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE)];
-        let derived = derive(&metadata, &pending);
-        assert_eq!(derived.state(), State::Pending);
-        assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
-
-        let mut unhealthy = copy("a", Phase::Running, 2);
-        unhealthy.conditions = vec![no(types::AVAILABLE, reasons::UNHEALTHY)];
-        assert_eq!(derive(&metadata, &status(&["a"], vec![unhealthy])).state(), State::Degraded);
-    }
-
-    #[test]
-    fn an_update_that_is_refused_or_being_rolled_out_leaves_what_runs() {
-        let metadata = Metadata { generation: 2, ..Default::default() };
-        let with = |generation, r#type, reason| {
-            let conditions = vec![no(r#type, reason)];
-            let running = Copy { conditions, ..copy("a", Phase::Running, generation) };
-            let derived = derive(&metadata, &status(&["a"], vec![running]));
-            assert_eq!(derived.running_on.as_ref().unwrap().uid, "a");
-            (derived.state(), derived.reason.map(|reason| reason.code()))
-        };
-        let refused = with(1, types::APPLIED, reasons::KUBERNETES_ERROR);
-        assert_eq!(refused, (State::Degraded, Some(ReasonCode::KubernetesError)));
-        let repair = with(2, types::APPLIED, reasons::KUBERNETES_ERROR);
-        assert_eq!(repair, (State::Degraded, Some(ReasonCode::KubernetesError)));
-        assert_eq!(with(2, types::AVAILABLE, reasons::PROGRESSING), (State::Reconciling, None));
-        assert_eq!(with(2, types::AVAILABLE, reasons::DEADLINE_EXCEEDED).0, State::Degraded);
-        assert_eq!(with(1, types::AVAILABLE, reasons::UNHEALTHY).0, State::Reconciling);
-    }
-
-    #[test]
-    fn an_application_whose_attempts_are_used_up_has_failed_until_its_spec_changes() {
-        let metadata = Metadata { generation: 2, ..Default::default() };
-        let refused = no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE);
-        let conditions = vec![Condition { observed_generation: 2, ..refused }];
-        let mut used_up = ApplicationStatus { conditions, retries: Some(0), ..status(&[], vec![]) };
-        let derived = derive(&metadata, &used_up);
-        assert_eq!(derived.state(), State::Failed);
-        assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
-        for retries in [None, Some(1), Some(-1)] {
-            let trying = ApplicationStatus { retries, ..used_up.clone() };
-            assert_eq!(derive(&metadata, &trying).state(), State::Pending, "{retries:?}");
-        }
-        let last = ApplicationStatus { scheduled_retry: Some(Default::default()), ..used_up.clone() };
-        assert_eq!(derive(&metadata, &last).state(), State::Pending, "one attempt is still to come");
-        let unasked = ApplicationStatus { conditions: vec![], ..used_up.clone() };
-        assert_eq!(derive(&metadata, &unasked).state(), State::Pending);
-        let changed = Metadata { generation: 3, ..Default::default() };
-        assert_eq!(derive(&changed, &used_up).state(), State::Pending, "a new spec gets new attempts");
-        used_up.bindings = status(&["a"], vec![]).bindings;
-        used_up.copies = vec![copy("a", Phase::Running, 2)];
-        assert_eq!(derive(&metadata, &used_up).state(), State::Degraded, "it runs");
-    }
-
-    #[test]
-    fn a_changed_spec_without_a_cluster_is_degraded_and_not_for_ever_reconciling() {
-        let metadata = Metadata { generation: 3, ..Default::default() };
-        let mut stays = status(&["a"], vec![copy("a", Phase::Running, 2)]);
-        assert_eq!(derive(&metadata, &stays).state(), State::Reconciling);
-        let refused = no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE);
-        stays.conditions = vec![Condition { observed_generation: 2, ..refused.clone() }];
-        assert_eq!(derive(&metadata, &stays).state(), State::Reconciling, "an old answer");
-        stays.conditions = vec![Condition { observed_generation: 3, ..refused }];
-        let derived = derive(&metadata, &stays);
-        assert_eq!(derived.state(), State::Degraded);
-        assert_eq!(derived.reason.unwrap().code(), ReasonCode::NoSuitableResource);
-    }
-
-    #[test]
-    fn a_failed_application_stays_failed_if_its_new_spec_finds_no_cluster() {
-        let metadata = Metadata { generation: 3, ..Default::default() };
-        let mut failed = status(&["a"], vec![copy("a", Phase::Failed, 2)]);
-        assert_eq!(derive(&metadata, &failed).state(), State::Reconciling);
-        let refused = no(types::SCHEDULED, reasons::NO_SUITABLE_RESOURCE);
-        failed.conditions = vec![Condition { observed_generation: 3, ..refused }];
-        assert_eq!(derive(&metadata, &failed).state(), State::Failed);
-    }
-
-    #[test]
-    fn a_deleted_application_is_deleting_whatever_runs() {
-        let metadata = Metadata { deleted: Some(Default::default()), ..Default::default() };
-        let running = status(&["a"], vec![copy("a", Phase::Running, 2)]);
-        assert_eq!(derive(&metadata, &running).state(), State::Deleting);
-        let mut removing = copy("a", Phase::Removing, 2);
-        assert_eq!(derive(&metadata, &status(&["a"], vec![removing.clone()])).reason, None);
-        removing.conditions = vec![no(types::AVAILABLE, reasons::WAITING_FOR_REMOVAL)];
-        let waits = derive(&metadata, &status(&["a"], vec![removing])).reason.unwrap();
-        assert_eq!(waits.code(), ReasonCode::DeleteFailed, "it says what it waits for");
-    }
-
-    #[test]
-    fn clusters_services_and_health_come_from_the_copies() {
-        let metadata = Metadata { generation: 2, ..Default::default() };
-        let mut old = copy("a", Phase::Running, 2);
-        old.services = [("web".to_owned(), "1.2.3.4:80".to_owned())].into();
-        let mut new = copy("b", Phase::Applying, 2);
-        new.health = Some(ContainerHealth { desired_pods: 3, running_pods: 1, ..Default::default() });
-        let derived = derive(&metadata, &status(&["b"], vec![old, new]));
-        assert_eq!(derived.scheduled_to.unwrap().uid, "b");
-        assert_eq!(derived.running_on.unwrap().uid, "a");
-        assert_eq!(derived.container_health.unwrap().desired_pods, 3);
-        assert_eq!(derived.services["web"], "1.2.3.4:80");
-    }
-
-    #[test]
-    fn a_reason_always_has_a_code() {
-        let metadata = Metadata { generation: 2, ..Default::default() };
-        let given = || reasons::ALL.iter().chain(&["", "OfANewerVersion"]);
-        for (name, reason) in types::ALL.iter().flat_map(|name| given().map(move |reason| (*name, *reason))) {
-            for phase in [Phase::Applying, Phase::Running, Phase::Failed, Phase::Unreachable] {
-                let mut copy = copy("a", phase, 2);
-                copy.conditions = vec![no(name, reason)];
-                let unscheduled =
-                    ApplicationStatus { conditions: copy.conditions.clone(), ..status(&[], vec![]) };
-                for status in [unscheduled, status(&["a"], vec![copy])] {
-                    if let Some(shown) = derive(&metadata, &status).reason {
-                        assert_ne!(shown.code(), ReasonCode::Unspecified, "{name} {reason}");
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;
