@@ -16,6 +16,16 @@ use tokio::sync::watch;
 use crate::fake_faults::Faults;
 use crate::fake_objects::{Contents, KINDS, Target, create, delete, failure, ok, patch, read};
 
+/// The versions of API groups that it names.
+const GROUPS: [&str; 6] = [
+    "apps/v1",
+    "autoscaling/v2",
+    "batch/v1",
+    "apiextensions.k8s.io/v1",
+    "baths.example/v1",
+    "metrics.k8s.io/v1beta1",
+];
+
 /// How the server behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mood {
@@ -334,14 +344,6 @@ fn discovery(server: &FakeApiServer, path: &str) -> Response {
             let name = version["groupVersion"].as_str().unwrap().split('/').next();
             json!({"name": name, "versions": [version], "preferredVersion": version})
         };
-        let versions = [
-            "apps/v1",
-            "autoscaling/v2",
-            "batch/v1",
-            "apiextensions.k8s.io/v1",
-            "baths.example/v1",
-            "metrics.k8s.io/v1beta1",
-        ];
         let whole = *server.whole.lock().unwrap();
         let tubs = server.contents().serves_kind("tubs");
         let answers = |version: &&str| match *version {
@@ -349,7 +351,7 @@ fn discovery(server: &FakeApiServer, path: &str) -> Response {
             "baths.example/v1" => !whole || tubs,
             _ => true,
         };
-        let versions = versions.into_iter().filter(answers);
+        let versions = GROUPS.into_iter().filter(answers);
         let groups: Vec<Value> = versions.map(group).collect();
         return ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}));
     }
