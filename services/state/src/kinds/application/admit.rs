@@ -162,7 +162,7 @@ fn part_of_path(field: &str, text: &str, findings: &mut Findings) {
     let is_fine = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(is_foreign);
     if text.len() > LONGEST {
         findings.add(field, format!("has {} bytes; at most {LONGEST} are allowed", text.len()));
-    } else if !text.is_empty() && !(group_and_version && text.split('/').all(is_fine)) {
+    } else if !text.is_empty() && (!group_and_version || !text.split('/').all(is_fine)) {
         findings.add(field, format!("{text:?} cannot be part of a path on a cluster"));
     }
 }
