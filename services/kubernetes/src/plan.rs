@@ -30,7 +30,8 @@ pub use outcome::{
     AfterApply, Again, Applied, after_apply, after_prune, after_release, after_remove, after_withdraw,
 };
 pub use snapshot::{
-    Answer, Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, Snapshot, Strategy, Targets, Truth,
+    Answer, Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, RecordedAttempt, Snapshot, Strategy,
+    Targets, Truth,
 };
 pub use works::{Aim, Basis, Work, basis};
 
@@ -141,7 +142,11 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
     let mut steps = Vec::new();
     for cluster in &snapshot.bindings {
         let copy = wanted.iter().find(|copy| copy.cluster == *cluster);
-        steps.extend(deploy::keep(snapshot, cluster, copy.copied(), may_create, replaces_running));
+        let of_copy = deploy::keep(snapshot, cluster, copy.copied(), may_create, replaces_running);
+        match copy {
+            Some(copy) => steps.extend(with_time(snapshot, copy, of_copy)),
+            None => steps.extend(of_copy),
+        }
     }
     // An application that was released, because its cluster goes and no other fits, has no successor for a copy elsewhere to
     // make room for: it runs on until there is one.
@@ -159,10 +164,26 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         if goes || failed || overtaken || spare || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {
-            steps.extend(tend::tend(snapshot, copy, false));
+            steps.extend(with_time(snapshot, copy, tend::tend(snapshot, copy, false)));
         }
     }
     one_wait(steps)
+}
+
+/// Steps for a copy that record once in a while how long the attempt at it has lasted, if they record nothing else.
+fn with_time(snapshot: &Snapshot, copy: &CopyRecord, steps: Vec<Step>) -> Vec<Step> {
+    let view = snapshot.clusters.get(&copy.cluster);
+    let looked_at = view.filter(|view| matches!(view.presence, Presence::Unseen | Presence::Seen(_)));
+    let Some((view, due)) = looked_at.and_then(|view| Some((view, view.attempt.record_in?))) else {
+        return steps;
+    };
+    let told = view.attempt.kept_in(copy.clone());
+    let records = |step: &Step| matches!(step, Step::RecordIntent(_) | Step::Report(_) | Step::Forget(_));
+    if told == *copy || steps.iter().any(records) {
+        return steps;
+    }
+    let record = if due.is_zero() { Step::Report(told) } else { Step::Wait(due) };
+    [record].into_iter().chain(steps).collect()
 }
 
 /// Whether a copy runs, on a cluster that is not being deleted.

@@ -146,6 +146,7 @@ impl Applications {
                 .clusters()
                 .into_iter()
                 .filter(|cluster| self.index.is_leaving(cluster))
+            completed: application.completed.clone(),
                 .collect(),
             strategy: application.strategy,
             clusters: views.collect(),

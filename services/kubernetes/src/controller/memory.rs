@@ -132,6 +132,8 @@ impl Memory {
         // Nothing that holds the lock panics halfway through a change.
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+            record: elapsed.record,
+            record_in: elapsed.record_in,
 }
 
 /// Whether the application is bound to a cluster, for its present spec.

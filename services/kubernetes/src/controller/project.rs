@@ -1,5 +1,6 @@
 //! From the API's messages to what this adapter keeps of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,8 +14,9 @@ use serde_json::Value;
 use super::manifest::Manifest;
 use super::record;
 use crate::cluster::identity::{ClusterIdentity, Known};
+use crate::object::rendering::DocumentHash;
 use crate::object::validation::FieldValidation;
-use crate::object::{ApplicationUid, ClusterUid};
+use crate::object::{ApplicationUid, ClusterUid, ObjectKey};
 use crate::plan::{CopyRecord, Strategy};
 
 /// An application as this adapter keeps it.
@@ -40,6 +42,8 @@ pub(crate) struct Application {
     pub(crate) bindings: Vec<ResourceRef>,
     /// What is recorded.
     pub(crate) copies: Vec<RecordedCopy>,
+    /// Jobs that ran to their end on copies that were forgotten since.
+    pub(crate) completed: BTreeMap<ObjectKey, DocumentHash>,
 }
 
 /// A copy with the API's name of its cluster.
@@ -103,6 +107,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
             api::FieldValidation::Strict | api::FieldValidation::Unspecified => FieldValidation::Strict,
         },
         strategy,
+        completed: status.completed_jobs.iter().filter_map(record::completed_from_api).collect(),
         bindings: status.bindings.into_iter().filter_map(|binding| binding.cluster).collect(),
         copies: status.copies.iter().filter_map(copy).collect(),
         key,

@@ -1,6 +1,8 @@
 //! Copies between the planner's form and the API's.
 
 use jiff::Timestamp;
+use std::time::Duration;
+
 use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::krake::kubernetes::v1::{self as api, Copy};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus, ResourceRef};
@@ -9,7 +11,7 @@ use crate::failure::Class;
 use crate::object::health::ContainerHealth;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{InventoryEntry, ObjectKey};
-use crate::plan::{Answer, CopyRecord, Phase, Reason, Truth, Work};
+use crate::plan::{Aim, Answer, CopyRecord, Phase, Reason, RecordedAttempt, Truth, Work};
 
 /// The API's form. Version and transition time are filled by the state service.
 pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
@@ -34,6 +36,7 @@ pub(super) fn to_api(cluster: &ResourceRef, record: &CopyRecord) -> Copy {
         applied_work: record.applied_work.map(work_to_api),
         intended_work: record.intended_work.map(work_to_api),
         completed_jobs: record.completed.iter().map(completed_to_api).collect(),
+        attempt: record.attempt.map(attempt_to_api),
     }
 }
 
@@ -78,6 +81,7 @@ pub(super) fn from_api(cluster: &ResourceRef, copy: &Copy) -> CopyRecord {
         applied_work: copy.applied_work.as_ref().and_then(work_from_api),
         intended_work: copy.intended_work.as_ref().and_then(work_from_api),
         completed: copy.completed_jobs.iter().filter_map(completed_from_api).collect(),
+        attempt: copy.attempt.as_ref().map(attempt_from_api),
     }
 }
 
@@ -93,12 +97,30 @@ fn work_from_api(work: &api::Work) -> Option<Work> {
     Some(Work { set, generation: work.generation, pieces: work.pieces })
 }
 
+fn attempt_to_api(attempt: RecordedAttempt) -> api::CopyAttempt {
+    let (sha256, generation) = match attempt.aim {
+        Aim::Set(hash) => (hash.as_bytes().to_vec().into(), 0),
+        Aim::Generation(generation) => (bytes::Bytes::new(), generation),
+    };
+    let elapsed_seconds = u32::try_from(attempt.elapsed.as_secs()).unwrap_or(u32::MAX);
+    api::CopyAttempt { sha256, generation, retry_request: attempt.retry, elapsed_seconds }
+}
+
+fn attempt_from_api(attempt: &api::CopyAttempt) -> RecordedAttempt {
+    let set = DocumentHash::from_bytes(&attempt.sha256).map(Aim::Set);
+    RecordedAttempt {
+        aim: set.unwrap_or(Aim::Generation(attempt.generation)),
+        retry: attempt.retry_request,
+        elapsed: Duration::from_secs(attempt.elapsed_seconds.into()),
+    }
+}
+
 fn completed_to_api((key, set): (&ObjectKey, &DocumentHash)) -> api::CompletedJob {
     let job = object_to_api(&InventoryEntry { key: key.clone(), uid: None });
     api::CompletedJob { job: Some(job), sha256: set.as_bytes().to_vec().into() }
 }
 
-fn completed_from_api(completed: &api::CompletedJob) -> Option<(ObjectKey, DocumentHash)> {
+pub(super) fn completed_from_api(completed: &api::CompletedJob) -> Option<(ObjectKey, DocumentHash)> {
     let key = object_from_api(completed.job.as_ref()?).key;
     Some((key, DocumentHash::from_bytes(&completed.sha256)?))
 }
@@ -265,6 +287,11 @@ mod tests {
                 applied_work: Some(work("old", 2)),
                 intended_work: Some(work("new", 3)),
                 completed: [(entry(Some("demo"), None).key, work("old", 2).set.hash)].into(),
+                attempt: Some(RecordedAttempt {
+                    aim: if why == "why" { Aim::Generation(3) } else { Aim::Set(work("new", 3).set.hash) },
+                    retry: 4,
+                    elapsed: Duration::from_secs(70),
+                }),
                 ..CopyRecord::intended(&"u1".into(), Timestamp::UNIX_EPOCH)
             };
             let copy = to_api(&cluster, &record);

@@ -148,8 +148,8 @@ fn intent(
     }
 }
 
-/// The Jobs of a copy that ran to their end. A new copy takes over those of the same documents from the others: a move
-/// does not run them again.
+/// The Jobs of a copy that ran to their end. A new copy takes over those of the same documents from the others, and from
+/// those that are gone: a move does not run them again.
 fn completed(
     snapshot: &Snapshot,
     copy: &CopyRecord,
@@ -164,6 +164,13 @@ fn completed(
             |key: &&ObjectKey| other.has_completed(key, wanted.hash) && !view.every_cluster.contains(*key);
         let done = targets.iter().filter(is_done);
         completed.extend(done.map(|key| (key.clone(), wanted.hash)));
+    }
+    if copy.applied_work.is_none() {
+        let is_done = |(key, set): &(&ObjectKey, &DocumentHash)| {
+            **set == wanted.hash && targets.contains(key) && !view.every_cluster.contains(*key)
+        };
+        let done = snapshot.completed.iter().filter(is_done);
+        completed.extend(done.map(|(key, set)| (key.clone(), *set)));
     }
     completed
 }

@@ -176,6 +176,7 @@ impl World {
             retry_requests: self.retry_requests,
             bindings: self.bindings.clone(),
             copies: self.copies.values().cloned().collect(),
+            completed: BTreeMap::new(),
             // An application is released only from clusters that go.
             leaving: self.clusters.keys().filter(|_| self.bindings.is_empty()).cloned().collect(),
             strategy: self.strategy,
@@ -191,6 +192,11 @@ impl World {
         assert!(!(self.deleted && before.is_none()), "a new copy for a deleted application");
         let ran = before.is_some_and(|before| before.phase == Phase::Running);
         assert!(!ran || copy.phase != Phase::Failed, "a running copy failed: {copy:?}");
+        let is_away = self.clusters[&copy.cluster].unreachable;
+        assert!(
+            !is_away || before.is_none_or(|before| before.attempt == copy.attempt),
+            "no time passes: {copy:?}"
+        );
         let failed = copy.phase == Phase::Failed;
         assert_eq!(copy.failure.is_some(), failed, "a failure and nothing else has a class: {copy:?}");
         copy.version = before.map_or(0, |before| before.version) + 1;

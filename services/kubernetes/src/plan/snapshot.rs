@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krake_proto::condition::bounded;
 
-use super::works::{Basis, Work};
+use super::works::{Aim, Basis, Work};
 
 use crate::failure::Class;
 use crate::object::health::ContainerHealth;
@@ -170,6 +170,8 @@ pub struct CopyRecord {
     pub intended_work: Option<Work>,
     /// Jobs that ran to their end, and the set of documents that they were objects of.
     pub completed: BTreeMap<ObjectKey, DocumentHash>,
+    /// How far the attempt at it is, while one goes on.
+    pub attempt: Option<RecordedAttempt>,
 }
 
 impl CopyRecord {
@@ -192,6 +194,7 @@ impl CopyRecord {
             applied_work: None,
             intended_work: None,
             completed: BTreeMap::new(),
+            attempt: None,
         }
     }
 
@@ -241,6 +244,30 @@ pub struct Attempt {
     pub pause: Duration,
     /// How long to wait before the copy is repaired.
     pub repair_pause: Duration,
+    /// What is to be recorded of it; `None` if no attempt goes on.
+    pub record: Option<RecordedAttempt>,
+    /// When that is due, if nothing else is recorded before.
+    pub record_in: Option<Duration>,
+}
+
+/// How far an attempt is, as recorded with its copy: in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordedAttempt {
+    /// What is attempted.
+    pub aim: Aim,
+    /// The retry request that it is made for.
+    pub retry: i64,
+    /// How long the cluster has answered since it began.
+    pub elapsed: Duration,
+}
+
+impl Attempt {
+    /// A record with how far the attempt at it is.
+    pub fn kept_in(&self, copy: CopyRecord) -> CopyRecord {
+        let attempt =
+            self.record.filter(|record| copy.phase != Phase::Removing && record.aim.is_awaited(&copy));
+        CopyRecord { attempt, ..copy }
+    }
 }
 
 impl ClusterView {
@@ -290,6 +317,8 @@ pub struct Snapshot {
     pub bindings: Vec<ClusterUid>,
     /// What is recorded.
     pub copies: Vec<CopyRecord>,
+    /// Jobs that ran to their end on copies that were forgotten since, and the set of documents that they were objects of.
+    pub completed: BTreeMap<ObjectKey, DocumentHash>,
     /// Clusters that are being deleted.
     pub leaving: BTreeSet<ClusterUid>,
     /// The order of a migration.

@@ -17,6 +17,7 @@ mod failures;
 mod handover;
 mod large;
 mod removals;
+mod time;
 mod works;
 
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -124,6 +125,7 @@ fn snapshot(bindings: &[&str], copies: Vec<CopyRecord>, views: Vec<(&str, Presen
         retry_requests: 0,
         bindings: bindings.iter().map(|uid| (*uid).into()).collect(),
         copies,
+        completed: BTreeMap::new(),
         leaving: BTreeSet::new(),
         strategy: Strategy::CreateFirst,
         clusters: views.into_iter().map(|(uid, presence)| (uid.into(), view(presence))).collect(),

@@ -1,6 +1,6 @@
 //! Works: what was applied to a cluster and what is meant to be, by the sets of documents that are recorded with a copy. Pure.
 
-use super::{ClusterView, CopyRecord, Phase, Snapshot, Truth};
+use super::{ClusterView, CopyRecord, Phase, Reason, Snapshot, Truth};
 use crate::object::ObjectKey;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 
@@ -59,6 +59,21 @@ impl Aim {
         match self {
             Self::Set(hash) => copy.applied_work.is_some_and(|applied| applied.set.hash == *hash),
             Self::Generation(generation) => copy.observed_generation == *generation,
+        }
+    }
+}
+
+impl Aim {
+    /// Whether it is still to be seen what becomes of the attempt at a copy.
+    pub fn is_awaited(&self, copy: &CopyRecord) -> bool {
+        match copy.phase {
+            Phase::Failed => false,
+            Phase::Running => {
+                let reason = copy.available.reason;
+                let awaited = reason.is_starting() || reason == Reason::DeadlineExceeded;
+                !self.is_applied(copy) || (copy.available.truth != Truth::True && awaited)
+            }
+            _ => true,
         }
     }
 }

@@ -20,7 +20,7 @@ fn copy_on(store: &Store, cluster: &str) -> Option<Copy> {
     copies.into_iter().find(|copy| copy.cluster.as_ref().is_some_and(|on| on.name == cluster))
 }
 
-async fn until_copy(world: &World, what: &str, condition: impl Fn(&Copy) -> bool) -> Copy {
+pub(crate) async fn until_copy(world: &World, what: &str, condition: impl Fn(&Copy) -> bool) -> Copy {
     world.krake.until(what, |store| copy_on(store, "one").filter(|copy| condition(copy))).await
 }
 
@@ -312,13 +312,13 @@ async fn an_object_that_is_deleted_while_a_later_one_is_written_is_missed() {
     world.stop().await;
 }
 
-fn job() -> Value {
+pub(crate) fn job() -> Value {
     json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "demo"},
         "spec": {"ttlSecondsAfterFinished": 5}})
 }
 
 /// The Job ran to its end on the first cluster.
-async fn until_done(world: &World) {
+pub(crate) async fn until_done(world: &World) {
     let server = world.server("one");
     world.until("made", || server.get("jobs", "demo", "j").is_some()).await;
     let mut done = server.get("jobs", "demo", "j").unwrap();

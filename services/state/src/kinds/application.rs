@@ -2,6 +2,7 @@
 
 mod admit;
 mod bind;
+mod completed;
 mod conditions;
 mod copy;
 mod derive;
@@ -58,6 +59,7 @@ pub(super) static RULES: KindRules = KindRules {
     ],
     clusters,
     is_on_clusters: true,
+        field::COMPLETED_JOBS,
     managed_finalizers: &[ManagedFinalizer { name: KUBERNETES_RESOURCES, needed: Need::Status(has_copies) }],
     conditions: &[OwnCondition { r#type: types::SCHEDULED, writer: "krake-scheduler" }],
     upgrades: &[disarm::UPGRADE, conditions::UPGRADE, volumes::UPGRADE],

@@ -10,7 +10,7 @@ use crate::object::health::{ContainerHealth, Health, Verdict};
 use crate::object::observation::{Hidden, Observation};
 use crate::object::rendering::DocumentHash;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
-use crate::plan::{Aim, Attempt, Basis, ClusterView, Presence, Targets, basis};
+use crate::plan::{Aim, Attempt, Basis, ClusterView, Presence, RecordedAttempt, Targets, basis};
 
 impl World {
     fn objects(&self, hash: DocumentHash) -> Objects<i64> {
@@ -138,8 +138,21 @@ impl World {
                 elapsed: Duration::from_secs(elapsed.try_into().unwrap_or_default()),
                 pause: self.pause(uid, aim),
                 repair_pause: repair.unwrap_or_default(),
+                ..self.recorded(uid, aim, elapsed)
             },
             refused: BTreeMap::new(),
         }
+    }
+
+    /// What is to be recorded of an attempt that has lasted for so many seconds.
+    fn recorded(&self, uid: &ClusterUid, aim: Aim, elapsed: i64) -> Attempt {
+        let elapsed = Duration::from_secs(elapsed.try_into().unwrap_or_default());
+        let Some(copy) = self.copies.get(uid).filter(|copy| aim.is_awaited(copy)) else {
+            return Attempt::default();
+        };
+        let recorded = copy.attempt.filter(|attempt| attempt.aim == aim).map(|attempt| attempt.elapsed);
+        let due = (recorded.unwrap_or_default() + Duration::from_secs(60)).saturating_sub(elapsed);
+        let record = RecordedAttempt { aim, retry: self.retry_requests, elapsed };
+        Attempt { record: Some(record), record_in: Some(due), ..Attempt::default() }
     }
 }

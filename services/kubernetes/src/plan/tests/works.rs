@@ -196,3 +196,33 @@ fn a_job_that_ran_to_its_end_is_recorded_and_not_run_again_by_a_move() {
     let Step::RecordIntent(new) = plan(&s).remove(0) else { panic!() };
     assert!(new.completed.is_empty(), "of other documents it has not run");
 }
+
+#[test]
+fn jobs_of_a_copy_that_is_gone_are_not_run_again() {
+    let mut s = snapshot(&["b"], vec![], vec![("b", Presence::Unseen)]);
+    s.strategy = Strategy::DeleteFirst;
+    s.completed = [(key("echo"), set(1).hash), (key("foreign"), set(1).hash)].into();
+    let Step::RecordIntent(new) = plan(&s).remove(0) else { panic!() };
+    assert_eq!(new.completed, [(key("echo"), set(1).hash)].into(), "only what is an object of it");
+    // One whose first record could not tell yet takes them over later, and one that is whole does not.
+    let begun = CopyRecord { intended_work: None, ..copy("b", Phase::Intended) };
+    s.copies = vec![begun];
+    let Step::RecordIntent(later) = plan(&s).remove(0) else { panic!() };
+    assert!(later.has_completed(&key("echo"), set(1).hash));
+    s.copies = vec![CopyRecord {
+        applied_work: Some(work(0)),
+        intended_work: Some(work(0)),
+        ..copy("b", Phase::Running)
+    }];
+    let Step::RecordIntent(whole) = plan(&s).remove(0) else { panic!() };
+    assert!(whole.completed.is_empty());
+    // Of other documents, or wanted on every cluster, they are to run.
+    s.copies.clear();
+    seen_on(&mut s, "b").every_cluster.insert(key("echo"));
+    let Step::RecordIntent(wanted) = plan(&s).remove(0) else { panic!() };
+    assert!(wanted.completed.is_empty());
+    seen_on(&mut s, "b").every_cluster.clear();
+    change_spec(&mut s);
+    let Step::RecordIntent(other) = plan(&s).remove(0) else { panic!() };
+    assert!(other.completed.is_empty());
+}

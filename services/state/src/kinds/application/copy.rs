@@ -10,10 +10,11 @@ use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationStatus, Cluster, Copy, Phase, ReportCopyRequest,
 };
 use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
-use krake_proto::numbers::kubernetes::v1::application_status::COPIES;
+use krake_proto::numbers::kubernetes::v1::application_status::{COMPLETED_JOBS, COPIES};
 use krake_proto::numbers::kubernetes::v1::{copy as field, report_copy_request as requested};
 use prost::Message;
 
+use super::completed;
 use super::owners::owners;
 use super::works::{self, Named};
 use crate::cache::Stored;
@@ -107,6 +108,8 @@ impl Registry {
         let bound = status.bindings.iter().filter_map(|binding| binding.cluster.as_ref());
         let bound = bound.into_iter().find(|bound| bound.uid == cluster.uid);
         let mut also = Txn::new();
+        let completed =
+            completed::after(stored, request, place.map(|place| &copies[place]), bound.is_some())?;
         match (place, request.forget) {
             (None, true) => return Ok(Effect::Keep.into()),
             (Some(place), true) => {
@@ -130,8 +133,9 @@ impl Registry {
         for named in named.iter().filter(|named| !named.is_in(&status)) {
             also = also.guard(named.guard(&stored.metadata.uid));
         }
-        let encoded: Vec<u8> = copies.iter().flat_map(|copy| wire::delimited(COPIES, copy)).collect();
-        let new = wire::overwrite(&old, &[COPIES], &encoded)?;
+        let copies = copies.iter().flat_map(|copy| wire::delimited(COPIES, copy));
+        let encoded: Vec<u8> = copies.chain(completed).collect();
+        let new = wire::overwrite(&old, &[COPIES, COMPLETED_JOBS], &encoded)?;
         let metadata = self.copy_metadata(call, stored, &new)?;
         let erase =
             stored.metadata.deleted.is_some() && Metadata::decode(metadata.as_ref())?.finalizers.is_empty();
