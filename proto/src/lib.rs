@@ -13,6 +13,7 @@ pub mod error;
 pub mod finalizer;
 pub mod json;
 pub mod name;
+pub mod observer;
 pub mod openapi;
 pub mod reachability;
 mod redacted;

@@ -22,6 +22,8 @@ use crate::controller::pauses::SlowRetries;
 
 /// Default number of applications that are worked on at the same time.
 const WORKERS: usize = 32;
+/// Default shortest time between two reports of what is seen of one copy: what changes all the time is shown with this delay.
+const OBSERVATION_INTERVAL: Duration = Duration::from_secs(10);
 /// Default number of seconds that a new copy may take to become available.
 const ROLLOUT_DEADLINE: u64 = 300;
 /// Default number of seconds that objects which are removed together may take to be gone.
@@ -95,6 +97,8 @@ pub struct Config {
     pub removal_deadline: Duration,
     /// Pauses between attempts at a copy that failed, and at an update that was refused.
     pub slow_retries: SlowRetries,
+    /// Shortest time between two reports of what is seen of one copy.
+    pub observation_interval: Duration,
     /// How connections to clusters are made.
     pub opener: Opener,
     /// Intervals and timeouts of the probes of clusters.
@@ -113,6 +117,7 @@ impl fmt::Debug for Config {
             rollout_deadline,
             removal_deadline,
             slow_retries,
+            observation_interval,
             probe,
             sweep,
             ..
@@ -123,6 +128,7 @@ impl fmt::Debug for Config {
             .field("rollout_deadline", rollout_deadline)
             .field("removal_deadline", removal_deadline)
             .field("slow_retries", slow_retries)
+            .field("observation_interval", observation_interval)
             .field("probe", probe)
             .field("sweep", sweep)
             .finish_non_exhaustive()
@@ -137,6 +143,7 @@ impl Config {
             rollout_deadline: Duration::from_secs(ROLLOUT_DEADLINE),
             removal_deadline: Duration::from_secs(REMOVAL_DEADLINE),
             slow_retries: SlowRetries::default(),
+            observation_interval: OBSERVATION_INTERVAL,
             opener: Opener::default(),
             probe: ProbeTimes::default(),
             sweep: SweepTimes::default(),

@@ -68,7 +68,7 @@ pub(crate) struct KindRules {
     pub(crate) documents: Option<NamedSets>,
     /// The part of a spec whose documents may be a set of their own.
     pub(crate) large: Option<&'static LargePart>,
-    /// The status field that shows the documents of a set where one object is read.
+    /// The status fields that show the documents of a set where one object is read.
     pub(crate) shown: Option<&'static ShownSet>,
     /// RPCs whose requests may be larger than those of all others, since they carry sets of documents.
     pub(crate) large_requests: &'static [&'static str],
@@ -104,12 +104,21 @@ pub(crate) struct LargePart {
     pub(crate) merge: Merge,
 }
 
-/// A status field of documents that is not stored: whoever reads one object gets it from a set.
+/// Status fields that are not stored: whoever reads one object gets them from a set of documents, and from what was seen of
+/// their objects. All are of [`KindRules::derived`], so that nobody writes them.
 pub(crate) struct ShownSet {
-    /// Number of the field, whose elements are documents. One of [`KindRules::derived`], so that nobody writes it.
-    pub(crate) field: u32,
-    /// The set that an encoded status shows.
-    pub(crate) set: FindSet,
+    /// What an encoded status shows.
+    pub(crate) find: fn(status: &[u8]) -> Result<Option<Shown>, Malformed>,
+    /// The encoded fields, from the text of the set and what was seen.
+    pub(crate) encode: fn(&Shown, text: &[u8], seen: Option<&[u8]>) -> serde_json::Result<Vec<u8>>,
+}
+
+/// What is shown with an object.
+pub(crate) struct Shown {
+    /// The set.
+    pub(crate) set: Set,
+    /// uid of the cluster on which its objects are looked at.
+    pub(crate) cluster_uid: String,
 }
 
 /// What was taken out of a spec.

@@ -96,7 +96,7 @@ impl Reconciler for Applications {
         if !steps.iter().all(|step| matches!(step, Step::Wait(_))) {
             tracing::debug!(application = %key, ?steps, "planned");
         }
-        let progress = self.execute(&application, &sightings, steps).await?;
+        let mut progress = self.execute(&application, &sightings, steps).await?;
         if progress.version != 0 {
             // The next plan is made on a mirror that shows this one. An erased application is not shown any more.
             let shown = self.mirror.wait_for(progress.version);
@@ -104,6 +104,10 @@ impl Reconciler for Applications {
                 .await
                 .context("the mirror does not show our own report")??;
             self.queue.add(key.clone(), Priority::Resync);
+        } else {
+            // After a report the next look follows at once.
+            let told = self.tell_observations(&application, &sightings).await;
+            progress = progress.and(Progress { again: told, ..Progress::default() });
         }
         Ok(progress.again.map_or(Next::Done, Next::After))
     }
@@ -142,17 +146,32 @@ impl Applications {
             retry_requests: application.retry_requests,
             bindings: application.bindings.iter().map(|cluster| cluster.uid.as_str().into()).collect(),
             copies: application.copies.iter().map(|copy| copy.record.clone()).collect(),
+            completed: application.completed.clone(),
             leaving: application
                 .clusters()
                 .into_iter()
                 .filter(|cluster| self.index.is_leaving(cluster))
-            completed: application.completed.clone(),
                 .collect(),
             strategy: application.strategy,
             clusters: views.collect(),
             now: (self.clock)(),
             deadline: self.deadline,
         }
+    }
+
+    /// Reports what is seen of the copies. Returns when to look again.
+    async fn tell_observations(
+        &self,
+        application: &Application,
+        sightings: &HashMap<ClusterUid, Sighting>,
+    ) -> Option<Duration> {
+        if !self.leadership.leading() {
+            return None;
+        }
+        let told = sightings.iter().map(|(cluster, sighting)| {
+            self.memory.observations.tell(&self.client, application, cluster, sighting)
+        });
+        join_all(told).await.into_iter().flatten().min()
     }
 
     /// Carries out a plan: the steps of one cluster one after the other, different clusters side by side.

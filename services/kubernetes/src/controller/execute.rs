@@ -118,16 +118,16 @@ impl Executor<'_> {
         let is_new = |work: &&mut Option<Work>| work.is_some_and(|work| work.pieces == 0);
         for slot in [&mut record.applied_work, &mut record.intended_work].into_iter().filter(is_new) {
             let wanted = self.sighting.and_then(|sighting| sighting.wanted.as_ref());
-            let rendering = wanted.map(|wanted| &wanted.rendering);
-            let (Some(work), Some(rendering)) = (*slot, rendering) else { return Ok(None) };
+            let (Some(work), Some(wanted)) = (*slot, wanted) else { return Ok(None) };
+            let rendering = wanted.rendering();
             if rendering.set() != work.set {
                 return Ok(None);
             }
-            *slot = documents::store(self.client, self.application, work, rendering).await?;
+            *slot = documents::store(self.client, self.application, work, &rendering).await?;
             if slot.is_none() {
                 return Ok(None);
             }
-            self.memory.documents.keep(rendering);
+            self.memory.documents.keep(&rendering);
         }
         Ok(Some(record))
     }

@@ -8,7 +8,8 @@ use futures::{FutureExt, StreamExt};
 use krake_proto::json::CANONICAL_VERSION;
 
 use super::memory::Accepted;
-use super::view::{Look, Piece, Prospect, within_limits};
+use super::observations::Glance;
+use super::view::{Look, Piece, Prospect, Wanted, within_limits};
 use crate::cluster::{ClusterHandle, Resolved};
 use crate::object::drift::Baseline;
 use crate::object::expectation::{Expected, Objects, expected};
@@ -17,7 +18,7 @@ use crate::object::pods::Cause;
 use crate::object::prepare::Prepared;
 use crate::object::redaction::SecretValues;
 use crate::object::rehearsal::rehearse;
-use crate::object::rendering::{self, DocumentHash, Rendering};
+use crate::object::rendering::{self, DocumentHash, DocumentSet, Rendering};
 use crate::object::containers::is_container;
 use crate::object::{ObjectKey, keys};
 use crate::plan::{self, Basis, CopyRecord, Phase, Targets, Work};
@@ -30,7 +31,27 @@ pub(super) struct Judgement {
     pub(super) basis: Basis,
     pub(super) expected: Vec<Expected<Candidate>>,
     pub(super) today: BTreeMap<DocumentHash, DocumentHash>,
-    pub(super) applied: Option<DocumentHash>,
+    /// What was accepted whole.
+    pub(super) applied: Option<Known>,
+}
+
+/// A set of documents that can be read.
+#[derive(Clone, PartialEq)]
+pub(super) enum Known {
+    /// What is wanted: its documents need not be read.
+    Wanted(DocumentSet),
+    /// Another one.
+    Read(Rendering),
+}
+
+impl Known {
+    /// The name.
+    pub(super) fn set(&self) -> DocumentSet {
+        match self {
+            Self::Wanted(set) => *set,
+            Self::Read(rendering) => rendering.set(),
+        }
+    }
 }
 
 impl Look<'_> {
@@ -43,8 +64,8 @@ impl Look<'_> {
         let nothing =
             Judgement { basis: Basis::Nothing, expected: Vec::new(), today: BTreeMap::new(), applied: None };
         let Some(copy) = self.copy() else { return Ok(Ok(nothing)) };
-        let wanted = prospect.wanted.as_ref().map(|wanted| &wanted.rendering);
-        let set = wanted.map(Rendering::set);
+        let wanted = prospect.wanted.as_ref();
+        let set = wanted.map(|wanted| wanted.set);
         let (applied, intended) = copy.works(self.application.generation, set.as_ref());
         let applied_documents = self.documents(applied, wanted).await?;
         let intended_documents = self.documents(intended, wanted).await?.and_then(Result::ok);
@@ -59,10 +80,10 @@ impl Look<'_> {
         let accepted = self.memory.accepted(&self.application.uid, self.cluster);
         let mut today = BTreeMap::new();
         let mut sets = Vec::new();
-        for rendering in [Some(applied), intended_documents].into_iter().flatten() {
-            match self.objects(handle, prospect, &rendering, &accepted).await {
+        for known in [Some(applied.clone()), intended_documents].into_iter().flatten() {
+            match self.objects(handle, prospect, &known, &accepted).await {
                 Ok((objects, hash)) => {
-                    today.extend(hash.map(|hash| (rendering.set().hash, hash)));
+                    today.extend(hash.map(|hash| (known.set().hash, hash)));
                     sets.push(objects);
                 }
                 Err(targets) => return Ok(Err(targets)),
@@ -74,21 +95,21 @@ impl Look<'_> {
             [applied, rest @ ..] => expected(applied, rest.first(), last, completed),
             [] => Vec::new(),
         };
-        let applied = sets.first().map(|objects| objects.hash);
-        Ok(Ok(Judgement { basis, expected, today, applied }))
+        Ok(Ok(Judgement { basis, expected, today, applied: Some(applied) }))
     }
 
     /// The documents of a Work, if there is one; `Err` says why they cannot be read.
     async fn documents(
         &self,
         work: Option<Work>,
-        wanted: Option<&Rendering>,
-    ) -> anyhow::Result<Option<Result<Rendering, String>>> {
+        wanted: Option<&Wanted>,
+    ) -> anyhow::Result<Option<Result<Known, String>>> {
         let Some(work) = work else { return Ok(None) };
-        match wanted.filter(|wanted| wanted.set() == work.set) {
-            Some(wanted) => Ok(Some(Ok(wanted.clone()))),
-            None => self.memory.documents.read(self.client, self.application, &work.set).await.map(Some),
+        if wanted.is_some_and(|wanted| wanted.set == work.set) {
+            return Ok(Some(Ok(Known::Wanted(work.set))));
         }
+        let read = self.memory.documents.read(self.client, self.application, &work.set).await?;
+        Ok(Some(read.map(Known::Read)))
     }
 
     /// The objects of a set of documents, and its hash today if it was written by other rules.
@@ -96,14 +117,13 @@ impl Look<'_> {
         &self,
         handle: &ClusterHandle,
         prospect: &Prospect,
-        rendering: &Rendering,
+        known: &Known,
         accepted: &Accepted,
     ) -> Result<(Objects<Candidate>, Option<DocumentHash>), Targets> {
-        let set = rendering.set();
-        let is_wanted = prospect.wanted.as_ref().is_some_and(|wanted| wanted.rendering.set() == set);
-        let resolved = match is_wanted {
-            true => prospect.objects.clone(),
-            false => self.resolve(handle, rendering).await?,
+        let set = known.set();
+        let resolved = match known {
+            Known::Wanted(_) => prospect.objects.clone(),
+            Known::Read(rendering) => self.resolve(handle, rendering).await?,
         };
         let by_other_rules = set.hash_version != CANONICAL_VERSION;
         let today = by_other_rules
@@ -194,6 +214,25 @@ impl Look<'_> {
             seen.observation.explain(&workload.key, cause);
             return;
         }
+    }
+
+    /// What of the objects that were applied is there.
+    pub(super) async fn glance(
+        &self,
+        handle: &ClusterHandle,
+        applied: Known,
+        expected: &[Expected<Candidate>],
+    ) -> Glance {
+        let mut live = Vec::with_capacity(expected.len());
+        for expected in expected {
+            match self.sight(handle, expected).await {
+                Sight::Present(object) if object.application == self.application.uid => {
+                    live.push((expected.key.clone(), object));
+                }
+                _ => {}
+            }
+        }
+        Glance::new(applied, live)
     }
 
     /// Finds out what the server would make of an object.

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Elapsed};
 use super::documents::Documents;
+use super::observations::Observations;
 use super::pauses::Pauses;
 use super::project::Application;
+use super::renderings::Renderings;
 use super::renewals::Renewals;
 use crate::object::autoscaler::Replicas;
 use crate::object::drift::Baseline;
@@ -26,13 +28,15 @@ pub(crate) struct Memory {
     pub(super) pauses: Pauses,
     pub(super) documents: Documents,
     pub(super) renewals: Renewals,
+    pub(super) observations: Observations,
+    pub(super) renderings: Renderings,
     attempts: Attempts,
 }
 
 impl Memory {
-    /// Nothing remembered, with these pauses.
-    pub(crate) fn new(pauses: Pauses) -> Self {
-        Self { pauses, ..Self::default() }
+    /// Nothing remembered, with these pauses, and this time between two reports of what is seen of a copy.
+    pub(crate) fn new(pauses: Pauses, observation_interval: Duration) -> Self {
+        Self { pauses, observations: Observations::new(observation_interval), ..Self::default() }
     }
 
     /// Remembers that an object was accepted as one of a set of documents.
@@ -83,6 +87,7 @@ impl Memory {
     /// A term of leadership begins: what happened before it, another process has seen.
     pub(crate) fn begin_term(&self) {
         self.attempts.interrupt();
+        self.observations.begin_term();
     }
 
     /// Forgets a copy.
@@ -90,6 +95,8 @@ impl Memory {
         self.lock().remove(&(application.clone(), cluster.clone()));
         self.pauses.forget(application, cluster);
         self.renewals.forget(application, cluster);
+        self.observations.forget(application, cluster);
+        self.renderings.forget(application, cluster);
         self.attempts.forget(application, cluster);
     }
 
@@ -123,8 +130,13 @@ impl Memory {
         let pause = |aim| self.pauses.remaining(uid, cluster, aim).unwrap_or_default();
         let (applied, _) = copy.map_or((None, None), |copy| copy.works(application.generation, wanted));
         let repair = applied.map(|applied| Aim::Set(applied.set.hash));
-        let attempt =
-            Attempt { elapsed, pause: pause(aim), repair_pause: repair.map(pause).unwrap_or_default() };
+        let attempt = Attempt {
+            elapsed: elapsed.time,
+            pause: pause(aim),
+            repair_pause: repair.map(pause).unwrap_or_default(),
+            record: elapsed.record,
+            record_in: elapsed.record_in,
+        };
         (aim, attempt)
     }
 
@@ -132,8 +144,6 @@ impl Memory {
         // Nothing that holds the lock panics halfway through a change.
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-            record: elapsed.record,
-            record_in: elapsed.record_in,
 }
 
 /// Whether the application is bound to a cluster, for its present spec.

@@ -10,8 +10,10 @@ use super::index::Index;
 use super::judgement::{self, Judgement};
 use super::manifest::{self, Manifest};
 use super::memory::{Memory, is_decided_for};
+use super::observations::Glance;
 use super::pauses::Ending;
 use super::project::Application;
+use super::renderings::Source;
 use super::stake;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::discovery::DiscoveryError;
@@ -34,7 +36,7 @@ pub(super) struct Piece {
 
 /// The documents of the spec as a cluster would get them.
 pub(super) struct Wanted {
-    pub(super) rendering: Rendering,
+    pub(super) set: DocumentSet,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -42,6 +44,11 @@ impl Wanted {
     /// Whether an autoscaler of the application decides on the replicas of a workload.
     fn is_scaled(&self) -> bool {
         self.pieces.iter().any(|piece| piece.target.prepared.scaled)
+    }
+
+    /// The documents in their canonical form: rarely needed, and made for whoever asks.
+    pub(super) fn rendering(&self) -> Rendering {
+        Rendering::of(self.pieces.iter().map(|piece| &piece.target.prepared.body))
     }
 
     /// The objects that users want to run on every cluster.
@@ -64,6 +71,8 @@ pub(super) struct Sighting {
     pub(super) repair: Vec<Piece>,
     /// The set of documents that a repair restores.
     pub(super) repairs: Option<DocumentHash>,
+    /// What is seen of what was applied, if all of it was looked at.
+    pub(super) glance: Option<Glance>,
 }
 
 /// A look at a cluster for an application.
@@ -141,7 +150,7 @@ impl Look<'_> {
             attempt,
             refused: BTreeMap::new(),
         };
-        Sighting { view, handle, wanted: None, repair: Vec::new(), repairs: None }
+        Sighting { view, handle, wanted: None, repair: Vec::new(), repairs: None, glance: None }
     }
 
     /// The objects of the spec as the cluster would get them.
@@ -178,15 +187,19 @@ impl Look<'_> {
             Ok(objects) => objects,
             Err(targets) => return Ok(Prospect { wanted: None, objects: Vec::new(), targets }),
         };
-        let rendering = Rendering::of(objects.iter().map(|object| &object.target.prepared.body));
-        let set = rendering.set().hash;
-        let pieces = objects.iter().map(|object| Piece { target: object.target.clone(), set }).collect();
+        let targets = objects.iter().map(|object| &object.target);
+        let namespace = handle.connection().default_namespace();
+        let source = Source::new(self.application.generation, namespace, targets.clone());
+        let render = || Rendering::of(targets.map(|target| &target.prepared.body)).set();
+        let set = self.memory.renderings.set(&self.application.uid, self.cluster, source, render);
+        let piece = |object: &Resolved| Piece { target: object.target.clone(), set: set.hash };
+        let pieces = objects.iter().map(piece).collect();
         let trouble = objects.iter().find_map(|object| object.unresolved.clone());
         let targets = match trouble {
             Some(error) => impossible(&TargetError::Discovery(error)),
             None => Targets::Known(objects.iter().map(|object| object.target.prepared.key.clone()).collect()),
         };
-        Ok(Prospect { wanted: Some(Wanted { rendering, pieces }), objects, targets })
+        Ok(Prospect { wanted: Some(Wanted { set, pieces }), objects, targets })
     }
 
     /// Puts together what is wanted, expected and seen.
@@ -198,9 +211,14 @@ impl Look<'_> {
     ) -> Sighting {
         let Prospect { wanted, targets, .. } = prospect;
         let Judgement { basis, mut expected, today, applied } = judgement;
-        let set = wanted.as_ref().map(|wanted| wanted.rendering.set());
+        let set = wanted.as_ref().map(|wanted| wanted.set);
         let seen = self.seen(&handle, &mut expected).await;
-        let refused = self.refused(applied, seen.as_ref());
+        let glance = match &applied {
+            Some(applied) if seen.is_some() => Some(self.glance(&handle, applied.clone(), &expected).await),
+            _ => None,
+        };
+        let repairs = applied.map(|applied| applied.set().hash);
+        let refused = self.refused(repairs, seen.as_ref());
         let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen, &refused));
         if let (Some(seen), Some(Phase::Running)) = (&seen, self.copy().map(|copy| copy.phase)) {
             self.memory.scaled(&self.application.uid, &seen.observation.replicas);
@@ -232,7 +250,7 @@ impl Look<'_> {
             refused,
         };
         let repair = repair.unwrap_or_default();
-        Sighting { view, handle: Some(handle), wanted, repair, repairs: applied }
+        Sighting { view, handle: Some(handle), wanted, repair, repairs, glance }
     }
 
     /// The objects whose repair to the set `applied` is refused, and how long to wait for each.

@@ -94,6 +94,7 @@ impl World {
         config.rollout_deadline = self.rollout_deadline;
         config.slow_retries = self.slow_retries;
         config.removal_deadline = self.removal_deadline;
+        config.observation_interval = Duration::from_millis(50);
         config.probe = ProbeTimes {
             interval: self.probe_interval,
             second_look: Duration::from_millis(10),

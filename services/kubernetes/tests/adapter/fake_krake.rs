@@ -184,11 +184,25 @@ impl ApplicationService for Service {
             self.0.journal.lock().unwrap().push("refused".to_owned());
             return Err(conflict("somebody was faster"));
         }
+        // How busy the machine is makes no difference to the journal.
+        let counts_time = self.0.store().only_counts_time(&request);
         let after = self.0.store().report_copy(&request).map_err(|why| conflict(&why))?;
         let what = if request.forget { "forget".to_owned() } else { format!("report {:?}", copy.phase()) };
-        self.0.journal.lock().unwrap().push(format!("{what} {}/{}", request.name, cluster.name));
+        if !counts_time {
+            self.0.journal.lock().unwrap().push(format!("{what} {}/{}", request.name, cluster.name));
+        }
         self.0.tell();
         Ok(Response::new(after))
+    }
+
+    async fn report_observation(
+        &self,
+        request: Request<ReportObservationRequest>,
+    ) -> Answer<ReportObservationResponse> {
+        let request = request.into_inner();
+        let stored = self.0.store().report_observation(&request);
+        self.0.tell();
+        stored.map(|()| Response::new(ReportObservationResponse {})).ok_or_else(|| conflict("no copy"))
     }
 
     async fn put_documents(&self, request: Request<PutDocumentsRequest>) -> Answer<PutDocumentsResponse> {

@@ -24,6 +24,10 @@ pub(crate) struct Store {
     pub(crate) tombstones: HashSet<String>,
     /// Sets of documents, by the uid of their application and their hash.
     pub(crate) documents: HashMap<(String, Bytes), Bytes>,
+    /// What was reported to be seen last, by the uids of application and cluster.
+    pub(crate) observations: HashMap<(String, String), Observation>,
+    /// How many observations were reported, and how many of them changed something.
+    pub(crate) observed: (usize, usize),
     applications_log: Log<Application>,
     clusters_log: Log<Cluster>,
 }
@@ -62,6 +66,8 @@ impl Store {
             clusters: BTreeMap::new(),
             tombstones: HashSet::new(),
             documents: HashMap::new(),
+            observations: HashMap::new(),
+            observed: (0, 0),
             applications_log: Vec::new(),
             clusters_log: Vec::new(),
         }
@@ -188,6 +194,27 @@ impl Store {
         Some(PutDocumentsResponse { sha256, pieces: 1, size })
     }
 
+    /// Whether a report tells nothing new but how long an attempt has lasted.
+    pub(crate) fn only_counts_time(&self, request: &ReportCopyRequest) -> bool {
+        let told =
+            |copy: &Copy| Copy { version: 0, last_transition_time: None, attempt: None, ..copy.clone() };
+        let reported = request.copy.as_ref().filter(|_| !request.forget).map(told);
+        reported.is_some_and(|reported| self.copies(&request.name).iter().any(|copy| told(copy) == reported))
+    }
+
+    /// As the state service: what is seen is kept beside the application.
+    pub(crate) fn report_observation(&mut self, request: &ReportObservationRequest) -> Option<()> {
+        let observation = request.observation.clone()?;
+        self.copies(&request.name).iter().find(|copy| {
+            copy.cluster.as_ref().is_some_and(|cluster| cluster.uid == observation.cluster_uid)
+        })?;
+        let key = (request.uid.clone(), observation.cluster_uid.clone());
+        let before = self.observations.insert(key, observation.clone());
+        self.observed.0 += 1;
+        self.observed.1 += usize::from(before != Some(observation));
+        Some(())
+    }
+
     /// Whether all sets are stored that a copy is the first to name.
     fn is_stored(&self, uid: &str, copy: &Copy, present: Option<&Copy>) -> bool {
         let of = |copy: &Copy| [copy.applied_work.clone(), copy.intended_work.clone()];
@@ -220,8 +247,14 @@ impl Store {
             return Err("a set of documents is not stored".into());
         }
         if request.forget {
-            place.map(|place| status.copies.remove(place));
+            let forgotten = place.map(|place| status.copies.remove(place));
+            status.completed_jobs.extend(forgotten.into_iter().flat_map(|copy| copy.completed_jobs));
         } else {
+            if copy.applied_work.is_some()
+                && status.bindings.iter().any(|binding| binding.cluster.as_ref() == Some(&cluster))
+            {
+                status.completed_jobs.clear();
+            }
             let since = present.as_ref().filter(|present| present.phase == copy.phase);
             let since = since.and_then(|present| present.last_transition_time);
             copy.last_transition_time = since.or(Some(SystemTime::now().into()));

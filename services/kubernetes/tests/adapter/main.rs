@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod apply;
+mod carried;
 mod cluster;
 mod controllers;
 mod discovery;
@@ -17,6 +18,7 @@ mod fake_store;
 mod fenced;
 mod identity;
 mod marks;
+mod observed;
 mod orphans;
 mod passes;
 mod reachability;

@@ -9,6 +9,7 @@ mod derive;
 mod disarm;
 mod lists;
 mod manifest;
+mod observed;
 mod owners;
 mod retry;
 mod volumes;
@@ -42,6 +43,8 @@ pub(super) static RULES: KindRules = KindRules {
         field::SERVICES,
         field::LAST_APPLIED_MANIFEST,
         field::UNREACHABLE_CLUSTERS,
+        field::LAST_OBSERVED_MANIFEST,
+        field::MANGLED_OBSERVER_SCHEMA,
     ],
     derive,
     derived_on_read: &[field::STATE, field::REASON, field::UNREACHABLE_CLUSTERS],
@@ -56,16 +59,16 @@ pub(super) static RULES: KindRules = KindRules {
         field::DECISION,
         field::FAILED_ATTEMPTS,
         field::RETRY_REQUESTS,
+        field::COMPLETED_JOBS,
     ],
     clusters,
     is_on_clusters: true,
-        field::COMPLETED_JOBS,
     managed_finalizers: &[ManagedFinalizer { name: KUBERNETES_RESOURCES, needed: Need::Status(has_copies) }],
     conditions: &[OwnCondition { r#type: types::SCHEDULED, writer: "krake-scheduler" }],
     upgrades: &[disarm::UPGRADE, conditions::UPGRADE, volumes::UPGRADE],
     documents: Some(works::hashes),
     large: Some(&manifest::LARGE),
-    shown: Some(&works::LAST_APPLIED),
+    shown: Some(&observed::SHOWN),
     large_requests: &["PutDocuments", "CreateApplication", "UpdateApplication"],
     custom_methods: &[
         CustomMethod {
@@ -82,6 +85,11 @@ pub(super) static RULES: KindRules = KindRules {
             name: "ReportCopy",
             reads: false,
             serve: |registry, call, request| Box::pin(registry.report_copy(call, request)),
+        },
+        CustomMethod {
+            name: "ReportObservation",
+            reads: false,
+            serve: |registry, call, request| Box::pin(registry.report_observation(call, request)),
         },
         CustomMethod {
             name: "PutDocuments",

@@ -30,6 +30,8 @@ pub(crate) const TICK: Key = Key::from_static("/krake/_tick");
 pub(crate) const COMPACT: Key = Key::from_static("/krake/_compact");
 /// The sets of documents: aside, since they are large and no watch shows them.
 pub(crate) const DOCUMENTS: Key = Key::from_static("/krake/~documents/");
+/// What was last seen of objects' copies: aside, since it changes with every look and no watch shows it.
+pub(crate) const OBSERVED: Key = Key::from_static("/krake/~observed/");
 /// The records that objects were erased.
 pub(crate) const TOMBSTONES: Key = Key::from_static("/krake/_tombstones/");
 
@@ -70,6 +72,17 @@ pub(crate) fn parse_document_piece(key: &Key) -> Option<(&str, Hash, u32)> {
         *byte = u8::from_str_radix(&hash[2 * place..2 * place + 2], 16).ok()?;
     }
     Some((uid, sha256, number.parse().ok()?))
+}
+
+/// What was last seen of the copy on a cluster of the object with this uid.
+pub(crate) fn observation(uid: &str, cluster_uid: &str) -> Key {
+    format!("/krake/~observed/{uid}/{cluster_uid}").into()
+}
+
+/// The uid of the object that such a key belongs to.
+pub(crate) fn parse_observation(key: &Key) -> Option<&str> {
+    let (uid, _) = key.as_str()?.strip_prefix("/krake/~observed/")?.split_once('/')?;
+    Some(uid)
 }
 
 /// The place of an election's leader.
@@ -140,6 +153,10 @@ mod tests {
         assert_eq!(parse_document_piece(&piece), Some(("u", [0xab; 32], 8)));
         assert!(piece.starts_with(&documents_of("u")) && piece.starts_with(&DOCUMENTS) && piece.is_aside());
         assert_eq!((parse(&piece), parse_document_piece(&tombstone("u"))), (None, None));
+        let seen = observation("u", "c");
+        assert_eq!(parse_observation(&seen), Some("u"));
+        assert!(seen.starts_with(&OBSERVED) && seen.is_aside());
+        assert_eq!((parse(&seen), parse_observation(&piece)), (None, None));
         for name in ["0", "a", "A", "~", "\u{10ffff}"] {
             assert!(resource(metric, "", name) < first_namespace(metric));
             assert!(resource(metric, name, "a") >= first_namespace(metric));

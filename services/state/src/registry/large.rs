@@ -6,16 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use krake_proto::Kind;
 use krake_proto::error::Violation;
-use krake_proto::krake::meta::v1::{Document, document::Content};
-use prost::Message;
 
 use super::documents::Form;
 use super::{Call, Error, Registry, checked_key, what};
 use crate::cache::Stored;
-use crate::documents::{self, Set};
+use crate::documents::Set;
 use crate::kinds::{Extracted, LargePart, rules};
+use crate::object::key;
 use crate::object::sections::Sections;
-use crate::object::{key, wire};
 use crate::store::Guard;
 
 /// The large part of a kind's specs.
@@ -95,22 +93,23 @@ impl Registry {
         Ok(sections.encode_at(stored.revision.0))
     }
 
-    /// The encoded status field that shows documents; `None` if there are none to be shown.
+    /// The encoded status fields that show documents; `None` if there are none to be shown.
     async fn shown_documents(&self, stored: &Stored) -> Result<Option<Bytes>, Error> {
-        let Some(shown) = rules(stored.kind).and_then(|rules| rules.shown) else { return Ok(None) };
-        let Some(set) = (shown.set)(stored.sections.status.as_deref().unwrap_or_default())? else {
+        let Some(rules) = rules(stored.kind).and_then(|rules| rules.shown) else { return Ok(None) };
+        let Some(shown) = (rules.find)(stored.sections.status.as_deref().unwrap_or_default())? else {
             return Ok(None);
         };
-        let encode = |text: Bytes| {
-            let mut encoded = Vec::with_capacity(text.len());
-            let read = documents::each(&text, |document: Box<serde_json::value::RawValue>| {
-                let content = Some(Content::Json(Box::<str>::from(document).into()));
-                encoded.extend(wire::delimited(shown.field, &Document { content }.encode_to_vec()));
-            });
-            read.map_err(|error| Error::Internal(error.to_string()))?;
-            Ok(encoded.into())
+        let uid = &stored.metadata.uid;
+        let encode = |text: Bytes, seen: Option<&[u8]>| {
+            let encoded = (rules.encode)(&shown, &text, seen);
+            encoded.map(Bytes::from).map_err(|error| Error::Internal(error.to_string()))
         };
-        self.made_of_named(&stored.metadata.uid, &set.sha256, Form::Field, encode).await
+        let sha256 = &shown.set.sha256;
+        let Some(seen) = self.read_observation(&key::observation(uid, &shown.cluster_uid)).await? else {
+            return self.made_of_named(uid, sha256, Form::Field, |text| encode(text, None)).await;
+        };
+        let text = self.made_of_named(uid, sha256, Form::Text, Ok).await?;
+        text.map(|text| encode(text, Some(&seen))).transpose()
     }
 
     /// The encoded spec with its large part; `None` if that is not stored apart.

@@ -235,7 +235,7 @@ pub(super) fn check_uid(stored: &Stored, uid: &str) -> Result<(), Error> {
     })
 }
 
-fn read(keyring: &Keyring, entry: &Entry) -> Result<Arc<Stored>, Error> {
+pub(super) fn read(keyring: &Keyring, entry: &Entry) -> Result<Arc<Stored>, Error> {
     match Stored::read(keyring, entry) {
         Ok(Some(stored)) => Ok(Arc::new(stored)),
         Ok(None) => Err(Error::Internal(format!("{} is not a resource's key", entry.key))),

@@ -22,6 +22,7 @@ mod leadership;
 mod lost;
 mod manifests;
 mod metrics;
+mod observed;
 mod placement;
 mod reachability;
 mod rendering;

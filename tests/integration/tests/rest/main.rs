@@ -6,6 +6,7 @@ mod bounds;
 mod deletion;
 mod hostile;
 mod input;
+mod observed;
 mod openapi;
 mod restart;
 mod roles;

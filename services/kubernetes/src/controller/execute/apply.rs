@@ -33,7 +33,7 @@ impl Executor<'_> {
             Apply::Repair => Some((sighting.repair.clone(), Aim::Set(sighting.repairs?))),
             Apply::Wanted => {
                 let wanted = sighting.wanted.as_ref()?;
-                let set = wanted.rendering.set().hash;
+                let set = wanted.set.hash;
                 let is_due = |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, set);
                 Some((wanted.pieces.iter().filter(is_due).cloned().collect(), Aim::Set(set)))
             }

@@ -114,6 +114,8 @@ impl Registry {
             (None, true) => return Ok(Effect::Keep.into()),
             (Some(place), true) => {
                 copies.remove(place);
+                // What was seen of it goes with it.
+                also = also.delete(key::observation(&stored.metadata.uid, &cluster.uid));
             }
             (Some(place), false) => {
                 if let (Some(present), Some(bound)) = (present, bound) {

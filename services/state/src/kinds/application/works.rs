@@ -7,14 +7,12 @@ use krake_proto::krake::kubernetes::v1::{
     Application, ApplicationStatus, Copy, GetApplicationDocumentsRequest, GetApplicationDocumentsResponse,
     PutDocumentsRequest, PutDocumentsResponse, Work,
 };
-use krake_proto::numbers::kubernetes::v1::application_status::LAST_APPLIED_MANIFEST;
 use prost::Message;
 
 use super::manifest::LARGE;
 use crate::admission::{MAX_DOCUMENT_DEPTH, Outline};
 use crate::cache::Stored;
 use crate::documents::{Hash, MAX_SET_BYTES, Set};
-use crate::kinds::ShownSet;
 use crate::object::key;
 use crate::object::sections::Sections;
 use crate::object::wire::Malformed;
@@ -54,20 +52,6 @@ pub(super) fn hashes(sections: &Sections) -> Result<Vec<Hash>, Malformed> {
     Ok(named.chain(manifest).collect())
 }
 
-/// `last_applied_manifest`: what the cluster of the application has accepted whole.
-pub(super) const LAST_APPLIED: ShownSet = ShownSet { field: LAST_APPLIED_MANIFEST, set: applied };
-
-/// The set that was applied to the first cluster that the application is bound to.
-fn applied(status: &[u8]) -> Result<Option<Set>, Malformed> {
-    let status = ApplicationStatus::decode(status)?;
-    let bound = status.bindings.first().and_then(|binding| binding.cluster.as_ref());
-    let copy = status.copies.iter().find(|copy| match (bound, &copy.cluster) {
-        (Some(bound), Some(cluster)) => bound.uid == cluster.uid,
-        _ => false,
-    });
-    Ok(copy.and_then(|copy| set(copy.applied_work.as_ref()?).ok()))
-}
-
 /// The sets that a reported copy names, each once.
 ///
 /// # Errors
@@ -85,7 +69,7 @@ pub(super) fn named(copy: &Copy) -> Result<Vec<Named>, Error> {
 }
 
 /// The set that a work names, or the field that is wrong and why.
-fn set(work: &Work) -> Result<Set, (&'static str, String)> {
+pub(super) fn set(work: &Work) -> Result<Set, (&'static str, String)> {
     let length = work.sha256.len();
     let sha256 = work
         .sha256
@@ -181,7 +165,12 @@ impl Registry {
 }
 
 /// The uid of an application that must be there, and be the one of `uid` unless that is empty.
-fn present(stored: Option<&Stored>, namespace: &str, name: &str, uid: &str) -> Result<String, Error> {
+pub(super) fn present(
+    stored: Option<&Stored>,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<String, Error> {
     let application = what(Application::KIND, namespace, name);
     let Some(stored) = stored else { return Err(Error::NotFound { what: application }) };
     let present = &stored.metadata.uid;

@@ -36,6 +36,9 @@ pub(crate) async fn sweep(registry: Arc<Registry>) {
         if let Err(error) = registry.sweep_documents(&mut place).await {
             tracing::warn!(%error, "cannot erase unused documents; trying again");
         }
+        if let Err(error) = registry.sweep_observations().await {
+            tracing::warn!(%error, "cannot erase what was seen of erased objects; trying again");
+        }
     }
 }
 
