@@ -117,6 +117,17 @@ impl Cluster {
         self.call(Verb::Patch(crate::request::PatchType::Apply), target, object.to_string().into_bytes())
     }
 
+    /// Puts an object as it is, with its uid and all else that a server gave it: of a cluster that was written down. False
+    /// if its kind is not built in. No workload is taken up for it.
+    pub fn put(&self, object: Value) -> bool {
+        let (put, version) = {
+            let mut store = self.store();
+            (store.insert(object, &now()), store.version())
+        };
+        self.tell(version, None);
+        put
+    }
+
     /// Deletes the object at a path; false if there is none.
     pub fn delete(&self, path: &str) -> bool {
         let Some(Path::Objects(target)) = path::parse(path) else { return false };

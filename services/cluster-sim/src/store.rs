@@ -123,6 +123,16 @@ impl Store {
         }
     }
 
+    /// Stores an object of a built-in kind as it is; false if it is of another kind.
+    pub(crate) fn insert(&mut self, object: Value, now: &str) -> bool {
+        let is_of =
+            |kind: &&Arc<Kind>| object["apiVersion"] == kind.api_version() && object["kind"] == kind.kind;
+        let Some(kind) = kinds::built_in().iter().find(is_of) else { return false };
+        self.put(kind, object);
+        self.settle(now, None);
+        true
+    }
+
     fn install(&mut self, kind: &str, mut object: Value, now: &str) {
         let Some(kind) = kinds::built_in().iter().find(|known| known.kind == kind) else { return };
         object["metadata"]["uid"] = json!(uuid::Uuid::new_v4().to_string());
@@ -270,6 +280,19 @@ fn node(name: &str, now: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_of_another_cluster_keeps_what_that_gave_it() {
+        let mut store = Store::new("idle", "uid", 1, Duration::ZERO, "now");
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "status": {"readyReplicas": 7},
+            "metadata": {"name": "web", "namespace": "default", "uid": "u", "generation": 3}});
+        assert!(store.insert(object.clone(), "now"));
+        assert!(!store.insert(json!({"apiVersion": "v1", "kind": "Tub", "metadata": {"name": "t"}}), "now"));
+        let kind = kinds::built_in().iter().find(|kind| kind.is("apps", "Deployment")).unwrap();
+        let mut stored = store.get(kind, &("default".to_owned(), "web".to_owned())).unwrap().value(kind);
+        stored["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        assert_eq!((stored, store.due()), (object, None));
+    }
 
     #[test]
     fn an_idle_cluster_is_small() {
