@@ -10,6 +10,7 @@ mod get;
 mod idle;
 mod latency;
 mod list;
+mod observe;
 mod rest;
 mod restart;
 mod scale;
@@ -21,8 +22,11 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use futures::future::LocalBoxFuture;
-use krake_proto::envelope::CreateRequest;
+use krake_proto::envelope::{CreateRequest, GetRequest};
+use krake_proto::krake::meta::v1::Consistency;
 use prost::Message;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::call::Connections;
 use crate::environment::{Environment, EtcdRelease};
@@ -48,6 +52,7 @@ pub(crate) enum Work {
     Embedded,
     Get,
     Foreign,
+    Observe,
     List,
     Latency,
     Watchers,
@@ -66,7 +71,7 @@ impl Work {
     /// Krake does.
     pub(crate) fn etcd_releases(self) -> &'static [EtcdRelease] {
         match self {
-            Self::Create | Self::Get | Self::Foreign | Self::Latency => {
+            Self::Create | Self::Get | Self::Foreign | Self::Observe | Self::Latency => {
                 &[EtcdRelease::Packaged, EtcdRelease::Newer]
             }
             _ => &[EtcdRelease::Packaged],
@@ -91,6 +96,7 @@ impl Work {
             Self::Embedded => Box::pin(embedded::measure()),
             Self::Get => Box::pin(get::measure(environment)),
             Self::Foreign => Box::pin(foreign::measure(environment)),
+            Self::Observe => Box::pin(observe::measure(environment)),
             Self::List => Box::pin(list::measure(environment)),
             Self::Latency => Box::pin(latency::measure(environment)),
             Self::Watchers => Box::pin(watchers::measure(environment)),
@@ -112,6 +118,38 @@ impl Work {
             vec![row]
         })
     }
+}
+
+/// The method that reads an application.
+const GET: &str = "/krake.kubernetes.v1.ApplicationService/GetApplication";
+/// Programs that read, each one object after another, beside others that write.
+const READERS: usize = 16;
+/// Reads of each of them in a half of a round: a second or two.
+const READS: usize = 150;
+
+/// The times of all reads of the application `a0`.
+async fn reads(krake: &Connections) -> Result<Vec<Duration>> {
+    let mut readers = JoinSet::new();
+    for reader in 0..READERS {
+        let krake = krake.clone();
+        readers.spawn(async move {
+            let mut times = Vec::with_capacity(READS);
+            for _ in 0..READS {
+                let consistency = Consistency::Linearizable.into();
+                let request =
+                    GetRequest { namespace: "bench".to_owned(), name: "a0".to_owned(), consistency };
+                let begin = Instant::now();
+                krake.unary(reader, GET, &request).await?;
+                times.push(begin.elapsed());
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(reader) = readers.join_next().await {
+        times.extend(reader??);
+    }
+    Ok(times)
 }
 
 /// The method that creates an application.

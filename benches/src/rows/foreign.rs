@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use etcd_client::{Client, KvClient};
-use krake_proto::envelope::GetRequest;
-use krake_proto::krake::meta::v1::Consistency;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{CONNECTIONS, CREATE, ROUNDS, create_applications};
+use super::{CONNECTIONS, CREATE, READERS, READS, ROUNDS, create_applications, reads};
 use crate::call::Connections;
 use crate::environment::Environment;
 use crate::load::Limit;
@@ -18,11 +16,6 @@ use crate::report::{Row, Verdict};
 use crate::statistics::{median, percentile};
 use crate::usage::Meter;
 
-const GET: &str = "/krake.kubernetes.v1.ApplicationService/GetApplication";
-/// Programs that read, each one object after another.
-const READERS: usize = 16;
-/// Reads of each of them in a half of a round: a second or two.
-const READS: usize = 150;
 /// Writes per second of the other program: a busy Kubernetes control plane.
 const FOREIGN_WRITES_PER_SECOND: u32 = 1000;
 /// Writes under way at once, so that a slow one does not hold up the rest.
@@ -64,31 +57,6 @@ pub(super) async fn measure(environment: &Environment) -> Result<Vec<Row>> {
     row.notes = notes;
     row.notes.push(format!("a read of etcd itself beside them: p50 {:.2} ms", median(&raw)));
     Ok(vec![row])
-}
-
-/// The times of all reads.
-async fn reads(krake: &Connections) -> Result<Vec<Duration>> {
-    let mut readers = JoinSet::new();
-    for reader in 0..READERS {
-        let krake = krake.clone();
-        readers.spawn(async move {
-            let mut times = Vec::with_capacity(READS);
-            for _ in 0..READS {
-                let consistency = Consistency::Linearizable.into();
-                let request =
-                    GetRequest { namespace: "bench".to_owned(), name: "a0".to_owned(), consistency };
-                let begin = Instant::now();
-                krake.unary(reader, GET, &request).await?;
-                times.push(begin.elapsed());
-            }
-            anyhow::Ok(times)
-        });
-    }
-    let mut times = Vec::new();
-    while let Some(reader) = readers.join_next().await {
-        times.extend(reader??);
-    }
-    Ok(times)
 }
 
 async fn raw_reads(mut kv: KvClient) -> Result<Vec<Duration>> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use krake_proto::envelope::GetRequest;
 use krake_proto::krake::meta::v1::Consistency;
 
-use super::{CLIENTS, CONNECTIONS, CREATE, ROUNDS, create_applications};
+use super::{CLIENTS, CONNECTIONS, CREATE, GET, ROUNDS, create_applications};
 use crate::call::Connections;
 use crate::environment::Environment;
 use crate::load::{self, Done, Limit};
@@ -15,7 +15,6 @@ use crate::report::{Row, Verdict, cpu, percent, rate};
 use crate::statistics::median;
 use crate::usage::Meter;
 
-const GET: &str = "/krake.kubernetes.v1.ApplicationService/GetApplication";
 /// How long each of them is under load in a round.
 const TIME: Duration = Duration::from_millis(1500);
 /// Applications that are read in turn.
