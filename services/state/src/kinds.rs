@@ -84,6 +84,8 @@ type FindSet = fn(&[u8]) -> Result<Option<Set>, Malformed>;
 type Settle = fn(Vec<u8>, &[&[u8]]) -> Checked<Vec<u8>>;
 /// Returns a spec with the text of its set.
 type Merge = fn(&[u8], &[u8]) -> Result<Vec<u8>, Malformed>;
+/// Returns encoded fields from the text of a set and an encoded observation.
+type EncodeShown = fn(&Shown, &[u8], Option<&[u8]>) -> serde_json::Result<Vec<u8>>;
 /// What was checked, or why it is refused.
 type Checked<T> = Result<T, Vec<Violation>>;
 
@@ -110,7 +112,7 @@ pub(crate) struct ShownSet {
     /// What an encoded status shows.
     pub(crate) find: fn(status: &[u8]) -> Result<Option<Shown>, Malformed>,
     /// The encoded fields, from the text of the set and what was seen.
-    pub(crate) encode: fn(&Shown, text: &[u8], seen: Option<&[u8]>) -> serde_json::Result<Vec<u8>>,
+    pub(crate) encode: EncodeShown,
 }
 
 /// What is shown with an object.
