@@ -67,10 +67,17 @@ async fn what_is_under_way_on_a_cluster_stops_when_it_is_declared_lost() {
         let mut cluster = store.clusters["one"].clone();
         cluster.status.get_or_insert_default().lost = Some(ClusterLoss::default());
         store.put(cluster);
+        lead_elsewhere(store, "two", "two");
     });
-    world.until_phases("app", &[]).await;
+    // The adapter has heard of that too once it reports on what came after it.
+    let heard = |store: &Store| {
+        let identity = store.clusters["two"].status.as_ref()?.identity.as_ref()?;
+        (identity.generation == 2).then_some(())
+    };
+    world.krake.until("heard", heard).await;
     let before = world.server("one").writes();
     go_on(&world).await;
+    world.until_phases("app", &[]).await;
     assert_eq!(world.server("one").writes(), before, "nothing is written after the declaration");
     assert_eq!(world.server("one").names("deployments"), [""; 0]);
     assert!(!world.journal().contains(&"report Applying app/one".to_owned()), "{:?}", world.journal());
