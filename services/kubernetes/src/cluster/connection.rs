@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cluster::address::AddressPolicy;
 use crate::cluster::bounded::bounded;
+use crate::cluster::bounded::status::NOT_KUBERNETES;
 use crate::cluster::connect;
 use crate::cluster::discovery::ResolvedKind;
 use crate::cluster::identity;
@@ -54,6 +55,17 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("host", &self.host).finish_non_exhaustive()
     }
+}
+
+/// What a server says of an object.
+#[derive(Debug)]
+pub enum LookUp {
+    /// It is there.
+    Found(Box<DynamicObject>),
+    /// It is not there.
+    NoSuchObject,
+    /// Its kind is not served in this version: the object may be there all the same.
+    NoSuchKind,
 }
 
 impl Connection {
@@ -133,18 +145,27 @@ impl Connection {
         }
     }
 
-    /// The object of this name, or nothing where there is none. (`Api::get_opt` takes only a `Status` object for "there is
-    /// none"; of a group that it does not serve yet, a server says so in plain text.)
+    /// The object of this name, or why there is none. (`Api::get_opt` takes only a `Status` object for "there is none"; of a
+    /// kind that it does not serve, a server says so in plain text.)
+    pub async fn look_up(&self, objects: &Api<DynamicObject>, name: &str) -> Result<LookUp, ClusterError> {
+        match self.call(objects.get(name)).await {
+            Ok(object) => Ok(LookUp::Found(Box::new(object))),
+            Err(ClusterError::NotFound(status)) if status.reason == NOT_KUBERNETES => Ok(LookUp::NoSuchKind),
+            Err(ClusterError::NotFound(_)) => Ok(LookUp::NoSuchObject),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The object of this name, or nothing where there is none, or no such kind.
     pub async fn find(
         &self,
         objects: &Api<DynamicObject>,
         name: &str,
     ) -> Result<Option<DynamicObject>, ClusterError> {
-        match self.call(objects.get(name)).await {
-            Ok(object) => Ok(Some(object)),
-            Err(ClusterError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(match self.look_up(objects, name).await? {
+            LookUp::Found(object) => Some(*object),
+            LookUp::NoSuchObject | LookUp::NoSuchKind => None,
+        })
     }
 
     /// Waits for one request, at most its deadline.

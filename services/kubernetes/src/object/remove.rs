@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tracing::Instrument;
 
-use crate::cluster::connection::Connection;
+use crate::cluster::connection::{Connection, LookUp};
 use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
 use crate::error::{ClusterError, shortened};
 use crate::object::containers::{self, Owner};
@@ -27,6 +27,8 @@ const LOOKS_AT_ONCE: usize = 8;
 const FINALIZERS: &str = "its finalizers";
 /// The finalizer by which Kubernetes keeps an object until what it owns is gone.
 const FOREGROUND: &str = "foregroundDeletion";
+/// Versions that an object is looked for by: that which is remembered, and another one if it was withdrawn.
+const LOOKS_BY_VERSION: usize = 2;
 
 /// An object that is not gone yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,19 +153,12 @@ async fn look(
         (error, None) => State::Unlikely(error.to_string()),
         (error, Some(_)) => State::Unknown(error.to_string()),
     };
-    let kind = match discovery.resolve_any_version(&key.api_version, &key.kind).await {
-        Ok(kind) => kind,
-        // The server says that it has no such kind in any version, so it has no such object.
-        Err(DiscoveryError::Unsupported { .. }) => return nothing(State::Gone),
-        Err(DiscoveryError::Cluster(error)) => return nothing(unknown(error)),
-    };
-    let objects = connection.objects(&kind, key.namespace.as_deref());
-    let live = match connection.find(&objects, &key.name).await {
-        Ok(Some(live)) => live,
-        Ok(None) if (going.is_shown)(key) => {
+    let (kind, live) = match find(connection, discovery, key).await {
+        Ok(Found::Object(kind, live)) => (kind, *live),
+        Ok(Found::NoObject) if (going.is_shown)(key) => {
             return nothing(State::Unknown("the cluster's watch, which still shows it".to_owned()));
         }
-        Ok(None) => return nothing(State::Gone),
+        Ok(Found::NoObject | Found::NoKind) => return nothing(State::Gone),
         Err(error) => return nothing(unknown(error)),
     };
     if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
@@ -197,6 +192,37 @@ fn judged(kind: ResolvedKind, facts: Live, live: DynamicObject) -> (Look, State)
 fn is_left(key: &ObjectKey, live: &DynamicObject, identity: &Identity) -> bool {
     let made_by = live.metadata.labels.as_ref().and_then(|labels| labels.get(MADE_LABEL));
     containers::is_container(key) && made_by.is_some_and(|made_by| *made_by == identity.installation)
+}
+
+/// What a cluster says of an object.
+enum Found {
+    Object(ResolvedKind, Box<DynamicObject>),
+    NoObject,
+    /// It has no such kind in any version, so it has no such object.
+    NoKind,
+}
+
+/// Looks for an object by a version in which its kind is served.
+async fn find(
+    connection: &Connection,
+    discovery: &Discovery,
+    key: &ObjectKey,
+) -> Result<Found, ClusterError> {
+    for _ in 0..LOOKS_BY_VERSION {
+        let kind = match discovery.resolve_any_version(&key.api_version, &key.kind).await {
+            Ok(kind) => kind,
+            Err(DiscoveryError::Unsupported { .. }) => return Ok(Found::NoKind),
+            Err(DiscoveryError::Cluster(error)) => return Err(error),
+        };
+        let objects = connection.objects(&kind, key.namespace.as_deref());
+        match connection.look_up(&objects, &key.name).await? {
+            LookUp::Found(live) => return Ok(Found::Object(kind, live)),
+            LookUp::NoSuchObject => return Ok(Found::NoObject),
+            // The version was withdrawn since the cluster was asked for its kinds.
+            LookUp::NoSuchKind => discovery.forget(&kind.resource.api_version),
+        }
+    }
+    Err(ClusterError::Unreachable("it lists the kind and does not serve it".to_owned()))
 }
 
 /// What an object that is being deleted waits for: its finalizers, or what a namespace says of its contents.

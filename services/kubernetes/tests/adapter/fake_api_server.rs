@@ -205,7 +205,7 @@ impl FakeApiServer {
         self.requests().into_iter().filter(writes).collect()
     }
 
-    fn contents(&self) -> MutexGuard<'_, Contents> {
+    pub(crate) fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap()
     }
 
@@ -262,7 +262,8 @@ async fn answer(
     if let Some(answer) = refusal.or_else(|| server.expired(uri.path(), is_later_page)) {
         return answer;
     }
-    let target = Target::parse(uri.path()).filter(|target| server.contents().serves(target));
+    let target = Target::parse(uri.path())
+        .filter(|target| server.contents().serves(&target.api_version, &target.plural));
     let Some(target) = target else { return discovery(&server, uri.path()) };
     if target.name.is_none() && target.namespace.is_empty() && target.namespaced {
         let narrow = *server.narrow.lock().unwrap();
@@ -360,7 +361,7 @@ fn discovery(server: &FakeApiServer, path: &str) -> Response {
     let resource = |plural: &str, kind: &str, namespaced: bool, verbs: &[&str]| json!({"name": plural, "kind": kind, "namespaced": namespaced, "verbs": verbs, "singularName": ""});
     let mut resources: Vec<Value> = KINDS
         .iter()
-        .filter(|(version, plural, ..)| *version == api_version && server.contents().serves_kind(plural))
+        .filter(|(version, plural, ..)| *version == api_version && server.contents().serves(version, plural))
         .flat_map(|(_, plural, kind, namespaced)| {
             let status = resource(&format!("{plural}/status"), kind, *namespaced, &["get", "patch"]);
             [resource(plural, kind, *namespaced, &verbs), status]

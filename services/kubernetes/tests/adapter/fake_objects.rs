@@ -7,8 +7,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+/// An older version of `apps/v1`.
+pub(crate) const OLD_VERSION: &str = "apps/v1beta1";
+
 /// Served kinds: API version, plural, kind, namespaced.
-pub(crate) const KINDS: [(&str, &str, &str, bool); 12] = [
+pub(crate) const KINDS: [(&str, &str, &str, bool); 13] = [
     ("v1", "configmaps", "ConfigMap", true),
     ("v1", "secrets", "Secret", true),
     ("v1", "services", "Service", true),
@@ -18,6 +21,8 @@ pub(crate) const KINDS: [(&str, &str, &str, bool); 12] = [
     ("v1", "events", "Event", true),
     ("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true),
     ("apps/v1", "deployments", "Deployment", true),
+    // Served on demand.
+    (OLD_VERSION, "deployments", "Deployment", true),
     ("batch/v1", "jobs", "Job", true),
     ("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", false),
     // Served once its definition is established.
@@ -37,6 +42,8 @@ pub(crate) struct Contents {
     pub(crate) runs_workloads: bool,
     /// ConfigMaps get this value, whatever is written: as by a webhook.
     pub(crate) overrules: Option<&'static str>,
+    /// Kinds are served in [`OLD_VERSION`] too.
+    pub(crate) serves_old_version: bool,
 }
 
 impl Contents {
@@ -85,8 +92,8 @@ impl Contents {
         plural != "tubs" || definition()
     }
 
-    pub(crate) fn serves(&self, target: &Target) -> bool {
-        self.serves_kind(&target.plural)
+    pub(crate) fn serves(&self, api_version: &str, plural: &str) -> bool {
+        self.serves_kind(plural) && (api_version != OLD_VERSION || self.serves_old_version)
     }
 
     /// A definition that was looked at is established after that, as if it had taken a moment.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::Method;
+use krake_kubernetes::cluster::connection::Connection;
 use krake_kubernetes::cluster::discovery::Discovery;
 use krake_kubernetes::object::remove::{Going, Remaining, remove};
 use krake_kubernetes::object::{
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment, identity, labelled};
 use crate::fake_api_server::FakeApiServer;
+use crate::fake_objects::OLD_VERSION;
 
 fn entry(object: &Value) -> InventoryEntry {
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -34,12 +36,22 @@ async fn remove_shown(
     inventory: &[Value],
     is_shown: &(dyn Fn(&ObjectKey) -> bool + Sync),
 ) -> Vec<Remaining> {
-    let inventory: Vec<_> = inventory.iter().map(entry).collect();
     let connection = server.connection();
+    remove_by(&connection, &Discovery::new(connection.clone()), inventory, is_shown).await
+}
+
+/// The same by what is known of the kinds.
+async fn remove_by(
+    connection: &Connection,
+    discovery: &Discovery,
+    inventory: &[Value],
+    is_shown: &(dyn Fn(&ObjectKey) -> bool + Sync),
+) -> Vec<Remaining> {
+    let inventory: Vec<_> = inventory.iter().map(entry).collect();
     let identity = identity("app-1");
     let going =
         Going { objects: &inventory, staying: &[], identity: &identity, with_dependents: false, is_shown };
-    let removal = remove(&connection, &Discovery::new(connection.clone()), going).await;
+    let removal = remove(connection, discovery, going).await;
     assert_eq!(
         removal.wave.is_none(),
         removal.remaining.is_empty(),
@@ -122,6 +134,21 @@ async fn an_object_is_found_by_another_version_than_it_was_applied_by() {
     let mut applied = deployment("d");
     applied["apiVersion"] = json!("apps/v1beta1");
     assert_eq!(remove_all(&server, &[applied]).await, []);
+    assert_eq!(server.get("deployments", "demo", "d"), None);
+}
+
+#[tokio::test]
+async fn an_object_whose_version_was_withdrawn_meanwhile_is_found_by_another() {
+    let server = FakeApiServer::start();
+    server.put("deployments", labelled(deployment("d"), "inst", "app-1"));
+    let mut applied = deployment("d");
+    applied["apiVersion"] = json!(OLD_VERSION);
+    server.contents().serves_old_version = true;
+    let connection = server.connection();
+    let discovery = Discovery::new(connection.clone());
+    discovery.resolve(OLD_VERSION, "Deployment").await.unwrap();
+    server.contents().serves_old_version = false;
+    assert_eq!(remove_by(&connection, &discovery, &[applied], &|_| false).await, []);
     assert_eq!(server.get("deployments", "demo", "d"), None);
 }
 
