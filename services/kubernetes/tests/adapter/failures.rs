@@ -132,8 +132,9 @@ async fn a_first_attempt_ends_at_its_deadline_and_recovers_when_the_obstacle_goe
         (Method::POST, "configmaps", 401, "Unauthorized", "Unauthorized"),
         // The kinds cannot be found out.
         (Method::GET, "/api/v1", 403, "Forbidden", "forbidden: cannot get path \"/api/v1\""),
-        // Creating is allowed and seeing is not.
+        // Creating works, but not the list of all namespaces; and then no list.
         (Method::GET, "/api/v1/configmaps", 500, "InternalError", "the list is broken"),
+        (Method::GET, "/configmaps$", 403, "Forbidden", "cannot list resource \"configmaps\""),
     ];
     for (method, path, code, reason, message) in faults {
         let world = world(DEADLINE).await;
@@ -149,6 +150,18 @@ async fn a_first_attempt_ends_at_its_deadline_and_recovers_when_the_obstacle_goe
         until_copy(&world, "recovered", |copy| copy.phase() == Phase::Running).await;
         world.stop().await;
     }
+}
+
+#[tokio::test]
+async fn what_was_in_the_way_of_an_application_may_go() {
+    let world = world(DEADLINE).await;
+    world.server("one").put("configmaps", config_map("a"));
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    let failed = until_copy(&world, "failed", |copy| copy.phase() == Phase::Failed).await;
+    assert_eq!(find(&failed.conditions, types::APPLIED).unwrap().reason, reasons::OBJECT_OWNED_BY_OTHER);
+    world.server("one").erase("configmaps", "demo", "a");
+    until_copy(&world, "running", |copy| copy.phase() == Phase::Running).await;
+    world.stop().await;
 }
 
 #[tokio::test]

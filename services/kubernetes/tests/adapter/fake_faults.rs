@@ -19,7 +19,7 @@ pub(crate) struct Faults {
 /// Requests that fail, and how.
 struct Fault {
     method: Method,
-    /// A part of their path.
+    /// A part of their path, or with a `$` its end.
     path: String,
     code: StatusCode,
     reason: String,
@@ -42,7 +42,8 @@ impl Faults {
 }
 
 impl FakeApiServer {
-    /// From now on such requests fail: by their method, watches and lists being GET, and a part of their path.
+    /// From now on such requests fail: by their method, watches and lists being GET, and a part of their path, which is its
+    /// end if it ends with `$`.
     pub(crate) fn fail(&self, method: Method, path: &str, code: u16, reason: &str, message: &str) {
         self.add_fault(method, path, code, reason, message, None);
     }
@@ -115,7 +116,11 @@ impl FakeApiServer {
                 Some(Only::DryRuns) => dry_run,
                 Some(Only::Once) => !dry_run,
             };
-            is_meant && fault.method == *method && path.contains(&fault.path)
+            let is_there = match fault.path.strip_suffix('$') {
+                Some(end) => path.ends_with(end),
+                None => path.contains(&fault.path),
+            };
+            is_meant && fault.method == *method && is_there
         };
         let place = faults.faults.iter().position(fits)?;
         let fault = &faults.faults[place];
