@@ -229,6 +229,8 @@ fn controller_manager(binaries: &Binaries, folder: &Path, release: Release) -> R
         .args(["--service-account-private-key-file=sa.key", "--root-ca-file=certificates/apiserver.crt"])
         // A new node is free for pods at the second look at it; the default is five seconds between looks.
         .args(["--node-monitor-period=1s", "--kube-api-qps=200", "--kube-api-burst=400"])
+        // An autoscaler keeps its lower bound without metrics too; the default is fifteen seconds between looks.
+        .args(["--horizontal-pod-autoscaler-sync-period=1s"])
         .start()
 }
 

@@ -20,6 +20,11 @@ impl KubernetesApi {
         Ok(Self { client: http::client_trusting(ca)?, server: server.into(), token: token.into() })
     }
 
+    /// The same API server for another caller.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.into(), ..self.clone() }
+    }
+
     /// The object, or `None` if there is none.
     pub async fn get(&self, path: &str) -> Result<Option<Value>> {
         self.call(Method::GET, path, None).await

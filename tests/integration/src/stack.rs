@@ -21,6 +21,8 @@ pub struct Settings {
     pub reschedule_after: Duration,
     /// Time between two questions to a metrics provider.
     pub metrics_interval: Duration,
+    /// How long a cluster may not answer before its applications move.
+    pub offline_grace: Duration,
 }
 
 /// The running services.
@@ -55,8 +57,9 @@ impl Stack {
         let url = format!("http://127.0.0.1:{api}");
         let reschedule_after = settings.reschedule_after.as_secs_f64().to_string();
         let metrics_interval = settings.metrics_interval.as_secs_f64().to_string();
+        let offline_grace = settings.offline_grace.as_secs_f64().to_string();
         let rules = ["--reschedule-after", &reschedule_after, "--metrics-interval", &metrics_interval];
-        let rules = [&rules, more].concat();
+        let rules = [&rules, &["--offline-grace", &offline_grace][..], more].concat();
         let (scheduler, gc, kubernetes) = tokio::try_join!(
             controller("krake-scheduler", &url, scheduler, &rules),
             controller("krake-gc", &url, gc, more),

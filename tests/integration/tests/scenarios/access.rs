@@ -23,7 +23,7 @@ fn collection(object: &Value) -> String {
 }
 
 /// Applies the documented manifest; gives the token.
-async fn grant(api: &KubernetesApi) -> String {
+pub(crate) async fn grant(api: &KubernetesApi) -> String {
     let manifest = std::fs::read_to_string(repository().join("examples/cluster-access.yaml")).unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&manifest).unwrap();
     assert_eq!(objects.len(), 7);

@@ -16,8 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// Quick enough to see several migrations in a test.
-pub(crate) const SETTINGS: Settings =
-    Settings { reschedule_after: Duration::from_secs(5), metrics_interval: Duration::from_secs(1) };
+pub(crate) const SETTINGS: Settings = Settings {
+    reschedule_after: Duration::from_secs(5),
+    metrics_interval: Duration::from_secs(1),
+    offline_grace: Duration::from_secs(60),
+};
 
 pub(crate) const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 pub(crate) const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/echo-demo";
@@ -107,29 +110,45 @@ pub(crate) struct World {
 impl World {
     /// Starts it and waits until both clusters are ONLINE and ranked. Prometheus says 0.9 of `one` and 0.2 of `two`.
     pub(crate) async fn start(ground: &Ground) -> Self {
-        let etcd = Etcd::start(&ground.binaries).await.unwrap();
-        let stack = Stack::start(&etcd, SETTINGS).await.unwrap();
+        Self::start_with(ground, SETTINGS).await
+    }
+
+    /// As [`World::start`], with other settings.
+    pub(crate) async fn start_with(ground: &Ground, settings: Settings) -> Self {
         ground.rank(0.9, 0.2).await;
+        let world = Self::unranked_with(ground, settings).await;
         let provider =
             ["core", "gmp", "create", "--type", "prometheus", "--url", ground.prometheus.url(), "prom"];
-        stack.rok_ok(&provider).await.unwrap();
-        for (name, location) in [("one", "DE"), ("two", "FR")] {
-            let (metric, query, label) =
-                (format!("green-{name}"), query(name), format!("location={location}"));
+        world.stack.rok_ok(&provider).await.unwrap();
+        for name in ["one", "two"] {
+            let (metric, query) = (format!("green-{name}"), query(name));
             let create = ["core", "gm", "create", "--mp-name", "prom", "--min", "0", "--max", "1"];
-            stack.rok_ok(&[&create[..], &["--metric-name", &query, &metric]].concat()).await.unwrap();
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("kubeconfig");
-            std::fs::write(&path, ground.cluster(name).kubeconfig().to_string()).unwrap();
-            let register = ["kube", "cluster", "register", "-k", path.to_str().unwrap(), "-l", &label];
-            let register = [&register[..], &[name, "--wait", "--timeout", ROK_HANG_GUARD]];
-            stack.rok_ok(&register.concat()).await.unwrap();
+            world.stack.rok_ok(&[&create[..], &["--metric-name", &query, &metric]].concat()).await.unwrap();
         }
-        let world = World { etcd, stack };
         for name in ["one", "two"] {
             world.rank(name).await;
         }
         world
+    }
+
+    /// Starts it and waits until both clusters are ONLINE. Nothing ranks them.
+    pub(crate) async fn unranked(ground: &Ground) -> Self {
+        Self::unranked_with(ground, SETTINGS).await
+    }
+
+    async fn unranked_with(ground: &Ground, settings: Settings) -> Self {
+        let etcd = Etcd::start(&ground.binaries).await.unwrap();
+        let stack = Stack::start(&etcd, settings).await.unwrap();
+        for (name, location) in [("one", "DE"), ("two", "FR")] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("kubeconfig");
+            std::fs::write(&path, ground.cluster(name).kubeconfig().to_string()).unwrap();
+            let label = format!("location={location}");
+            let register = ["kube", "cluster", "register", "-k", path.to_str().unwrap(), "-l", &label];
+            let register = [&register[..], &[name, "--wait", "--timeout", ROK_HANG_GUARD]];
+            stack.rok_ok(&register.concat()).await.unwrap();
+        }
+        World { etcd, stack }
     }
 
     /// Gives a cluster its metric, and waits until the scheduler has read it.
