@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 RELEASES=${RELEASES-1.20 1.28 1.31 1.35 1.37}
 ETCDS=${ETCDS-3.4 3.5 3.6}
 TIMED=tests/setup/timed.sh
-CARGO=(cargo test --locked --no-fail-fast)
+# Of the whole workspace, so that the same features are built for all, and dependencies once.
+CARGO=(cargo test --workspace --locked --no-fail-fast)
 unset KUBEBUILDER_ASSETS # it would stand for every release
 export KRAKE_REQUIRE_REAL=1
 failed=()
@@ -33,7 +34,7 @@ etcd_as() {
 }
 
 if [ "${FAULTS:-yes}" != no ]; then
-  check "fault matrix" env KRAKE_FAULT_CASES=all "${CARGO[@]}" -p krake-simulation --test faults -- --nocapture
+  check "fault matrix" env KRAKE_FAULT_CASES=all "${CARGO[@]}" --test faults -- --nocapture
 fi
 
 for release in $RELEASES; do
@@ -42,9 +43,9 @@ for release in $RELEASES; do
     continue
   }
   check "Kubernetes $release: platform suite" \
-    env KUBEBUILDER_ASSETS="$folder" "${CARGO[@]}" -p krake-integration --test platform
+    env KUBEBUILDER_ASSETS="$folder" "${CARGO[@]}" --test platform
   check "Kubernetes $release: scenarios" \
-    env KUBEBUILDER_ASSETS="$folder" "${CARGO[@]}" -p krake-integration --test scenarios
+    env KUBEBUILDER_ASSETS="$folder" "${CARGO[@]}" --test scenarios
 done
 
 for release in $ETCDS; do
@@ -55,8 +56,8 @@ for release in $ETCDS; do
       continue
     }
   fi
-  check "etcd $release: laws of the store" env PATH="$path" "${CARGO[@]}" -p krake-state --test laws
-  check "etcd $release: scenarios" env PATH="$path" "${CARGO[@]}" -p krake-integration --test scenarios
+  check "etcd $release: laws of the store" env PATH="$path" "${CARGO[@]}" --test laws
+  check "etcd $release: scenarios" env PATH="$path" "${CARGO[@]}" --test scenarios
 done
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -39,6 +39,9 @@ pub(super) fn told(application: &Value) -> Value {
         .iter()
         .map(|copy| {
             let conditions = copy["conditions"].as_array().into_iter().flatten();
+            // Before 1.25 nothing is validated, and that is told; what was found by validation is for a case of its own.
+            let conditions = conditions
+                .filter(|condition| condition["type"] != "Validated" || condition["status"] == "FALSE");
             let mut conditions: Vec<Value> = conditions
                 .map(|condition| json!([condition["type"], condition["status"], condition["reason"]]))
                 .collect();

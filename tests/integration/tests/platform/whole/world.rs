@@ -47,6 +47,11 @@ impl<'a> World<'a> {
         Ok(world)
     }
 
+    /// Whether the API server knows fieldValidation, which 1.25 and later do.
+    pub(super) fn validates(&self) -> bool {
+        self.cluster.minor().is_none_or(|minor| minor >= 25)
+    }
+
     /// Something to compare with the other column.
     pub(super) fn note(&mut self, what: &str, value: Value) {
         self.notes.push(json!({"what": what, "is": value}));
