@@ -149,14 +149,15 @@ impl Keeper {
         match self.store.commit(Txn::new().guard(guard).put(key::COMPACT, Bytes::new())).await? {
             Ok(present) => {
                 self.saw(Some(present));
-                if let Some(to) = compact_to(mark.revision, reason, present) {
-                    self.store.compact(to).await?;
-                    tracing::debug!(revision = %to, "compacted the store");
-                }
-                // The number of steps is for an interval.
+                let compacted = match compact_to(mark.revision, reason, present) {
+                    Some(to) => self.compact(to).await,
+                    None => Ok(()),
+                };
+                // The number of steps is for an interval. An etcd that lets only root compact does not keep from it.
                 if reason == Reason::Time {
                     self.remove_tombstones().await?;
                 }
+                compacted?;
             }
             // Another replica was faster.
             Err(Conflict { current, .. }) => {
@@ -164,6 +165,12 @@ impl Keeper {
             }
         }
         Ok(self.interval)
+    }
+
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        self.store.compact(to).await?;
+        tracing::debug!(revision = %to, "compacted the store");
+        Ok(())
     }
 
     /// Notes the revision of the mark. Returns the mark, and whether this replica had not seen it before; the count of

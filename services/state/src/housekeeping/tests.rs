@@ -277,3 +277,17 @@ async fn a_file_whose_values_are_replaced_stays_small() {
     assert!(forward.list(&key::ROOT, at(60)).await.is_err());
     running.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn tombstones_are_removed_by_a_store_that_does_not_compact_too() {
+    let memory = MemoryStore::new();
+    let store = FailsToCompact { memory: memory.clone(), failed: AtomicBool::new(false) };
+    let forward = Arc::new(Forward::new(Arc::new(store)));
+    let mut keeper = Keeper::new(forward, at(31 * 24 * 60 * 60), COMPACTION_INTERVAL);
+    keeper.round(Reason::Time).await.unwrap();
+    write(&memory, 2000).await;
+    tombstone(&memory, 1, "0".to_owned()).await;
+    tokio::time::advance(COMPACTION_INTERVAL).await;
+    keeper.round(Reason::Time).await.unwrap_err();
+    assert_eq!(memory.list(&key::TOMBSTONES, Page::first(9)).await.unwrap().entries, []);
+}

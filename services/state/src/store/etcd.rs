@@ -355,7 +355,7 @@ impl Store for EtcdStore {
         let compact = |mut kv: KvClient| async move { kv.compact(to.0, None).await };
         match self.calls.within(&self.kv, compact).await {
             Ok(_) | Err(Refusal::Compacted) => Ok(()),
-            Err(refusal) => Err(self.error(refusal, to).await),
+            Err(refusal) => Err(answer::refused_to_compact(self.error(refusal, to).await)),
         }
     }
 

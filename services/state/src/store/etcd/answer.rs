@@ -59,6 +59,17 @@ pub(super) fn refusal(error: &Error) -> Refusal {
     }
 }
 
+/// The same error with what to do where etcd lets only root compact, as its newer releases do.
+pub(super) fn refused_to_compact(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { reason } if reason.contains("permission denied") => unavailable(format!(
+            "{reason}: this etcd lets only users with the role root compact its history; start it with \
+             --auto-compaction-retention=1h"
+        )),
+        other => other,
+    }
+}
+
 /// An error for log lines and error texts.
 pub(super) fn describe(error: &Error) -> String {
     if let Error::GRpcStatus(status) = error {
