@@ -14,8 +14,8 @@ pub(crate) struct Known {
     pub(crate) why: &'static str,
 }
 
-/// All of them. Those of 1.20 were all seen; those of 1.28, 1.31 and 1.37 were seen before the cases had their present
-/// form, and are to be looked at when these releases are run.
+/// All of them. Those of 1.20 and 1.28 were all seen. Those of 1.37 were seen before the cases had their present form, and
+/// 1.31 has not been run since: both are to be looked at when these releases are run.
 const KNOWN: &[Known] = &[
     Known { minors: 20..=34, case: "version, groups and health", why: VERSION },
     Known { minors: 36..=99, case: "version, groups and health", why: VERSION },
@@ -42,11 +42,8 @@ const KNOWN: &[Known] = &[
     known(20, "what is applied must fit", "messages name no object"),
     known(20, "values of a wrong type", "messages are of another form"),
     known(20, "warnings of what an apply cannot tell apart", "there are no such warnings"),
-    Known {
-        minors: 28..=31,
-        case: "a watch ends in time, with a bookmark before",
-        why: "there is no bookmark before the end",
-    },
+    known(28, "unknown fields of custom resources", "a version that is missing is named in another form"),
+    known(28, "warnings of what an apply cannot tell apart", "the warning is shorter"),
     known(37, "merge patch under preconditions", CAUSE),
     known(37, "apply under preconditions", CAUSE),
 ];
