@@ -1,6 +1,6 @@
 //! Removing the objects of a copy from a cluster: only those that bear our marks, each under its uid, wave by wave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use futures::{FutureExt, StreamExt};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -121,11 +121,12 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
             break next;
         }
     };
+    let later: HashSet<_> = last.later.iter().copied().collect();
     let mut remaining: Vec<Remaining> = Vec::new();
     for (place, (key, state)) in objects.into_iter().enumerate() {
         let waits_for = match state {
             State::Gone => continue,
-            _ if last.later.contains(&place) => None,
+            _ if later.contains(&place) => None,
             State::Present => None,
             State::Going(why) | State::Unknown(why) | State::Unlikely(why) => Some(why),
         };
