@@ -171,7 +171,10 @@ mod tests {
     fn a_text_of_very_many_documents_is_read_and_what_is_too_much_is_said() {
         assert_eq!(documents(&"a: 1\n---\n".repeat(3000)).unwrap().len(), 3000);
         let problem = |text: &str| documents(text).err().unwrap().problem;
-        assert_eq!(problem(&"a\n---\n".repeat(MAX_DOCUMENTS + 1)), "more than 100000 documents; split the file");
+        assert_eq!(
+            problem(&"a\n---\n".repeat(MAX_DOCUMENTS + 1)),
+            "more than 100000 documents; split the file"
+        );
         assert_eq!(problem(&format!("{}{}", "[".repeat(70), "]".repeat(70))), "nested too deeply");
     }
 

@@ -100,13 +100,7 @@ fn advance(
     };
     let seen = answers.then_some(now);
     let recorded = recorded(copy, subject);
-    let fresh = Attempt {
-        subject,
-        elapsed: Duration::ZERO,
-        taken_over: Duration::ZERO,
-        seen,
-        ended: false,
-    };
+    let fresh = Attempt { subject, elapsed: Duration::ZERO, taken_over: Duration::ZERO, seen, ended: false };
     let taken_over = Attempt { elapsed: recorded, taken_over: recorded, ..fresh };
     let known = before.unwrap_or(taken_over);
     if !aim.is_awaited(copy) {

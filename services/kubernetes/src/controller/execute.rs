@@ -100,7 +100,8 @@ impl Executor<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<bool> {
         let version = copy.as_ref().map_or(wanted.version, |copy| copy.version);
-        let wanted = self.attempt().kept_in(CopyRecord { version, ..wanted });
+        let attempt = self.sighting.map(|sighting| sighting.view.attempt).unwrap_or_default();
+        let wanted = attempt.kept_in(CopyRecord { version, ..wanted });
         let Some(wanted) = self.stored(wanted).await? else { return Ok(false) };
         match report::copy(self.client, self.application, &wanted).await? {
             Reported::Done(now, version) => {

@@ -11,6 +11,7 @@ use super::memory::Accepted;
 use super::observations::Glance;
 use super::view::{Look, Piece, Prospect, Wanted, within_limits};
 use crate::cluster::{ClusterHandle, Resolved};
+use crate::object::containers::is_container;
 use crate::object::drift::Baseline;
 use crate::object::expectation::{Expected, Objects, expected};
 use crate::object::observation::{Candidate, Seen, Sight, observe};
@@ -19,7 +20,6 @@ use crate::object::prepare::Prepared;
 use crate::object::redaction::SecretValues;
 use crate::object::rehearsal::rehearse;
 use crate::object::rendering::{self, DocumentHash, DocumentSet, Rendering};
-use crate::object::containers::is_container;
 use crate::object::{ObjectKey, keys};
 use crate::plan::{self, Basis, CopyRecord, Phase, Targets, Work};
 
@@ -223,11 +223,11 @@ impl Look<'_> {
         applied: Known,
         expected: &[Expected<Candidate>],
     ) -> Glance {
-        let mut live = Vec::with_capacity(expected.len());
+        let mut live = BTreeMap::new();
         for expected in expected {
             match self.sight(handle, expected).await {
                 Sight::Present(object) if object.application == self.application.uid => {
-                    live.push((expected.key.clone(), object));
+                    live.insert(expected.key.clone(), object);
                 }
                 _ => {}
             }

@@ -113,7 +113,7 @@ impl Memory {
         let aim = aim(application, cluster, wanted);
         let elapsed = match copy {
             Some(copy) => self.attempts.look(uid, copy, aim, application.retry_requests, answers),
-            None => Duration::ZERO,
+            None => Elapsed::default(),
         };
         let is_bound = is_decided_for(application, cluster);
         if let Some(copy) = copy {

@@ -209,14 +209,17 @@ async fn look_at_all<'a>(
     if claim.writes.is_first() {
         let found = seen.iter().map(|(target, live)| claim.found(target, live.as_ref(), &recorded));
         let admitted = ownership::preflight(found, claim.adopt_existing)?;
-        due.extend(seen.into_iter().zip(admitted).map(|((target, live), how)| Due::of(target, live, how, claim.starts)));
+        due.extend(
+            seen.into_iter()
+                .zip(admitted)
+                .map(|((target, live), how)| Due::of(target, live, how, claim.starts)),
+        );
     } else {
         for (target, live) in seen {
             let found = claim.found(target, live.as_ref(), &recorded);
             match ownership::preflight([found], claim.adopt_existing) {
-                Ok(admitted) => {
-                    due.extend(admitted.into_iter().map(|how| Due::of(target, live.clone(), how, claim.starts)))
-                }
+                Ok(admitted) => due
+                    .extend(admitted.into_iter().map(|how| Due::of(target, live.clone(), how, claim.starts))),
                 Err(refusal) => leave_out(target, refusal.into())?,
             }
         }

@@ -110,10 +110,22 @@ fn named(name: &str, namespace: &str) -> ApplicationSpec {
     },
     "spec.manifest[0].kind: is missing"
 )]
-#[case::a_name_that_leads_elsewhere(named("..", "demo"), "spec.manifest[0].metadata.name: \"..\" cannot be part of a path")]
-#[case::a_name_with_parts(named("a/status", "demo"), "spec.manifest[0].metadata.name: \"a/status\" cannot be part of a path")]
-#[case::an_escaped_name(named("a%2fb", "demo"), "spec.manifest[0].metadata.name: \"a%2fb\" cannot be part of a path")]
-#[case::a_namespace_with_parts(named("a", "default/secrets/z?"), "spec.manifest[0].metadata.namespace: \"default/secrets/z?\" cannot")]
+#[case::a_name_that_leads_elsewhere(
+    named("..", "demo"),
+    "spec.manifest[0].metadata.name: \"..\" cannot be part of a path"
+)]
+#[case::a_name_with_parts(
+    named("a/status", "demo"),
+    "spec.manifest[0].metadata.name: \"a/status\" cannot be part of a path"
+)]
+#[case::an_escaped_name(
+    named("a%2fb", "demo"),
+    "spec.manifest[0].metadata.name: \"a%2fb\" cannot be part of a path"
+)]
+#[case::a_namespace_with_parts(
+    named("a", "default/secrets/z?"),
+    "spec.manifest[0].metadata.namespace: \"default/secrets/z?\" cannot"
+)]
 #[case::a_long_name(named(&"a".repeat(254), "demo"), "spec.manifest[0].metadata.name: has 254 bytes; at most 253")]
 #[case::no_document(ApplicationSpec { manifest: vec![Manifest::default()], ..Default::default() }, "spec.manifest[0]: is empty")]
 #[case::in_two_versions(

@@ -8,7 +8,7 @@ use super::*;
 fn removing(pods: i64) -> Presence {
     let mut seen = seen(Verdict::Progressing("being removed".into()));
     seen.health.containers.running = pods;
-    Presence::Seen(seen)
+    Presence::Seen(Box::new(seen))
 }
 
 /// It is bound to "e", where nothing is yet. Of it something is on "f", since longer, and on "h".

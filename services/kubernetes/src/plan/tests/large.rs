@@ -15,7 +15,7 @@ fn running() -> Snapshot {
     copy.inventory = entries(0..OBJECTS, Some("u"));
     let mut seen = seen(Verdict::Available);
     seen.present.clone_from(&copy.inventory);
-    let mut snapshot = snapshot(&["a"], vec![copy], vec![("a", Presence::Seen(seen))]);
+    let mut snapshot = snapshot(&["a"], vec![copy], vec![("a", Presence::Seen(Box::new(seen)))]);
     let targets = entries(0..OBJECTS, None).into_iter().map(|entry| entry.key).collect();
     seen_on(&mut snapshot, "a").targets = Targets::Known(targets);
     snapshot
@@ -33,7 +33,9 @@ fn an_update_records_what_is_new_and_keeps_what_was_there() {
     let targets = entries(OBJECTS / 2..OBJECTS * 2, None).into_iter().map(|entry| entry.key).collect();
     seen_on(&mut snapshot, "a").targets = Targets::Known(targets);
     let steps = plan(&snapshot);
-    let [Step::RecordIntent(record), Step::Apply { .. }] = steps.as_slice() else { panic!("{}", steps.len()) };
+    let [Step::RecordIntent(record), Step::Apply { .. }] = steps.as_slice() else {
+        panic!("{}", steps.len())
+    };
     assert_eq!(record.inventory.len(), OBJECTS * 2);
 }
 

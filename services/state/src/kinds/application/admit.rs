@@ -132,7 +132,9 @@ fn manifest(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findin
             [("apiVersion", &object.api_version), ("kind", &object.kind), ("metadata.name", &object.name)]
         {
             match text {
-                Text::Is(text) if !text.is_empty() => part_of_path(&format!("{field}.{path}"), text, findings),
+                Text::Is(text) if !text.is_empty() => {
+                    part_of_path(&format!("{field}.{path}"), text, findings)
+                }
                 Text::Is(_) => findings.add(format!("{field}.{path}"), "is empty"),
                 Text::Null | Text::Missing => findings.add(format!("{field}.{path}"), "is missing"),
                 Text::Other => findings.add(format!("{field}.{path}"), "is not a string"),
