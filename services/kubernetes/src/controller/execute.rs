@@ -201,7 +201,7 @@ impl Executor<'_> {
         if !removal.released.is_empty() {
             for released in &removal.released {
                 tracing::warn!(application = %self.application.key, cluster = %self.name(), object = %released.key,
-                    holds = released.holds, "left on the cluster, since it holds what is not the application's");
+                    why = released.why, "left on the cluster");
             }
             let told = plan::after_release(&recorded, &removal.released);
             if !self.record(told, copy, progress).await? {

@@ -51,8 +51,8 @@ impl Remaining {
 pub struct Released {
     /// The object.
     pub key: ObjectKey,
-    /// What it holds that is not the application's, for people.
-    pub holds: String,
+    /// Why, for people: "holds …", or "bears …".
+    pub why: String,
 }
 
 /// What a removal came to so far.
@@ -60,7 +60,7 @@ pub struct Released {
 pub struct Removal {
     /// What is not gone yet.
     pub remaining: Vec<Remaining>,
-    /// What was released because it holds what is not the application's.
+    /// What was released because it holds what is not the application's, or since its marks were taken off.
     pub released: Vec<Released>,
     /// The wave that is waited for; absent if nothing is left.
     pub wave: Option<Wave>,
@@ -86,6 +86,8 @@ struct Look {
     kind: Option<ResolvedKind>,
     live: Option<DynamicObject>,
     facts: Option<Live>,
+    /// It was the application's, and somebody has taken both marks off.
+    unmarked: bool,
 }
 
 /// Asks the cluster to delete the objects of `going` that bear its marks, wave by wave (see [`waves`]), and releases those
@@ -99,7 +101,10 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
     let keys = going.objects.iter().map(|entry| entry.key.clone());
     let (looks, states): (Vec<_>, Vec<_>) = looks.into_iter().unzip();
     let mut objects: Vec<(ObjectKey, State)> = keys.zip(states).collect();
-    let mut released = Vec::new();
+    let unmarked = objects.iter().zip(&looks).filter(|(_, look)| look.unmarked);
+    let why = || "bears no mark of Krake any more".to_owned();
+    let mut released: Vec<_> =
+        unmarked.map(|((key, _), _)| Released { key: key.clone(), why: why() }).collect();
     let last = loop {
         let next = waves::next(&objects);
         for place in &next.delete {
@@ -111,7 +116,7 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
                 Ok(Fate::Gone) => State::Gone,
                 Ok(Fate::Going(waits_for)) => State::Going(waits_for),
                 Ok(Fate::Released(holds)) => {
-                    released.push(Released { key: key.clone(), holds });
+                    released.push(Released { key: key.clone(), why: format!("holds {holds}") });
                     State::Gone
                 }
                 Err(error) => State::Unknown(error.to_string()),
@@ -145,7 +150,7 @@ async fn look(
     going: Going<'_>,
 ) -> (Look, State) {
     let identity = going.identity;
-    let nothing = |state| (Look { kind: None, live: None, facts: None }, state);
+    let nothing = |state| (Look { kind: None, live: None, facts: None, unmarked: false }, state);
     let InventoryEntry { key, uid } = entry;
     let unknown = |error: ClusterError| match (error, uid) {
         // All objects are read before one is written, so what may not be read and was never accepted is not there. If it is
@@ -167,7 +172,8 @@ async fn look(
             return judged(kind, ownership::facts(&live.metadata), live);
         }
         // Somebody has taken both marks off, which releases it.
-        return nothing(State::Gone);
+        let unmarked = uid.is_some() && live.metadata.uid == *uid;
+        return (Look { kind: None, live: None, facts: None, unmarked }, State::Gone);
     }
     let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity, uid.as_deref()) else {
         return nothing(State::Gone);
@@ -186,7 +192,7 @@ fn judged(kind: ResolvedKind, facts: Live, live: DynamicObject) -> (Look, State)
         (false, true) => State::Going(waits_for(&live)),
         _ => State::Present,
     };
-    (Look { kind: Some(kind), live: Some(live), facts: Some(facts) }, state)
+    (Look { kind: Some(kind), live: Some(live), facts: Some(facts), unmarked: false }, state)
 }
 
 /// Whether an object was made by an application of this installation that left it to others: this may be the last of them.
@@ -254,7 +260,9 @@ async fn remove_one(
     look: &Look,
     going: Going<'_>,
 ) -> Result<Fate, ClusterError> {
-    let Look { kind: Some(kind), live: Some(live), facts: Some(facts) } = look else { return Ok(Fate::Gone) };
+    let Look { kind: Some(kind), live: Some(live), facts: Some(facts), .. } = look else {
+        return Ok(Fate::Gone);
+    };
     if facts.adopted {
         return settle(release(connection, kind, key, facts, None).await, Fate::Gone);
     }

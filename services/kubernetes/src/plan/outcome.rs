@@ -225,11 +225,11 @@ fn waiting(remaining: &[Remaining]) -> String {
     message
 }
 
-/// After objects of the copy `copy` were released, since they hold what is not the application's: nobody removes them any
-/// more. A copy that stays is as available as before.
+/// After objects of the copy `copy` were released, since they hold what is not the application's, or bear no marks: nobody
+/// removes them any more. A copy that stays is as available as before.
 pub fn after_release(copy: &CopyRecord, released: &[Released]) -> CopyRecord {
     let named = released.iter().take(NAMED_WAITS);
-    let names: Vec<_> = named.map(|released| format!("{} holds {}", released.key, released.holds)).collect();
+    let names: Vec<_> = named.map(|released| format!("{} {}", released.key, released.why)).collect();
     let message = format!("left on the cluster: {}", names.join("; "));
     let released: HashSet<_> = released.iter().map(|released| &released.key).collect();
     let is_released = |entry: &&InventoryEntry| released.contains(&entry.key);

@@ -209,3 +209,29 @@ async fn one_answer_that_an_object_is_not_there_proves_nothing_while_its_watch_s
     }
     assert_eq!(remove_shown(&server, &all, &|key| key.name == "a").await, []);
 }
+
+#[tokio::test]
+async fn an_object_whose_marks_were_taken_off_is_left_and_named() {
+    let server = FakeApiServer::start();
+    let live = server.put("configmaps", config_map("ours-once"));
+    let uid = live["metadata"]["uid"].as_str().map(str::to_owned);
+    let others = server.put("configmaps", config_map("never-ours"));
+    let objects = [
+        InventoryEntry { uid, ..entry(&live) },
+        InventoryEntry { uid: Some("other".into()), ..entry(&others) },
+    ];
+    let (connection, identity) = (server.connection(), identity("app-1"));
+    let discovery = Discovery::new(connection.clone());
+    let is_shown = |_: &ObjectKey| false;
+    let going = Going {
+        objects: &objects,
+        staying: &[],
+        identity: &identity,
+        with_dependents: false,
+        is_shown: &is_shown,
+    };
+    let removal = remove(&connection, &discovery, going).await;
+    assert_eq!((removal.remaining, server.writes().len()), (vec![], 0));
+    let named: Vec<_> = removal.released.iter().map(|left| format!("{} {}", left.key, left.why)).collect();
+    assert_eq!(named, ["ConfigMap demo/ours-once bears no mark of Krake any more"]);
+}

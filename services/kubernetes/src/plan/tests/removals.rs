@@ -36,7 +36,7 @@ fn a_copy_is_forgotten_and_pruned_only_as_far_as_objects_are_gone() {
 
 #[test]
 fn what_is_released_is_told_and_not_removed_any_more() {
-    let released = [Released { key: key("echo"), holds: "Secret demo/theirs".into() }];
+    let released = [Released { key: key("echo"), why: "holds Secret demo/theirs".into() }];
     let told = after_release(&copy("a", Phase::Removing), &released);
     assert_eq!((told.available.reason, told.inventory), (Reason::Released, vec![]));
     let message = "left on the cluster: Deployment demo/echo holds Secret demo/theirs";

@@ -80,6 +80,11 @@ pub(super) fn complaint(copy: &Copy) -> Option<&Condition> {
         .find(|condition| condition.status() == ConditionStatus::False)
 }
 
+/// What the removal of a copy waits for, whatever else was wrong with it before.
+fn removal(copy: &Copy) -> Option<&Condition> {
+    find(&copy.conditions, types::AVAILABLE).filter(|why| reason_of(why) == reasons::WAITING_FOR_REMOVAL)
+}
+
 /// Whether the scheduler has used up its attempts to place this spec. Another spec gets new ones.
 fn is_given_up(metadata: &Metadata, status: &ApplicationStatus, unscheduled: &Condition) -> bool {
     status.retries == Some(0)
@@ -116,8 +121,7 @@ fn predecessor(status: &ApplicationStatus, absences: &Absences) -> Option<Reason
         if copy.phase() != Phase::Removing {
             return None;
         }
-        let told = complaint(copy).filter(|why| reason_of(why) == reasons::WAITING_FOR_REMOVAL);
-        let told = told.map_or_else(String::new, |why| format!(": {}", why.message));
+        let told = removal(copy).map_or_else(String::new, |why| format!(": {}", why.message));
         let message = bounded(format!("the copy on cluster {name:?} is being removed first{told}"));
         Some(Reason { code: ReasonCode::DeleteFailed.into(), message })
     };
@@ -147,7 +151,7 @@ fn state(metadata: &Metadata, status: &ApplicationStatus, absences: &Absences) -
     let leaving = others(status).any(|copy| !is_away(copy, absences));
     if metadata.deleted.is_some() {
         let removing = status.copies.iter().filter(|copy| copy.phase() == Phase::Removing);
-        let waits = removing.filter_map(complaint).find(|why| reason_of(why) == reasons::WAITING_FOR_REMOVAL);
+        let waits = removing.filter_map(removal).next();
         let away = status.copies.iter().find_map(|copy| away(copy, absences));
         return (State::Deleting, away.or(waits.map(reason)));
     }

@@ -181,7 +181,11 @@ fn a_deleted_application_is_deleting_whatever_runs() {
     assert_eq!(derive(&metadata, &running).state(), State::Deleting);
     let mut removing = copy("a", Phase::Removing, 2);
     assert_eq!(derive(&metadata, &status(&["a"], vec![removing.clone()])).reason, None);
-    removing.conditions = vec![no(types::AVAILABLE, reasons::WAITING_FOR_REMOVAL)];
+    // Something else was wrong with it before.
+    removing.conditions = vec![
+        no(types::APPLIED, reasons::KUBERNETES_ERROR),
+        no(types::AVAILABLE, reasons::WAITING_FOR_REMOVAL),
+    ];
     let waits = derive(&metadata, &status(&["a"], vec![removing])).reason.unwrap();
     assert_eq!(waits.code(), ReasonCode::DeleteFailed, "it says what it waits for");
 }
