@@ -66,6 +66,8 @@ const SPEC: Failure = Failure::OF_SPEC;
 #[case(500, "", &[], r#"failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.replcias: field not declared in schema"#, CLUSTER)]
 // 1.20.
 #[case(500, "InternalError", &[], r#"Internal error occurred: failed to create typed patch object: .spec.template.spec.containers[name="app"].env: duplicate entries for key [name="A"]"#, SPEC)]
+#[case(500, "InternalError", &[], r#"Internal error occurred: failed to convert unstructured object to /v1, Kind=Secret: error decoding from json: illegal base64 data at input byte 4"#, SPEC)]
+#[case(400, "BadRequest", &[], r#"Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal number 400.0 into Go struct field SecretVolumeSource"#, SPEC)]
 #[case(413, "RequestEntityTooLarge", &[], "Request entity too large: limit is 3145728", SPEC)]
 // Trouble that passes.
 #[case(429, "TooManyRequests", &[], "the server has received too many requests and has asked us to try again later", PASSING)]
