@@ -140,7 +140,8 @@ fn by_text(status: &ServerStatus) -> Option<Failure> {
         return Some(Failure::OF_CLUSTER);
     }
     // 500, though only the objects are to blame.
-    let is_undecodable = ["error decoding from json", "failed to convert new object", "cannot be handled as a"];
+    let is_undecodable =
+        ["error decoding from json", "failed to convert new object", "cannot be handled as a"];
     if is_undecodable.into_iter().any(says)
         || says("failed to create typed patch object")
         || says(": field is immutable")

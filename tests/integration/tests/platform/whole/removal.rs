@@ -25,8 +25,12 @@ pub(super) async fn shared(world: &mut World<'_>) -> Result<()> {
     let left = world.api.until("/api/v1/namespaces/whole-shared", |reply| reply.code == 200).await?;
     ensure!(left.body["metadata"]["deletionTimestamp"].is_null(), "{left:?}");
     let marks = left.body["metadata"]["labels"].as_object().into_iter().flatten();
-    let marks: Vec<_> = marks.filter(|(name, _)| name.starts_with("krake.cloud/")).collect();
-    ensure!(marks.is_empty(), "{marks:?}");
+    let marks = marks.map(|(name, _)| name.as_str()).filter(|name| name.starts_with("krake.cloud/"));
+    let marks: Vec<_> = marks.collect();
+    ensure!(
+        marks == ["krake.cloud/made-by"],
+        "it belongs to no application, and the last one may remove it: {marks:?}"
+    );
     world.delete("/api/v1/namespaces/whole-shared").await?;
     world.api.until("/api/v1/namespaces/whole-shared", gone).await?;
     Ok(())
