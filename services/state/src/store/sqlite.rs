@@ -5,9 +5,11 @@
 mod checkpoint;
 mod failure;
 mod file;
+mod history;
 mod identity;
 mod lock;
 mod log;
+mod log_end;
 mod opening;
 mod readers;
 mod recent;
@@ -248,7 +250,7 @@ impl Writer {
     fn open(options: SqliteOptions, lock: Lock) -> Result<(Self, u64), OpenError> {
         let path = options.file;
         let (connection, files, opening) = file::open(&path, &lock)?;
-        let history = identify(&connection, &lock, &path).map_err(|error| file::failed(&error, &path))?;
+        let history = history::of(&connection).map_err(|error| file::failed(&error, &path))?;
         let read = || {
             let mut leases = Leases::default();
             let mut rows = connection.prepare("SELECT key, ttl FROM lease")?;
@@ -283,22 +285,11 @@ impl Writer {
             let ended = writer.transaction(|turn| turn.end_all_leases());
             ended.map_err(|error| file::failed(&error, &path))?;
         }
+        let opened = writer.files.end_commit(checkpoint::pages(&writer.connection));
+        opened.map_err(|error| OpenError::Sqlite { reason: error.to_string() })?;
         tracing::info!(file = %path.display(), revision = %writer.extent.revision, "store opened");
         Ok((writer, history))
     }
-}
-
-/// Identifies the history of a file that was just opened: anew if its revision is older than the one recorded beside it.
-fn identify(connection: &Connection, lock: &Lock, path: &Path) -> rusqlite::Result<u64> {
-    let found = log::extent(connection)?.revision;
-    if let Some(recorded) = lock.recorded().filter(|recorded| found < *recorded) {
-        tracing::warn!(
-            file = %path.display(), %recorded, %found,
-            "the file is older than the one that was here before: an older copy was put back"
-        );
-        log::set_id(connection, log::HISTORY, identity::random())?;
-    }
-    Ok(u64::try_from(log::id(connection, log::HISTORY)?).unwrap_or_default())
 }
 
 /// Takes the lock of a file, and waits a moment for it.

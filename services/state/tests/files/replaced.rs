@@ -152,6 +152,85 @@ async fn a_copy_from_the_same_process_is_noticed_and_a_touch_is_no_reason() {
     assert_refused(&store, "wrote over the file").await;
 }
 
+/// Copies the files of a store that is open, beside one another.
+fn copy_hot(from: &Path, to: &Path, suffixes: &[&str]) {
+    for suffix in suffixes {
+        fs::copy(beside(from, suffix), beside(to, suffix)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_an_open_store_that_is_put_back_over_it_is_noticed_whatever_is_copied() {
+    for suffixes in [&["", "-wal", ".lock"][..], &["", "-wal"], &["-wal"]] {
+        let (folder, file) = place();
+        let copy = folder.path().join("copy.db");
+        let store = open(&file).await;
+        put(&store, "a", "1").await;
+        copy_hot(&file, &copy, &["", "-wal", ".lock"]);
+        put(&store, "b", "1").await;
+        copy_hot(&copy, &file, suffixes);
+        assert_refused(&store, "wrote over the file").await;
+        let before = store.lineage().await;
+        assert!(before.is_err(), "for good: {before:?}");
+        store.close().await;
+        assert_eq!(fs::read(&file).unwrap(), fs::read(&copy).unwrap(), "nothing was put into it");
+        let store = open(&file).await;
+        assert_eq!(contents(&store).await.len(), 1, "the next start uses what is there");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_is_noticed() {
+    for bytes in [0, 5000] {
+        let (_folder, file) = place();
+        let store = open(&file).await;
+        put(&store, "a", "1").await;
+        put(&store, "b", "1").await;
+        fs::File::options().write(true).open(beside(&file, "-wal")).unwrap().set_len(bytes).unwrap();
+        assert_refused(&store, "wrote over the file").await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_only_reads_disturbs_nothing_and_one_that_writes_is_noticed() {
+    let (_folder, file) = place();
+    let store = open(&file).await;
+    for number in 0..3 {
+        put(&store, &format!("k{number}"), "1").await;
+        let shell = rusqlite::Connection::open(&file).unwrap();
+        let rows: i64 = shell.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, number + 1);
+        drop(shell);
+        assert_eq!(store.contact().await, Contact::Answered);
+    }
+    let shell = rusqlite::Connection::open(&file).unwrap();
+    shell.execute("UPDATE meta SET value = value + 1 WHERE name = 'swept'", []).unwrap();
+    assert_refused(&store, "wrote over the file").await;
+}
+
+#[tokio::test]
+async fn a_copy_that_went_on_by_itself_begins_another_history_though_it_is_newer() {
+    let (folder, file, copy) = with_copy().await;
+    let history = async |file: &Path, number: usize| {
+        let store = open(file).await;
+        for number in 0..number {
+            put(&store, &format!("q{number}"), "1").await;
+        }
+        let lineage = store.lineage().await.unwrap().unwrap();
+        store.close().await;
+        lineage
+    };
+    let before = history(&file, 1).await;
+    assert_eq!(history(&file, 1).await.store, before.store, "nothing was put back");
+    let copied = history(&copy, 100).await;
+    assert!(copied.at > before.at, "it is newer");
+    fs::copy(&copy, &file).unwrap();
+    let after = history(&file, 1).await;
+    assert_ne!(after.store, before.store);
+    assert_eq!(history(&file, 1).await.store, after.store, "once");
+    drop(folder);
+}
+
 #[tokio::test]
 async fn a_path_that_is_no_text_is_served() {
     let folder = TempDir::new().unwrap();

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Result, Row};
 
 /// Pages (4 KiB) of the write-ahead log after which they are put into the file: 16 MiB, so that this is rare and short.
-const DUE_PAGES: i64 = 4000;
+const DUE_PAGES: u64 = 4000;
 
 /// How a log is put into the file.
 #[derive(Debug, Clone, Copy)]
@@ -15,20 +15,44 @@ pub(super) enum Checkpoint {
     Truncate,
 }
 
-/// Puts the log into the file; whether all of it is there, and on the disk.
+/// The pages of the log up to the last commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LogPages {
+    /// All of them.
+    pub(super) all: u64,
+    /// Those that are in the file.
+    pub(super) put_in: u64,
+}
+
+impl LogPages {
+    /// Whether the log is so long that it should be put into the file.
+    pub(super) fn are_due(self) -> bool {
+        self.all >= DUE_PAGES && !self.are_in_file()
+    }
+
+    /// Whether all of them are in the file.
+    pub(super) fn are_in_file(self) -> bool {
+        self.put_in == self.all
+    }
+}
+
+/// Puts the log into the file; whether all of it is there, and on the disk. If not, the file without its log may be neither
+/// what it was before nor what the log makes of it: this stops at what others read, and where the disk is full.
 pub(super) fn put_in(connection: &Connection, checkpoint: Checkpoint) -> Result<bool> {
     let pragma = match checkpoint {
         Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
         Checkpoint::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
-    let (all, put_in) = connection.query_row(pragma, [], pages)?;
-    Ok(all >= 0 && all == put_in)
+    let pages = connection.query_row(pragma, [], log_pages)?;
+    Ok(pages.is_some_and(LogPages::are_in_file))
 }
 
-/// Whether the log is so long that it should be put into the file.
-pub(super) fn is_due(connection: &Connection) -> Result<bool> {
-    let (all, put_in) = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], pages)?;
-    Ok(all >= DUE_PAGES && put_in < all)
+/// What SQLite knows of the log; `None` if that cannot be told.
+pub(super) fn pages(connection: &Connection) -> Option<LogPages> {
+    let pages = |connection: &Connection| {
+        connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], log_pages)
+    };
+    pages(connection).unwrap_or_default()
 }
 
 /// Has SQLite leave the log alone when it commits.
@@ -36,7 +60,8 @@ pub(super) fn leave_to_us(connection: &Connection) -> Result<()> {
     connection.pragma_update(None, "wal_autocheckpoint", 0)
 }
 
-/// The pages of the log, and how many of them are in the file.
-fn pages(row: &Row<'_>) -> Result<(i64, i64)> {
-    Ok((row.get(1)?, row.get(2)?))
+/// The pages that a checkpoint tells; `None` if it tells none, as there is no log.
+fn log_pages(row: &Row<'_>) -> Result<Option<LogPages>> {
+    let number = |column| row.get::<_, i64>(column).map(|number| u64::try_from(number).ok());
+    Ok(number(1)?.zip(number(2)?).map(|(all, put_in)| LogPages { all, put_in }))
 }

@@ -11,7 +11,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::checkpoint::{self, Checkpoint};
 use super::failure::describe;
-use super::identity::{OpenFiles, beside};
+use super::history;
+use super::identity::OpenFiles;
 use super::lock::Lock;
 use super::log;
 use super::opening::{self, Opening};
@@ -184,14 +185,16 @@ pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles, O
         return Err(OpenError::Sqlite { reason });
     }
     keep_log_on_close(&connection, false).map_err(|error| failed(&error, path))?;
+    // Before the file gets the number of this process, by which it would be known at the next start.
+    history::renew_if_replaced(&connection, lock, path).map_err(|error| failed(&error, path))?;
     let mut opening = Opening::new();
     if let Err(error) = opening.advance(&connection, lock, Checkpoint::Truncate) {
         // Perhaps the disk is full. Reads can still be served, and the writer retries.
         tracing::warn!(%error, file = %path.display(), "cannot note in the store that it was opened");
     }
     files.accept(lock.openings());
-    // It exists as long as the file is open.
-    let files = files.and(beside(path, "-wal")).map_err(failed_file)?;
+    files.set_in_part(!opening.left_all_in_file());
+    let files = files.and_log().map_err(failed_file)?;
     Ok((connection, files, opening))
 }
 

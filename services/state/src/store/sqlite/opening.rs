@@ -37,6 +37,8 @@ enum Stage {
 pub(super) struct Opening {
     number: i64,
     stage: Stage,
+    /// Whether the last checkpoint put all of the log into the file.
+    all_in_file: bool,
 }
 
 /// Why a step failed. It may be tried again.
@@ -53,12 +55,18 @@ pub(super) enum StepError {
 impl Opening {
     /// A new number.
     pub(super) fn new() -> Self {
-        Self { number: random(), stage: Stage::LogGoesIn }
+        Self { number: random(), stage: Stage::LogGoesIn, all_in_file: false }
     }
 
     /// Whether nothing is left to do.
     pub(super) fn is_done(&self) -> bool {
         self.stage == Stage::Done
+    }
+
+    /// Whether the last step that put the log into the file put all of it there. If not, the file without its log may be
+    /// neither what it was before nor what the log makes of it.
+    pub(super) fn left_all_in_file(&self) -> bool {
+        self.all_in_file
     }
 
     /// Goes on as far as possible: not beyond a log that others still read.
@@ -79,9 +87,13 @@ impl Opening {
         lock: &Lock,
         checkpoint: Checkpoint,
     ) -> Result<bool, StepError> {
+        if matches!(self.stage, Stage::LogGoesIn | Stage::NumberGoesIn) {
+            self.all_in_file = false;
+            self.all_in_file = put_in(connection, checkpoint)?;
+        }
         let next = match self.stage {
-            Stage::LogGoesIn if put_in(connection, checkpoint)? => Stage::Record,
-            Stage::NumberGoesIn if put_in(connection, checkpoint)? => Stage::Forget,
+            Stage::LogGoesIn if self.all_in_file => Stage::Record,
+            Stage::NumberGoesIn if self.all_in_file => Stage::Forget,
             Stage::LogGoesIn | Stage::NumberGoesIn | Stage::Done => return Ok(false),
             Stage::Record => {
                 lock.record_openings([log::id(connection, log::OPENING)?, self.number])?;

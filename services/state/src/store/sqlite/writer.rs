@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::super::lease_ends::Leases;
 use super::super::{Batch, StoreError};
-use super::checkpoint::{self, Checkpoint};
-use super::failure::failure;
+use super::checkpoint::{self, Checkpoint, LogPages};
+use super::failure::{describe, failure};
 use super::file::keep_log_on_close;
 use super::identity::OpenFiles;
 use super::lock::Lock;
@@ -62,7 +62,7 @@ impl Drop for Writer {
         // So that SQLite has nothing left to put into the file when it is closed.
         self.make_smaller = true;
         // Whatever it answers, the file is closed; SQLite itself keeps the log of a file that was moved.
-        if let Err(error) = self.put_log_in() {
+        if let Err(error) = self.put_log_in(checkpoint::pages(&self.connection)) {
             tracing::warn!(%error, "the write-ahead log is not put into the file when it is closed");
             self.save_log();
         }
@@ -145,10 +145,12 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let checked = self.files.check().and_then(|()| {
+        let begun = self.files.begin_commit(checkpoint::pages(&self.connection));
+        let checked = begun.and_then(|()| {
             let made = work(self);
+            let pages = checkpoint::pages(&self.connection);
             // It went to the log alone, so the file must be as it was.
-            self.files.check().and_then(|()| self.put_log_in()).and(made)
+            self.files.end_commit(pages).and_then(|()| self.put_log_in(pages)).and(made)
         });
         if checked.is_err() && self.files.check().is_err() {
             self.save_log();
@@ -156,45 +158,58 @@ impl Writer {
         checked
     }
 
-    /// Puts the log into the file if it is long, if the file is to be made smaller, or if the number of this process is
-    /// not in the file yet. Does not wait for readers.
+    /// Puts the log into the file if it is long, if the file is to be made smaller, if the number of this process is not in
+    /// the file yet, or if that stopped half-way before. Does not wait for readers. `pages` is what SQLite knows of the log.
     ///
     /// # Errors
-    /// When the file was written over before, or meanwhile. If the log cannot be put in, that is tried again later.
-    fn put_log_in(&mut self) -> Result<(), StoreError> {
-        let is_due = checkpoint::is_due(&self.connection).unwrap_or_default();
+    /// When a file was written over before, or meanwhile. If the log cannot be put in, that is tried again later.
+    fn put_log_in(&mut self, pages: Option<LogPages>) -> Result<(), StoreError> {
+        let is_due = pages.is_some_and(LogPages::are_due) || self.files.is_in_part();
         if !is_due && !self.make_smaller && self.opening.is_done() {
             return Ok(());
         }
-        self.files.begin_change()?;
+        self.files.begin_change(pages)?;
         let put_in = checkpoint::put_in(&self.connection, Checkpoint::Passive);
         self.make_smaller = false;
-        self.go_on_opening();
-        if let Err(error) = &put_in {
-            tracing::debug!(%error, "cannot put the write-ahead log into the file");
+        if let Err(error) = &put_in
+            && self.failures.admit(Instant::now()).is_some()
+        {
+            let reason = describe(error, self.files.path());
+            tracing::warn!(
+                reason,
+                "cannot put the write-ahead log into the file; nothing is lost, trying again"
+            );
         }
-        self.files.end_change(matches!(put_in, Ok(true)).then_some(self.extent.revision))
+        let is_whole = matches!(put_in, Ok(true)) && self.go_on_opening();
+        self.files.end_change(is_whole.then_some(self.extent.revision), checkpoint::pages(&self.connection))
     }
 
-    /// Puts the number of this process into the file, if another program that read kept it from that before.
-    fn go_on_opening(&mut self) {
+    /// Puts the number of this process into the file, if something kept it from that before: another program that read, or
+    /// a full disk. Returns whether all of the log is in the file then.
+    fn go_on_opening(&mut self) -> bool {
         if self.opening.is_done() {
-            return;
+            return true;
         }
         if let Err(error) = self.opening.advance(&self.connection, &self.lock, Checkpoint::Passive) {
             tracing::debug!(%error, "cannot note in the store that it was opened");
         }
         self.files.accept(self.lock.openings());
+        self.opening.left_all_in_file()
     }
 
     /// Puts what the write-ahead log holds into a file that was moved, wherever it is now: a log that stayed would be read
-    /// into the file that took its place when that is opened. A file that was written over is left as it is.
+    /// into the file that took its place when that is opened. Files that were written over are left as they are.
     fn save_log(&self) {
-        let saved = match self.files.is_overwritten() {
-            true => keep_log_on_close(&self.connection, true),
-            false => self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())),
-        };
-        self.files.changed_elsewhere();
+        if self.files.is_overwritten() {
+            // What took their place may be older, with a `.lock` file that says so.
+            self.lock.record(self.extent.revision);
+            if let Err(error) = keep_log_on_close(&self.connection, true) {
+                tracing::warn!(%error, "cannot leave alone the write-ahead log of a file that was written over");
+            }
+            return;
+        }
+        let saved = checkpoint::put_in(&self.connection, Checkpoint::Truncate);
+        self.files.changed_elsewhere(!matches!(saved, Ok(true)));
         if let Err(error) = saved {
             tracing::warn!(%error, "cannot save the write-ahead log of a file that was moved or replaced");
         }

@@ -1,7 +1,7 @@
 //! Files that another program writes over while the writer is at work: the log is not put into them.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -83,10 +83,93 @@ fn a_file_that_is_written_over_by_what_it_just_was_while_the_log_is_put_into_it_
     put_into_the_file(&mut writer);
     put(&mut writer, 1, 1, || ()).unwrap();
     let copy = fs::read(&path).unwrap();
-    writer.files.begin_change().unwrap();
+    writer.files.begin_change(None).unwrap();
     assert!(checkpoint::put_in(&writer.connection, Checkpoint::Passive).unwrap());
     fs::write(&path, &copy).unwrap();
-    assert_noticed(writer.files.end_change(Some(writer.extent.revision)));
+    assert_noticed(writer.files.end_change(Some(writer.extent.revision), None));
+}
+
+/// The log beside a store.
+fn log_of(path: &Path) -> PathBuf {
+    super::super::identity::beside(path, "-wal")
+}
+
+#[test]
+fn a_log_that_an_older_one_is_written_over_within_a_commit_is_noticed_at_the_end_of_the_commit() {
+    let (_folder, path, mut writer) = writer();
+    let log = log_of(&path);
+    put(&mut writer, 1, 1, || ()).unwrap();
+    let older = fs::read(&log).unwrap();
+    put(&mut writer, 1, 1, || ()).unwrap();
+    assert!(fs::read(&log).unwrap().len() > older.len());
+    assert_noticed(put(&mut writer, 1, 1, || fs::write(&log, &older).unwrap()));
+    assert_noticed(put(&mut writer, 1, 1, || ()));
+}
+
+#[test]
+fn a_log_of_another_store_or_a_shorter_one_is_noticed_whenever_it_comes() {
+    let (_other_folder, other, mut of_other) = self::writer();
+    put(&mut of_other, LARGE_PUTS / 4, LARGE_BYTES, || ()).unwrap();
+    let foreign = fs::read(log_of(&other)).unwrap();
+    for within in [false, true] {
+        for content in [foreign.as_slice(), &[]] {
+            let (_folder, path, mut writer) = self::writer();
+            put(&mut writer, 1, 1, || ()).unwrap();
+            put(&mut writer, 1, 1, || ()).unwrap();
+            let write = || fs::write(log_of(&path), content).unwrap();
+            if within {
+                assert_noticed(put(&mut writer, 1, 1, write));
+            } else {
+                write();
+                assert_noticed(writer.files.check());
+            }
+            drop(writer);
+            assert!(log_of(&path).exists(), "it is left as it is");
+        }
+    }
+}
+
+#[test]
+fn a_log_goes_on_over_commits_that_fail_and_checkpoints_and_beside_programs_that_read() {
+    let (_folder, path, mut writer) = writer();
+    let reader = Connection::open(&path).unwrap();
+    let count = || reader.query_row("SELECT count(*) FROM log", [], |row| row.get::<_, i64>(0)).unwrap();
+    for round in 1..=3 {
+        put(&mut writer, LARGE_PUTS, LARGE_BYTES, || ()).unwrap();
+        let failed = writer.in_place(|writer| {
+            let failed = writer.transaction(|turn| {
+                for number in 0..LARGE_PUTS {
+                    turn.make(&Call::Commit(Txn::new().put(format!("f{number}"), vec![7; LARGE_BYTES])))?;
+                }
+                Err::<(), _>(rusqlite::Error::InvalidQuery)
+            });
+            failed.map_err(|error| failure(&error, writer.files.path()))
+        });
+        assert!(!failed.unwrap_err().to_string().contains("wrote over"));
+        put_into_the_file(&mut writer);
+        put(&mut writer, 1, 1, || ()).unwrap();
+        assert_eq!(count(), round * (LARGE_PUTS as i64 + 2));
+        writer.files.check().unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_holds_the_log_in_part_says_nothing_of_another_program() {
+    let (_folder, path, mut writer) = writer();
+    put_into_the_file(&mut writer);
+    put(&mut writer, LARGE_PUTS / 4, LARGE_BYTES, || ()).unwrap();
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM log").unwrap();
+    // The pages that the reader still needs are written again later, so they stay in the log.
+    put(&mut writer, LARGE_PUTS, LARGE_BYTES, || ()).unwrap();
+    put_into_the_file(&mut writer);
+    assert!(writer.files.is_in_part());
+    put(&mut writer, 1, 1, || ()).unwrap();
+    writer.files.check().unwrap();
+    reader.execute_batch("COMMIT").unwrap();
+    put(&mut writer, 1, 1, || ()).unwrap();
+    assert!(!writer.files.is_in_part(), "it goes on by itself");
+    writer.files.check().unwrap();
 }
 
 #[test]
