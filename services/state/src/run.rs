@@ -17,14 +17,18 @@ use crate::figures;
 use crate::grpc::{self, Callers};
 use crate::housekeeping::{self, Clock};
 use crate::installation::Installation;
+use crate::object::key;
 use crate::opened::Opened;
 use crate::registry::{Registry, sweep};
-use crate::store::{Forward, Measured, Revision, Store};
+use crate::store::{Forward, Measured, Revision, Store, StoreError};
 use crate::upgrade;
 
 /// Pause before a call to a store that did not answer is repeated: short beside an election of etcd, which takes a few
 /// seconds, and long enough not to load a store that is in trouble.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Why the process ends after a restore.
+const RESTORED: &str = "the store was restored: start again, this process knows what was there before";
 
 /// Maximum silence of the store before `/readyz` fails: longer than a change of etcd's leader takes.
 const MAX_STORE_SILENCE: Duration = Duration::from_secs(30);
@@ -96,6 +100,7 @@ pub async fn serve_at(
     let forward = Arc::new(Forward::new(Arc::new(measured)));
     let store: Arc<dyn Store> = forward.clone();
     let Some(installation) = identity(store.as_ref(), &shutdown).await else { return Ok(()) };
+    store.expect_history(key::EPOCH, installation.epoch.to_string().into());
     let cache = Arc::new(Cache::default());
     let mut feeding = JoinSet::new();
     feeding.spawn({
@@ -137,8 +142,11 @@ pub async fn serve_at(
         served = serve::serve(listener, services, options, shutdown) => Ok(served?),
         // Both run for ever, so this is a panic; without them the cache would stand still or the store grow.
         Some(ended) = feeding.join_next() => ended.context("the watch cache or the housekeeping failed"),
-        () = replaced => bail!("the store was restored: start again, this process knows what was there before"),
+        () = replaced => bail!(RESTORED),
         lost = forward.went_back(installation.lineage) => {
+            if lost == StoreError::Replaced {
+                bail!(RESTORED);
+            }
             installation.renew_epoch(forward.inner()).await;
             bail!(
                 "{lost}. This process ends because its cache and its clients know what the store has lost; the store has \

@@ -47,6 +47,13 @@ pub trait Store: Send + Sync + 'static {
     /// The revision of the newest commit that had ended when this was called, or of a newer one (linearizable).
     async fn revision(&self) -> Result<Revision, StoreError>;
 
+    /// Names the entry that the store holds as long as it is in one history. From then on [`Store::revision`] fails with
+    /// [`StoreError::Replaced`] where it has another value, and a watch that had to be opened again goes on only where it is
+    /// the same. The first call counts. A store that cannot be replaced while it is open need not look.
+    fn expect_history(&self, key: Key, value: Bytes) {
+        let _ = (key, value);
+    }
+
     /// Whether the store can be reached, for `/readyz`. Without a connection to lose it either answers or is silent.
     async fn contact(&self) -> Contact {
         self.revision().await.map_or(Contact::Silent, |_| Contact::Answered)

@@ -42,9 +42,9 @@ impl From<Error> for Status {
             }
             Error::ShuttingDown => plain(Code::Unavailable, ErrorReason::ShuttingDown),
             // A store that went back ends the process, so the call may be repeated as if the store had been unavailable.
-            Error::Store(StoreError::Unavailable { .. } | StoreError::WentBack { .. }) => {
-                plain(Code::Unavailable, ErrorReason::StoreUnavailable)
-            }
+            Error::Store(
+                StoreError::Unavailable { .. } | StoreError::WentBack { .. } | StoreError::Replaced,
+            ) => plain(Code::Unavailable, ErrorReason::StoreUnavailable),
             // A page token or a resume point that is too old, or of another store.
             Error::Store(StoreError::Compacted { .. } | StoreError::Future { .. }) => {
                 plain(Code::OutOfRange, ErrorReason::RevisionCompacted)

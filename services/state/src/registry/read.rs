@@ -110,7 +110,10 @@ impl Registry {
         I: Fn(&Arc<Stored>) -> Result<(T, usize), Error>,
     {
         if let Some(token) = token {
-            return Ok((token.revision, self.later_page(page, &token).await?));
+            let rest = self.later_page(page, &token).await?;
+            // Not from the cache: the store may have been replaced since.
+            self.revisions.ask(|| self.store.revision()).await?;
+            return Ok((token.revision, rest));
         }
         self.refresh_for(consistency).await?;
         for _ in 0..FIRST_PAGE_ATTEMPTS {

@@ -33,6 +33,12 @@ pub enum StoreError {
         /// The revision that the store returned now. It may be higher, if the other store was written to since.
         found: Revision,
     },
+    /// The store is in another history than this process knows: it was restored, or replaced by a copy. What this process
+    /// knows of it is no longer so.
+    #[error(
+        "the store was restored or replaced by a copy of itself: it has another epoch than this process knows"
+    )]
+    Replaced,
     /// The transaction exceeds a limit: make it smaller.
     #[error("the transaction is too large: {reason}")]
     TooLarge {

@@ -6,6 +6,7 @@ mod balance;
 mod batch;
 mod calls;
 mod commit;
+mod history;
 mod lease;
 mod members;
 mod progress;
@@ -35,6 +36,7 @@ use answer::{Refusal, Root, header_revision, refusal};
 use balance::Balance;
 use calls::Calls;
 use commit::Commits;
+use history::History;
 use lease::EtcdLeases;
 use members::{Members, probe};
 use progress::{Progress, Requests};
@@ -102,6 +104,7 @@ pub struct EtcdStore {
     calls: Calls,
     progress: Arc<Progress>,
     members: Arc<Members>,
+    history: History,
     /// Goes on asking etcd to let the user in.
     _log_in: Option<Arc<AbortOnDropHandle<()>>>,
     _balance: Option<Arc<AbortOnDropHandle<()>>>,
@@ -153,6 +156,7 @@ impl EtcdStore {
             commits: Arc::new(Commits::new(kv.clone(), root.clone(), limits)),
             leases: calls.lease_client(),
             maintenance: calls.maintenance_client(),
+            history: History::new(kv.clone(), root.clone(), limits),
             kv,
             watch: watches.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
             root,
@@ -234,7 +238,14 @@ impl EtcdStore {
     }
 
     fn watch_range(&self, prefix: &Key, after: Revision) -> EtcdWatch {
-        EtcdWatch::new(self.watch.clone(), self.root.clone(), prefix, after, self.calls.deadline())
+        EtcdWatch::new(
+            self.watch.clone(),
+            self.root.clone(),
+            self.history.clone(),
+            prefix,
+            after,
+            self.calls.deadline(),
+        )
     }
 
     /// The error of a read that was refused because its revision is compacted.
@@ -287,12 +298,14 @@ impl Store for EtcdStore {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        let options = GetOptions::new().with_count_only();
-        let key = self.root.outer(&PROBE);
-        match self.read(&key, options).await {
-            Ok(answer) => header_revision(answer.0.header.as_ref()),
+        match self.history.revision().await {
+            Ok(revision) => Ok(revision),
             Err(refusal) => Err(self.error(refusal, Revision(0)).await),
         }
+    }
+
+    fn expect_history(&self, key: Key, value: Bytes) {
+        self.history.expect(key, value);
     }
 
     async fn contact(&self) -> Contact {

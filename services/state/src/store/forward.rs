@@ -25,7 +25,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const EARLY_COMPACTION_BYTES: u64 = 128 * 1024 * 1024;
 
 /// A store whose answers are compared with all earlier ones. After the first answer that is older than an earlier one,
-/// every call fails with [`StoreError::WentBack`].
+/// every call fails with [`StoreError::WentBack`], and with [`StoreError::Replaced`] after the store answered so.
 pub(crate) struct Forward {
     inner: Arc<dyn Store>,
     /// The highest revision seen.
@@ -87,7 +87,7 @@ impl Forward {
     }
 
     /// Returns [`StoreError::WentBack`] once the store has lost what was seen of it, or is in another history than
-    /// the one of `known`. Checks regularly, so that it is noticed without calls too.
+    /// the one of `known`; [`StoreError::Replaced`] once the store says so. Checks regularly, so that it is noticed without calls too.
     pub(crate) async fn went_back(&self, known: Option<Lineage>) -> StoreError {
         let mut lost = self.lost.subscribe();
         let mut evidence = Evidence::new(known);
@@ -98,7 +98,7 @@ impl Forward {
             if let Ok(Some(now)) = self.inner.lineage().await
                 && let Some(former) = evidence.contradicts(now)
             {
-                self.lose(former.at.max(before), now.at);
+                self.lose(StoreError::WentBack { known: former.at.max(before), found: now.at });
             }
             if let Err(error) = self.begin() {
                 return error;
@@ -116,10 +116,13 @@ impl Forward {
         revision: impl Fn(&T) -> Option<Revision>,
     ) -> Result<T, StoreError> {
         let known = self.begin()?;
-        let answer = call.await?;
+        let answer = match call.await {
+            Err(StoreError::Replaced) => return Err(self.lose(StoreError::Replaced)),
+            answer => answer?,
+        };
         if let Some(found) = revision(&answer) {
             if found < known {
-                return Err(self.lose(known, found));
+                return Err(self.lose(StoreError::WentBack { known, found }));
             }
             self.highest.fetch_max(found.0, SeqCst);
         }
@@ -134,8 +137,7 @@ impl Forward {
         }
     }
 
-    fn lose(&self, known: Revision, found: Revision) -> StoreError {
-        let error = StoreError::WentBack { known, found };
+    fn lose(&self, error: StoreError) -> StoreError {
         self.lost.send_if_modified(|lost| {
             let first = lost.is_none();
             lost.get_or_insert_with(|| error.clone());
@@ -153,6 +155,10 @@ impl Store for Forward {
 
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.call(self.inner.revision(), |revision| Some(*revision)).await
+    }
+
+    fn expect_history(&self, key: Key, value: Bytes) {
+        self.inner.expect_history(key, value);
     }
 
     async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
@@ -221,6 +227,9 @@ mod tests {
     use super::super::MemoryStore;
     use super::*;
 
+    /// Stands for the answer of a store that was replaced.
+    const REPLACED: i64 = -1;
+
     /// A store that answers what it is told to, after so many milliseconds.
     struct Scripted {
         memory: MemoryStore,
@@ -234,7 +243,7 @@ mod tests {
             let next = self.answers.lock().unwrap().pop_front();
             let (wait, revision) = next.ok_or(StoreError::Unavailable { reason: "no answer".to_owned() })?;
             sleep(Duration::from_millis(wait)).await;
-            Ok(Revision(revision))
+            if revision == REPLACED { Err(StoreError::Replaced) } else { Ok(Revision(revision)) }
         }
 
         async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {
@@ -313,6 +322,17 @@ mod tests {
         assert_eq!(store.commit(Txn::new().put("a", "b")).await, Err(lost.clone()));
         assert_eq!(store.inner().get(&Key::from("a")).await, Ok(None), "it was not sent");
         assert_eq!(store.went_back(None).await, lost);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_says_it_was_replaced_is_not_believed_again() {
+        let (_, store) = answering(&[(0, 9), (0, REPLACED), (0, 9)]);
+        store.revision().await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.revision().await, Err(StoreError::Replaced));
+        }
+        assert_eq!(store.get(&Key::from("a")).await, Err(StoreError::Replaced));
+        assert_eq!(store.went_back(None).await, StoreError::Replaced);
     }
 
     #[tokio::test]

@@ -95,7 +95,7 @@ impl Outcome {
             Err(StoreError::Unavailable { .. }) => Self::Unavailable,
             Err(StoreError::Compacted { .. }) => Self::Compacted,
             Err(StoreError::Future { .. }) => Self::Future,
-            Err(StoreError::WentBack { .. }) => Self::WentBack,
+            Err(StoreError::WentBack { .. } | StoreError::Replaced) => Self::WentBack,
             Err(StoreError::TooLarge { .. }) => Self::TooLarge,
             Err(StoreError::Invalid { .. }) => Self::Invalid,
         }
@@ -218,6 +218,10 @@ impl Store for Measured {
 
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.measure(Operation::Revision, self.inner.revision()).await
+    }
+
+    fn expect_history(&self, key: Key, value: Bytes) {
+        self.inner.expect_history(key, value);
     }
 
     async fn lineage(&self) -> Result<Option<Lineage>, StoreError> {

@@ -1,6 +1,7 @@
 //! The laws: one function each, over any store that nobody else writes to below its prefix.
 
 mod aside;
+mod copies;
 mod faults;
 mod leases;
 mod limits;

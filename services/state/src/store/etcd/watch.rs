@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::super::cursor::Cursor;
 use super::super::{ASIDE, ASIDE_MARK, Batch, Change, Key, ROOT, Revision, WatchError};
 use super::answer::{Regroup, Root, describe, header_revision};
+use super::history::History;
 use super::progress::Requests;
 
 /// Silence after which etcd is asked for an answer. It must be shorter than the ping interval of the connection:
@@ -32,6 +33,7 @@ enum Ended {
 pub(super) struct EtcdWatch {
     client: WatchClient,
     root: Root,
+    history: History,
     prefix: Key,
     /// First key and end of the range in etcd.
     range: (Vec<u8>, Vec<u8>),
@@ -53,6 +55,7 @@ impl EtcdWatch {
     pub(super) fn new(
         client: WatchClient,
         root: Root,
+        history: History,
         prefix: &Key,
         after: Revision,
         deadline: Duration,
@@ -67,6 +70,7 @@ impl EtcdWatch {
         Self {
             client,
             root,
+            history,
             prefix,
             range,
             deadline,
@@ -105,7 +109,12 @@ impl EtcdWatch {
     async fn receive(&mut self) -> Result<WatchResponse, Ended> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            closed => closed.insert(open(&mut self.client, &self.range, self.seen, self.deadline).await?),
+            closed => {
+                let opened = open(&mut self.client, &self.range, self.seen, self.deadline).await?;
+                // Its connection leads to one process of etcd, which stays in one history as long as it runs.
+                self.history.check(self.seen).await.map_err(Ended::Lost)?;
+                closed.insert(opened)
+            }
         };
         let answer = loop {
             let requested = async {
