@@ -132,6 +132,10 @@ impl FakeApiServer {
         *self.narrow.lock().unwrap() = true;
     }
 
+    fn is_narrow(&self) -> bool {
+        *self.narrow.lock().unwrap()
+    }
+
     /// Serves a further kind of group `example.org/v1`.
     pub(crate) fn serve_kind(&self, kind: &'static str) {
         self.extra_kinds.lock().unwrap().push(kind);
@@ -265,11 +269,9 @@ async fn answer(
     let target = Target::parse(uri.path())
         .filter(|target| server.contents().serves(&target.api_version, &target.plural));
     let Some(target) = target else { return discovery(&server, uri.path()) };
-    if target.name.is_none() && target.namespace.is_empty() && target.namespaced {
-        let narrow = *server.narrow.lock().unwrap();
-        if narrow {
-            return failure(StatusCode::FORBIDDEN, "Forbidden", "cannot list resource at the cluster scope");
-        }
+    let is_wide = target.name.is_none() && target.namespace.is_empty() && target.namespaced;
+    if is_wide && server.is_narrow() {
+        return failure(StatusCode::FORBIDDEN, "Forbidden", "cannot list resource at the cluster scope");
     }
     if watching {
         return watch_objects(server, target, &query);

@@ -1,3 +1,5 @@
+//! Why pods do not start, by what they and their events say.
+
 use rstest::rstest;
 use serde_json::json;
 
