@@ -177,10 +177,12 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
     } else {
         gateway.options.origins.answer(&parts.headers)
     };
-    let (budget, writes) = (AnswerBudget::of(&parts.extensions), parts.method != Method::GET);
+    let writes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let budget = AnswerBudget::of(&parts.extensions);
     let answer = Box::pin(gateway.answer(parts, body)).await;
     let answer = answer.and_then(|answer| answer::within(&budget, answer, writes));
-    let mut response = answer.unwrap_or_else(|problem| problem.response(&gateway.options.documentation));
+    let documentation = &gateway.options.documentation;
+    let mut response = answer.unwrap_or_else(|problem| problem.of_request(writes).response(documentation));
     response.headers_mut().extend(shared);
     response
 }

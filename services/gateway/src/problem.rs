@@ -15,13 +15,12 @@ use crate::python;
 /// Texts in place of those of the connection, which may name an inner address: the log has them.
 const UNREACHABLE: &str = "The state service cannot be reached. Nothing was sent to it; try again.";
 const UNAVAILABLE: &str = "The state service is unavailable. Try again.";
-const BROKEN: &str = "The connection to the state service broke before its answer was complete. A write may have taken \
-                      effect: read the object before you repeat it.";
-const LATE: &str = "The state service did not answer in time. A write may have taken effect: read the object before you \
-                    repeat it.";
+const BROKEN: &str = "The connection to the state service broke before its answer was complete.";
+const LATE: &str = "The state service did not answer in time.";
 const FAILED: &str = "The state service failed. The log of the gateway has the cause.";
-const STORE_UNAVAILABLE: &str =
-    "The store is unavailable. A write may have taken effect: read the object before you repeat it.";
+const STORE_UNAVAILABLE: &str = "The store is unavailable.";
+/// Follows the detail of a write whose outcome is not known.
+const MAY_BE_DONE: &str = " The write may have taken effect: read the object before you repeat it.";
 /// In place of the text of gRPC, which names a field that REST does not have.
 const GONE: &str = "The changes since that revision are no longer known, since it is too old or the store was restored \
                     from a back-up: list again, and watch from the resource_version of the list.";
@@ -59,6 +58,8 @@ pub(crate) struct Problem {
     pub(crate) violations: Vec<Violation>,
     /// Methods that the path knows, of a 405.
     pub(crate) allow: Option<String>,
+    /// Whether the request, if it is a write, may have taken effect.
+    pub(crate) may_be_done: bool,
 }
 
 /// Which object a request is about, for upstream's texts.
@@ -88,7 +89,8 @@ impl Subject {
 impl Problem {
     /// A problem without a title.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Problem { status, title: None, detail: detail.into(), violations: Vec::new(), allow: None }
+        let (violations, allow) = (Vec::new(), None);
+        Problem { status, title: None, detail: detail.into(), violations, allow, may_be_done: false }
     }
 
     /// Upstream's text of a refusal without details.
@@ -130,11 +132,21 @@ impl Problem {
     /// The answer did not begin within the time that the caller allowed.
     pub(crate) fn late(limit: Duration) -> Self {
         let limit = limit.as_secs_f64();
-        let text = format!(
-            "The answer was not ready within {limit} s (X-Request-Timeout). A write may have taken effect: read the \
-             object before you repeat it."
-        );
-        Self::new(StatusCode::GATEWAY_TIMEOUT, text)
+        let text = format!("The answer was not ready within {limit} s (X-Request-Timeout).");
+        Self::of_unknown_outcome(StatusCode::GATEWAY_TIMEOUT, text)
+    }
+
+    /// A failure after the request may have reached the store.
+    fn of_unknown_outcome(status: StatusCode, detail: impl Into<String>) -> Self {
+        Problem { may_be_done: true, ..Self::new(status, detail) }
+    }
+
+    /// The problem of this request: that it may have taken effect is said if it is a write.
+    pub(crate) fn of_request(mut self, writes: bool) -> Self {
+        if std::mem::take(&mut self.may_be_done) && writes {
+            self.detail.push_str(MAY_BE_DONE);
+        }
+        self
     }
 
     /// A field that must stay as it is.
@@ -158,12 +170,12 @@ impl Problem {
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, UNREACHABLE);
         }
         if is_broken(status) {
-            return Self::new(StatusCode::BAD_GATEWAY, BROKEN);
+            return Self::of_unknown_outcome(StatusCode::BAD_GATEWAY, BROKEN);
         }
         let code = of_code(status.code());
         let text = match code {
+            StatusCode::GATEWAY_TIMEOUT => return Self::of_unknown_outcome(code, LATE),
             StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
-            StatusCode::GATEWAY_TIMEOUT => LATE,
             StatusCode::INTERNAL_SERVER_ERROR => FAILED,
             // About the request.
             _ => status.message(),
@@ -211,7 +223,9 @@ impl Problem {
             ErrorReason::Forbidden => Self::plain(StatusCode::FORBIDDEN),
             ErrorReason::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
             ErrorReason::NotBuilt => Problem { violations, ..Self::new(StatusCode::NOT_IMPLEMENTED, text) },
-            ErrorReason::StoreUnavailable => Self::new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE),
+            ErrorReason::StoreUnavailable => {
+                Self::of_unknown_outcome(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE)
+            }
             ErrorReason::ShuttingDown | ErrorReason::WatcherTooSlow | ErrorReason::PermissionsChanged => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
             }
@@ -331,6 +345,24 @@ mod tests {
         assert_eq!(immutable.detail, "Trying to update an immutable field: name");
         let query = Problem::query("heartbeat", "Must be greater than or equal to 0.");
         assert_eq!(query.detail, r#"{"query": {"heartbeat": ["Must be greater than or equal to 0."]}}"#);
+    }
+
+    #[test]
+    fn only_a_write_is_said_to_have_taken_effect_perhaps() {
+        let unknown = [
+            Problem::late(Duration::from_secs(2)),
+            Problem::of(&Status::deadline_exceeded("no answer"), &subject("ns")),
+            Problem::of(
+                &error::status(Code::Unavailable, ErrorReason::StoreUnavailable, "text"),
+                &subject("ns"),
+            ),
+        ];
+        for problem in unknown {
+            assert!(problem.clone().of_request(true).detail.contains("may have taken effect"), "{problem:?}");
+            assert_eq!(problem.clone().of_request(false).detail, problem.detail);
+        }
+        let refused = Problem::plain(StatusCode::FORBIDDEN);
+        assert_eq!(refused.clone().of_request(true), refused);
     }
 
     #[test]

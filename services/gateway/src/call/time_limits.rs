@@ -30,6 +30,9 @@ async fn an_answer_that_does_not_come_in_time_is_504(#[case] method: &str, #[cas
     let answer = state.answered_by(answer, |call| held.push(call)).await;
     assert_eq!((answer.status, &answer.body["status"]), (504, &504.into()), "{}", answer.body);
     assert!(!answer.body.to_string().contains("127.0.0.1"), "{}", answer.body);
+    let says_so = answer.body["detail"].as_str().unwrap().contains("may have taken effect");
+    // A deletion that blocks is not sent before its watch is open.
+    assert_eq!(says_so, (method, uri) == ("DELETE", APPLICATION), "{}", answer.body);
 }
 
 #[tokio::test]
