@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use krake_runtime::admin::Admin;
 use krake_runtime::reachable::Reachable;
 use krake_runtime::serve::{self, Listener, ServeOptions, Services};
@@ -143,20 +143,22 @@ pub async fn serve_at(
         // Both run for ever, so this is a panic; without them the cache would stand still or the store grow.
         Some(ended) = feeding.join_next() => ended.context("the watch cache or the housekeeping failed"),
         () = replaced => bail!(RESTORED),
-        lost = forward.went_back(installation.lineage) => {
-            if lost == StoreError::Replaced {
-                bail!(RESTORED);
-            }
-            installation.renew_epoch(forward.inner()).await;
-            bail!(
-                "{lost}. This process ends because its cache and its clients know what the store has lost; the store has \
-                 a new epoch now, so that clients read everything again. What to do: if the configuration leads to \
-                 another store, correct the endpoints, the prefix or the file; if a copy was put back, start this process \
-                 again and repeat what was written since that copy was made. To go back without these steps, use \
-                 `krake-state restore`."
-            )
-        }
+        lost = forward.went_back(installation.lineage) => Err(gone_back(&lost, &forward, &installation).await)
     }
+}
+
+/// Why the process ends whose store lost what it knows of it. The store has a new epoch then.
+async fn gone_back(lost: &StoreError, forward: &Forward, installation: &Installation) -> anyhow::Error {
+    if *lost == StoreError::Replaced {
+        return anyhow!(RESTORED);
+    }
+    installation.renew_epoch(forward.inner()).await;
+    anyhow!(
+        "{lost}. This process ends because its cache and its clients know what the store has lost; the store has a new \
+         epoch now, so that clients read everything again. What to do: if the configuration leads to another store, \
+         correct the endpoints, the prefix or the file; if a copy was put back, start this process again and repeat what \
+         was written since that copy was made. To go back without these steps, use `krake-state restore`."
+    )
 }
 
 /// Brings what older versions stored up to date, as long as it takes; false if shutdown is requested first.
