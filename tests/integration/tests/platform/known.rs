@@ -14,8 +14,7 @@ pub(crate) struct Known {
     pub(crate) why: &'static str,
 }
 
-/// All of them. Those of 1.20 and 1.28 were all seen. Those of 1.37 were seen before the cases had their present form, and
-/// 1.31 has not been run since: both are to be looked at when these releases are run.
+/// All of them, seen on 1.20.2, 1.28.15, 1.31.4 and 1.37.2.
 const KNOWN: &[Known] = &[
     Known { minors: 20..=34, case: "version, groups and health", why: VERSION },
     Known { minors: 36..=99, case: "version, groups and health", why: VERSION },
@@ -42,8 +41,14 @@ const KNOWN: &[Known] = &[
     known(20, "what is applied must fit", "messages name no object"),
     known(20, "values of a wrong type", "messages are of another form"),
     known(20, "warnings of what an apply cannot tell apart", "there are no such warnings"),
-    known(28, "unknown fields of custom resources", "a version that is missing is named in another form"),
+    Known {
+        minors: 28..=31,
+        case: "unknown fields of custom resources",
+        why: "a version that is missing is named in another form",
+    },
     known(28, "warnings of what an apply cannot tell apart", "the warning is shorter"),
+    known(37, "current kinds are applied, and counted where they are", "autoscalers have generations"),
+    known(37, "what is applied must fit", "an apply that cannot be read is told in another form"),
     known(37, "merge patch under preconditions", CAUSE),
     known(37, "apply under preconditions", CAUSE),
 ];
