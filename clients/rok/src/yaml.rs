@@ -32,7 +32,7 @@ impl std::fmt::Display for YamlError {
     }
 }
 
-/// Documents of one text, and nodes in all: more than fit into the largest manifest, and bounded all the same.
+/// Maximum number of documents in one text, and of nodes in all of them. The largest manifest has fewer.
 const MAX_DOCUMENTS: usize = 100_000;
 const MAX_NODES: usize = 2_000_000;
 

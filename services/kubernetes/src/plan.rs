@@ -157,7 +157,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         // What failed was never the one that serves: it makes room for the next attempt.
         let has_successor = snapshot.decided() && !released;
         let failed = has_successor && copy.phase == Phase::Failed && !handover::serves(snapshot, copy);
-        // Nor is a third one needed where a handover was overtaken by another.
+        // Where one handover interrupts another, a third copy is not needed.
         let overtaken = has_successor && handover::is_spare(snapshot, keeper, copy);
         // Nor does a cluster that goes have to wait for a successor as long as another copy stays.
         let spare = leaves && snapshot.copies.iter().any(|other| stays(snapshot, other));

@@ -1,8 +1,9 @@
 //! How many copies there may be while an application is handed over from one cluster to another. Pure.
 //!
-//! With create-first they are two: the one that is wanted, and one that serves until then. If another cluster becomes wanted
-//! before a handover ends, the best of the copies that are not wanted stays and the others go, and nothing new begins
-//! before their pods are gone. Copies on clusters that do not answer are not counted: nothing can be done about them.
+//! With create-first there are two: the one that is wanted, and the keeper, which serves until the wanted one does. If
+//! another cluster becomes wanted before a handover ends, the best of the old copies becomes the keeper, the others are
+//! removed, and nothing new begins before their pods are gone. Copies on clusters that do not answer are not counted,
+//! because nothing can be done about them.
 
 use std::cmp::Reverse;
 
@@ -29,7 +30,7 @@ pub(super) fn keeper<'a>(snapshot: &Snapshot, unwanted: &[&'a CopyRecord]) -> Op
     may_serve.max_by_key(worth).copied()
 }
 
-/// Whether a copy that is not wanted goes since the keeper serves in its place: not before it is seen which of them does.
+/// Whether a copy that is not wanted is removed because the keeper serves in its place. Not before the keeper is seen.
 pub(super) fn is_spare(snapshot: &Snapshot, keeper: Option<&CopyRecord>, copy: &CopyRecord) -> bool {
     let is_seen = |copy: &CopyRecord| matches!(snapshot.presence(&copy.cluster), Some(Presence::Seen(_)));
     keeper.is_some_and(|keeper| keeper.cluster != copy.cluster && is_seen(keeper)) && answers(snapshot, copy)
@@ -41,7 +42,7 @@ pub(super) fn has_room(snapshot: &Snapshot, keeper: Option<&CopyRecord>, unwante
     !others.into_iter().any(|copy| may_run(snapshot, copy))
 }
 
-/// Whether a copy that failed is seen to be available all the same.
+/// Whether the workloads of a copy are available, by what is seen. A copy that was recorded as FAILED can be.
 pub(super) fn serves(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     match snapshot.presence(&copy.cluster) {
         Some(Presence::Seen(seen)) => seen.health.verdict == Verdict::Available && !seen.present.is_empty(),
@@ -49,7 +50,7 @@ pub(super) fn serves(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     }
 }
 
-/// Whether pods of a copy may run: of one that failed or goes, only if they are seen.
+/// Whether pods of a copy can be running. For a copy that failed or is being removed, only if they are seen.
 fn may_run(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     match (copy.phase, snapshot.presence(&copy.cluster)) {
         (Phase::Failed | Phase::Removing, Some(Presence::Seen(seen))) => {
