@@ -100,6 +100,8 @@ pub struct EtcdStore {
     maintenance: MaintenanceClient,
     /// On a connection of its own: a watch that is not read fills the flow-control window of its connection.
     watch: WatchClient,
+    /// Whom `watch` belongs to.
+    watches: Client,
     root: Root,
     calls: Calls,
     progress: Arc<Progress>,
@@ -159,6 +161,7 @@ impl EtcdStore {
             history: History::new(kv.clone(), root.clone(), limits),
             kv,
             watch: watches.watch_client().max_decoding_message_size(MAX_ANSWER_BYTES),
+            watches,
             root,
             calls: limits,
             progress: Arc::new(Progress::new()),
@@ -239,7 +242,7 @@ impl EtcdStore {
 
     fn watch_range(&self, prefix: &Key, after: Revision) -> EtcdWatch {
         EtcdWatch::new(
-            self.watch.clone(),
+            (self.watches.clone(), self.watch.clone()),
             self.root.clone(),
             self.history.clone(),
             prefix,

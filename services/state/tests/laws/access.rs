@@ -162,6 +162,17 @@ async fn serves_a_user(mut etcd: Etcd) -> Result<(), String> {
     etcd.restart().await;
     answers(&store).await;
     put(&store, "/krake/x", "y").await;
+    // Reads wait for the watch, which has to log in again, too.
+    let later = metrics.create(&metric("demo", "b", 1.0)).await.unwrap();
+    let read = async {
+        loop {
+            match metrics.get("demo", "b").await {
+                Ok(found) => return found,
+                Err(error) => assert!(error.retryable(), "{error}"),
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, read).await.expect("the watch is back"), later);
     let nobody = connect(etcd.options("/auth")).await.unwrap();
     assert!(nobody.get(&Key::from("/krake/x")).await.unwrap_err().retryable());
     compacted

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
-use super::answer::{Refusal, refusal, unavailable};
+use super::answer::{Refusal, describe, refusal, unavailable};
 use super::calls::Calls;
 
 /// Pause between two log-ins: etcd checks a password slowly on purpose, and an operator who mends the user waits no more
@@ -154,6 +154,11 @@ fn refused(error: &Error) -> StoreError {
     {
         let reason = "etcd has no users (its authentication is off): leave the user out".to_owned();
         return StoreError::Invalid { reason };
+    }
+    if let Error::GRpcStatus(status) = error
+        && status.message().contains("authentication failed")
+    {
+        return StoreError::Invalid { reason: describe(error) };
     }
     match refusal(error) {
         Refusal::Other(error) => error,

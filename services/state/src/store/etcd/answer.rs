@@ -24,6 +24,18 @@ pub(super) enum Refusal {
     Other(StoreError),
 }
 
+/// What to do about an etcd that has reached its quota: it takes no writes then, deletions included.
+const FULL: &str = "compact and defragment it (etcdctl compact, etcdctl defrag), or raise its --quota-backend-bytes, and end \
+                    the alarm (etcdctl alarm disarm)";
+
+/// Whether etcd says by `message` that it does not know who calls: nobody is logged in yet, the process that gave the token is
+/// gone, or users and roles were changed since. All that mends itself, or is mended by a person, while calls are repeated.
+pub(super) fn is_about_the_user(message: &str) -> bool {
+    ["user name is empty", "invalid auth token", "auth store is old", "authentication failed"]
+        .iter()
+        .any(|text| message.contains(text))
+}
+
 /// Sorts an error by what the caller can do. The texts are those of etcd's `rpctypes` and of tonic.
 pub(super) fn refusal(error: &Error) -> Refusal {
     match error {
@@ -45,12 +57,10 @@ pub(super) fn refusal(error: &Error) -> Refusal {
                 Code::ResourceExhausted if message.contains("larger than max") => {
                     Refusal::Other(StoreError::TooLarge { reason })
                 }
-                // Not logged in yet, or users and roles were changed since: both mend themselves.
-                Code::InvalidArgument
-                    if message.contains("user name is empty") || message.contains("auth store is old") =>
-                {
-                    Refusal::Other(unavailable(reason))
+                Code::ResourceExhausted if message.contains("database space exceeded") => {
+                    Refusal::Other(unavailable(format!("{reason}: {FULL}")))
                 }
+                Code::InvalidArgument if is_about_the_user(message) => Refusal::Other(unavailable(reason)),
                 Code::InvalidArgument => Refusal::Other(StoreError::Invalid { reason }),
                 _ => Refusal::Other(unavailable(reason)),
             }

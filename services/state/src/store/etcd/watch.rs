@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use etcd_client::{WatchClient, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{Client, WatchClient, WatchOptions, WatchResponse, WatchStream};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::super::cursor::Cursor;
 use super::super::{ASIDE, ASIDE_MARK, Batch, Change, Key, ROOT, Revision, WatchError};
-use super::answer::{Regroup, Root, describe, header_revision};
+use super::answer::{Regroup, Root, describe, header_revision, is_about_the_user};
 use super::history::History;
 use super::progress::Requests;
 
@@ -32,6 +32,8 @@ enum Ended {
 /// The place that a watch has reached, and its etcd watch while there is one.
 pub(super) struct EtcdWatch {
     client: WatchClient,
+    /// Whom `client` belongs to: what logs in again.
+    session: Client,
     root: Root,
     history: History,
     prefix: Key,
@@ -53,7 +55,7 @@ pub(super) struct EtcdWatch {
 
 impl EtcdWatch {
     pub(super) fn new(
-        client: WatchClient,
+        (session, client): (Client, WatchClient),
         root: Root,
         history: History,
         prefix: &Key,
@@ -69,6 +71,7 @@ impl EtcdWatch {
         let (ready, regroup) = (VecDeque::new(), Regroup::default());
         Self {
             client,
+            session,
             root,
             history,
             prefix,
@@ -212,7 +215,24 @@ impl EtcdWatch {
         } else {
             debug!(reason, losses = self.losses, ?wait, "cannot open the etcd watch");
         }
+        if is_about_the_user(reason) {
+            self.log_in().await;
+        }
         tokio::time::sleep(wait).await;
+    }
+}
+
+impl EtcdWatch {
+    /// Gets a new token. etcd's client does so for calls that are refused, and not for watches: etcd opens them and cancels
+    /// them then.
+    async fn log_in(&self) {
+        match timeout(self.deadline, self.session.refresh_token()).await {
+            Ok(Ok(())) => debug!("logged in again for the etcd watch"),
+            Ok(Err(error)) if self.losses == 1 => {
+                warn!(reason = describe(&error), "cannot log in to etcd again")
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
     }
 }
 
