@@ -140,6 +140,10 @@ async fn a_copy_from_the_same_process_is_noticed_and_a_touch_is_no_reason() {
     let older = fs::read(&file).unwrap();
     // The same bytes again, without a moment in which the file is empty: then the store would be right to refuse.
     fs::File::options().write(true).open(&file).unwrap().write_all(&older).unwrap();
+    let log = beside(&file, "-wal");
+    let same = fs::read(&log).unwrap();
+    pass_a_tick(&log, folder.path());
+    fs::File::options().write(true).open(&log).unwrap().write_all(&same).unwrap();
     put(&store, "a", "2").await;
     // More than the log holds before it is put into the file.
     for number in 0..20 {
@@ -177,6 +181,30 @@ async fn a_copy_of_an_open_store_that_is_put_back_over_it_is_noticed_whatever_is
         let store = open(&file).await;
         assert_eq!(contents(&store).await.len(), 1, "the next start uses what is there");
     }
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_file_alone_is_not_read_through_a_newer_log_of_the_same_process() {
+    let (folder, file) = place();
+    let (copy, left) = (folder.path().join("copy.db"), folder.path().join("left.db"));
+    let store = open(&file).await;
+    put(&store, "a", "1").await;
+    store.close().await;
+    let store = open(&file).await;
+    copy_hot(&file, &copy, &[""]);
+    put(&store, "b", "1").await;
+    // The changes up to here go into the file, and the log begins anew.
+    for number in 0..120 {
+        put(&store, &format!("c{number}"), vec![7; 200_000]).await;
+    }
+    put(&store, "d", "1").await;
+    copy_hot(&file, &left, &["", "-wal", ".lock"]);
+    fs::copy(&copy, &left).unwrap();
+    let refused = try_open(&left).await.map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::LogOfAnother { .. }), "{refused}");
+    fs::copy(&file, &left).unwrap();
+    let store = try_open(&left).await.unwrap();
+    assert_eq!(contents(&store).await.len(), 123, "with its own file");
 }
 
 #[tokio::test]

@@ -175,7 +175,13 @@ pub(super) fn open(path: &Path, lock: &Lock) -> Result<(Connection, OpenFiles, O
             .map_err(|source| OpenError::File { path: lock.path().to_owned(), source })?;
         lay_out(&connection).map_err(|error| failed(&error, path))?;
     }
-    check(&connection, path)?;
+    check(&connection, path).map_err(|error| match error {
+        // The log made it so: it goes on from a later state of the file than this.
+        OpenError::Damaged { path, .. } if opening::has_log(&path) && opening::is_whole_alone(&path) => {
+            OpenError::LogOfAnother { path }
+        }
+        error => error,
+    })?;
     let mode = settings(&connection).map_err(|error| failed(&error, path))?;
     if mode != "wal" {
         let reason = format!(

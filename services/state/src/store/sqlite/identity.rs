@@ -12,7 +12,7 @@ use super::failure::unavailable;
 use super::written::{Stamp, Written};
 
 /// The files of a store that is open, by their paths and by what the file system calls them. Clones share what is known of
-/// the store's own file.
+/// the store's own file and of its log.
 #[derive(Debug, Clone)]
 pub(super) struct OpenFiles {
     path: Arc<Path>,
@@ -54,9 +54,7 @@ impl OpenFiles {
     /// Checks before the writer changes the log, of which SQLite knows `pages`.
     pub(super) fn begin_commit(&self, pages: Option<LogPages>) -> Result<(), StoreError> {
         let mut written = self.written();
-        self.check_with(&mut written)?;
-        written.begin_log(pages);
-        self.check_with(&mut written).inspect_err(|_| written.forget_log())
+        self.begin(&mut written, pages)
     }
 
     /// Checks after the writer has changed the log.
@@ -70,10 +68,16 @@ impl OpenFiles {
     pub(super) fn begin_change(&self, pages: Option<LogPages>) -> Result<(), StoreError> {
         let mut written = self.written();
         written.forget_stamp();
-        self.check_with(&mut written)?;
-        written.begin_log(pages);
+        self.begin(&mut written, pages)?;
         written.set_writing(true);
         Ok(())
+    }
+
+    /// Checks before and after the log is compared with what SQLite knows of it.
+    fn begin(&self, written: &mut Written, pages: Option<LogPages>) -> Result<(), StoreError> {
+        self.check_with(written)?;
+        written.begin_log(pages);
+        self.check_with(written).inspect_err(|_| written.forget_log())
     }
 
     /// Checks after the writer has changed the store's file, which holds all up to this revision then; `None` if not all of
@@ -148,7 +152,7 @@ impl OpenFiles {
             own = own.or(found);
         }
         let is_ours = own.is_none_or(|stamp| written.is_ours(&self.path, stamp))
-            && log.is_none_or(|stamp| written.is_our_log(stamp));
+            && log.is_none_or(|stamp| written.is_our_log(&self.log, stamp));
         if is_ours { Ok(()) } else { Err(overwritten(&self.path)) }
     }
 

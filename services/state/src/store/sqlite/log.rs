@@ -83,6 +83,19 @@ pub(super) fn extent(connection: &Connection) -> Result<Extent> {
     Ok(Extent { revision: number("revision")?, compacted: number("compacted")? })
 }
 
+/// Whether the store may have come to where it is now from an earlier revision: no revision is missing in between but those
+/// that may be forgotten. If some are, the changes of a log were read into an older copy of its file.
+pub(super) fn goes_on_from(connection: &Connection, earlier: i64) -> Result<bool> {
+    let next = "SELECT (SELECT min(rev) FROM log WHERE rev > ?1),
+                       (SELECT value FROM meta WHERE name = 'revision'),
+                       (SELECT value FROM meta WHERE name = 'compacted')";
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (next, now, compacted): (Option<i64>, i64, i64) = connection.query_row(next, [earlier], row)?;
+    // The first commit is at 2.
+    let wanted = earlier.max(1) + 1;
+    Ok(now == earlier.max(1) || (now > earlier && (next == Some(wanted) || compacted >= wanted)))
+}
+
 /// The last row of a key; `None` if it has none.
 pub(super) fn current(connection: &Connection, key: &Key) -> Result<Option<Current>> {
     let mut newest = connection

@@ -124,16 +124,28 @@ pub(super) struct FileAlone {
 
 /// Reads what a file holds without its log. The file may be open: SQLite knows of it, and keeps its locks.
 pub(super) fn file_alone(path: &Path) -> rusqlite::Result<FileAlone> {
-    let escape = |text: &str| text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let Some(path) = path.to_str() else { return Err(rusqlite::Error::InvalidPath(path.to_owned())) };
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(format!("file:{}?immutable=1", escape(path)), flags)?;
+    let connection = connect_alone(path)?;
     if is_empty(&connection)? {
         return Ok(FileAlone { opening: 0, revision: 0 });
     }
     let opening = log::id(&connection, log::OPENING)?;
     Ok(FileAlone { opening, revision: log::meta(&connection, "revision")? })
+}
+
+/// Whether SQLite finds nothing wrong with a file without its log. Reads all of it.
+pub(super) fn is_whole_alone(path: &Path) -> bool {
+    let verdict = connect_alone(path).and_then(|connection| {
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+    });
+    verdict.is_ok_and(|verdict| verdict == "ok")
+}
+
+fn connect_alone(path: &Path) -> rusqlite::Result<Connection> {
+    let escape = |text: &str| text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let Some(path) = path.to_str() else { return Err(rusqlite::Error::InvalidPath(path.to_owned())) };
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(format!("file:{}?immutable=1", escape(path)), flags)
 }
 
 /// Whether a failure to read a file says something about what it holds.
@@ -157,15 +169,21 @@ pub(super) fn has_log(path: &Path) -> bool {
 /// Whether the log beside a file belongs to that file. `connection` reads both, and must not change the file when it is
 /// closed. `recorded` are the numbers in the `.lock` file.
 pub(super) fn log_belongs(path: &Path, connection: &Connection, recorded: Option<[i64; 2]>) -> bool {
-    let through_log = || {
-        if is_empty(connection)? { Ok(0) } else { log::id(connection, log::OPENING) }
-    };
-    match (file_alone(path), through_log()) {
-        (Ok(alone), Ok(seen)) => belongs(alone.opening, seen, recorded),
-        (Ok(alone), Err(_)) => is_known(alone.opening, recorded),
-        // What is damaged by itself is found when the store is checked.
-        (Err(_), _) => true,
+    // The file first: where it is open, what is seen later is newer. What is damaged by itself is found when the store is
+    // checked.
+    let Ok(alone) = file_alone(path) else { return true };
+    match through_log(connection, alone) {
+        Ok((seen, goes_on)) => goes_on && belongs(alone.opening, seen, recorded),
+        Err(_) => is_known(alone.opening, recorded),
     }
+}
+
+/// The number that is seen through the log, and whether the log goes on where the file ends.
+fn through_log(connection: &Connection, alone: FileAlone) -> rusqlite::Result<(i64, bool)> {
+    if is_empty(connection)? {
+        return Ok((0, true));
+    }
+    Ok((log::id(connection, log::OPENING)?, log::goes_on_from(connection, alone.revision)?))
 }
 
 /// The same by the number in the file alone, and the number that is seen through the log.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::super::super::{Key, Revision};
 use super::super::file;
 use super::*;
 
@@ -52,9 +53,10 @@ fn begin(path: &Path) -> (Lock, Connection, Opening) {
 
 /// Commits something; the revision then.
 fn commit(connection: &Connection) -> i64 {
-    let revision = log::meta(connection, "revision").unwrap() + 1;
-    log::set_meta(connection, "revision", revision).unwrap();
-    revision
+    let revision = Revision(log::meta(connection, "revision").unwrap() + 1);
+    log::append(connection, revision, &Key::from("a"), revision, None, Some(b"1")).unwrap();
+    log::set_meta(connection, "revision", revision.0).unwrap();
+    revision.0
 }
 
 /// A store that was opened, and written to before it was killed.
@@ -83,6 +85,29 @@ fn a_log_belongs_to_a_file_if_both_numbers_are_of_one_process_or_recorded() {
         (0, 3, None, false),
     ] {
         assert_eq!(belongs(alone, seen, recorded), expected, "{alone} {seen} {recorded:?}");
+    }
+}
+
+#[test]
+fn a_log_goes_on_where_its_file_ends() {
+    let (_folder, path) = place();
+    let lock = Lock::take(&path).unwrap().unwrap();
+    let (connection, _files, _opening) = file::open(&path, &lock).unwrap();
+    for _ in 0..4 {
+        commit(&connection);
+    }
+    connection.execute("DELETE FROM log WHERE rev = 3", []).unwrap();
+    for (earlier, compacted, expected, why) in [
+        (5, 0, true, "nothing was added"),
+        (4, 0, true, "5 is there"),
+        (1, 0, true, "2 is there"),
+        (0, 0, true, "of a file without tables"),
+        (2, 0, false, "3 is missing"),
+        (2, 3, true, "3 is forgotten"),
+        (6, 0, false, "it is older than the file"),
+    ] {
+        log::set_meta(&connection, "compacted", compacted).unwrap();
+        assert_eq!(log::goes_on_from(&connection, earlier).unwrap(), expected, "{why}");
     }
 }
 

@@ -89,6 +89,16 @@ fn a_file_that_is_written_over_by_what_it_just_was_while_the_log_is_put_into_it_
     assert_noticed(writer.files.end_change(Some(writer.extent.revision), None));
 }
 
+#[test]
+fn a_log_that_sqlite_knows_otherwise_is_not_put_into_the_file() {
+    let (_folder, _path, mut writer) = writer();
+    put(&mut writer, 1, 1, || ()).unwrap();
+    // As after `-shm` was written over.
+    let pages = checkpoint::pages(&writer.connection).map(|pages| LogPages { all: pages.all + 1, ..pages });
+    assert!(pages.is_some());
+    assert_noticed(writer.files.begin_change(pages));
+}
+
 /// The log beside a store.
 fn log_of(path: &Path) -> PathBuf {
     super::super::identity::beside(path, "-wal")
