@@ -11,6 +11,9 @@ pub const MAX_OBSERVATION: usize = 256 * 1024;
 /// Maximum size of a set of documents whose objects are observed, in bytes: with what is observed of them an object is three
 /// times as large, and upstream knows no larger ones.
 pub const MAX_OBSERVED_SET: u64 = 1024 * 1024;
+/// Maximum number of lists in such a set: each takes another 114 bytes in what is shown, and 700 in memory. Bundles of
+/// definitions have some thousands.
+pub const MAX_OBSERVED_LISTS: usize = 10_000;
 
 /// Ends a list of a schema: the fewest elements that are as wanted.
 const MIN_LENGTH: &str = "observer_schema_list_min_length";
@@ -22,6 +25,13 @@ const CURRENT_LENGTH: &str = "observer_schema_list_current_length";
 const REDACTED: &str = "<redacted>";
 /// What a cluster says about an object. Documents do not decide on it.
 const STATUS: &str = "status";
+
+/// Whether the objects of a set of documents are observed: not if that would be much larger than the set, whose JSON text
+/// this is. Brackets in strings count as lists.
+pub fn is_observed(set: &[u8]) -> bool {
+    let lists = || set.iter().filter(|byte| **byte == b'[').count();
+    set.len() as u64 <= MAX_OBSERVED_SET && lists() <= MAX_OBSERVED_LISTS
+}
 
 /// The fields of an object that are observed: those of its document, with null in place of each value but the object's
 /// names.

@@ -172,6 +172,7 @@ impl Observations {
         let copy = (application.uid.clone(), cluster.clone());
         let set = glance.applied.set();
         if set.size > observer::MAX_OBSERVED_SET {
+            // It need not be rendered.
             return None;
         }
         let former = match self.lock().due(&copy, set.hash, glance.print, Instant::now()) {
@@ -184,12 +185,13 @@ impl Observations {
             (Known::Wanted(_), Some(wanted)) => wanted.rendering(),
             (Known::Wanted(_), None) => return None,
         };
-        let observation = match rendering.documents() {
-            Ok(documents) => glance.observation(cluster, &documents),
-            Err(error) => {
+        let observation = match observer::is_observed(rendering.canonical()).then(|| rendering.documents()) {
+            Some(Ok(documents)) => glance.observation(cluster, &documents),
+            Some(Err(error)) => {
                 tracing::debug!(application = %application.key, %error, "what was applied cannot be read");
                 return None;
             }
+            None => return None,
         };
         let content = DocumentHash::of(&observation.encode_to_vec());
         let taken = match former == Some(content) {

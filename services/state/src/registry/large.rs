@@ -105,7 +105,11 @@ impl Registry {
             encoded.map(Bytes::from).map_err(|error| Error::Internal(error.to_string()))
         };
         let sha256 = &shown.set.sha256;
-        let Some(seen) = self.read_observation(&key::observation(uid, &shown.cluster_uid)).await? else {
+        let seen = self.read_observation(&key::observation(uid, &shown.cluster_uid)).await;
+        // The rest is in memory, and needs no store.
+        let seen = seen
+            .inspect_err(|error| tracing::debug!(%error, "an object is shown as if nothing was seen of it"));
+        let Some(seen) = seen.unwrap_or_default() else {
             return self.made_of_named(uid, sha256, Form::Field, |text| encode(text, None)).await;
         };
         let text = self.made_of_named(uid, sha256, Form::Text, Ok).await?;

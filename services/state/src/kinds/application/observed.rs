@@ -11,7 +11,7 @@ use krake_proto::krake::meta::v1::{Document, document::Content};
 use krake_proto::numbers::kubernetes::v1::application_status::{
     LAST_APPLIED_MANIFEST, LAST_OBSERVED_MANIFEST, MANGLED_OBSERVER_SCHEMA,
 };
-use krake_proto::observer::{self, MAX_OBSERVATION, MAX_OBSERVED_SET};
+use krake_proto::observer::{self, MAX_OBSERVATION};
 use prost::Message;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ fn cluster_uid(copy: &Copy) -> Option<&str> {
 fn encode(shown: &Shown, text: &[u8], seen: Option<&[u8]>) -> serde_json::Result<Vec<u8>> {
     let seen = seen.and_then(|seen| Observation::decode(seen).ok());
     let seen = seen.filter(|seen| *seen.sha256 == shown.set.sha256);
-    let is_observed = shown.set.size <= MAX_OBSERVED_SET;
+    let is_observed = observer::is_observed(text);
     let mut encoded = Vec::with_capacity(text.len());
     let mut push = |field, text: String| {
         let document = Document { content: Some(Content::Json(text)) };

@@ -19,7 +19,7 @@ const FRAME_BYTES: usize = 256;
 pub(in super::super) enum Form {
     /// Its text.
     Text,
-    /// The status field that shows it, encoded.
+    /// The status fields that show it while nothing was seen of its objects, encoded.
     Field,
 }
 

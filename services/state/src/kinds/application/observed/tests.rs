@@ -8,23 +8,26 @@ use crate::documents::Set;
 
 const TEXT: &str = r#"[{"kind":"A","data":{"a":1}},{"kind":"B"},{"kind":"C"}]"#;
 
-fn shown(size: u64) -> Shown {
-    Shown { set: Set { size, ..Set::of(TEXT.as_bytes()) }, cluster_uid: "c".into() }
-}
-
 fn object(index: u32, fields: Option<&str>) -> ObservedObject {
     ObservedObject { index, fields: fields.map(Into::into) }
 }
 
-fn observation(objects: Vec<ObservedObject>) -> Observation {
-    let sha256 = Set::of(TEXT.as_bytes()).sha256.to_vec().into();
+fn observation_of(text: &str, objects: Vec<ObservedObject>) -> Observation {
+    let sha256 = Set::of(text.as_bytes()).sha256.to_vec().into();
     Observation { cluster_uid: "c".into(), sha256, objects }
 }
 
-fn status(size: u64, seen: Option<&Observation>) -> ApplicationStatus {
-    let seen = seen.map(Message::encode_to_vec);
-    let encoded = encode(&shown(size), TEXT.as_bytes(), seen.as_deref()).unwrap();
-    ApplicationStatus::decode(encoded.as_slice()).unwrap()
+fn observation(objects: Vec<ObservedObject>) -> Observation {
+    observation_of(TEXT, objects)
+}
+
+fn encoded(text: &str, seen: Option<&Observation>) -> Vec<u8> {
+    let shown = Shown { set: Set::of(text.as_bytes()), cluster_uid: "c".into() };
+    encode(&shown, text.as_bytes(), seen.map(Message::encode_to_vec).as_deref()).unwrap()
+}
+
+fn status(seen: Option<&Observation>) -> ApplicationStatus {
+    ApplicationStatus::decode(encoded(TEXT, seen).as_slice()).unwrap()
 }
 
 fn values(documents: &[Document]) -> Vec<Value> {
@@ -38,7 +41,7 @@ fn values(documents: &[Document]) -> Vec<Value> {
 #[test]
 fn what_differs_is_shown_as_seen_and_the_rest_as_applied() {
     let seen = observation(vec![object(0, Some(r#"{"kind":"A","data":{"a":2}}"#)), object(2, None)]);
-    let status = status(100, Some(&seen));
+    let status = status(Some(&seen));
     assert_eq!(values(&status.last_applied_manifest).len(), 3);
     assert_eq!(
         values(&status.last_observed_manifest),
@@ -54,17 +57,38 @@ fn what_differs_is_shown_as_seen_and_the_rest_as_applied() {
 
 #[test]
 fn nothing_is_shown_before_the_first_look_and_of_another_set() {
-    let none = |seen: Option<&Observation>| status(100, seen).last_observed_manifest.is_empty();
+    let none = |seen: Option<&Observation>| status(seen).last_observed_manifest.is_empty();
     assert!(none(None));
     assert!(none(Some(&Observation { sha256: vec![0; 32].into(), ..observation(Vec::new()) })));
     assert!(!none(Some(&observation(Vec::new()))));
 }
 
 #[test]
-fn of_a_large_set_only_what_was_applied_is_shown() {
-    let status = status(MAX_OBSERVED_SET + 1, Some(&observation(Vec::new())));
-    assert_eq!((status.last_applied_manifest.len(), status.last_observed_manifest.len()), (3, 0));
-    assert_eq!(status.mangled_observer_schema.len(), 0);
+fn of_a_large_set_and_of_one_with_many_lists_only_what_was_applied_is_shown() {
+    let large = format!(r#"[{{"kind":"A","data":"{}"}}]"#, "x".repeat(1024 * 1024));
+    let lists = format!(r#"[{{"kind":"A","data":[{}[]]}}]"#, "[],".repeat(10_000));
+    for text in [large, lists] {
+        let seen = observation_of(&text, Vec::new());
+        let status = ApplicationStatus::decode(encoded(&text, Some(&seen)).as_slice()).unwrap();
+        assert_eq!((status.last_applied_manifest.len(), status.last_observed_manifest.len()), (1, 0));
+        assert_eq!(status.mangled_observer_schema.len(), 0);
+    }
+}
+
+/// A document of about `size` bytes: a list of so many of these.
+fn document_of(unit: &str, size: usize) -> String {
+    format!(r#"[{{"kind":"A","data":[{}{unit}]}}]"#, format!("{unit},").repeat(size / (unit.len() + 1)))
+}
+
+#[test]
+fn what_is_shown_of_a_set_is_bounded_by_its_size() {
+    for unit in ["[]", "0", "{}", r#"{"":0}"#, r#""""#, "[[[[[]]]]]", "[0,0,0,0,0,0,0]"] {
+        for size in [1_000, 30_000, 300_000, 1_000_000] {
+            let text = document_of(unit, size);
+            let shown = encoded(&text, Some(&observation_of(&text, Vec::new()))).len();
+            assert!(shown <= 5 * text.len() + 114 * 10_000 + 1_000, "{unit}: {} became {shown}", text.len());
+        }
+    }
 }
 
 #[test]
