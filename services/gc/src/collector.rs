@@ -53,12 +53,12 @@ impl Collector {
         // All are tried before one failure counts.
         let results: Vec<_> =
             futures::stream::iter(deletions).buffer_unordered(CONCURRENT_DELETES).collect().await;
-        let (mut all, mut held) = (Vec::new(), None);
+        let (mut all, mut held) = (Vec::new(), Vec::new());
         for (key, result) in results {
             match result {
                 Ok(written) => all.push(written),
                 Err(error) if holds(&error) => {
-                    held = Some(shortened(format!("{key} cannot be deleted: {}", said(&error))));
+                    held.push((key.to_string(), said(&error)));
                 }
                 Err(error) => {
                     return Err(error).with_context(|| format!("cannot delete the dependent {key}"));
@@ -66,7 +66,7 @@ impl Collector {
             }
         }
         self.seen(owner, &all).await?;
-        match held {
+        match hindrance(&held) {
             Some(reason) => self.wait(owner, &reason, Next::After(HELD_RETRY_DELAY)).await,
             None => Ok(Next::Done),
         }
@@ -146,10 +146,21 @@ fn version(object: &Object) -> i64 {
     object.metadata.as_ref().map_or(0, |metadata| metadata.resource_version)
 }
 
-/// Whether the API refuses a write because it cannot read an object: the one to be deleted, or one that may belong to it.
-/// Nothing may be decided then; a person has to look at it.
+/// Whether the API refuses a write that a person has to look at: it cannot read an object, the one to be deleted or one that
+/// may belong to it, or a finalizer stands above the cascade's. Any other internal error is retried as slowly.
 fn holds(error: &Error) -> bool {
     matches!(error.reason(), Some(ErrorReason::FinalizersInUse | ErrorReason::Internal))
+}
+
+/// The reason of a wait for objects that cannot be deleted, each with what the API says; `None` if there are none. The same
+/// for the same objects, in whatever order the answers came: each other reason would be written to the owner.
+fn hindrance(held: &[(String, String)]) -> Option<String> {
+    let (first, said) = held.iter().min()?;
+    let more = match held.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(shortened(format!("{first} cannot be deleted{more}: {said}")))
 }
 
 /// What the API says of a refusal.
@@ -212,5 +223,21 @@ impl Reconciler for Collector {
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.graph.read(|graph| graph.waiting())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_for_several_objects_has_one_reason_in_whatever_order_they_are_found() {
+        let held = |name: &str| (name.to_owned(), format!("cannot read {name}"));
+        assert_eq!(hindrance(&[]), None);
+        let one = hindrance(&[held("a")]).unwrap();
+        assert_eq!(one, "a cannot be deleted: cannot read a");
+        let several = hindrance(&[held("b"), held("a"), held("c")]).unwrap();
+        assert_eq!(several, "a cannot be deleted (and 2 more): cannot read a");
+        assert_eq!(hindrance(&[held("c"), held("b"), held("a")]).unwrap(), several);
     }
 }
