@@ -55,16 +55,21 @@ pub(super) async fn measure() -> Result<Vec<Row>> {
     let deployed = begun.elapsed();
     tokio::time::sleep(CALM).await;
 
+    eprintln!("  while nothing happens");
     let mut rows = steady(&terrain, &adapter).await?;
     rows[0].notes.push(format!("registered, deployed and RUNNING after {:.0} s", deployed.as_secs_f64()));
+    eprintln!("  repairs");
     let usual = repair::times(&terrain, REPAIRS, 1, None, Duration::ZERO).await?;
     let usual = p99(&usual);
     let work = format!("repair of an object changed by hand, p99 of {REPAIRS}");
     rows.push(seconds(&work, usual, Duration::from_secs(2)));
+    eprintln!("  a restart");
     rows.push(restart(&terrain, &mut adapter).await?);
     tokio::time::sleep(CALM).await;
+    eprintln!("  answers without end");
     rows.push(endless(&terrain, &adapter).await?);
     tokio::time::sleep(CALM).await;
+    eprintln!("  a cluster that hangs");
     rows.push(hanging(&terrain, &client).await?);
     drop(adapter);
     terrain.stop().await?;

@@ -26,6 +26,8 @@ const NAMESPACE: &str = "clusters";
 const WRITERS: usize = 32;
 /// Number that counts down with each request: more than there will be.
 const MANY: u32 = u32::MAX;
+/// Applications between two lines on how far the deployment has come.
+const PROGRESS: usize = 1000;
 /// Speed at which answers are slowed down so little that it is not noticed: such a fault only counts.
 const AT_ONCE: std::num::NonZeroU32 = std::num::NonZeroU32::MAX;
 
@@ -177,8 +179,12 @@ impl Terrain {
         let options = WatchOptions { view: View::Basic, ..WatchOptions::namespace(NAMESPACE) };
         let mut watch = api.watch(options);
         let all_run = async {
-            let mut running = HashSet::new();
+            let (mut running, mut shown) = (HashSet::new(), 0);
             while running.len() < count {
+                if running.len() >= shown + PROGRESS {
+                    shown = running.len();
+                    eprintln!("  {shown} of {count} applications RUNNING");
+                }
                 let event = watch.next().await.context("the watch of the applications ended")??;
                 let WatchEvent::Applied { object, .. } = event else { continue };
                 let name = object.metadata.unwrap_or_default().name;

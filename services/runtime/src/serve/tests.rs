@@ -240,3 +240,15 @@ async fn requests_know_their_peer() {
     assert!(peer.address.ip().is_loopback() && peer.certificate.is_none(), "{peer:?}");
     shutdown.request();
 }
+
+#[tokio::test]
+async fn the_kernel_holds_little_of_what_a_peer_has_not_read() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = bind(address.parse().unwrap(), false).await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let accepted = TcpSocket::from_std_stream(accepted.into_std().unwrap());
+        // Linux sets twice the size, for what it keeps beside the bytes, and no more than the machine allows.
+        assert!(accepted.send_buffer_size().unwrap() <= 2 * SEND_BUFFER, "{address}");
+    }
+}
