@@ -60,7 +60,7 @@ pub(crate) fn act(placed: &Placed, decision: &Decision) -> Act {
                 Outcome::Wait => None,
                 Outcome::Stay(_) if deadlock.confirm_generation => Some(same(placed)),
                 Outcome::Stay(_) => None,
-                Outcome::Release => Some(api::BindApplicationRequest { bindings: vec![], ..same(placed) }),
+                Outcome::Release => Some(release(placed)),
             };
             let report = no_cluster(placed, deadlock, bind.is_some());
             Act { bind, report, again: deadlock.again, ask: None }
@@ -94,7 +94,14 @@ fn same(placed: &Placed) -> api::BindApplicationRequest {
         replaces: application.binding.iter().map(|binding| binding.cluster_uid.clone()).collect(),
         cluster: None,
         decision: None,
+        without_copies: false,
     }
+}
+
+/// A request to unbind. If no copy was seen, none may have been begun meanwhile: one on a cluster that is there would go on.
+fn release(placed: &Placed) -> api::BindApplicationRequest {
+    let without_copies = placed.application.copies.is_empty();
+    api::BindApplicationRequest { bindings: vec![], without_copies, ..same(placed) }
 }
 
 fn bind(placed: &Placed, choice: &Choice) -> api::BindApplicationRequest {

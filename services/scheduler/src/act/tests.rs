@@ -7,6 +7,7 @@ use krake_client::NamespacedName;
 use krake_proto::condition::MAX_MESSAGE;
 
 use super::*;
+use crate::handover::{Copy, CopyPhase};
 use crate::retry::Retry;
 use crate::world::{Application, Binding};
 
@@ -87,8 +88,19 @@ fn without_a_cluster_the_condition_says_so_once_and_a_binding_goes_only_with_its
     let stays = act(&placed(true), &deadlock(Outcome::Stay(BindReason::ClusterOffline), false));
     assert!(stays.bind.is_none() && stays.report.is_some());
     let released = act(&placed(true), &deadlock(Outcome::Release, false)).bind.unwrap();
-    assert!(released.bindings.is_empty());
+    assert!(released.bindings.is_empty() && released.without_copies);
     assert_eq!(released.replaces, ["old"]);
+    let mut begun = placed(true);
+    begun.application.copies.push(Copy {
+        cluster_uid: "old".into(),
+        phase: CopyPhase::Other,
+        generation: 3,
+        since: Timestamp::UNIX_EPOCH,
+        failure: None,
+        retry_request: 0,
+    });
+    let released = act(&begun, &deadlock(Outcome::Release, false)).bind.unwrap();
+    assert!(!released.without_copies, "its cluster is gone");
 }
 
 #[test]

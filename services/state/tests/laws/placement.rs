@@ -115,6 +115,30 @@ async fn a_binding_is_a_compare_and_set_of_the_whole_set() {
 }
 
 #[tokio::test]
+async fn a_binding_is_taken_back_only_before_a_copy_is_begun() {
+    for begun in [false, true] {
+        let World { server, uid, one, .. } = world().await;
+        let client = &server.client;
+        bind(client, &[&one], 1, &[]).await.unwrap();
+        if begun {
+            report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+        }
+        let replaces = vec![reference(&one).uid];
+        let request = BindApplicationRequest { generation: 1, replaces, without_copies: true, ..binding() };
+        let released = client.applications().bind_application(request).await;
+        if begun {
+            assert_eq!(why(released), Some(ErrorReason::Conflict));
+            continue;
+        }
+        let status = released.unwrap().into_inner().status.unwrap();
+        assert_eq!((status.bindings.len(), &status.scheduled_to), (0, &None));
+        assert_eq!(status.state(), ApplicationState::Pending);
+        let late = report(client, &uid, &one, Phase::Intended, 0).await;
+        assert_eq!(why(late), Some(ErrorReason::Conflict), "nothing is begun there any more");
+    }
+}
+
+#[tokio::test]
 async fn a_binding_names_a_cluster_and_nothing_else() {
     let World { server, one, .. } = world().await;
     let bind_to = async |cluster: ResourceRef| {

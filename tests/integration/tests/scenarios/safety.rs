@@ -4,6 +4,7 @@ use krake_integration::wait::{self, HANG_GUARD, ROK_HANG_GUARD};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
+use crate::applications::{settings, settings_in};
 use crate::world::{DEPLOYMENT, DEPLOYMENTS, World, available, bystander, deployments, ground, repository};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,6 +130,30 @@ async fn a_cluster_that_is_deleted_hands_its_applications_over() {
     let reason = wait::until("the application to be PENDING", HANG_GUARD, waits).await.unwrap();
     assert_eq!(reason, "NO_SUITABLE_RESOURCE");
     assert!(deployments(ground.two.api()).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_cluster_fits_any_more_is_released_before_it_begins() {
+    let Some((ground, _turn)) = ground().await else { return };
+    let mut world = World::unranked(ground).await;
+    world.stack.kubernetes.process.kill().unwrap();
+    let manifest = [settings("default", "v")];
+    world.application("create", &manifest, &["-L", "location is DE"]).await;
+    let is_bound = |shown: &Value| shown["status"]["scheduled_to"]["name"] == "one";
+    world.until_shown("the application to be bound", is_bound).await;
+    world.application("update", &manifest, &["-L", "location is NL"]).await;
+    let is_released = |shown: &Value| {
+        let status = &shown["status"];
+        let nowhere = status["scheduled_to"].is_null() && status["state"] == "PENDING";
+        nowhere && status["reason"]["code"] == "NO_SUITABLE_RESOURCE"
+    };
+    world.until_shown("the application to be released, with a reason", is_released).await;
+    world.stack.kubernetes.process.restart().unwrap();
+    world.application("update", &manifest, &["-L", "location is FR"]).await;
+    world.until_running().await;
+    let path = settings_in("default");
+    assert!(ground.one.api().get(&path).await.unwrap().is_none(), "nothing was begun where it must not run");
+    world.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

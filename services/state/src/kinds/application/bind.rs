@@ -65,6 +65,7 @@ impl Registry {
         let before = ApplicationStatus::decode(old.clone())?;
         let bound = uids(before.bindings.iter().filter_map(|binding| binding.cluster.as_ref()));
         check_preconditions(stored, request, &bound)?;
+        check_copies(stored, request, &before)?;
         let now = (self.clock())();
         let bindings: Vec<Binding> =
             clusters.iter().map(|cluster| record::binding_to(cluster, request, &before, now)).collect();
@@ -75,7 +76,7 @@ impl Registry {
         };
         let mut also = Txn::new();
         if change.moved {
-            also.guards = guards_on_left_clusters(self.cache(), &before, clusters)?;
+            also.guards = guards_on_left_clusters(self.cache(), &before, clusters, request.without_copies)?;
         }
         let generation = stored.metadata.generation;
         let settled = (clusters.is_empty() || is_scheduled(&before))
@@ -124,6 +125,21 @@ fn check_preconditions(
         ));
     }
     Ok(())
+}
+
+/// Refuses to take back a binding that a copy was begun for meanwhile.
+fn check_copies(
+    stored: &Stored,
+    request: &BindApplicationRequest,
+    before: &ApplicationStatus,
+) -> Result<(), Error> {
+    if !request.without_copies || before.copies.is_empty() {
+        return Ok(());
+    }
+    let (application, count) =
+        (what(stored.kind, &stored.metadata.namespace, &stored.metadata.name), before.copies.len());
+    let message = format!("without_copies: {application} has {count} of them");
+    Err(Error::Conflict { message, resource_version: stored.revision.0 })
 }
 
 fn is_scheduled(status: &ApplicationStatus) -> bool {

@@ -82,16 +82,18 @@ fn bindable(
 }
 
 /// Guards on the clusters that an application leaves for `targets`. They fail the commit if one of these clusters has
-/// changed since `cache` showed it: its deletion may have begun.
+/// changed since `cache` showed it: its deletion may have begun. `without_copies` says that nothing of it is anywhere.
 ///
 /// # Errors
-/// When it would be unbound from a cluster that stays, or moved away from one whose deletion takes its applications
-/// along.
+/// When it would be unbound from a cluster that stays although it has copies, or moved away from one whose deletion takes
+/// its applications along.
 pub(super) fn guards_on_left_clusters(
     cache: &Cache,
     status: &ApplicationStatus,
     targets: &[ResourceRef],
+    without_copies: bool,
 ) -> Result<Vec<Guard>, Error> {
+    let must_be_bound = targets.is_empty() && !without_copies;
     let is_left = |cluster: &&ResourceRef| targets.iter().all(|target| target.uid != cluster.uid);
     let mut guards = Vec::new();
     for cluster in status.bindings.iter().filter_map(|binding| binding.cluster.as_ref()).filter(is_left) {
@@ -109,8 +111,11 @@ pub(super) fn guards_on_left_clusters(
                 what(stored.kind, &cluster.namespace, &cluster.name)
             )));
         }
-        if targets.is_empty() && stored.metadata.deleted.is_none() && !is_lost(&stored)? {
-            let text = format!("{} is not being deleted; bind another cluster instead", cluster.name);
+        if must_be_bound && stored.metadata.deleted.is_none() && !is_lost(&stored)? {
+            let text = format!(
+                "{} is not being deleted; bind another cluster instead, or set without_copies if nothing was begun",
+                cluster.name
+            );
             return Err(Error::invalid("bindings", text));
         }
     }
