@@ -86,8 +86,8 @@ impl Forward {
         self.inner.as_ref()
     }
 
-    /// Returns [`StoreError::WentBack`] once the store has lost what was seen of it, or is in another history than
-    /// the one of `known`; [`StoreError::Replaced`] once the store says so. Checks regularly, so that it is noticed without calls too.
+    /// Returns [`StoreError::WentBack`] once the store has lost what was seen of it, or is in another history than the one of
+    /// `known`; [`StoreError::Replaced`] once the store says so. Checks regularly, so that it is noticed without calls too.
     pub(crate) async fn went_back(&self, known: Option<Lineage>) -> StoreError {
         let mut lost = self.lost.subscribe();
         let mut evidence = Evidence::new(known);

@@ -155,8 +155,9 @@ fn manifest(spec: &ApplicationSpec, documents: &Documents, findings: &mut Findin
     }
 }
 
-/// What names an object is a part of its path on the cluster, and must not lead to another one. Kubernetes refuses the same
-/// (`IsValidPathSegmentName`), but only once an object is there to be looked at.
+/// What names an object is a part of its path on the cluster, and must not lead to another one. Kubernetes refuses "/", "%",
+/// "." and ".." (`IsValidPathSegmentName`), but only once an object is there to be looked at. The other characters, which it
+/// allows in names of roles and their bindings, end the path of a request that is not written for them.
 fn part_of_path(field: &str, text: &str, findings: &mut Findings) {
     const LONGEST: usize = 253;
     let is_version = field.ends_with(".apiVersion");
