@@ -13,8 +13,8 @@ import urllib.request
 GROUPS = """api/v1 apis/apps/v1 apis/batch/v1 apis/networking.k8s.io/v1 apis/policy/v1 apis/autoscaling/v2
     apis/discovery.k8s.io/v1 apis/coordination.k8s.io/v1 apis/scheduling.k8s.io/v1 apis/storage.k8s.io/v1
     apis/admissionregistration.k8s.io/v1 apis/rbac.authorization.k8s.io/v1 apis/apiextensions.k8s.io/v1""".split()
-KINDS = """v1.ConfigMap v1.Endpoints v1.LimitRange v1.Namespace v1.Node v1.PersistentVolume v1.PersistentVolumeClaim
-    v1.Pod v1.ResourceQuota v1.Secret v1.Service v1.ServiceAccount
+KINDS = """v1.ConfigMap v1.Endpoints v1.Event v1.LimitRange v1.Namespace v1.Node v1.PersistentVolume
+    v1.PersistentVolumeClaim v1.Pod v1.ResourceQuota v1.Secret v1.Service v1.ServiceAccount
     apps/v1.DaemonSet apps/v1.Deployment apps/v1.ReplicaSet apps/v1.StatefulSet batch/v1.Job batch/v1.CronJob
     networking.k8s.io/v1.Ingress networking.k8s.io/v1.IngressClass networking.k8s.io/v1.NetworkPolicy
     policy/v1.PodDisruptionBudget autoscaling/v2.HorizontalPodAutoscaler discovery.k8s.io/v1.EndpointSlice

@@ -13,6 +13,7 @@ use crate::api::failure::Failure;
 use crate::api::path::{self, Path};
 use crate::faults::{Asked, Faults, Verdict};
 use crate::request::{Query, Request, Verb};
+use crate::script::Script;
 use crate::store::{Answer, Store};
 
 /// A handle on a cluster of a [`crate::Fleet`]; clones are of the same cluster.
@@ -30,6 +31,9 @@ struct Inner {
     /// The version of the last change: wakes watches.
     changed: watch::Sender<u64>,
     faults: watch::Sender<Faults>,
+    script: Mutex<Option<Arc<dyn Script>>>,
+    /// API versions whose own servers do not answer.
+    aggregated: Mutex<Vec<String>>,
     agenda: Arc<Agenda>,
 }
 
@@ -63,6 +67,8 @@ impl Cluster {
                 store: Mutex::new(store),
                 changed,
                 faults: watch::Sender::new(Faults::default()),
+                script: Mutex::default(),
+                aggregated: Mutex::default(),
                 agenda: Arc::clone(agenda),
             }),
         }
@@ -97,9 +103,46 @@ impl Cluster {
         self.inner.faults.send_replace(faults);
     }
 
-    /// From now on pods take so long to become ready.
+    /// From now on a script sees all requests, in place of the one before.
+    pub fn set_script(&self, script: Arc<dyn Script>) {
+        *self.inner.script.lock().unwrap_or_else(PoisonError::into_inner) = Some(script);
+    }
+
+    /// The script in force.
+    pub(crate) fn script(&self) -> Option<Arc<dyn Script>> {
+        self.inner.script.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the aggregated APIs: API versions (`metrics.k8s.io/v1beta1`) that are listed with the others, and whose own
+    /// servers do not answer. Requests for them get 503, as of an APIService that is not available.
+    pub fn set_aggregated(&self, api_versions: &[&str]) {
+        let api_versions = api_versions.iter().map(|version| (*version).to_owned()).collect();
+        *self.aggregated() = api_versions;
+    }
+
+    fn aggregated(&self) -> MutexGuard<'_, Vec<String>> {
+        self.inner.aggregated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a path leads to an aggregated API.
+    pub(crate) fn is_aggregated(&self, path: &Path) -> bool {
+        let Some((group, version)) = path.group_version() else { return false };
+        self.aggregated().iter().any(|one| one.split_once('/') == Some((group, version)))
+    }
+
+    /// From now on pods take so long to become ready, those that are on their way too.
     pub fn set_ready_after(&self, ready_after: Duration) {
-        self.store().set_ready_after(ready_after);
+        let (version, due) = {
+            let mut store = self.store();
+            store.set_ready_after(ready_after, Instant::now());
+            (store.version(), store.due())
+        };
+        self.tell(version, due);
+    }
+
+    /// From now on it takes so long until the kinds of a new custom resource definition are served; at first no time.
+    pub fn set_established_after(&self, established_after: Duration) {
+        self.store().set_established_after(established_after);
     }
 
     /// The object at a path of the Kubernetes API (`/apis/apps/v1/namespaces/default/deployments/web`), or the list of a
@@ -118,7 +161,7 @@ impl Cluster {
     }
 
     /// Puts an object as it is, with its uid and all else that a server gave it: of a cluster that was written down. False
-    /// if its kind is not built in. No workload is taken up for it.
+    /// if its kind is not served. No workload is taken up for it.
     pub fn put(&self, object: Value) -> bool {
         let (put, version) = {
             let mut store = self.store();
@@ -185,13 +228,13 @@ impl Cluster {
         let found = match path {
             Path::Version => Some(discovery::version()),
             Path::CoreVersions => Some(discovery::core_versions()),
-            Path::Groups => Some(discovery::groups(&kinds)),
+            Path::Groups => Some(discovery::groups(&kinds, &self.aggregated())),
             Path::Group(group) => discovery::group(&kinds, group),
             Path::Resources { group, version } => discovery::resources(&kinds, group, version),
             Path::Health | Path::OpenApi | Path::Objects(_) => Some(json!("ok")),
         };
         let known = match path {
-            Path::Resources { group, .. } => kinds.iter().any(|kind| kind.group == *group),
+            Path::Resources { group, .. } => kinds.iter().any(|kind| kind.group == *group && !kind.custom),
             _ => false,
         };
         found.ok_or_else(if known { Failure::not_served } else { Failure::no_page })

@@ -19,6 +19,8 @@ pub enum Down {
     Refuse,
     /// Nothing is answered, and watches go silent, until the cluster is up again.
     Hang,
+    /// As `Hang`; and watches that are open stay silent for ever, as over connections that were lost unnoticed.
+    Lost,
     /// Everything is answered with 503.
     Unavailable,
 }

@@ -27,6 +27,7 @@ use crate::cluster::{self, Cluster};
 use crate::faults::{Faults, RuleVerb};
 use crate::fleet::Fleet;
 use crate::request::{PatchType, Query, Request, Verb};
+use crate::script::{Call, Reply};
 use crate::tls::Tls;
 use listener::{Cut, CutListener};
 
@@ -83,7 +84,13 @@ async fn answer(
     if rest == "faults" {
         return faults(&cluster, &method, &body);
     }
-    let path = path::parse(&format!("/{rest}"));
+    let below = format!("/{rest}");
+    let call = Call { method: method.as_str(), path: &below, query: &query, body: &body };
+    let script = cluster.script();
+    if let Some(script) = &script {
+        script.arrived(&call);
+    }
+    let path = path::parse(&below);
     let asked = inject::asked(&method, Query::is_watch(&query), &headers, path.as_ref());
     let target = path.as_ref().and_then(Path::target);
     let fault = match inject::suffer(&cluster, asked, target, &connection).await {
@@ -91,7 +98,13 @@ async fn answer(
         Err(refused) => return refuse(&refused),
     };
     let watch = asked.verb == RuleVerb::Watch;
-    let answer = carry_out(&server, &cluster, path, &method, &query, &headers, &body);
+    let answer = match script.map_or_else(Reply::default, |script| script.decide(&call)) {
+        Reply::Answer { code, body } => json(code, body),
+        Reply::CarryOut { body: changed, warnings } => {
+            let body = changed.map_or_else(|| body.clone(), Bytes::from);
+            warned(carry_out(&server, &cluster, path, &method, &query, &headers, &body), &warnings)
+        }
+    };
     match fault {
         None => answer,
         Some(fault) => inject::alter(answer, fault, watch),
@@ -122,6 +135,10 @@ fn carry_out(
     let authorized = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if authorized.and_then(|value| value.strip_prefix("Bearer ")) != Some(cluster.token()) {
         return refuse(&Failure::unauthorized());
+    }
+    if path.as_ref().is_some_and(|path| cluster.is_aggregated(path)) {
+        // As the aggregator says it, in plain text.
+        return (StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n").into_response();
     }
     let outcome = match path {
         None => Err(Failure::no_page()),

@@ -7,7 +7,7 @@
 //! container runs, and everything is in memory only. Requests that are not simulated are answered with 501.
 //!
 //! Requests are understood in `request`, decided on by the pure rules in `api` and `ownership`, and carried out in
-//! `store`; `http` is the listener, `faults` what may go wrong on demand.
+//! `store`; `http` is the listener, `faults` what may go wrong on demand, `script` where a test steps in.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,6 +36,7 @@ mod kubeconfigs;
 mod ownership;
 mod request;
 mod run;
+mod script;
 mod store;
 mod tls;
 
@@ -44,4 +45,5 @@ pub use config::{Args, Config};
 pub use faults::{Down, Fault, Faults, Refusal, Rule, RuleVerb};
 pub use fleet::{AddError, Fleet, Options};
 pub use run::run;
+pub use script::{Call, Reply, Script};
 pub use tls::{Tls, TlsError};

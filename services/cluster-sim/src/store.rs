@@ -73,6 +73,9 @@ pub(crate) struct Store {
     /// What is being deleted in the foreground, by resource and name.
     foreground: BTreeSet<(String, Name)>,
     ready_after: Duration,
+    established_after: Duration,
+    /// When the definitions are established that are not yet.
+    establishing: BTreeMap<Name, Instant>,
 }
 
 impl Store {
@@ -87,6 +90,8 @@ impl Store {
             works: HashMap::new(),
             foreground: BTreeSet::new(),
             ready_after,
+            established_after: Duration::ZERO,
+            establishing: BTreeMap::new(),
         };
         for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             store.install(
@@ -123,11 +128,12 @@ impl Store {
         }
     }
 
-    /// Stores an object of a built-in kind as it is; false if it is of another kind.
+    /// Stores an object as it is; false if its kind is not served.
     pub(crate) fn insert(&mut self, object: Value, now: &str) -> bool {
         let is_of =
             |kind: &&Arc<Kind>| object["apiVersion"] == kind.api_version() && object["kind"] == kind.kind;
-        let Some(kind) = kinds::built_in().iter().find(is_of) else { return false };
+        let kinds = self.kinds();
+        let Some(kind) = kinds.iter().find(is_of) else { return false };
         self.put(kind, object);
         self.settle(now, None);
         true
@@ -151,8 +157,8 @@ impl Store {
         let fits = |kind: &&Arc<Kind>| {
             kind.group == target.group && kind.version == target.version && kind.plural == target.plural
         };
-        // Real servers answer a version that they do not serve with a Status, a group in plain text.
-        let served = known.clone().any(|kind| kind.group == target.group);
+        // Real servers answer a version of a built-in group that they do not serve with a Status, others in plain text.
+        let served = known.clone().any(|kind| kind.group == target.group && !kind.custom);
         let absent = if served { Failure::not_served } else { Failure::no_page };
         let kind = known.find(fits).ok_or_else(absent)?;
         let scoped = match (kind.namespaced, &target.namespace, &target.name) {
@@ -177,9 +183,16 @@ impl Store {
         self.history.forget(self.version);
     }
 
-    /// From now on pods take so long to become ready.
-    pub(crate) fn set_ready_after(&mut self, ready_after: Duration) {
+    /// From now on pods take so long to become ready; workloads that are on their way are looked at `now`.
+    pub(crate) fn set_ready_after(&mut self, ready_after: Duration, now: Instant) {
         self.ready_after = ready_after;
+        let under_way = self.works.values_mut().filter(|work| work.due.is_some());
+        under_way.for_each(|work| work.due = Some(now));
+    }
+
+    /// From now on the kinds of a new definition are served after this time.
+    pub(crate) fn set_established_after(&mut self, established_after: Duration) {
+        self.established_after = established_after;
     }
 
     /// Number of objects.
@@ -234,6 +247,7 @@ impl Store {
             let resource = name.1.clone();
             self.defined.retain(|kind| kind.resource() != resource);
             self.objects.remove(&resource);
+            self.establishing.remove(name);
         }
         let last = Arc::new(Stored::of(object));
         self.history.push(Event {
@@ -251,7 +265,9 @@ impl Store {
     fn define(&mut self, object: &Value) {
         let resource = object["metadata"]["name"].as_str().unwrap_or_default();
         self.defined.retain(|kind| kind.resource() != resource);
-        self.defined.extend(definition::kinds(object));
+        if definition::is_established(object) {
+            self.defined.extend(definition::kinds(object));
+        }
     }
 }
 

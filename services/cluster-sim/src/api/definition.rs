@@ -44,6 +44,11 @@ pub(crate) fn kinds(definition: &Value) -> Vec<Arc<Kind>> {
         .collect()
 }
 
+/// Whether the kinds of a definition are served.
+pub(crate) fn is_established(definition: &Value) -> bool {
+    definition["status"]["acceptedNames"] == definition["spec"]["names"]
+}
+
 /// The status of a definition whose kinds are served.
 pub(crate) fn established(definition: &Value, now: &str) -> Value {
     let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});

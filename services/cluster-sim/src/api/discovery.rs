@@ -29,15 +29,21 @@ pub(crate) fn core_versions() -> Value {
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
 }
 
-/// Answers `/apis`.
-pub(crate) fn groups(kinds: &[Arc<Kind>]) -> Value {
+/// Answers `/apis`. `aggregated`: API versions whose kinds other servers know.
+pub(crate) fn groups(kinds: &[Arc<Kind>], aggregated: &[String]) -> Value {
     let mut names: Vec<&str> = Vec::new();
     for kind in kinds.iter().filter(|kind| !kind.group.is_empty()) {
         if !names.contains(&kind.group.as_str()) {
             names.push(&kind.group);
         }
     }
-    let groups: Vec<Value> = names.iter().filter_map(|name| described(kinds, name)).collect();
+    let own = names.iter().filter_map(|name| described(kinds, name));
+    let others = aggregated.iter().map(|api_version| {
+        let (group, version) = api_version.split_once('/').unwrap_or_default();
+        let version = json!({"groupVersion": api_version, "version": version});
+        json!({"name": group, "versions": [version], "preferredVersion": version})
+    });
+    let groups: Vec<Value> = own.chain(others).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 

@@ -175,6 +175,11 @@ static KINDS: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| {
     [
         core("ConfigMap", "configmaps", "cm"),
         core("Endpoints", "endpoints", "ep"),
+        core("Event", "events", "ev")
+            .zero("/involvedObject", json!({}))
+            .zero("/source", json!({}))
+            .zero("/reportingComponent", json!(""))
+            .zero("/reportingInstance", json!("")),
         core("Namespace", "namespaces", "ns").cluster_wide().with_status().zero("/spec", json!({})),
         core("Node", "nodes", "no").cluster_wide().with_status().zero("/spec", json!({})),
         core("PersistentVolumeClaim", "persistentvolumeclaims", "pvc")

@@ -29,6 +29,16 @@ impl Path {
             _ => None,
         }
     }
+
+    /// The group, empty for the core group, and version that it is below.
+    pub(crate) fn group_version(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Objects(Target { group, version, .. }) | Self::Resources { group, version } => {
+                Some((group, version))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A collection or an object.

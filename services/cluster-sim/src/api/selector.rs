@@ -101,6 +101,19 @@ pub(crate) struct FieldSelector(Vec<(String, String, bool)>);
 /// Fields that pods are selected by, besides the two that all objects are.
 const OF_PODS: [&str; 3] = ["spec.nodeName", "status.phase", "spec.restartPolicy"];
 
+/// Fields that events are selected by, besides the two that all objects are.
+const OF_EVENTS: [&str; 9] = [
+    "involvedObject.apiVersion",
+    "involvedObject.fieldPath",
+    "involvedObject.kind",
+    "involvedObject.name",
+    "involvedObject.namespace",
+    "involvedObject.uid",
+    "reason",
+    "reportingComponent",
+    "type",
+];
+
 impl FieldSelector {
     /// Understands `metadata.name=a,status.phase!=Running`, for kinds whose plural is `plural`.
     pub(crate) fn parse(text: &str, plural: &str) -> Result<Self, String> {
@@ -118,7 +131,8 @@ impl FieldSelector {
             };
             let field = field.trim();
             let known = matches!(field, "metadata.name" | "metadata.namespace")
-                || (plural == "pods" && OF_PODS.contains(&field));
+                || (plural == "pods" && OF_PODS.contains(&field))
+                || (plural == "events" && OF_EVENTS.contains(&field));
             if !known {
                 return Err(format!(
                     "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
@@ -176,5 +190,8 @@ mod tests {
         assert!(!selects("metadata.name=b", "configmaps"));
         assert!(selects("status.phase=Running", "pods"));
         assert!(FieldSelector::parse("status.phase=Running", "configmaps").is_err());
+        let event = json!({"involvedObject": {"uid": "u"}, "type": "Warning"});
+        let warnings = FieldSelector::parse("involvedObject.uid=u,type=Warning", "events").unwrap();
+        assert!(warnings.selects(&event) && !warnings.selects(&object));
     }
 }

@@ -127,8 +127,13 @@ fn conditions(before: &Value, wanted: &[(&str, bool, &str)], now: &str) -> Value
     Value::Array(made.collect())
 }
 
-/// A job's pods start at once, run for as long as pods take to become ready, and succeed.
+/// A job's pods start at once, run for as long as pods take to become ready, and succeed. A suspended one has none.
 fn job(object: &Value, age: Duration, ready_after: Duration, now: &str) -> Step {
+    if object["spec"]["suspend"] == true {
+        let condition = json!({"type": "Suspended", "status": "True", "reason": "JobSuspended",
+            "message": "Job suspended", "lastProbeTime": now, "lastTransitionTime": now});
+        return Step { status: json!({"conditions": [condition]}), next: None };
+    }
     let wanted = object["spec"]["completions"].as_u64().unwrap_or(1);
     let started = object["status"]["startTime"].as_str().unwrap_or(now);
     let mut status = json!({"startTime": started});
@@ -204,6 +209,9 @@ mod tests {
         assert_eq!(status("ReplicaSet", &object, 5).0["availableReplicas"], 3);
         assert_eq!(status("Job", &object, 0).0["active"], 1);
         assert_eq!(status("Job", &object, 5).0["succeeded"], 1);
+        let (suspended, next) = status("Job", &json!({"spec": {"suspend": true}}), 5);
+        assert_eq!((&suspended["succeeded"], next), (&Value::Null, None));
+        assert_eq!(suspended["conditions"][0]["type"], "Suspended");
         assert_eq!(status("Pod", &object, 0).0["phase"], "Pending");
         let (pod, _) = status("Pod", &object, 5);
         assert_eq!((&pod["phase"], &pod["conditions"][1]["status"]), (&json!("Running"), &json!("True")));

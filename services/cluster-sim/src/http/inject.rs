@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::failure::{Failure, injected};
 use crate::api::path::{Path, Target};
 use crate::cluster::Cluster;
-use crate::faults::{Asked, Down, Fault, RuleVerb, Verdict};
+use crate::faults::{Asked, Down, Fault, Faults, RuleVerb, Verdict};
 
 /// Time for the first half of an answer to leave before its connection breaks.
 const BREAK_AFTER: Duration = Duration::from_millis(20);
@@ -62,7 +62,10 @@ pub(super) async fn suffer(
                 connection.cancel();
                 std::future::pending::<()>().await;
             }
-            Some(Down::Hang) => drop(faults.wait_for(|faults| faults.down != Some(Down::Hang)).await),
+            Some(Down::Hang | Down::Lost) => {
+                let silent = |faults: &Faults| matches!(faults.down, Some(Down::Hang | Down::Lost));
+                drop(faults.wait_for(|faults| !silent(faults)).await);
+            }
             Some(Down::Unavailable) => return Err(Failure::unavailable()),
             None => {}
         }

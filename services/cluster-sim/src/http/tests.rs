@@ -1,5 +1,7 @@
 //! The listener over real connections.
 
+mod scripted;
+
 use std::sync::Arc;
 use std::time::Duration;
 

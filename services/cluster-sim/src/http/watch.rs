@@ -103,6 +103,10 @@ impl Watch {
             match faults.down {
                 Some(Down::Refuse) => return Some(Err(cut())),
                 Some(Down::Unavailable) => return None,
+                Some(Down::Lost) => {
+                    self.shutdown.cancelled().await;
+                    return None;
+                }
                 Some(Down::Hang) => {
                     tokio::select! {
                         changed = self.faults.changed() => changed.ok()?,

@@ -68,10 +68,13 @@ pub(super) fn write(object: &mut Value, mut entries: Vec<Entry>) {
         .map(|entry| {
             let mut book = json!({
                 "manager": entry.manager, "operation": entry.operation, "apiVersion": entry.api_version,
-                "time": entry.time, "fieldsType": "FieldsV1", "fieldsV1": entry.fields.to_json(),
+                "fieldsType": "FieldsV1", "fieldsV1": entry.fields.to_json(),
             });
-            if !entry.subresource.is_empty() {
-                book["subresource"] = json!(entry.subresource);
+            // Books that somebody else wrote may have no time.
+            for (name, text) in [("time", entry.time), ("subresource", entry.subresource)] {
+                if !text.is_empty() {
+                    book[name] = json!(text);
+                }
             }
             book
         })

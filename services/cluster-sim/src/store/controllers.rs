@@ -44,7 +44,7 @@ impl Store {
         } else if kind.is("", "Namespace") {
             self.tend_namespace(kind, name, &object, now);
         } else {
-            self.tend_definition(kind, name, object, now);
+            self.tend_definition(kind, name, object, now, clock);
         }
     }
 
@@ -65,12 +65,12 @@ impl Store {
         }
     }
 
-    /// When the next workload wants to be looked at.
+    /// When the next workload or definition wants to be looked at.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.works.values().filter_map(|work| work.due).min()
+        self.works.values().filter_map(|work| work.due).chain(self.establishing.values().copied()).min()
     }
 
-    /// Takes every workload whose time has come a step on.
+    /// Takes every workload whose time has come a step on, and every definition.
     pub(crate) fn work(&mut self, clock: Instant, now: &str) {
         let due: Vec<(String, Name)> = self
             .works
@@ -98,6 +98,7 @@ impl Store {
                 self.put(&kind, object);
             }
         }
+        self.establish(clock, now);
         self.settle(now, Some(clock));
     }
 
@@ -132,7 +133,14 @@ impl Store {
         }
     }
 
-    fn tend_definition(&mut self, kind: &Arc<Kind>, name: &Name, mut object: Value, now: &str) {
+    fn tend_definition(
+        &mut self,
+        kind: &Arc<Kind>,
+        name: &Name,
+        mut object: Value,
+        now: &str,
+        clock: Option<Instant>,
+    ) {
         if object["metadata"]["deletionTimestamp"].is_string() {
             let kinds: Vec<Arc<Kind>> =
                 self.defined.iter().filter(|kind| kind.resource() == name.1).cloned().collect();
@@ -148,11 +156,32 @@ impl Store {
             self.end_definition(kind, name);
             return;
         }
-        let known = object["status"]["acceptedNames"] == object["spec"]["names"];
-        if !known {
-            object["status"] = definition::established(&object, now);
-            object["metadata"]["finalizers"] = json!([CLEAN_UP]);
-            self.put(kind, object);
+        if definition::is_established(&object) {
+            return;
+        }
+        if let Some(clock) = clock {
+            let after = self.established_after;
+            let due = *self.establishing.entry(name.clone()).or_insert_with(|| clock + after);
+            if due > clock {
+                return;
+            }
+        }
+        self.establishing.remove(name);
+        object["status"] = definition::established(&object, now);
+        object["metadata"]["finalizers"] = json!([CLEAN_UP]);
+        self.put(kind, object);
+    }
+
+    /// Establishes the definitions whose time has come.
+    fn establish(&mut self, clock: Instant, now: &str) {
+        let definitions =
+            kinds::built_in().iter().find(|kind| kind.is("apiextensions.k8s.io", "CustomResourceDefinition"));
+        let due = self.establishing.iter().filter(|(_, due)| **due <= clock);
+        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            let Some(kind) = definitions else { return };
+            if let Some(object) = self.get(kind, &name).map(|stored| stored.value(kind)) {
+                self.tend_definition(kind, &name, object, now, Some(clock));
+            }
         }
     }
 

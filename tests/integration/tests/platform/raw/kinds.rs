@@ -68,7 +68,7 @@ async fn resources(api: Api) -> Result<()> {
     let kinds = [
         (
             "/api/v1",
-            "configmaps,endpoints,limitranges,namespaces,nodes,persistentvolumeclaims,persistentvolumes,pods,\
+            "configmaps,endpoints,events,limitranges,namespaces,nodes,persistentvolumeclaims,persistentvolumes,pods,\
              resourcequotas,secrets,services,serviceaccounts",
         ),
         ("/apis/apps/v1", "daemonsets,deployments,replicasets,statefulsets"),
@@ -87,7 +87,14 @@ async fn resources(api: Api) -> Result<()> {
         ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings,clusterroles,rolebindings,roles"),
         ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     ];
-    for path in ["/apis/batch/v1beta1", "/apis/batch/v1beta1/cronjobs", "/apis/none.example.org/v1"] {
+    // Of a version that is not served, and of an object: the first names none.
+    for path in [
+        "/apis/batch/v1beta1",
+        "/apis/batch/v1beta1/cronjobs",
+        "/apis/batch/v1beta1/namespaces/default/cronjobs/none",
+        "/apis/batch/v1/namespaces/default/cronjobs/none",
+        "/apis/none.example.org/v1",
+    ] {
         api.get(path).await?.expect(404)?;
     }
     for (path, plurals) in kinds {
@@ -136,6 +143,9 @@ async fn custom_kind(api: Api) -> Result<()> {
     let mut all = list["resources"].as_array().into_iter().flatten();
     let found = all.find(|resource| resource["name"] == "tubs").cloned().context("tubs")?;
     api.note("tubs", described(found));
+    for path in ["/apis/suite.example.org/v0", "/apis/suite.example.org/v0/namespaces/default/tubs/a"] {
+        api.get(path).await?.expect(404)?;
+    }
     let made = api.post(&path, &custom("Tub", "a", json!({"size": 1, "unknown": 2}))).await?.expect(201)?;
     ensure!(made.body["spec"] == json!({"size": 1}), "{made:?}");
     let one = format!("{path}/a");
