@@ -47,6 +47,9 @@ pub struct ServerStatus {
     pub reason: String,
     /// `reason` of each of `Status.details.causes`.
     pub causes: Vec<String>,
+    /// Whether `Status.details` names an object. An answer that it is not there does, one that its kind is not served
+    /// does not.
+    pub names_object: bool,
     /// `Status.message`, whole: values of Secrets are cut out of it before it is shortened.
     pub message: String,
 }
@@ -114,7 +117,7 @@ impl From<kube::Error> for ClusterError {
             }
             other => return Self::Unreachable(chain(&other)),
         };
-        let causes = answer.details.map(|details| details.causes).unwrap_or_default();
+        let (name, causes) = answer.details.map(|details| (details.name, details.causes)).unwrap_or_default();
         let status = Box::new(ServerStatus {
             code: answer.code,
             message: match answer.message.is_empty() {
@@ -122,6 +125,7 @@ impl From<kube::Error> for ClusterError {
                 false => answer.message,
             },
             reason: answer.reason,
+            names_object: !name.is_empty(),
             causes: causes.into_iter().map(|cause| cause.reason).collect(),
         });
         match status.code {

@@ -66,6 +66,9 @@ pub enum LookUp {
     NoSuchObject,
     /// Its kind is not served in this version: the object may be there all the same.
     NoSuchKind,
+    /// Either of the two. Of a built-in group that is still served, Kubernetes answers for a withdrawn version as for an
+    /// object, without naming one; other servers may name none in any case.
+    NoSuchObjectOrKind,
 }
 
 impl Connection {
@@ -151,6 +154,7 @@ impl Connection {
         match self.call(objects.get(name)).await {
             Ok(object) => Ok(LookUp::Found(Box::new(object))),
             Err(ClusterError::NotFound(status)) if status.reason == NOT_KUBERNETES => Ok(LookUp::NoSuchKind),
+            Err(ClusterError::NotFound(status)) if !status.names_object => Ok(LookUp::NoSuchObjectOrKind),
             Err(ClusterError::NotFound(_)) => Ok(LookUp::NoSuchObject),
             Err(error) => Err(error),
         }
@@ -164,7 +168,7 @@ impl Connection {
     ) -> Result<Option<DynamicObject>, ClusterError> {
         Ok(match self.look_up(objects, name).await? {
             LookUp::Found(object) => Some(*object),
-            LookUp::NoSuchObject | LookUp::NoSuchKind => None,
+            LookUp::NoSuchObject | LookUp::NoSuchKind | LookUp::NoSuchObjectOrKind => None,
         })
     }
 

@@ -215,7 +215,7 @@ async fn find(
     discovery: &Discovery,
     key: &ObjectKey,
 ) -> Result<Found, ClusterError> {
-    for _ in 0..LOOKS_BY_VERSION {
+    for look in 1..=LOOKS_BY_VERSION {
         let kind = match discovery.resolve_any_version(&key.api_version, &key.kind).await {
             Ok(kind) => kind,
             Err(DiscoveryError::Unsupported { .. }) => return Ok(Found::NoKind),
@@ -225,8 +225,12 @@ async fn find(
         match connection.look_up(&objects, &key.name).await? {
             LookUp::Found(live) => return Ok(Found::Object(kind, live)),
             LookUp::NoSuchObject => return Ok(Found::NoObject),
-            // The version was withdrawn since the cluster was asked for its kinds.
-            LookUp::NoSuchKind => discovery.forget(&kind.resource.api_version),
+            // The cluster has just said that it serves the kind, so it is the object that is not there.
+            LookUp::NoSuchObjectOrKind if look == LOOKS_BY_VERSION => return Ok(Found::NoObject),
+            // The version may have been withdrawn since the cluster was asked for its kinds.
+            LookUp::NoSuchKind | LookUp::NoSuchObjectOrKind => {
+                discovery.forget(&kind.resource.api_version);
+            }
         }
     }
     Err(ClusterError::Unreachable("it lists the kind and does not serve it".to_owned()))
