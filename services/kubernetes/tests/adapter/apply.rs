@@ -14,7 +14,7 @@ use krake_kubernetes::object::{
 };
 use serde_json::{Value, json};
 
-use crate::fake_api_server::FakeApiServer;
+use crate::api_server::ApiServer;
 
 /// A manifest that was not accepted before.
 pub(crate) const FIRST: Writes = Writes::First(FieldValidation::Strict);
@@ -36,22 +36,23 @@ pub(crate) fn config_map(name: &str) -> Value {
 }
 
 pub(crate) fn deployment(name: &str) -> Value {
+    let labels = json!({"app": name});
+    let containers = json!([{"name": "app", "image": "registry.example/app"}]);
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "demo"},
-        "spec": {"replicas": 1}})
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}}}})
 }
 
 /// Somebody else's object, as it is stored.
 pub(crate) fn labelled(mut object: Value, installation: &str, application: &str) -> Value {
     object["metadata"]["labels"] = json!({INSTALLATION_LABEL: installation, APPLICATION_LABEL: application});
-    object["data"] = json!({"k": "theirs"});
+    if object["kind"] == "ConfigMap" {
+        object["data"] = json!({"k": "theirs"});
+    }
     object
 }
 
-pub(crate) async fn targets(
-    server: &Arc<FakeApiServer>,
-    manifest: &[Value],
-    identity: &Identity,
-) -> Vec<Target> {
+pub(crate) async fn targets(server: &Arc<ApiServer>, manifest: &[Value], identity: &Identity) -> Vec<Target> {
     let discovery = Discovery::new(server.connection());
     let mut resolved = Vec::new();
     for document in manifest {
@@ -63,7 +64,7 @@ pub(crate) async fn targets(
 }
 
 pub(crate) async fn apply_all(
-    server: &Arc<FakeApiServer>,
+    server: &Arc<ApiServer>,
     manifest: &[Value],
     application: &str,
     adopt: bool,
@@ -88,7 +89,8 @@ fn occupied(outcome: Result<Vec<AppliedObject>, ApplyError>) -> Vec<String> {
 
 #[tokio::test]
 async fn objects_are_created_with_our_marks() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
+    server.erase("namespaces", "", "demo");
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}});
     let applied = apply_all(&server, &[config_map("c"), namespace], "app-1", false).await.unwrap();
     assert_eq!(server.writes(), ["POST /api/v1/namespaces", "POST /api/v1/namespaces/demo/configmaps"]);
@@ -101,7 +103,7 @@ async fn objects_are_created_with_our_marks() {
 
 #[tokio::test]
 async fn applying_again_changes_nothing() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
     // The first time, the fields that were created become fields that are applied.
     apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
@@ -115,7 +117,7 @@ async fn applying_again_changes_nothing() {
 
 #[tokio::test]
 async fn one_object_of_another_application_refuses_all() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let theirs = server.put("configmaps", labelled(config_map("shared"), "inst", "app-2"));
     let manifest = [config_map("mine"), deployment("mine"), config_map("shared")];
     let occupied = occupied(apply_all(&server, &manifest, "app-1", false).await);
@@ -126,12 +128,12 @@ async fn one_object_of_another_application_refuses_all() {
 
 #[tokio::test]
 async fn an_object_of_nobody_is_taken_only_by_adoption() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("configmaps", config_map("found"));
     assert_eq!(occupied(apply_all(&server, &[config_map("found")], "app-1", false).await).len(), 1);
     assert_eq!(server.writes(), [""; 0]);
     apply_all(&server, &[config_map("found")], "app-1", true).await.unwrap();
-    let is_adopted = |server: &FakeApiServer| {
+    let is_adopted = |server: &ApiServer| {
         let stored = server.get("configmaps", "demo", "found").unwrap();
         assert_eq!(stored["metadata"]["labels"][APPLICATION_LABEL], "app-1");
         assert_eq!(stored["metadata"]["annotations"][ADOPTED_ANNOTATION], "true");
@@ -143,7 +145,7 @@ async fn an_object_of_nobody_is_taken_only_by_adoption() {
 
 #[tokio::test]
 async fn a_namespace_that_existed_before_keeps_what_it_says() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let namespace = |labels: Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo", "labels": labels}});
     server.put("namespaces", namespace(json!({"pod-security": "restricted"})));
     let wanted = namespace(json!({"pod-security": "privileged", "tier": "edge"}));
@@ -156,11 +158,11 @@ async fn a_namespace_that_existed_before_keeps_what_it_says() {
 
 #[tokio::test]
 async fn whoever_creates_first_wins() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let theirs = labelled(config_map("c"), "inst", "app-2");
     server.race(Method::POST, "/api/v1/namespaces/demo/configmaps", {
         let theirs = theirs.clone();
-        move |contents| drop(contents.put("configmaps", theirs))
+        move |server| drop(server.put("configmaps", theirs))
     });
     let occupied = occupied(apply_all(&server, &[config_map("c")], "app-1", false).await);
     assert_eq!(occupied, ["ConfigMap demo/c belongs to application app-2"]);
@@ -169,10 +171,10 @@ async fn whoever_creates_first_wins() {
 
 #[tokio::test]
 async fn our_own_earlier_create_is_taken_up() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let ours = labelled(config_map("c"), "inst", "app-1");
-    server.race(Method::POST, "/api/v1/namespaces/demo/configmaps", move |contents| {
-        contents.put("configmaps", ours);
+    server.race(Method::POST, "/api/v1/namespaces/demo/configmaps", move |server| {
+        server.put("configmaps", ours);
     });
     apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
     assert_eq!(server.get("configmaps", "demo", "c").unwrap()["data"], json!({"k": "v"}));
@@ -180,14 +182,14 @@ async fn our_own_earlier_create_is_taken_up() {
 
 #[tokio::test]
 async fn an_object_that_was_replaced_meanwhile_is_not_overwritten() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
     let theirs = labelled(config_map("c"), "inst", "app-2");
     server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/c", {
         let theirs = theirs.clone();
-        move |contents| {
-            contents.erase("configmaps", "demo", "c");
-            contents.put("configmaps", theirs);
+        move |server| {
+            server.erase("configmaps", "demo", "c");
+            server.put("configmaps", theirs);
         }
     });
     let occupied = occupied(apply_all(&server, &[config_map("c")], "app-1", false).await);
@@ -197,10 +199,10 @@ async fn an_object_that_was_replaced_meanwhile_is_not_overwritten() {
 
 #[tokio::test]
 async fn an_object_that_vanished_meanwhile_is_created() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
-    server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/c", |contents| {
-        contents.erase("configmaps", "demo", "c");
+    server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/c", |server| {
+        server.erase("configmaps", "demo", "c");
     });
     apply_all(&server, &[config_map("c")], "app-1", false).await.unwrap();
     assert_eq!(server.writes().last().unwrap(), "POST /api/v1/namespaces/demo/configmaps");
@@ -209,18 +211,18 @@ async fn an_object_that_vanished_meanwhile_is_created() {
 
 #[tokio::test]
 async fn adoption_takes_exactly_what_it_saw() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("configmaps", config_map("found"));
     let theirs = labelled(config_map("found"), "inst", "app-2");
-    server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/found", move |contents| {
-        contents.put("configmaps", theirs);
+    server.race(Method::PATCH, "/api/v1/namespaces/demo/configmaps/found", move |server| {
+        server.put("configmaps", theirs);
     });
     assert_eq!(occupied(apply_all(&server, &[config_map("found")], "app-1", true).await).len(), 1);
 }
 
 #[tokio::test]
 async fn an_object_that_is_going_is_waited_for() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let mut going = labelled(config_map("c"), "inst", "app-1");
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     server.put("configmaps", going);
@@ -231,7 +233,7 @@ async fn an_object_that_is_going_is_waited_for() {
 
 #[tokio::test]
 async fn no_value_of_a_secret_is_in_an_error_and_its_end_stays() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "demo"},
         "stringData": {"password": "s3cr3t-password"}});
     let quoted = format!("{} czNjcjN0LXBhc3N3b3Jk s3cr3t-password: field is immutable", "x".repeat(5000));

@@ -20,9 +20,9 @@ use krake_kubernetes::object::validation::Findings;
 use krake_kubernetes::object::{ClusterUid, Identity};
 use serde_json::{Value, json};
 
+use crate::api_server::{ApiServer, Mood};
 use crate::apply::{FIRST, NO_STARTS, config_map, deployment, identity};
 use crate::controllers::HANG_GUARD;
-use crate::fake_api_server::{FakeApiServer, Mood};
 
 /// Deadline of a probe in tests that do not wait for it: a cluster must not be lost on a busy machine.
 pub(crate) const CALM: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl Adapter {
         Self { clusters, wakes }
     }
 
-    pub(crate) fn add(&self, uid: &str, server: &Arc<FakeApiServer>) -> Arc<ClusterHandle> {
+    pub(crate) fn add(&self, uid: &str, server: &Arc<ApiServer>) -> Arc<ClusterHandle> {
         self.clusters.set_connection(&uid.into(), server.connection())
     }
 
@@ -91,7 +91,7 @@ fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Op
 
 #[tokio::test]
 async fn a_cluster_is_online_unhealthy_not_ready_and_offline() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("nodes", node("n1", "Ready", "True"));
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
@@ -106,9 +106,8 @@ async fn a_cluster_is_online_unhealthy_not_ready_and_offline() {
     adapter.until("unhealthy", || state(&handle) == Some(ClusterState::Unhealthy)).await;
 
     server.set_mood(Mood::Down);
-    adapter
-        .until("offline", || handle.answers() == Some(Err("the cluster cannot do it now: down".into())))
-        .await;
+    let down = "the cluster cannot do it now: the server is currently unable to handle the request";
+    adapter.until("offline", || handle.answers() == Some(Err(down.into()))).await;
     server.put("nodes", node("n1", "Ready", "True"));
     server.set_mood(Mood::Well);
     let mut connecting = false;
@@ -122,9 +121,10 @@ async fn a_cluster_is_online_unhealthy_not_ready_and_offline() {
 
 #[tokio::test]
 async fn a_cluster_that_hangs_is_offline_and_holds_nobody_back() {
-    let (hanging, well) = (FakeApiServer::start(), FakeApiServer::start());
+    let (hanging, well) = (ApiServer::start(), ApiServer::start());
     hanging.set_mood(Mood::Hanging);
-    let adapter = Adapter::start(HASTY);
+    // Longer than the other's first look takes on a busy machine, and short enough to be waited for some times.
+    let adapter = Adapter::start(Duration::from_secs(2));
     let (h, w) = (adapter.add("h", &hanging), adapter.add("w", &well));
     adapter.until("online", || state(&w) == Some(ClusterState::Online)).await;
     assert_eq!(h.report(), None, "nothing is known before the first look ends");
@@ -134,7 +134,7 @@ async fn a_cluster_that_hangs_is_offline_and_holds_nobody_back() {
 
 #[tokio::test]
 async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
     let identity = identity("app-1");
@@ -181,7 +181,7 @@ async fn an_application_is_observed_applied_and_repaired_over_shared_watches() {
 
 #[tokio::test]
 async fn changes_during_an_outage_are_seen_after_it() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let adapter = Adapter::start(HASTY);
     let handle = adapter.add("c", &server);
     let identity = identity("app-1");
@@ -205,7 +205,7 @@ async fn changes_during_an_outage_are_seen_after_it() {
 
 #[tokio::test]
 async fn where_no_list_of_all_namespaces_is_allowed_each_is_watched() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.forbid_lists_in_all_namespaces();
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);

@@ -1,4 +1,5 @@
-//! The controllers end to end: a fake Krake API on one side, fake API servers on the other, and the whole adapter between.
+//! The controllers end to end: a fake Krake API on one side, simulated API servers on the other, and the whole adapter
+//! between.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use krake_kubernetes::cluster::ProbeTimes;
+use krake_kubernetes::cluster::address::AddressPolicy;
 use krake_kubernetes::cluster::clusters::Opener;
 use krake_kubernetes::cluster::reachability::Thresholds;
 use krake_kubernetes::object::EPOCH_ANNOTATION;
@@ -17,8 +19,8 @@ use krake_runtime::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::api_server::{ApiServer, Journal, Mood};
 use crate::apply::{config_map, deployment};
-use crate::fake_api_server::{FakeApiServer, Journal, Mood};
 use crate::fake_krake::FakeKrake;
 use crate::fake_store::Store;
 
@@ -29,7 +31,7 @@ pub(crate) const HANG_GUARD: Duration = Duration::from_secs(120);
 /// Two clusters, `one` and `two`, a Krake that knows them, and an adapter.
 pub(crate) struct World {
     pub(crate) krake: FakeKrake,
-    pub(crate) servers: HashMap<&'static str, Arc<FakeApiServer>>,
+    pub(crate) servers: HashMap<&'static str, Arc<ApiServer>>,
     pub(crate) journal: Journal,
     pub(crate) rollout_deadline: Duration,
     pub(crate) slow_retries: SlowRetries,
@@ -50,10 +52,13 @@ impl World {
     pub(crate) async fn prepare() -> Self {
         let journal = Journal::default();
         let krake = FakeKrake::start(journal.clone()).await;
-        let servers: HashMap<_, _> = ["one", "two"].map(|name| (name, FakeApiServer::start())).into();
+        let servers: HashMap<_, _> = ["one", "two"].map(|name| (name, ApiServer::start())).into();
         for (name, server) in &servers {
             server.keep_journal(name, &journal);
-            krake.change(|store| store.register(name, name));
+            krake.change(|store| {
+                store.kubeconfigs.insert((*name).to_owned(), server.kubeconfig().clone());
+                store.register(name, name);
+            });
         }
         let slow_retries = SlowRetries::default();
         let (rollout_deadline, removal_deadline) = (HANG_GUARD, HANG_GUARD);
@@ -88,9 +93,7 @@ impl World {
             election,
         ];
         let mut config = Args::try_parse_from(flags).unwrap().resolve().unwrap();
-        let servers = self.servers.clone();
-        config.opener =
-            Opener::new(move |kubeconfig, _| Ok(servers[kubeconfig["fake"].as_str().unwrap()].connection()));
+        config.opener = Opener::over_network(AddressPolicy { loopback: true, allowed: Vec::new() });
         config.rollout_deadline = self.rollout_deadline;
         config.slow_retries = self.slow_retries;
         config.removal_deadline = self.removal_deadline;
@@ -121,7 +124,7 @@ impl World {
         tokio::time::timeout(HANG_GUARD, running).await.expect("ends").unwrap().unwrap();
     }
 
-    pub(crate) fn server(&self, name: &str) -> &Arc<FakeApiServer> {
+    pub(crate) fn server(&self, name: &str) -> &Arc<ApiServer> {
         &self.servers[name]
     }
 
@@ -347,7 +350,7 @@ async fn a_cluster_that_hangs_holds_nobody_else_back() {
 #[tokio::test]
 async fn trouble_is_told_in_the_copy_and_tried_again() {
     let world = World::start().await;
-    world.server("one").break_writes(Some("configmaps"));
+    world.server("one").break_writes("configmaps");
     world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
     let told = |world: &World| reason(world, "app", "one", types::APPLIED);
     world.until("told", || told(&world).is_some_and(|(_, message)| message.contains("broken"))).await;
@@ -359,16 +362,13 @@ async fn trouble_is_told_in_the_copy_and_tried_again() {
         .await;
     let reports = world.journal().iter().filter(|entry| entry.contains("report")).count();
     assert_eq!(reports, 2, "one intent, one trouble: {:?}", world.journal());
-    world.server("one").break_writes(None);
+    world.server("one").heal();
     world.until_phases("app", &[("one", Phase::Running)]).await;
     world.stop().await;
 }
 
 pub(crate) fn definition() -> Value {
-    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "tubs.baths.example"},
-        "spec": {"group": "baths.example", "scope": "Namespaced", "names": {"kind": "Tub", "plural": "tubs"},
-            "versions": [{"name": "v1", "served": true, "storage": true}]}})
+    crate::api_server::definition("baths.example", "Tub", "tubs")
 }
 
 pub(crate) fn tub() -> Value {
@@ -406,7 +406,7 @@ async fn who_does_not_lead_looks_and_touches_nothing() {
     // Nobody is elected: the fake holds no elections.
     world.start_candidate("true");
     let looks = |world: &World| {
-        world.server("one").requests().iter().filter(|request| request.ends_with("/nodes")).count()
+        world.server("one").requests().iter().filter(|request| request.ends_with("/kube-system")).count()
     };
     world.until("looked at often", || looks(&world) > 5).await;
     assert_eq!(world.journal(), [""; 0]);

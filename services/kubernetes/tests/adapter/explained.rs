@@ -7,11 +7,9 @@ use serde_json::{Value, json};
 use crate::apply::deployment;
 use crate::controllers::{World, reason};
 
-/// A Deployment with a selector, whose pods are not ready.
+/// A Deployment whose pods are not ready.
 fn web() -> Value {
-    let mut web = deployment("web");
-    web["spec"]["selector"] = json!({"matchLabels": {"app": "web"}});
-    web
+    deployment("web")
 }
 
 fn pod(message: &str) -> Value {
@@ -52,11 +50,15 @@ async fn the_cause_that_a_pod_names_is_told_without_values_of_secrets() {
 #[tokio::test]
 async fn a_workload_without_pods_says_what_its_events_say() {
     let world = World::start().await;
-    world.server("one").put(
-        "events",
-        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "demo"}, "type": "Warning",
-            "reason": "FailedCreate", "message": "violates PodSecurity \"restricted\""}),
-    );
+    // It is there when the adapter asks for it.
+    world.server("one").race(Method::GET, "/api/v1/namespaces/demo/events", |server| {
+        let web = server.get("deployments", "demo", "web").unwrap();
+        let involved = json!({"kind": "Deployment", "name": "web", "uid": web["metadata"]["uid"]});
+        let metadata = json!({"name": "e", "namespace": "demo"});
+        let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": metadata, "type": "Warning",
+            "involvedObject": involved, "reason": "FailedCreate", "message": "violates PodSecurity \"restricted\""});
+        server.put("events", event);
+    });
     world.krake.change(|store| store.create("app", &[web()], "one"));
     until_told(&world, "FailedCreate: violates PodSecurity").await;
     world.stop().await;

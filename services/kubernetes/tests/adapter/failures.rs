@@ -10,9 +10,9 @@ use krake_proto::krake::kubernetes::v1::{Application, Copy, FailureClass, Phase}
 use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
+use crate::api_server::Mood;
 use crate::apply::{config_map, deployment};
 use crate::controllers::{World, definition, reason, tub};
-use crate::fake_api_server::Mood;
 use crate::fake_store::Store;
 
 /// Long enough for a copy that can be brought up on a busy machine.
@@ -179,8 +179,9 @@ async fn flaps_begin_no_new_attempt() {
             world.server("one").set_mood(Mood::Well);
             until_reachable(&world, ConditionStatus::True).await;
             // For as long as some probes take.
-            let looks =
-                || world.server("one").requests().iter().filter(|path| path.ends_with("/nodes")).count();
+            let looks = || {
+                world.server("one").requests().iter().filter(|path| path.ends_with("/kube-system")).count()
+            };
             let before = looks();
             world.until("looked at", || looks() > before + 5).await;
         }
@@ -197,11 +198,9 @@ async fn a_rollout_keeps_the_copy_running() {
     world.server("one").run_workloads();
     world.krake.change(|store| store.create("app", &[deployment("web")], "one"));
     world.until_phases("app", &[("one", Phase::Running)]).await;
-    let never = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1},
-        "metadata": {"name": "slow", "namespace": "demo"}});
     world.server("one").stop_workloads();
     world.krake.change(|store| {
-        store.update("app", &[deployment("web"), never]);
+        store.update("app", &[deployment("web"), deployment("slow")]);
         store.bind("app", &["one"]);
     });
     let late = until_copy(&world, "the rollout late", |copy| {

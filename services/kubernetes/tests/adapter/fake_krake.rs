@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 
-use crate::fake_api_server::Journal;
+use crate::api_server::Journal;
 use crate::fake_store::Store;
 
 type Answer<T> = Result<Response<T>, Status>;

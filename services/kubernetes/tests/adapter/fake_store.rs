@@ -9,13 +9,15 @@ use krake_proto::finalizer::{CLUSTER_COPIES, KUBERNETES_RESOURCES};
 use krake_proto::krake::kubernetes::v1::*;
 use krake_proto::krake::meta::v1::{Document, EventType, Metadata, ResourceRef, document};
 use ring::digest::{SHA256, digest};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 type Objects<K> = BTreeMap<String, K>;
 /// Changes by revision.
 type Log<K> = Vec<(i64, EventType, K)>;
 
 pub(crate) struct Store {
+    /// Kubeconfigs of the servers, by their names.
+    pub(crate) kubeconfigs: HashMap<String, Value>,
     pub(crate) installation: String,
     pub(crate) epoch: String,
     pub(crate) revision: i64,
@@ -59,6 +61,7 @@ impl Stored for Cluster {
 impl Store {
     pub(crate) fn new() -> Self {
         Self {
+            kubeconfigs: HashMap::new(),
             installation: "inst".into(),
             epoch: "e1".into(),
             revision: 1,
@@ -113,10 +116,15 @@ impl Store {
         new.map(|(_, kind, object)| (*kind, object.clone())).collect()
     }
 
-    /// Registers a cluster; its kubeconfig says which fake server it is.
+    /// The kubeconfig by which a server is reached.
+    pub(crate) fn kubeconfig(&self, server: &str) -> Document {
+        document(&self.kubeconfigs[server])
+    }
+
+    /// Registers a cluster, reached at this server.
     pub(crate) fn register(&mut self, name: &str, server: &str) {
         let metadata = metadata(name);
-        let spec = ClusterSpec { kubeconfig: Some(document(&json!({"fake": server}))), ..Default::default() };
+        let spec = ClusterSpec { kubeconfig: Some(self.kubeconfig(server)), ..Default::default() };
         self.put(Cluster { metadata: Some(metadata), spec: Some(spec), status: None });
     }
 
@@ -305,7 +313,7 @@ fn metadata(name: &str) -> Metadata {
     Metadata { name: name.into(), namespace: "demo".into(), uid, generation: 1, ..Default::default() }
 }
 
-pub(crate) fn document(value: &Value) -> Document {
+fn document(value: &Value) -> Document {
     Document { content: Some(document::Content::Json(value.to_string())) }
 }
 

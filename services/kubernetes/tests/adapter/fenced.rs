@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment};
 use crate::controllers::World;
-use crate::fake_store::{Store, document};
+use crate::fake_store::Store;
+use crate::works::job;
 
 fn kube_system(uid: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system", "uid": uid}})
@@ -29,9 +30,7 @@ async fn under_way(probe_interval: Duration) -> World {
     };
     world.krake.until("known", known).await;
     world.server("one").hang_writes_to("deployments");
-    let job =
-        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "demo"}});
-    world.krake.change(|store| store.create("app", &[config_map("a"), deployment("web"), job], "one"));
+    world.krake.change(|store| store.create("app", &[config_map("a"), deployment("web"), job()], "one"));
     // Before an object is created, it is tried without an effect.
     let is_write = |request: &String| !request.starts_with("GET") && request.contains("deployments");
     world.until("sent", || world.server("one").requests().iter().any(is_write)).await;
@@ -47,7 +46,7 @@ async fn go_on(world: &World) {
 
 fn lead_elsewhere(store: &mut Store, cluster: &str, server: &str) {
     let mut cluster: Cluster = store.clusters[cluster].clone();
-    cluster.spec.get_or_insert_default().kubeconfig = Some(document(&json!({"fake": server})));
+    cluster.spec.get_or_insert_default().kubeconfig = Some(store.kubeconfig(server));
     cluster.metadata.get_or_insert_default().generation += 1;
     store.put(cluster);
 }

@@ -7,11 +7,11 @@ use krake_proto::krake::kubernetes::v1::{Application, Cluster, ClusterLoss, Phas
 use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
+use crate::api_server::ApiServer;
 use crate::apply::config_map;
 use crate::cluster::{Adapter, CALM};
 use crate::controllers::World;
-use crate::fake_api_server::FakeApiServer;
-use crate::fake_store::{Store, document};
+use crate::fake_store::Store;
 
 async fn world(uids: [&str; 2]) -> World {
     let mut world = World::prepare().await;
@@ -43,7 +43,7 @@ async fn nothing_is_done_on_a_cluster_that_is_another_one_by_now() {
 
     world.krake.change(|store| {
         let mut cluster = store.clusters["one"].clone();
-        cluster.spec.get_or_insert_default().kubeconfig = Some(document(&json!({"fake": "two"})));
+        cluster.spec.get_or_insert_default().kubeconfig = Some(store.kubeconfig("two"));
         store.put(cluster);
     });
     let wrong = (ConditionStatus::False, reasons::WRONG_CLUSTER.to_owned());
@@ -60,7 +60,7 @@ async fn nothing_is_done_on_a_cluster_that_is_another_one_by_now() {
 
     world.krake.change(|store| {
         let mut cluster: Cluster = store.clusters["one"].clone();
-        cluster.spec.get_or_insert_default().kubeconfig = Some(document(&json!({"fake": "one"})));
+        cluster.spec.get_or_insert_default().kubeconfig = Some(store.kubeconfig("one"));
         store.put(cluster);
     });
     world.until("removed", || world.server("one").names("configmaps").is_empty()).await;
@@ -107,7 +107,7 @@ async fn a_cluster_that_was_declared_lost_is_left_alone_and_its_copies_are_forgo
 
 #[tokio::test]
 async fn nothing_is_done_on_another_cluster_that_no_probe_has_noticed_yet() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let namespace = |uid: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system", "uid": uid}});
     server.put("namespaces", namespace("uid-a"));
     // One look at the beginning, and none within this test.

@@ -1,8 +1,9 @@
-//! The adapter's input and output against a fake API server in the same process. What only a real API server can show
-//! (merging of fields, garbage collection) is tested in the integration tests.
+//! The adapter's input and output against simulated API servers in the same process. What only a real one can show
+//! (admission, garbage collection, pods) is tested in the integration tests.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod api_server;
 mod apply;
 mod carried;
 mod cluster;
@@ -10,10 +11,7 @@ mod controllers;
 mod discovery;
 mod explained;
 mod failures;
-mod fake_api_server;
-mod fake_faults;
 mod fake_krake;
-mod fake_objects;
 mod fake_store;
 mod fenced;
 mod identity;
@@ -25,6 +23,7 @@ mod reachability;
 mod refused;
 mod remove;
 mod scaled;
+mod scripted;
 mod survey;
 mod used;
 mod validation;

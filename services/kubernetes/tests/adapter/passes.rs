@@ -5,8 +5,8 @@ use krake_kubernetes::object::apply::ApplyError;
 use krake_kubernetes::object::validation::{FieldValidation, Writes};
 use serde_json::json;
 
+use crate::api_server::ApiServer;
 use crate::apply::{apply_all, config_map, deployment};
-use crate::fake_api_server::FakeApiServer;
 use crate::validation::write;
 
 const WEBHOOK: &str =
@@ -14,7 +14,7 @@ const WEBHOOK: &str =
 
 #[tokio::test]
 async fn a_failure_that_may_pass_keeps_no_other_object_from_being_written() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.fail(Method::POST, "configmaps", 500, "InternalError", WEBHOOK);
     let manifest = [config_map("a"), deployment("server")];
     let error = apply_all(&server, &manifest, "app-1", false).await.unwrap_err();
@@ -27,7 +27,7 @@ async fn a_failure_that_may_pass_keeps_no_other_object_from_being_written() {
 
 #[tokio::test]
 async fn what_failed_is_tried_again_after_the_others() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.fail_once(Method::POST, "configmaps", 500, "InternalError", WEBHOOK);
     let applied = apply_all(&server, &[config_map("a"), config_map("b")], "app-1", false).await.unwrap();
     let path = "POST /api/v1/namespaces/demo/configmaps";
@@ -38,7 +38,9 @@ async fn what_failed_is_tried_again_after_the_others() {
 
 #[tokio::test]
 async fn what_needs_an_object_that_failed_is_not_tried() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
+    server.erase("namespaces", "", "demo");
+    server.put_namespace("other");
     server.fail_dry_runs("/namespaces/demo", 500, "InternalError", WEBHOOK);
     let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}});
     let mut elsewhere = config_map("b");
@@ -53,7 +55,7 @@ async fn what_needs_an_object_that_failed_is_not_tried() {
 
 #[tokio::test]
 async fn what_is_refused_for_good_ends_a_first_write() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.fail(Method::POST, "configmaps", 422, "Invalid", "not so");
     apply_all(&server, &[config_map("a"), deployment("d")], "app-1", false).await.unwrap_err();
     assert_eq!(server.names("deployments"), [""; 0]);
@@ -61,7 +63,7 @@ async fn what_is_refused_for_good_ends_a_first_write() {
 
 #[tokio::test]
 async fn one_object_that_cannot_be_repaired_keeps_no_other_from_it() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.fail(Method::POST, "configmaps", 403, "Forbidden", "exceeded quota: q");
     let repair = Writes::Repair(FieldValidation::Strict);
     let (outcome, _) = write(&server, &[config_map("a"), deployment("d")], repair).await;

@@ -4,12 +4,12 @@ use krake_kubernetes::cluster::nodes::ClusterState;
 use krake_kubernetes::cluster::reachability::{Cause, Reachable};
 use rstest::rstest;
 
+use crate::api_server::{ApiServer, Mood};
 use crate::cluster::{Adapter, CALM, node, state};
-use crate::fake_api_server::{FakeApiServer, Mood};
 
 #[tokio::test]
 async fn a_cluster_that_throttles_stays_reachable_and_is_asked_less() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("nodes", node("n1", "Ready", "True"));
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
@@ -33,7 +33,7 @@ async fn a_cluster_that_throttles_stays_reachable_and_is_asked_less() {
 #[case::nothing_allowed(403, Cause::Unauthorized)]
 #[tokio::test]
 async fn answers_are_told_apart(#[case] code: u16, #[case] expected: Cause) {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
     adapter.until("online", || state(&handle) == Some(ClusterState::Online)).await;
@@ -49,7 +49,7 @@ async fn answers_are_told_apart(#[case] code: u16, #[case] expected: Cause) {
 
 #[tokio::test]
 async fn a_cluster_that_was_never_reached_says_why_and_gets_nothing() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.set_mood(Mood::Answers(401));
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
@@ -69,7 +69,7 @@ async fn a_cluster_that_was_never_reached_says_why_and_gets_nothing() {
 
 #[tokio::test]
 async fn a_cluster_with_thousands_of_nodes_is_summarised() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     for index in 0..3000 {
         let ready = if index % 1000 == 7 { "Unknown" } else { "True" };
         server.put("nodes", node(&format!("n-{index:04}"), "Ready", ready));
@@ -87,7 +87,7 @@ async fn a_cluster_with_thousands_of_nodes_is_summarised() {
 
 #[tokio::test]
 async fn a_cluster_without_nodes_takes_no_applications_until_it_has_one() {
-    let server = FakeApiServer::without_nodes();
+    let server = ApiServer::without_nodes();
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
     adapter.until("not ready", || state(&handle) == Some(ClusterState::NotReady)).await;

@@ -112,7 +112,7 @@ async fn repairs_elsewhere_wait_for_no_request_to_a_cluster_that_hangs() {
         world.until_phases(name, &[("two", Phase::Running)]).await;
     }
     // It takes requests and does not answer, and its probe, whose deadline is 10 s, does not know that yet.
-    world.server("one").set_mood(crate::fake_api_server::Mood::Hanging);
+    world.server("one").set_mood(crate::api_server::Mood::Hanging);
     world.krake.change(|store| {
         for name in &names {
             let name = format!("one-{name}");
@@ -128,6 +128,6 @@ async fn repairs_elsewhere_wait_for_no_request_to_a_cluster_that_hangs() {
     let status = world.krake.change(|store| store.clusters["one"].status.clone()).unwrap();
     let reachable = find(&status.conditions, types::REACHABLE).unwrap().status();
     assert_eq!(reachable, ConditionStatus::True, "nothing has ended the requests that hang");
-    world.server("one").set_mood(crate::fake_api_server::Mood::Well);
+    world.server("one").set_mood(crate::api_server::Mood::Well);
     world.stop().await;
 }

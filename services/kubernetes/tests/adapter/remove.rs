@@ -11,9 +11,8 @@ use krake_kubernetes::object::{
 };
 use serde_json::{Value, json};
 
+use crate::api_server::{ApiServer, OLD_VERSION};
 use crate::apply::{config_map, deployment, identity, labelled};
-use crate::fake_api_server::FakeApiServer;
-use crate::fake_objects::OLD_VERSION;
 
 fn entry(object: &Value) -> InventoryEntry {
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -26,13 +25,13 @@ fn entry(object: &Value) -> InventoryEntry {
     InventoryEntry { key, uid: None }
 }
 
-async fn remove_all(server: &Arc<FakeApiServer>, inventory: &[Value]) -> Vec<Remaining> {
+async fn remove_all(server: &Arc<ApiServer>, inventory: &[Value]) -> Vec<Remaining> {
     remove_shown(server, inventory, &|_| false).await
 }
 
 /// The same while the watches of the cluster show some of the objects.
 async fn remove_shown(
-    server: &Arc<FakeApiServer>,
+    server: &Arc<ApiServer>,
     inventory: &[Value],
     is_shown: &(dyn Fn(&ObjectKey) -> bool + Sync),
 ) -> Vec<Remaining> {
@@ -62,7 +61,7 @@ async fn remove_by(
 
 #[tokio::test]
 async fn ours_go_in_reverse_order_and_others_stay() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     for object in [config_map("first"), config_map("second")] {
         server.put("configmaps", labelled(object, "inst", "app-1"));
     }
@@ -85,12 +84,12 @@ async fn ours_go_in_reverse_order_and_others_stay() {
 
 #[tokio::test]
 async fn an_object_that_was_replaced_meanwhile_is_not_deleted() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("deployments", labelled(deployment("d"), "inst", "app-1"));
     let theirs = labelled(deployment("d"), "inst", "app-2");
-    server.race(Method::DELETE, "/apis/apps/v1/namespaces/demo/deployments/d", move |contents| {
-        contents.erase("deployments", "demo", "d");
-        contents.put("deployments", theirs);
+    server.race(Method::DELETE, "/apis/apps/v1/namespaces/demo/deployments/d", move |server| {
+        server.erase("deployments", "demo", "d");
+        server.put("deployments", theirs);
     });
     assert_eq!(remove_all(&server, &[deployment("d")]).await.len(), 1, "look again");
     assert_eq!(remove_all(&server, &[deployment("d")]).await, []);
@@ -100,7 +99,7 @@ async fn an_object_that_was_replaced_meanwhile_is_not_deleted() {
 
 #[tokio::test]
 async fn an_object_with_finalizers_remains_until_they_are_gone() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let mut object = labelled(config_map("c"), "inst", "app-1");
     object["metadata"]["finalizers"] = json!(["example.org/backup"]);
     server.put("configmaps", object);
@@ -116,7 +115,7 @@ async fn an_object_with_finalizers_remains_until_they_are_gone() {
 
 #[tokio::test]
 async fn an_adopted_object_is_released() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let mut object = labelled(config_map("found"), "inst", "app-1");
     object["metadata"]["annotations"] = json!({ADOPTED_ANNOTATION: "true", "note": "mine"});
     object["metadata"]["labels"]["tier"] = json!("edge");
@@ -129,7 +128,7 @@ async fn an_adopted_object_is_released() {
 
 #[tokio::test]
 async fn an_object_is_found_by_another_version_than_it_was_applied_by() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("deployments", labelled(deployment("d"), "inst", "app-1"));
     let mut applied = deployment("d");
     applied["apiVersion"] = json!("apps/v1beta1");
@@ -139,22 +138,22 @@ async fn an_object_is_found_by_another_version_than_it_was_applied_by() {
 
 #[tokio::test]
 async fn an_object_whose_version_was_withdrawn_meanwhile_is_found_by_another() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("deployments", labelled(deployment("d"), "inst", "app-1"));
     let mut applied = deployment("d");
     applied["apiVersion"] = json!(OLD_VERSION);
-    server.contents().serves_old_version = true;
+    server.serve_old_version(true);
     let connection = server.connection();
     let discovery = Discovery::new(connection.clone());
     discovery.resolve(OLD_VERSION, "Deployment").await.unwrap();
-    server.contents().serves_old_version = false;
+    server.serve_old_version(false);
     assert_eq!(remove_by(&connection, &discovery, &[applied], &|_| false).await, []);
     assert_eq!(server.get("deployments", "demo", "d"), None);
 }
 
 #[tokio::test]
 async fn an_object_that_lost_one_mark_goes_and_one_that_lost_both_stays() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let mut left = Vec::new();
     for (name, lost) in
         [("one", &[APPLICATION_LABEL][..]), ("both", &[APPLICATION_LABEL, INSTALLATION_LABEL][..])]
@@ -184,20 +183,20 @@ async fn an_object_that_lost_one_mark_goes_and_one_that_lost_both_stays() {
 
 #[tokio::test]
 async fn a_kind_that_is_no_more_has_no_objects_and_trouble_is_not_absence() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let object =
         |api_version: &str| json!({"apiVersion": api_version, "kind": "Foo", "metadata": {"name": "x"}});
     assert_eq!(remove_all(&server, &[object("gone.example/v1")]).await, []);
     server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
     let remaining = remove_all(&server, &[config_map("c"), object("metrics.k8s.io/v1beta1")]).await;
     assert_eq!(remaining.len(), 1, "{remaining:?}");
-    assert!(remaining[0].waits_for.as_deref().unwrap().contains("broken"), "{remaining:?}");
+    assert!(remaining[0].waits_for.as_deref().unwrap().contains("HTTP 503"), "{remaining:?}");
     assert_eq!(server.get("configmaps", "demo", "c"), None, "trouble with one does not keep the others");
 }
 
 #[tokio::test]
 async fn one_answer_that_an_object_is_not_there_proves_nothing_while_its_watch_shows_it() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("configmaps", labelled(config_map("a"), "inst", "app-1"));
     let all = [config_map("a")];
     for method in [Method::GET, Method::DELETE] {
@@ -211,8 +210,17 @@ async fn one_answer_that_an_object_is_not_there_proves_nothing_while_its_watch_s
 }
 
 #[tokio::test]
+async fn a_server_whose_answers_name_no_object_is_believed_when_it_serves_the_kind() {
+    let server = ApiServer::start();
+    server.fail(Method::GET, "configmaps/a", 404, "NotFound", "not found");
+    assert_eq!(remove_all(&server, &[config_map("a")]).await, []);
+    let looks = server.requests().iter().filter(|request| request.ends_with("configmaps/a")).count();
+    assert_eq!(looks, 2, "once more after it was asked for its kinds");
+}
+
+#[tokio::test]
 async fn an_object_whose_marks_were_taken_off_is_left_and_named() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let live = server.put("configmaps", config_map("ours-once"));
     let uid = live["metadata"]["uid"].as_str().map(str::to_owned);
     let others = server.put("configmaps", config_map("never-ours"));

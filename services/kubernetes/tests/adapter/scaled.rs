@@ -9,7 +9,7 @@ use crate::controllers::World;
 fn autoscaler() -> Value {
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
     json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "web", "namespace": "demo"}, "spec": {"scaleTargetRef": target}})
+        "metadata": {"name": "web", "namespace": "demo"}, "spec": {"scaleTargetRef": target, "maxReplicas": 10}})
 }
 
 /// An application that runs on `one`, where something has scaled it to 7.
@@ -21,8 +21,12 @@ async fn scaled(manifest: &[Value], world: &World) {
     world.until_phases("app", &[("one", Phase::Running)]).await;
     let mut live = server.get("deployments", "demo", "web").unwrap();
     live["spec"]["replicas"] = json!(7);
+    for count in ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"] {
+        live["status"][count] = json!(7);
+    }
     live["metadata"]["managedFields"] = json!([{"manager": "kube-controller-manager", "operation": "Update",
-        "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]);
+        "subresource": "scale", "apiVersion": "apps/v1", "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {"f:replicas": {}}}}]);
     server.put("deployments", live);
 }
 

@@ -7,15 +7,15 @@ use krake_kubernetes::cluster::survey::{Survey, SurveyLimits};
 use krake_kubernetes::object::{APPLICATION_LABEL, INSTALLATION_LABEL};
 use serde_json::json;
 
+use crate::api_server::ApiServer;
 use crate::apply::config_map;
-use crate::fake_api_server::FakeApiServer;
 
 /// More than one turn of any test takes.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A server with so many objects: three pages of 1,001.
-fn server(objects: usize) -> Arc<FakeApiServer> {
-    let server = FakeApiServer::start();
+fn server(objects: usize) -> Arc<ApiServer> {
+    let server = ApiServer::start();
     // All of its groups answer.
     server.mend();
     for index in 0..objects {

@@ -7,9 +7,9 @@ use krake_proto::condition::{reasons, types};
 use krake_proto::krake::kubernetes::v1::{Application, Phase};
 use serde_json::{Value, json};
 
+use crate::api_server::ApiServer;
 use crate::apply::{apply_all, config_map, labelled};
 use crate::controllers::{World, definition, reason};
-use crate::fake_api_server::FakeApiServer;
 
 fn namespace(labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo", "labels": labels}})
@@ -19,6 +19,7 @@ fn namespace(labels: Value) -> Value {
 async fn sharing() -> World {
     let world = World::start().await;
     world.server("one").mend();
+    world.server("one").erase("namespaces", "", "demo");
     for (name, map) in [("first", "a"), ("second", "b")] {
         world.krake.change(|store| store.create(name, &[namespace(json!({})), config_map(map)], "one"));
         world.until_phases(name, &[("one", Phase::Running)]).await;
@@ -38,7 +39,7 @@ async fn a_namespace_of_somebody_else_keeps_what_it_says_and_bears_no_mark() {
         labelled(namespace(json!({})), "inst", "app-2"),
         labelled(namespace(json!({})), "elsewhere", "app-2"),
     ] {
-        let server = FakeApiServer::start();
+        let server = ApiServer::start();
         let before = server.put("namespaces", theirs);
         let wanted = namespace(json!({"level": "privileged", "tier": "edge"}));
         let applied = apply_all(&server, &[wanted.clone(), config_map("c")], "app-1", false).await.unwrap();
@@ -60,7 +61,7 @@ async fn a_namespace_of_somebody_else_keeps_what_it_says_and_bears_no_mark() {
 
 #[tokio::test]
 async fn a_definition_that_says_the_same_is_used_and_another_is_not() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     server.put("customresourcedefinitions", definition());
     let applied = apply_all(&server, &[definition()], "app-1", false).await.unwrap();
     assert!(applied[0].used);

@@ -8,15 +8,12 @@ use krake_proto::krake::kubernetes::v1::{Application, Phase};
 use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 use serde_json::{Value, json};
 
+use crate::api_server::ApiServer;
 use crate::apply::{NO_STARTS, config_map, deployment, identity, targets};
 use crate::controllers::World;
-use crate::fake_api_server::FakeApiServer;
-
-const DUPLICATE: &str = "failed to create typed patch object (demo/web; apps/v1, Kind=Deployment): \
-    .spec.template.spec.containers[name=\"c\"].env: duplicate entries for key [name=\"A\"]";
 
 pub(crate) async fn write(
-    server: &std::sync::Arc<FakeApiServer>,
+    server: &std::sync::Arc<ApiServer>,
     manifest: &[Value],
     writes: Writes,
 ) -> (Result<(), ApplyError>, Findings) {
@@ -30,7 +27,7 @@ pub(crate) async fn write(
 }
 
 /// The parameter `fieldValidation` of each write so far.
-fn asked_for(server: &FakeApiServer) -> Vec<String> {
+fn asked_for(server: &ApiServer) -> Vec<String> {
     let writes = server.asked().into_iter().filter(|request| !request.starts_with("GET "));
     let parameter = |request: String| {
         let (method, query) = request.split_once(' ')?;
@@ -44,10 +41,12 @@ fn asked_for(server: &FakeApiServer) -> Vec<String> {
 #[tokio::test]
 async fn what_later_applies_would_refuse_is_never_created() {
     for validation in [FieldValidation::Strict, FieldValidation::Warn] {
-        let server = FakeApiServer::start();
+        let server = ApiServer::start();
         // A POST would be accepted.
-        server.fail(Method::PATCH, "deployments", 500, "", DUPLICATE);
-        let (outcome, _) = write(&server, &[deployment("web")], Writes::First(validation)).await;
+        let mut web = deployment("web");
+        let twice = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
+        web["spec"]["template"]["spec"]["containers"][0]["env"] = twice;
+        let (outcome, _) = write(&server, &[web], Writes::First(validation)).await;
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("duplicate entries for key"), "{error}");
         assert_eq!(server.get("deployments", "demo", "web"), None);
@@ -56,14 +55,14 @@ async fn what_later_applies_would_refuse_is_never_created() {
 
 #[tokio::test]
 async fn first_writes_are_strict_and_repairs_are_not() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let strict = Writes::First(FieldValidation::Strict);
     write(&server, &[config_map("a")], strict).await.0.unwrap();
     assert_eq!(asked_for(&server), ["PATCH Strict (dry run)", "POST Strict"]);
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     write(&server, &[config_map("a")], Writes::First(FieldValidation::Warn)).await.0.unwrap();
     assert_eq!(asked_for(&server), ["PATCH Warn (dry run)", "POST Warn"]);
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let repair = Writes::Repair(FieldValidation::Strict);
     write(&server, &[config_map("a")], repair).await.0.unwrap();
     write(&server, &[config_map("a")], repair).await.0.unwrap();
@@ -74,7 +73,7 @@ async fn first_writes_are_strict_and_repairs_are_not() {
 
 #[tokio::test]
 async fn what_cannot_be_tried_is_written_and_told() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let unsupported = "admission webhook \"x.example\" does not support dry run";
     server.fail_dry_runs("configmaps", 400, "BadRequest", unsupported);
     let (outcome, findings) =

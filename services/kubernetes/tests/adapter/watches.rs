@@ -2,13 +2,13 @@
 
 use axum::http::Method;
 
+use crate::api_server::ApiServer;
 use crate::apply::{config_map, identity};
 use crate::cluster::{Adapter, CALM};
-use crate::fake_api_server::FakeApiServer;
 
 #[tokio::test]
 async fn a_watch_ends_with_the_last_application_that_needs_it() {
-    let server = FakeApiServer::start();
+    let server = ApiServer::start();
     let adapter = Adapter::start(CALM);
     let handle = adapter.add("c", &server);
     let applications = ["app-1", "app-2"].map(krake_kubernetes::object::ApplicationUid::from);

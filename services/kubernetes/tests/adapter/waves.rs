@@ -25,6 +25,9 @@ async fn running(manifest: &[Value], removal_deadline: Duration) -> World {
     world.removal_deadline = removal_deadline;
     world.server("one").run_workloads();
     world.server("one").mend();
+    if manifest.contains(&namespace()) {
+        world.server("one").erase("namespaces", "", "demo");
+    }
     world.start_adapter();
     world.krake.change(|store| store.create("app", manifest, "one"));
     world.until_phases("app", &[("one", Phase::Running)]).await;

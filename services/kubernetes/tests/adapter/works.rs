@@ -10,9 +10,9 @@ use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::api_server::Mood;
 use crate::apply::{config_map, deployment};
 use crate::controllers::{World, definition, tub};
-use crate::fake_api_server::Mood;
 use crate::fake_store::Store;
 
 fn copy_on(store: &Store, cluster: &str) -> Option<Copy> {
@@ -314,7 +314,8 @@ async fn an_object_that_is_deleted_while_a_later_one_is_written_is_missed() {
 
 pub(crate) fn job() -> Value {
     json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "demo"},
-        "spec": {"ttlSecondsAfterFinished": 5}})
+        "spec": {"ttlSecondsAfterFinished": 5, "template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "job", "image": "registry.example/job"}]}}}})
 }
 
 /// The Job ran to its end on the first cluster.
