@@ -1,5 +1,7 @@
 //! Removing the objects of a copy from a cluster: only those that bear our marks, each under its uid, wave by wave.
 
+mod find;
+
 use std::collections::{BTreeMap, HashSet};
 
 use futures::{FutureExt, StreamExt};
@@ -7,8 +9,8 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tracing::Instrument;
 
-use crate::cluster::connection::{Connection, LookUp};
-use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
+use crate::cluster::connection::Connection;
+use crate::cluster::discovery::{Discovery, ResolvedKind};
 use crate::error::{ClusterError, shortened};
 use crate::object::containers::{self, Owner};
 use crate::object::contents::look_into;
@@ -19,6 +21,7 @@ use crate::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, FIELD_MANAGER,
     INSTALLATION_LABEL, Identity, InventoryEntry, MADE_LABEL, ObjectKey, field, text,
 };
+use find::{Found, find};
 
 /// Objects that are looked at at once.
 const LOOKS_AT_ONCE: usize = 8;
@@ -27,8 +30,6 @@ const LOOKS_AT_ONCE: usize = 8;
 const FINALIZERS: &str = "its finalizers";
 /// The finalizer by which Kubernetes keeps an object until what it owns is gone.
 const FOREGROUND: &str = "foregroundDeletion";
-/// Versions that an object is looked for by: that which is remembered, and another one if it was withdrawn.
-const LOOKS_BY_VERSION: usize = 2;
 
 /// An object that is not gone yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,41 +200,6 @@ fn judged(kind: ResolvedKind, facts: Live, live: DynamicObject) -> (Look, State)
 fn is_left(key: &ObjectKey, live: &DynamicObject, identity: &Identity) -> bool {
     let made_by = live.metadata.labels.as_ref().and_then(|labels| labels.get(MADE_LABEL));
     containers::is_container(key) && made_by.is_some_and(|made_by| *made_by == identity.installation)
-}
-
-/// What a cluster says of an object.
-enum Found {
-    Object(ResolvedKind, Box<DynamicObject>),
-    NoObject,
-    /// It has no such kind in any version, so it has no such object.
-    NoKind,
-}
-
-/// Looks for an object by a version in which its kind is served.
-async fn find(
-    connection: &Connection,
-    discovery: &Discovery,
-    key: &ObjectKey,
-) -> Result<Found, ClusterError> {
-    for look in 1..=LOOKS_BY_VERSION {
-        let kind = match discovery.resolve_any_version(&key.api_version, &key.kind).await {
-            Ok(kind) => kind,
-            Err(DiscoveryError::Unsupported { .. }) => return Ok(Found::NoKind),
-            Err(DiscoveryError::Cluster(error)) => return Err(error),
-        };
-        let objects = connection.objects(&kind, key.namespace.as_deref());
-        match connection.look_up(&objects, &key.name).await? {
-            LookUp::Found(live) => return Ok(Found::Object(kind, live)),
-            LookUp::NoSuchObject => return Ok(Found::NoObject),
-            // The cluster has just said that it serves the kind, so it is the object that is not there.
-            LookUp::NoSuchObjectOrKind if look == LOOKS_BY_VERSION => return Ok(Found::NoObject),
-            // The version may have been withdrawn since the cluster was asked for its kinds.
-            LookUp::NoSuchKind | LookUp::NoSuchObjectOrKind => {
-                discovery.forget(&kind.resource.api_version);
-            }
-        }
-    }
-    Err(ClusterError::Unreachable("it lists the kind and does not serve it".to_owned()))
 }
 
 /// What an object that is being deleted waits for: its finalizers, or what a namespace says of its contents.
