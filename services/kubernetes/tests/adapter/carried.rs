@@ -3,9 +3,9 @@
 use krake_proto::krake::kubernetes::v1::{Application, Copy, CopyAttempt, MigrationStrategy, Phase};
 
 use crate::apply::{config_map, deployment};
-use crate::controllers::{HANG_GUARD, World};
 use crate::fake_store::Store;
 use crate::works::{job, until_copy, until_done};
+use crate::world::{HANG_GUARD, World};
 
 fn change(store: &mut Store, change: impl FnOnce(&mut Application)) {
     let mut application = store.applications["app"].clone();

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::api_server::{ApiServer, Mood};
 use crate::apply::{FIRST, NO_STARTS, config_map, deployment, identity};
-use crate::controllers::HANG_GUARD;
+use crate::world::HANG_GUARD;
 
 /// Deadline of a probe in tests that do not wait for it: a cluster must not be lost on a busy machine.
 pub(crate) const CALM: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use krake_proto::condition::types;
 use serde_json::{Value, json};
 
 use crate::apply::deployment;
-use crate::controllers::{World, reason};
+use crate::world::{World, reason};
 
 /// A Deployment whose pods are not ready.
 fn web() -> Value {

@@ -12,8 +12,9 @@ use serde_json::json;
 
 use crate::api_server::Mood;
 use crate::apply::{config_map, deployment};
-use crate::controllers::{World, definition, reason, tub};
+use crate::controllers::{definition, tub};
 use crate::fake_store::Store;
+use crate::world::{World, reason};
 
 /// Long enough for a copy that can be brought up on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(4);

@@ -82,7 +82,7 @@ impl FakeKrake {
                 revision.changed().await.unwrap();
             }
         };
-        let waited = tokio::time::timeout(crate::controllers::HANG_GUARD, waiting).await;
+        let waited = tokio::time::timeout(crate::world::HANG_GUARD, waiting).await;
         waited.unwrap_or_else(|_| panic!("never: {what}\n{:#?}", self.shared.journal.lock().unwrap()))
     }
 

@@ -8,9 +8,9 @@ use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment};
-use crate::controllers::World;
 use crate::fake_store::Store;
 use crate::works::job;
+use crate::world::World;
 
 fn kube_system(uid: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system", "uid": uid}})

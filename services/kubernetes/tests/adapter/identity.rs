@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::api_server::ApiServer;
 use crate::apply::config_map;
 use crate::cluster::{Adapter, CALM};
-use crate::controllers::World;
 use crate::fake_store::Store;
+use crate::world::World;
 
 async fn world(uids: [&str; 2]) -> World {
     let mut world = World::prepare().await;

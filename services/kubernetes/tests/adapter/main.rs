@@ -30,3 +30,4 @@ mod validation;
 mod watches;
 mod waves;
 mod works;
+mod world;

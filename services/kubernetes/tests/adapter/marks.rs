@@ -4,7 +4,7 @@ use krake_kubernetes::object::{APPLICATION_LABEL, INSTALLATION_LABEL};
 use krake_proto::krake::kubernetes::v1::{Application, Phase};
 
 use crate::apply::config_map;
-use crate::controllers::World;
+use crate::world::World;
 
 #[tokio::test]
 async fn a_label_that_was_taken_off_is_put_back_and_the_rest_is_kept_in_repair() {

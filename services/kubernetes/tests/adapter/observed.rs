@@ -5,8 +5,8 @@ use krake_proto::krake::kubernetes::v1::{Observation, Phase};
 use serde_json::Value;
 
 use crate::apply::config_map;
-use crate::controllers::World;
 use crate::fake_store::Store;
+use crate::world::World;
 
 /// What was reported last of the application on the cluster `one`.
 fn seen(store: &Store) -> Option<Observation> {

@@ -7,8 +7,8 @@ use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
 use serde_json::{Value, json};
 
 use crate::apply::config_map;
-use crate::controllers::World;
 use crate::fake_krake::FakeKrake;
+use crate::world::World;
 
 fn marked(name: &str, installation: &str, application: &str, epoch: &str, cluster: Option<&str>) -> Value {
     let mut object = config_map(name);

@@ -9,8 +9,8 @@ use krake_proto::krake::meta::v1::ConditionStatus;
 use serde_json::json;
 
 use crate::apply::{config_map, deployment, labelled};
-use crate::controllers::{World, reason};
 use crate::fake_store::Store;
+use crate::world::{World, reason};
 
 #[tokio::test]
 async fn a_refused_repair_pauses_only_the_object_that_is_refused() {

@@ -4,7 +4,7 @@ use krake_proto::krake::kubernetes::v1::{Copy, MigrationStrategy, Phase};
 use serde_json::{Value, json};
 
 use crate::apply::deployment;
-use crate::controllers::World;
+use crate::world::World;
 
 fn autoscaler() -> Value {
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
 use crate::apply::{apply_all, config_map, labelled};
-use crate::controllers::{World, definition, reason};
+use crate::controllers::definition;
+use crate::world::{World, reason};
 
 fn namespace(labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo", "labels": labels}})

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
 use crate::apply::{NO_STARTS, config_map, deployment, identity, targets};
-use crate::controllers::World;
+use crate::world::World;
 
 pub(crate) async fn write(
     server: &std::sync::Arc<ApiServer>,

@@ -9,7 +9,8 @@ use krake_proto::krake::kubernetes::v1::{Application, MigrationStrategy, Phase};
 use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment};
-use crate::controllers::{World, definition, reason, tub};
+use crate::controllers::{definition, tub};
+use crate::world::{World, reason};
 
 fn namespace() -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}})

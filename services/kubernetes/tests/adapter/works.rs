@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use crate::api_server::Mood;
 use crate::apply::{config_map, deployment};
-use crate::controllers::{World, definition, tub};
+use crate::controllers::{definition, tub};
 use crate::fake_store::Store;
+use crate::world::World;
 
 fn copy_on(store: &Store, cluster: &str) -> Option<Copy> {
     let copies = store.copies("app");
