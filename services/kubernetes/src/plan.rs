@@ -8,6 +8,7 @@
 //! * a copy is repaired to what its cluster accepted, whatever the spec says by then, and never to what is not known;
 //! * with create-first, a copy that is running goes only after every bound copy is running and available, or if another
 //!   one that is not bound stays, and one that failed goes as soon as another cluster is bound;
+//! * with create-first, no copy that may serve goes unless another one is seen to serve no less;
 //! * with create-first, nothing begins while more than one copy that is not bound may run;
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
@@ -154,9 +155,8 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
     for copy in unwanted {
         let leaves = snapshot.leaving.contains(&copy.cluster);
         let goes = handed_over && (!released || leaves);
-        // What failed was never the one that serves: it makes room for the next attempt.
         let has_successor = snapshot.decided() && !released;
-        let failed = has_successor && copy.phase == Phase::Failed && !handover::serves(snapshot, copy);
+        let failed = has_successor && handover::makes_room(snapshot, copy);
         // Where one handover interrupts another, a third copy is not needed.
         let overtaken = has_successor && handover::is_spare(snapshot, keeper, copy);
         // Nor does a cluster that goes have to wait for a successor as long as another copy stays.

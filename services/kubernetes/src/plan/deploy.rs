@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::handover;
 use super::tend::{remaining, tend};
 use super::works::{self, Work, needs_apply};
 use super::{
@@ -47,7 +48,7 @@ pub(super) fn keep(
                 };
             }
             match copy.phase {
-                Phase::Failed if replaces_running && !copy.inventory.is_empty() => {
+                Phase::Failed if replaces_running && is_withdrawn(snapshot, copy) => {
                     let inventory = copy.inventory.clone();
                     vec![Step::Withdraw { cluster: copy.cluster.clone(), inventory }]
                 }
@@ -56,6 +57,11 @@ pub(super) fn keep(
             }
         }
     }
+}
+
+/// Whether the objects of a copy that failed are removed, while another one runs. By now it may serve, and the other one not.
+fn is_withdrawn(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
+    !copy.inventory.is_empty() && handover::makes_room(snapshot, copy)
 }
 
 /// Whether a copy that runs, on a cluster that answers, was not looked at yet.

@@ -12,81 +12,27 @@ use crate::object::ObjectKey;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 
 mod effects;
+mod events;
 mod handover;
 mod memory;
 mod view;
 
+use events::{Event, events, events_of_clusters};
+use handover::Health;
 use memory::Remembered;
+use view::Sight;
 
 const CLUSTERS: [&str; 3] = ["a", "b", "c"];
 const DEADLINE: Duration = Duration::from_secs(300);
 
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Update,
-    /// The spec changes, and its documents do not.
-    Touch,
-    /// The spec says again what it said before.
-    Revert,
-    /// What is stored cannot be read, or can again.
-    Readable(bool),
-    /// The copies are as an older version of Krake recorded them.
-    Older,
-    /// The scheduler decides for the present generation.
-    Bind(usize),
-    Delete,
-    Reachable(usize, bool),
-    Healthy(usize, bool),
-    /// The cluster refuses manifests.
-    Accepting(usize, bool),
-    /// The kind of an object cannot be resolved.
-    Resolving(usize, bool),
-    /// Objects have finalizers that nobody removes.
-    Lingering(usize, bool),
-    /// Somebody deletes an object by hand.
-    Vandal(usize),
-    Pass(u32),
-    /// A user asks for a retry.
-    Retry,
-    /// The adapter begins anew, without what it remembered.
-    Restart,
-    /// The adapter plans once; a step on a cluster may fail, or succeed without being recorded.
-    Adapter {
-        fail: u8,
-    },
-}
-
-fn events() -> impl Strategy<Value = Vec<Event>> {
-    let cluster = 0..CLUSTERS.len();
-    let event = prop_oneof![
-        2 => Just(Event::Update),
-        1 => Just(Event::Touch),
-        1 => Just(Event::Revert),
-        1 => any::<bool>().prop_map(Event::Readable),
-        1 => Just(Event::Older),
-        4 => cluster.clone().prop_map(Event::Bind),
-        1 => Just(Event::Delete),
-        3 => (cluster.clone(), any::<bool>()).prop_map(|(c, up)| Event::Reachable(c, up)),
-        3 => (cluster.clone(), any::<bool>()).prop_map(|(c, well)| Event::Healthy(c, well)),
-        1 => (cluster.clone(), any::<bool>()).prop_map(|(c, accepts)| Event::Accepting(c, accepts)),
-        1 => (cluster.clone(), any::<bool>()).prop_map(|(c, resolves)| Event::Resolving(c, resolves)),
-        1 => (cluster.clone(), any::<bool>()).prop_map(|(c, lingers)| Event::Lingering(c, lingers)),
-        1 => cluster.prop_map(Event::Vandal),
-        2 => (1u32..400).prop_map(Event::Pass),
-        1 => Just(Event::Restart),
-        1 => Just(Event::Retry),
-        20 => (0u8..12).prop_map(|fail| Event::Adapter { fail }),
-    ];
-    prop::collection::vec(event, 1..60)
-}
-
-use proptest::strategy::Strategy;
-
 #[derive(Default)]
 struct Cluster {
     unreachable: bool,
-    ill: bool,
+    sight: Sight,
+    health: Health,
     refuses: bool,
+    /// An object that all documents have is there already, and somebody else's: it is used.
+    theirs: bool,
     lingers: bool,
     hides: bool,
     /// Object → documents that it was last applied from.
@@ -112,6 +58,13 @@ struct World {
     memory: BTreeMap<ClusterUid, Remembered>,
     strategy: super::Strategy,
     finalizer_dropped: bool,
+}
+
+impl Cluster {
+    /// Whether an object is used, and not the application's.
+    fn is_used(&self, key: &ObjectKey) -> bool {
+        self.theirs && key.name == "always" && !self.objects.contains_key(key)
+    }
 }
 
 /// All documents have an object that all have, and one that few others have.
@@ -164,8 +117,10 @@ impl World {
         let named = [Some(applied), intended].into_iter().flatten();
         let may_be: Vec<_> = named.map(|work| self.documents_of(work.set.hash)).collect();
         let cluster = &self.clusters[uid];
-        let is_well = |key: &ObjectKey| cluster.objects.get(key).is_some_and(|is| may_be.contains(is));
-        !cluster.ill && keys(may_be[0]).iter().all(is_well)
+        let is_well = |key: &ObjectKey| {
+            cluster.is_used(key) || cluster.objects.get(key).is_some_and(|is| may_be.contains(is))
+        };
+        cluster.health == Health::Well && keys(may_be[0]).iter().all(is_well)
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -225,6 +180,10 @@ impl World {
                 broken.extend(step.cluster().cloned());
                 continue;
             }
+            if step.cluster().is_some_and(|uid| self.is_blind(uid)) && is_effect(&step) {
+                broken.extend(step.cluster().cloned());
+                continue;
+            }
             let follows = self.act(step.clone());
             if fails {
                 broken.extend(step.cluster().cloned());
@@ -242,7 +201,7 @@ impl World {
                 assert!(!self.deleted && self.scheduled_generation == self.generation);
                 assert!(self.bindings.contains(&copy.cluster));
                 let begins = !self.copies.contains_key(&copy.cluster);
-                assert!(!begins || self.others(&copy.cluster).count() < 2, "a third copy");
+                assert!(!begins || self.running_elsewhere(&copy.cluster) < 2, "a third copy");
                 self.record(copy);
             }
             Step::Apply { cluster, what } => return self.apply(&cluster, what),
@@ -258,6 +217,7 @@ impl World {
                         "{uid} goes before its successors run"
                     );
                 }
+                self.check_what_goes(uid);
                 self.record(copy);
             }
             Step::Remove { cluster, inventory } => {
@@ -275,6 +235,7 @@ impl World {
                 assert_eq!(self.copies[&cluster].phase, Phase::Failed);
                 let running = |copy: &CopyRecord| copy.cluster != cluster && copy.phase == Phase::Running;
                 assert!(self.copies.values().any(running), "withdrawn, but nothing else runs");
+                self.check_what_goes(&cluster);
                 let remaining = self.remove(&cluster, &inventory);
                 return Some(after_withdraw(&self.copies[&cluster], &remaining));
             }
@@ -310,51 +271,6 @@ impl World {
         }
     }
 
-    fn happens(&mut self, event: Event) {
-        let uid = |index: usize| ClusterUid::from(CLUSTERS[index]);
-        match event {
-            Event::Update if self.deleted => {}
-            Event::Update => {
-                self.generation += 1;
-                self.newest += 1;
-                self.former = std::mem::replace(&mut self.documents, self.newest);
-            }
-            Event::Touch if self.deleted => {}
-            Event::Touch => self.generation += 1,
-            Event::Revert if self.deleted => {}
-            Event::Revert => {
-                self.generation += 1;
-                std::mem::swap(&mut self.former, &mut self.documents);
-            }
-            Event::Readable(readable) => self.unreadable = !readable,
-            Event::Older => {
-                for copy in self.copies.values_mut() {
-                    (copy.applied_work, copy.intended_work) = (None, None);
-                }
-                self.memory.clear();
-            }
-            Event::Resolving(index, resolves) => {
-                self.clusters.get_mut(&uid(index)).unwrap().hides = !resolves;
-            }
-            Event::Bind(index) => {
-                self.bindings = vec![uid(index)];
-                self.scheduled_generation = self.generation;
-            }
-            Event::Delete => self.deleted = true,
-            Event::Reachable(index, up) => self.clusters.get_mut(&uid(index)).unwrap().unreachable = !up,
-            Event::Healthy(index, well) => self.clusters.get_mut(&uid(index)).unwrap().ill = !well,
-            Event::Accepting(index, accepts) => {
-                self.clusters.get_mut(&uid(index)).unwrap().refuses = !accepts;
-            }
-            Event::Lingering(index, lingers) => self.clusters.get_mut(&uid(index)).unwrap().lingers = lingers,
-            Event::Vandal(index) => drop(self.clusters.get_mut(&uid(index)).unwrap().objects.pop_first()),
-            Event::Restart => self.memory.clear(),
-            Event::Retry => self.retry_requests += 1,
-            Event::Pass(seconds) => self.seconds += i64::from(seconds),
-            Event::Adapter { fail } => self.adapter(fail),
-        }
-    }
-
     /// Everything is well and decided from now on: rounds until nothing is left to do.
     fn settle(&mut self) {
         for cluster in self.clusters.values_mut() {
@@ -375,6 +291,11 @@ impl World {
         }
         self.adapter(u8::MAX);
     }
+}
+
+/// Whether a step does something on its cluster.
+fn is_effect(step: &Step) -> bool {
+    matches!(step, Step::Apply { .. } | Step::Remove { .. } | Step::Withdraw { .. } | Step::Prune { .. })
 }
 
 proptest! {
@@ -406,5 +327,23 @@ proptest! {
         }
         let steps = plan(&world.snapshot());
         prop_assert!(steps.is_empty(), "settled, but {:?}", steps);
+    }
+
+    /// Bound to one cluster after another, so soon that nothing went in between.
+    #[test]
+    fn an_interrupted_handover_gives_up_nothing_that_serves_alone(
+        rounds in 1usize..4,
+        events in events_of_clusters(),
+    ) {
+        let mut world = World::new(super::Strategy::CreateFirst);
+        for (cluster, rounds) in [(0, 4), (1, rounds), (2, 0)] {
+            world.happens(Event::Bind(cluster));
+            (0..rounds).for_each(|_| world.adapter(u8::MAX));
+            world.seconds += 10;
+        }
+        for event in events {
+            world.happens(event);
+        }
+        world.settle();
     }
 }

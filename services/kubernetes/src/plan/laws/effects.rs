@@ -5,7 +5,14 @@ use crate::error::ClusterError;
 use crate::object::apply::ApplyError;
 use crate::object::remove::Remaining;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
-use crate::plan::{Again, Aim, Applied, Apply, CopyRecord, Phase, Step, after_apply};
+use crate::plan::{Again, Aim, Applied, Apply, Attempt, ClusterView, CopyRecord, Phase, Step, after_apply};
+
+/// What a cluster answers to an apply.
+struct Answered {
+    entries: Vec<InventoryEntry>,
+    used: Vec<ObjectKey>,
+    outcome: Result<(), ApplyError>,
+}
 
 impl World {
     pub(super) fn apply(&mut self, uid: &ClusterUid, what: Apply) -> Option<Step> {
@@ -20,28 +27,8 @@ impl World {
         if !self.pause(uid, aim).is_zero() {
             return None;
         }
-        let (seconds, elapsed) = (self.seconds, self.view(uid).attempt.elapsed);
-        let cluster = self.clusters.get_mut(uid).unwrap();
-        let refuse = |error| match objects.first() {
-            Some((key, _)) => Err(ApplyError::Object { key: key.clone(), error }),
-            None => Ok(()),
-        };
-        let (accepted, outcome) = if cluster.unreachable {
-            (0, refuse(ClusterError::Unreachable("x".into())))
-        } else if cluster.refuses {
-            // The first object is accepted, the others are not.
-            (objects.len().min(1), refuse(ClusterError::Rejected("x".into())))
-        } else {
-            (objects.len(), Ok(()))
-        };
-        let memory = self.memory.entry(uid.clone()).or_default();
-        for (key, documents) in &objects[..accepted] {
-            cluster.objects.insert(key.clone(), *documents);
-            cluster.accepted.insert((key.clone(), *documents));
-            memory.accepted.insert(key.clone(), set(*documents).hash);
-        }
-        let entry = |(key, _): &(ObjectKey, i64)| InventoryEntry { key: key.clone(), uid: Some("u".into()) };
-        let accepted: Vec<_> = objects[..accepted].iter().map(entry).collect();
+        let ClusterView { attempt: Attempt { elapsed, .. }, refused, .. } = self.view(uid);
+        let Answered { entries, used, outcome } = self.answer(uid, &objects);
         let after = after_apply(Applied {
             copy: &copy,
             what,
@@ -50,18 +37,56 @@ impl World {
             retry_requests: self.retry_requests,
             elapsed,
             deadline: DEADLINE,
-            accepted: &accepted,
-            used: &[],
+            accepted: &entries,
+            used: &used,
             outcome: &outcome,
             validated: None,
-            leaves_out: false,
+            leaves_out: !refused.is_empty(),
         });
-        match after.again {
-            Again::No => memory.rests.retain(|(of, _)| *of != aim),
-            Again::Slowly => memory.rest(aim, seconds + 300),
-            Again::Soon => {}
+        let (is_silent, seconds) = (self.clusters[uid].unreachable, self.seconds);
+        let memory = self.memory.entry(uid.clone()).or_default();
+        match (after.again, aim) {
+            // Of a copy that runs only the objects wait that were refused.
+            (_, Aim::Set(of)) if what == Apply::Repair && copy.phase == Phase::Running && !is_silent => {
+                memory.rests.retain(|(of, _)| *of != aim);
+                for (key, _) in &objects {
+                    let is_refused = entries.iter().all(|entry| entry.key != *key);
+                    memory.repaired(of, key, is_refused.then_some(seconds + 300));
+                }
+            }
+            (Again::No, _) => memory.rests.retain(|(of, _)| *of != aim),
+            (Again::Slowly, _) => memory.rest(aim, seconds + 300),
+            (Again::Soon, _) => {}
         }
         after.report
+    }
+
+    /// What a cluster makes of objects. One that refuses does not refuse the first.
+    fn answer(&mut self, uid: &ClusterUid, objects: &[(ObjectKey, i64)]) -> Answered {
+        let cluster = self.clusters.get_mut(uid).unwrap();
+        let (number, error) = match (cluster.unreachable, cluster.refuses) {
+            (true, _) => (0, ClusterError::Unreachable("x".into())),
+            (false, true) => (objects.len().saturating_sub(1).min(1), ClusterError::Rejected("x".into())),
+            (false, false) => (objects.len(), ClusterError::Rejected("none".into())),
+        };
+        let (accepted, others) = objects.split_at(number);
+        let outcome = match others.first() {
+            Some((key, _)) => Err(ApplyError::Object { key: key.clone(), error }),
+            None => Ok(()),
+        };
+        let memory = self.memory.entry(uid.clone()).or_default();
+        let (mut entries, mut used) = (Vec::new(), Vec::new());
+        for (key, documents) in accepted {
+            let is_used = cluster.is_used(key);
+            match is_used {
+                true => used.push(key.clone()),
+                false => drop(cluster.objects.insert(key.clone(), *documents)),
+            }
+            cluster.accepted.insert((key.clone(), *documents));
+            memory.accepted.insert(key.clone(), set(*documents).hash);
+            entries.push(InventoryEntry { key: key.clone(), uid: (!is_used).then(|| "u".into()) });
+        }
+        Answered { entries, used, outcome }
     }
 
     /// What is applied is recorded, and either wanted and decided, or was accepted before.

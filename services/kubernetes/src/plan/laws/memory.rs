@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{World, set};
+use crate::object::observation::Observation;
 use crate::object::rendering::DocumentHash;
 use crate::object::{ClusterUid, ObjectKey};
 use crate::plan::{Aim, Phase, Truth};
@@ -18,6 +19,8 @@ pub(super) struct Remembered {
     pub(super) rests: Vec<(Aim, i64)>,
     /// What is attempted, and the second when that began.
     pub(super) attempt: Option<(Aim, i64)>,
+    /// Objects of a set whose repair was refused, and the second before which it is not tried again.
+    pub(super) refusals: (Option<DocumentHash>, BTreeMap<ObjectKey, i64>),
 }
 
 impl Remembered {
@@ -25,9 +28,38 @@ impl Remembered {
         self.rests.retain(|(of, _)| *of != aim);
         self.rests.push((aim, until));
     }
+
+    /// An object of a set is repaired, or refused until a second.
+    pub(super) fn repaired(&mut self, set: DocumentHash, key: &ObjectKey, refused_until: Option<i64>) {
+        if self.refusals.0 != Some(set) {
+            self.refusals = (Some(set), BTreeMap::new());
+        }
+        match refused_until {
+            Some(until) => drop(self.refusals.1.insert(key.clone(), until)),
+            None => drop(self.refusals.1.remove(key)),
+        }
+    }
 }
 
 impl World {
+    /// The objects whose repair is refused, and how long to wait for each.
+    pub(super) fn refused(
+        &self,
+        uid: &ClusterUid,
+        applied: Option<DocumentHash>,
+        seen: &Observation,
+    ) -> BTreeMap<ObjectKey, Duration> {
+        let Some(memory) = self.memory.get(uid).filter(|memory| memory.refusals.0 == applied) else {
+            return BTreeMap::new();
+        };
+        let is_troubled = |key: &ObjectKey| seen.missing.contains(key) || seen.drifted.contains(key);
+        let due = |(key, until): (&ObjectKey, &i64)| {
+            let rest = u64::try_from(until - self.seconds).ok().filter(|rest| *rest > 0)?;
+            is_troubled(key).then(|| (key.clone(), Duration::from_secs(rest)))
+        };
+        memory.refusals.1.iter().filter_map(due).collect()
+    }
+
     pub(super) fn pause(&self, uid: &ClusterUid, aim: Aim) -> Duration {
         let rests = self.memory.get(uid).and_then(|memory| memory.rests.iter().find(|(of, _)| *of == aim));
         Duration::from_secs(rests.map_or(0, |(_, until)| until - self.seconds).try_into().unwrap_or_default())
@@ -66,6 +98,7 @@ impl World {
             || (failed && copy.observed_generation != self.generation)
         {
             memory.rests.clear();
+            memory.refusals = Default::default();
         } else if failed && memory.rests.iter().all(|(of, _)| *of != aim) {
             memory.rest(aim, now + 300);
         }

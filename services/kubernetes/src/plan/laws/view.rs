@@ -4,15 +4,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::handover::Health;
 use super::{Apply, World, keys, set};
 use crate::object::expectation::{Expected, Objects, expected};
-use crate::object::health::{ContainerHealth, Health, Verdict};
+use crate::object::health::{self, ContainerHealth, Verdict};
 use crate::object::observation::{Hidden, Observation};
 use crate::object::rendering::DocumentHash;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
 use crate::plan::{Aim, Attempt, Basis, ClusterView, Presence, RecordedAttempt, Targets, basis};
 
+/// What the watches of a cluster show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sight {
+    #[default]
+    Whole,
+    /// Not all of them have told yet.
+    Pending,
+    /// Nothing is known of the cluster yet.
+    Blind,
+}
+
 impl World {
+    /// Whether nothing can be done on a cluster, because nothing is known of it yet.
+    pub(super) fn is_blind(&self, uid: &ClusterUid) -> bool {
+        let cluster = &self.clusters[uid];
+        !cluster.unreachable && cluster.sight == Sight::Blind
+    }
+
     fn objects(&self, hash: DocumentHash) -> Objects<i64> {
         let documents = self.documents_of(hash);
         Objects { hash, objects: keys(documents).into_iter().map(|key| (key, documents)).collect() }
@@ -58,11 +76,13 @@ impl World {
             return self.objects(set(self.documents).hash).objects;
         }
         let live = &self.clusters[uid].objects;
+        let refused = self.view(uid).refused;
         let (basis, expected) = self.judgement(uid);
         assert_eq!(basis, Basis::Works, "repaired to what is not known");
         let piece = |expected: Expected<i64>| {
             let is = live.get(&expected.key);
-            if expected.optional || self.is_hidden(uid, &expected.key) {
+            let is_due = !expected.optional && !refused.contains_key(&expected.key);
+            if !is_due || self.is_hidden(uid, &expected.key) {
                 return None;
             }
             let fitting = expected.candidates.iter().find(|(_, documents)| is == Some(documents));
@@ -72,13 +92,23 @@ impl World {
         expected.into_iter().filter_map(piece).collect()
     }
 
-    fn seen(&self, uid: &ClusterUid, all: &[Expected<i64>]) -> Observation {
+    /// What there is of a copy, whether it can be seen or not.
+    pub(super) fn in_truth(&self, uid: &ClusterUid) -> Observation {
+        self.seen(uid, &self.judgement(uid).1, |_| false)
+    }
+
+    fn seen(
+        &self,
+        uid: &ClusterUid,
+        all: &[Expected<i64>],
+        is_hidden: impl Fn(&ObjectKey) -> bool,
+    ) -> Observation {
         let cluster = &self.clusters[uid];
         let mut seen = Observation {
             missing: Vec::new(),
             drifted: Vec::new(),
             hidden: Vec::new(),
-            health: Health { containers: ContainerHealth::default(), verdict: Verdict::Available },
+            health: health::Health { containers: ContainerHealth::default(), verdict: Verdict::Available },
             services: BTreeMap::new(),
             present: Vec::new(),
             used: Vec::new(),
@@ -89,9 +119,10 @@ impl World {
         };
         for Expected { key, candidates, optional, .. } in all {
             match cluster.objects.get(key) {
-                _ if self.is_hidden(uid, key) && !optional => {
+                _ if is_hidden(key) && !optional => {
                     seen.hidden.push(Hidden { key: key.clone(), why: "not served".into() });
                 }
+                _ if cluster.is_used(key) => seen.used.push(key.clone()),
                 None if *optional => {}
                 None => seen.missing.push(key.clone()),
                 Some(is) => {
@@ -105,7 +136,10 @@ impl World {
                 }
             }
         }
-        if !seen.missing.is_empty() || !seen.hidden.is_empty() || cluster.ill {
+        if cluster.health != Health::Dead {
+            seen.health.containers.running = i64::try_from(seen.present.len()).unwrap();
+        }
+        if !seen.missing.is_empty() || !seen.hidden.is_empty() || cluster.health != Health::Well {
             seen.health.verdict = Verdict::Progressing("starting".into());
         }
         seen
@@ -115,20 +149,32 @@ impl World {
         let cluster = &self.clusters[uid];
         let (aim, since) = (self.aim(uid), self.memory.get(uid).and_then(|memory| memory.attempt));
         let elapsed = self.seconds - since.map_or(self.seconds, |(_, since)| since);
-        let (basis, expected) = self.judgement(uid);
+        let (basis, expected) = match self.is_blind(uid) {
+            true => (Basis::Nothing, Vec::new()),
+            false => self.judgement(uid),
+        };
         let applied = self.copies.get(uid).and_then(|copy| copy.applied_work);
         let repair = applied.map(|applied| self.pause(uid, Aim::Set(applied.set.hash)));
-        let presence = match cluster.unreachable {
-            true => Presence::Unreachable("down".into()),
-            false => Presence::Seen(Box::new(self.seen(uid, &expected))),
+        let is_known = !cluster.unreachable && cluster.sight != Sight::Blind;
+        let presence = match (cluster.unreachable, cluster.sight) {
+            (true, _) => Presence::Unreachable("down".into()),
+            (false, Sight::Whole) => {
+                Presence::Seen(Box::new(self.seen(uid, &expected, |key| self.is_hidden(uid, key))))
+            }
+            (false, _) => Presence::Unseen,
+        };
+        let refused = match &presence {
+            Presence::Seen(seen) => self.refused(uid, applied.map(|applied| applied.set.hash), seen),
+            _ => BTreeMap::new(),
         };
         ClusterView {
             presence,
             basis,
-            wanted: (!cluster.unreachable).then(|| set(self.documents)),
-            targets: match cluster.hides || cluster.unreachable {
-                true => Targets::Unknown("503".into()),
-                false => Targets::Known(keys(self.documents)),
+            wanted: is_known.then(|| set(self.documents)),
+            targets: match (is_known, cluster.hides) {
+                (false, _) => Targets::Unknown(String::new()),
+                (true, true) => Targets::Unknown("503".into()),
+                (true, false) => Targets::Known(keys(self.documents)),
             },
             every_cluster: BTreeSet::new(),
             scaled: false,
@@ -140,7 +186,7 @@ impl World {
                 repair_pause: repair.unwrap_or_default(),
                 ..self.recorded(uid, aim, elapsed)
             },
-            refused: BTreeMap::new(),
+            refused,
         }
     }
 
@@ -153,6 +199,7 @@ impl World {
         let recorded = copy.attempt.filter(|attempt| attempt.aim == aim).map(|attempt| attempt.elapsed);
         let due = (recorded.unwrap_or_default() + Duration::from_secs(60)).saturating_sub(elapsed);
         let record = RecordedAttempt { aim, retry: self.retry_requests, elapsed };
-        Attempt { record: Some(record), record_in: Some(due), ..Attempt::default() }
+        let record_in = (!self.is_blind(uid)).then_some(due);
+        Attempt { record: Some(record), record_in, ..Attempt::default() }
     }
 }
