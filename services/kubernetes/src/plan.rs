@@ -177,6 +177,15 @@ fn with_time(snapshot: &Snapshot, copy: &CopyRecord, steps: Vec<Step>) -> Vec<St
     let Some((view, due)) = looked_at.and_then(|view| Some((view, view.attempt.record_in?))) else {
         return steps;
     };
+    let is_same =
+        |one: &RecordedAttempt, other: &RecordedAttempt| (one.aim, one.retry) == (other.aim, other.retry);
+    let recorded = copy
+        .attempt
+        .filter(|recorded| view.attempt.record.as_ref().is_some_and(|now| is_same(now, recorded)));
+    // Past its deadline nothing depends on how long an attempt has lasted.
+    if recorded.is_some_and(|recorded| recorded.elapsed >= snapshot.deadline) {
+        return steps;
+    }
     let told = view.attempt.kept_in(copy.clone());
     let records = |step: &Step| matches!(step, Step::RecordIntent(_) | Step::Report(_) | Step::Forget(_));
     if told == *copy || steps.iter().any(records) {

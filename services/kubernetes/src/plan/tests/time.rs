@@ -46,6 +46,25 @@ fn it_is_recorded_alone_only_if_nothing_else_is() {
 }
 
 #[test]
+fn past_the_deadline_it_is_not_recorded_again() {
+    // An update that does not become available: the copy runs on, and may do so for weeks.
+    let mut s = awaited(Duration::ZERO);
+    let overdue = |retry| RecordedAttempt { retry, ..record(DEADLINE.as_secs() + 600) };
+    seen_on(&mut s, "a").attempt.record = Some(overdue(0));
+    seen_on(&mut s, "a").attempt.elapsed = overdue(0).elapsed;
+    let available = Answer::no(Reason::DeadlineExceeded, "0 of 1");
+    let mut running = CopyRecord { available, ..copy("a", Phase::Running) };
+    let mut steps = |attempt| {
+        running.attempt = Some(attempt);
+        s.copies = vec![running.clone()];
+        short(&s)
+    };
+    assert_eq!(steps(record(DEADLINE.as_secs())), [""; 0], "neither written nor waited for");
+    assert_eq!(steps(record(DEADLINE.as_secs() - 1)), ["report a Running"], "once more");
+    assert_eq!(steps(RecordedAttempt { retry: 1, ..overdue(0) }), ["report a Running"], "of another attempt");
+}
+
+#[test]
 fn nothing_is_recorded_while_the_cluster_does_not_answer() {
     let mut s = awaited(Duration::ZERO);
     seen_on(&mut s, "a").presence = Presence::Unreachable("down".into());
