@@ -62,6 +62,7 @@ impl Confirmation {
             Err(ClusterError::NotFound(_)) => {
                 // No Kubernetes lets anybody delete it.
                 self.is_another.store(true, Ordering::Relaxed);
+                *last = None;
                 let message = "it may be another cluster: it has no namespace kube-system any more";
                 return Err(ClusterError::Unreachable(message.to_owned()));
             }
@@ -70,8 +71,68 @@ impl Confirmation {
         let ca_sha256 = self.connection.ca_sha256().to_owned();
         let verified = known.verify(&ClusterIdentity { kube_system_uid, ca_sha256 }, false);
         self.is_another.store(verified.is_err(), Ordering::Relaxed);
-        verified.map_err(ClusterError::Unreachable)?;
-        *last = Some(now);
-        Ok(())
+        // What was confirmed before does not hold any more where another cluster answers.
+        *last = verified.is_ok().then_some(now);
+        verified.map(drop).map_err(ClusterError::Unreachable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::BoxError;
+
+    use super::*;
+    use crate::cluster::connection::Deadlines;
+
+    /// A confirmation over a server that answers with these uids of kube-system, one after the other. No uid: there is none.
+    fn over(uids: &'static [&'static str]) -> (Confirmation, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn({
+            let asked = asked.clone();
+            move |_: Request<Body>| {
+                let uid = uids[asked.fetch_add(1, Ordering::SeqCst)];
+                let metadata = json!({"name": "kube-system", "uid": uid});
+                let (code, body) = match uid {
+                    "" => (
+                        404,
+                        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                        "reason": "NotFound", "message": "namespaces \"kube-system\" not found"}),
+                    ),
+                    _ => (
+                        200,
+                        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                        "metadata": metadata}),
+                    ),
+                };
+                let response =
+                    Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+                async move { response.map_err(BoxError::from) }
+            }
+        });
+        let client = kube::Client::new(service, "demo");
+        (Confirmation::new(Connection::over(client, "demo", "host", Deadlines::default())), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_another_cluster_answers_nothing_that_was_confirmed_before_holds() {
+        let known = ClusterIdentity { kube_system_uid: "one".into(), ca_sha256: String::new() };
+        for answers in [&["one", "two", "two"], &["one", "", ""]] {
+            let (confirmation, asked) = over(answers);
+            let before = Instant::now();
+            confirmation.confirm(&known, before).await.unwrap();
+            confirmation.confirm(&known, before).await.unwrap();
+            assert_eq!(asked.load(Ordering::SeqCst), 1, "it holds");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            confirmation.confirm(&known, Instant::now()).await.unwrap_err();
+            assert!(confirmation.is_another());
+            confirmation.confirm(&known, before).await.unwrap_err();
+            assert_eq!(asked.load(Ordering::SeqCst), 3, "it is asked anew");
+        }
     }
 }
