@@ -178,8 +178,9 @@ struct Watch {
 impl Watch {
     async fn run(mut self) {
         let mut page = PageSize::default();
-        let (mut refusals, mut excesses) = (0, 0);
+        let (mut refusals, mut excesses) = (0, Excesses::default());
         loop {
+            let begun = Instant::now();
             match self.follow(&mut page, &mut refusals).await {
                 End::Over => return,
                 End::Anew => {}
@@ -192,8 +193,7 @@ impl Watch {
                     }
                 }
                 End::Excess(why) => {
-                    let pause = pause_after_refusals(excesses);
-                    excesses += 1;
+                    let pause = excesses.pause_after(begun.elapsed());
                     let kind = self.objects.resource_url();
                     warn!(cluster = %self.cluster, kind, ?pause, why, "watch given up");
                     self.wake(self.cache.lose(why, false));
@@ -299,6 +299,23 @@ async fn until(moment: Option<Instant>) {
 /// person changes them.
 fn pause_after_refusals(refusals: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(2u32.saturating_pow(refusals)).min(LONGEST_PAUSE)
+}
+
+/// How often in a row a watch was given up because it showed more than is kept.
+#[derive(Debug, Default)]
+struct Excesses(u32);
+
+impl Excesses {
+    /// Pause after a watch was given up that has lasted for so long. A long one fitted most of that time, so that it is the
+    /// first of a row.
+    fn pause_after(&mut self, lasted: Duration) -> Duration {
+        if lasted > LONGEST_PAUSE + LIST_DEADLINE {
+            self.0 = 0;
+        }
+        let pause = pause_after_refusals(self.0);
+        self.0 = self.0.saturating_add(1);
+        pause
+    }
 }
 
 fn forbidden(error: &watcher::Error) -> bool {

@@ -20,6 +20,14 @@ fn forbidden_watches_are_tried_less_and_less() {
     assert_eq!(pause_after_refusals(u32::MAX), LONGEST_PAUSE);
 }
 
+#[test]
+fn a_watch_that_held_for_long_rests_shortly_when_it_shows_too_much_again() {
+    let mut excesses = Excesses::default();
+    let seconds = [0, 900, 3, 900, 3600, 7, 24 * 3600];
+    let pauses = seconds.map(|lasted| excesses.pause_after(Duration::from_secs(lasted)).as_secs());
+    assert_eq!(pauses, [5, 10, 20, 40, 5, 10, 5], "a list alone may take 900 s");
+}
+
 /// The watch of ConfigMaps in one namespace, over a server that answers each request by its number. The cache has room for
 /// three objects.
 struct Scene {
