@@ -66,16 +66,18 @@ impl Reconciler for Applications {
     }
 
     async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
-        let Some(application) = self.mirror.get(key) else { return Ok(Next::Done) };
-        if application.deleted && !application.our_turn {
+        let application = self.mirror.get(key);
+        let application = application.filter(|application| !application.deleted || application.our_turn);
+        let Some(application) = application else {
+            self.turns.leave(key);
             return Ok(Next::Done);
-        }
+        };
+        let Some(_turns) = self.turns.take(self.working(&application), key) else { return Ok(Next::Done) };
         let strays = self.strays.take(&application.uid);
         if !strays.is_empty() {
             let (client, clusters, leadership) = (&self.client, &self.clusters, &self.leadership);
             sweep_strays(client, clusters, leadership, &self.installation, &application, strays).await?;
         }
-        let Some(_turns) = self.turns.take(self.working(&application), key) else { return Ok(Next::Done) };
         let looks = application.clusters().into_iter().map(|cluster| async {
             let identity = self.identity(&application, &cluster);
             let look = Look {

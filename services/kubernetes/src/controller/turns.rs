@@ -13,9 +13,12 @@ struct Busy {
     active: usize,
     waiting: VecDeque<NamespacedName>,
     waits: HashSet<NamespacedName>,
+    /// Those that were called, and have not come yet: as many turns are meant for them.
+    called: HashSet<NamespacedName>,
 }
 
 /// Hands out turns. An application that gets none is put back into the queue when one becomes free: nobody waits in between.
+/// One that is called and does not need its turn any more passes it on.
 #[derive(Debug)]
 pub(crate) struct Turns {
     at_once: usize,
@@ -31,24 +34,59 @@ pub(crate) struct Turn {
     cluster: ClusterUid,
 }
 
+impl Busy {
+    /// Calls the first that waits, if a turn is free for it.
+    fn call(&mut self, at_once: usize) -> Option<NamespacedName> {
+        if self.active + self.called.len() >= at_once {
+            return None;
+        }
+        let next = self.waiting.pop_front()?;
+        self.waits.remove(&next);
+        self.called.insert(next.clone());
+        Some(next)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.active == 0 && self.waiting.is_empty() && self.called.is_empty()
+    }
+}
+
 impl Turns {
     /// At most `at_once` turns per cluster at the same time; whoever waits comes back through `queue`.
     pub(crate) fn new(at_once: usize, queue: Queue<NamespacedName>) -> Arc<Self> {
         Arc::new(Self { at_once: at_once.max(1), queue, clusters: Mutex::default() })
     }
 
-    /// A turn for an application on each of the clusters, or none at all: then it will be queued again.
+    /// A turn for an application on each of the clusters, or none at all: then it will be queued again. What it was called
+    /// for elsewhere is passed on.
     pub(crate) fn take(
         self: &Arc<Self>,
         clusters: impl IntoIterator<Item = ClusterUid>,
         key: &NamespacedName,
     ) -> Option<Vec<Turn>> {
-        clusters.into_iter().map(|cluster| self.take_one(cluster, key)).collect()
+        let taken = clusters.into_iter().map(|cluster| self.take_one(cluster, key)).collect();
+        self.leave(key);
+        taken
+    }
+
+    /// An application does not come for the turns that it was called for.
+    pub(crate) fn leave(&self, key: &NamespacedName) {
+        let mut clusters = self.lock();
+        let mut next = Vec::new();
+        clusters.retain(|_, busy| {
+            if busy.called.remove(key) {
+                next.extend(busy.call(self.at_once));
+            }
+            !busy.is_idle()
+        });
+        drop(clusters);
+        next.into_iter().for_each(|key| self.queue.add(key, Priority::Change));
     }
 
     fn take_one(self: &Arc<Self>, cluster: ClusterUid, key: &NamespacedName) -> Option<Turn> {
         let mut clusters = self.lock();
         let busy = clusters.entry(cluster.clone()).or_default();
+        busy.called.remove(key);
         if busy.active >= self.at_once {
             if busy.waits.insert(key.clone()) {
                 busy.waiting.push_back(key.clone());
@@ -70,10 +108,8 @@ impl Drop for Turn {
         let mut clusters = self.turns.lock();
         let Some(busy) = clusters.get_mut(&self.cluster) else { return };
         busy.active = busy.active.saturating_sub(1);
-        let next = busy.waiting.pop_front();
-        if let Some(key) = &next {
-            busy.waits.remove(key);
-        } else if busy.active == 0 {
+        let next = busy.call(self.turns.at_once);
+        if busy.is_idle() {
             clusters.remove(&self.cluster);
         }
         drop(clusters);
@@ -118,5 +154,30 @@ mod tests {
         drop(one);
         assert!(take(&turns, &["a", "b"], "y").is_some());
         assert!(turns.lock().is_empty(), "nothing is kept of idle clusters");
+    }
+
+    #[tokio::test]
+    async fn who_is_called_and_does_not_come_passes_the_turn_on() {
+        let queue = Queue::new();
+        let turns = Turns::new(1, queue.clone());
+        let first = take(&turns, &["slow"], "a").unwrap();
+        for name in ["gone", "moved", "waits", "last"] {
+            assert!(take(&turns, &["slow"], name).is_none());
+        }
+        drop(first);
+        assert_eq!(queue.next().await.key().name, "gone");
+        turns.leave(&NamespacedName::new("n", "gone"));
+        assert_eq!(queue.next().await.key().name, "moved");
+        let _elsewhere = take(&turns, &["other"], "moved").unwrap();
+        assert_eq!(queue.next().await.key().name, "waits");
+        // While one is called, another one that comes by itself may be first: then who was called waits again.
+        let by_itself = take(&turns, &["slow"], "b").unwrap();
+        assert!(take(&turns, &["slow"], "waits").is_none());
+        drop(by_itself);
+        assert_eq!(queue.next().await.key().name, "last");
+        drop(take(&turns, &["slow"], "last").unwrap());
+        assert_eq!(queue.next().await.key().name, "waits");
+        drop(take(&turns, &["slow"], "waits").unwrap());
+        assert_eq!(turns.lock().len(), 1, "nothing is kept of idle clusters");
     }
 }
