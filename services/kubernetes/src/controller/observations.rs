@@ -23,7 +23,8 @@ use crate::object::{ApplicationUid, ClusterUid, ObjectKey};
 const REPORT_SPACING: Duration = Duration::from_millis(20);
 /// Pause after a report that the state service did not take.
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
-/// Maximum size of the objects of one report in bytes; what is around them takes less than what is left to the limit.
+/// Maximum size of the objects of one report in bytes: the uid and the hash beside them take less than what is left to the
+/// limit.
 const MAX_OBJECTS_BYTES: usize = observer::MAX_OBSERVATION - 1024;
 
 type Copy = (ApplicationUid, ClusterUid);
@@ -49,16 +50,19 @@ impl Glance {
 
     /// What differs from the documents that were applied.
     fn observation(&self, cluster: &ClusterUid, documents: &[Value]) -> Observation {
-        let mut room = MAX_OBJECTS_BYTES;
+        let unseen = |index: usize| ObservedObject { index: as_index(index), fields: None };
+        // Each object that is still to come can be told at least as one that was not seen.
+        let least = (0..documents.len()).map(|index| size(&unseen(index))).sum();
+        let mut room = MAX_OBJECTS_BYTES.saturating_sub(least);
         let mut objects = Vec::new();
         for (index, document) in documents.iter().enumerate() {
+            room += size(&unseen(index));
             let live = rendering::key(document).and_then(|key| self.live.get(&key));
             let seen = live.map(|live| observer::observed(document, &live.value()));
             if seen.as_ref() == Some(&observer::as_applied(document)) {
                 continue;
             }
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let object = fitting(index, document, seen, room);
+            let object = fitting(as_index(index), document, seen, room);
             room = room.saturating_sub(size(&object));
             objects.push(object);
         }
@@ -75,10 +79,14 @@ fn fitting(index: u32, document: &Value, seen: Option<Value>, room: usize) -> Ob
     objects.find(|object| size(object) <= room).unwrap_or(ObservedObject { index, fields: None })
 }
 
-/// Bytes that an object takes in a report.
+/// Bytes that an object takes in a report: its key, its length and itself.
 fn size(object: &ObservedObject) -> usize {
-    // Its key and its length.
-    object.encoded_len() + 5
+    let length = object.encoded_len();
+    1 + prost::length_delimiter_len(length) + length
+}
+
+fn as_index(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// What was reported of each copy.

@@ -54,6 +54,22 @@ fn what_is_too_large_is_told_by_its_names_and_the_report_stays_small() {
 }
 
 #[test]
+fn a_report_of_very_many_objects_that_all_differ_fits_and_tells_of_each() {
+    let names: Vec<_> = (0..5000).map(|number| format!("settings-of-service-{number}")).collect();
+    let documents: Vec<_> = names.iter().map(|name| document(name, "1")).collect();
+    for text in ["2", "x".repeat(1000).as_str(), "x".repeat(100_000).as_str()] {
+        let seen = names.iter().map(|name| live(name, text, "5")).collect();
+        let seen = Glance::new(Known::Read(Rendering::of(&documents)), seen);
+        let observation = seen.observation(&"0d0b2a4e-7c29-4ad1-b4b5-1de2bb0f0e7c".into(), &documents);
+        assert!(observation.encoded_len() <= observer::MAX_OBSERVATION, "{}", observation.encoded_len());
+        let told: Vec<_> = observation.objects.iter().map(|object| object.index).collect();
+        assert_eq!(told, (0..5000).collect::<Vec<_>>());
+        let fields = |object: &&ObservedObject| object.fields.is_some();
+        assert!(observation.objects.iter().filter(fields).count() > 0, "as much as fits is told");
+    }
+}
+
+#[test]
 fn a_glance_is_another_one_when_an_object_comes_goes_or_changes() {
     let prints = [
         vec![live("a", "1", "5")],
