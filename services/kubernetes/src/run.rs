@@ -281,6 +281,9 @@ impl Adapter {
 
     fn cluster_changed(&self, notice: &Notice<Cluster>, orphans: &Orphans) {
         if let Some(after) = &notice.after {
+            if !after.lost {
+                self.clusters.admit(&after.uid);
+            }
             if after.lost && self.index.lose_cluster(&after.uid) {
                 tracing::warn!(cluster = %notice.key, "declared lost: nothing is done there any more");
                 self.clusters.drop_cluster(&after.uid);

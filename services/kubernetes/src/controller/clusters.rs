@@ -80,6 +80,8 @@ impl ClusterController {
                 let twin = self.twin(cluster, &report.identity);
                 tell::tell(&report, twin.as_deref(), shown, cluster.generation, now)
             }),
+            // It was deregistered or declared lost since it was read.
+            Err(_) if self.clusters.is_given_up(&cluster.uid) => None,
             Err(error) => Some(tell::unusable(&error.to_string(), shown, now)),
         };
         let Some(mut told) = told.filter(|_| self.leadership.leading()) else { return Ok(Next::Done) };

@@ -97,6 +97,10 @@ impl Look<'_> {
     /// Looks. `None`: the cluster is not there, and nothing says that it was erased.
     pub(super) async fn take(&self) -> anyhow::Result<Option<Sighting>> {
         let application = self.application;
+        if self.index.is_erased(self.cluster) {
+            // Whoever looks after it still, what is there does not matter any more.
+            return Ok(Some(self.blind(false, Presence::Erased, None)));
+        }
         let handle = match self.clusters.get(self.cluster) {
             None if erased(self.client, self.index, self.cluster).await? => {
                 return Ok(Some(self.blind(false, Presence::Erased, None)));
