@@ -95,7 +95,7 @@ fn repaired(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
     }
     let is_current = copy.is_whole() && copy.applied_work.map(|work| work.set) == wanted;
     match copy.phase {
-        Phase::Running if is_current => CopyRecord { applied: Answer::applied(applied.used), ..told },
+        Phase::Running if is_current => CopyRecord { applied: copy.accepted(applied.used), ..told },
         // That another Work was refused still holds.
         Phase::Running => told,
         _ => CopyRecord { applied: Answer::applied(applied.used), ..brought_up(told) },
@@ -111,7 +111,7 @@ fn succeeded(applied: Applied<'_>, told: CopyRecord) -> CopyRecord {
     let told =
         CopyRecord { applied_work: work, intended_work: work, observed_generation: generation, ..told };
     match copy.phase {
-        Phase::Running if again => CopyRecord { applied: Answer::applied(applied.used), ..told },
+        Phase::Running if again => CopyRecord { applied: copy.accepted(applied.used), ..told },
         Phase::Running => CopyRecord {
             applied: Answer::applied(applied.used),
             available: Answer::no(Reason::Progressing, "just applied"),

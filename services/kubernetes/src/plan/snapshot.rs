@@ -198,6 +198,15 @@ impl CopyRecord {
         }
     }
 
+    /// That all is accepted, and which objects are used. What was left on the cluster is said as long as the same documents
+    /// are applied.
+    pub(super) fn accepted(&self, used: &[ObjectKey]) -> Answer {
+        match (self.applied.truth, self.applied.reason) {
+            (Truth::True, Reason::Released) => self.applied.clone(),
+            _ => Answer::applied(used),
+        }
+    }
+
     /// Whether this copy runs, or ran: then it cannot become FAILED.
     pub(super) fn ran(&self) -> bool {
         self.phase == Phase::Running

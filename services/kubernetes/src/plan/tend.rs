@@ -154,7 +154,7 @@ fn judge(
             Answer::unknown(Reason::Unspecified, format!("kept as it is, and not repaired: {why}"))
         }
         _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => {
-            Answer::applied(&seen.used)
+            copy.accepted(&seen.used)
         }
         _ => copy.applied.clone(),
     };

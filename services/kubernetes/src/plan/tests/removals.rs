@@ -47,6 +47,37 @@ fn what_is_released_is_told_and_not_removed_any_more() {
 }
 
 #[test]
+fn what_was_released_is_told_until_other_documents_are_applied() {
+    let released = [Released { key: key("space"), why: "holds Secret demo/theirs".into() }];
+    let mut before = copy("a", Phase::Running);
+    before.inventory.push(entry("space", Some("s")));
+    let told = after_release(&before, &released);
+    assert_eq!(told.inventory, [entry("echo", Some("u"))]);
+    let s = snapshot(&["a"], vec![told.clone()], vec![("a", available())]);
+    assert_eq!(plan(&s), [], "the next look changes nothing");
+    let applied = |what, set, copy: &CopyRecord| {
+        after_apply(Applied {
+            copy,
+            what,
+            wanted: Some(set),
+            generation: 1,
+            retry_requests: 0,
+            elapsed: Duration::ZERO,
+            deadline: DEADLINE,
+            accepted: &[entry("echo", Some("u"))],
+            used: &[],
+            outcome: &Ok(()),
+            validated: None,
+            leaves_out: false,
+        })
+    };
+    assert_eq!(applied(Apply::Repair, set(1), &told).report, None, "nor does a repair");
+    let update = CopyRecord { intended_work: Some(Work::new(set(2), 1)), ..told };
+    let Some(Step::Report(updated)) = applied(Apply::Wanted, set(2), &update).report else { panic!() };
+    assert_eq!(updated.applied, Answer::yes());
+}
+
+#[test]
 fn what_a_finalizer_holds_is_told_soon_and_what_to_do() {
     let removing = copy("a", Phase::Removing);
     let left = [Remaining { key: key("echo"), waits_for: Some("its finalizers example.com/hold".into()) }];
