@@ -25,6 +25,9 @@ const UNHEALTHY_INTERVAL: Duration = Duration::from_secs(60);
 /// for it, and a small question.
 const HIDDEN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// When to look again whether objects are there that the application uses and that are not its own: no watch tells.
+const USED_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Whether the copy on a bound cluster runs: recorded as running, of the wanted documents, and available at this moment.
 pub(super) fn runs(snapshot: &Snapshot, cluster: &ClusterUid) -> bool {
     let Some(copy) = snapshot.copies.iter().find(|copy| copy.cluster == *cluster) else { return false };
@@ -87,6 +90,9 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
         steps.push(Step::Wait(CAUSE_INTERVAL));
     } else if asks(Phase::Running) {
         steps.push(Step::Wait(UNHEALTHY_INTERVAL));
+    }
+    if !seen.used.is_empty() {
+        steps.push(Step::Wait(USED_INTERVAL));
     }
     if !view.renewal.is_zero() {
         steps.push(Step::Wait(view.renewal));

@@ -58,7 +58,7 @@ fn what_is_used_is_told_as_long_as_it_is() {
     assert_eq!((told.applied.truth, told.applied.reason), (Truth::True, Reason::Used));
     assert!(told.applied.message.ends_with("Deployment demo/space"), "{}", told.applied.message);
     let again = snapshot(&["a"], vec![told.clone()], vec![("a", s.clusters[&"a".into()].presence.clone())]);
-    assert_eq!(plan(&again), [], "once");
+    assert_eq!(short(&again), ["wait 60"], "told once, and looked at again: no watch shows that it goes");
     let alone = snapshot(&["a"], vec![told], vec![("a", available())]);
     let Some(Step::Report(told)) = plan(&alone).into_iter().next() else { panic!() };
     assert_eq!(told.applied, Answer::yes());
