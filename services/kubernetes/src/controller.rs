@@ -20,6 +20,7 @@ pub(crate) mod refusals;
 pub(crate) mod removals;
 mod renderings;
 mod renewals;
+mod replicas;
 mod report;
 pub(crate) mod stake;
 pub(crate) mod strays;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::attempts::{Attempts, Elapsed};
 use super::documents::Documents;
 use super::observations::Observations;
@@ -11,7 +13,7 @@ use super::pauses::Pauses;
 use super::project::Application;
 use super::renderings::Renderings;
 use super::renewals::Renewals;
-use crate::object::autoscaler::Replicas;
+use super::replicas::SeenReplicas;
 use crate::object::drift::Baseline;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{ApplicationUid, ClusterUid, ObjectKey};
@@ -24,7 +26,9 @@ pub(super) type Accepted = HashMap<ObjectKey, (DocumentHash, Baseline)>;
 #[derive(Default)]
 pub(crate) struct Memory {
     accepted: Mutex<HashMap<(ApplicationUid, ClusterUid), Arc<Accepted>>>,
-    replicas: Mutex<HashMap<ApplicationUid, Replicas>>,
+    /// Since when a copy on a cluster that answers is not seen.
+    unseen: Mutex<HashMap<(ApplicationUid, ClusterUid), Instant>>,
+    pub(super) replicas: SeenReplicas,
     pub(super) pauses: Pauses,
     pub(super) documents: Documents,
     pub(super) renewals: Renewals,
@@ -63,25 +67,27 @@ impl Memory {
         self.lock().remove(&(application.clone(), cluster.clone()));
     }
 
-    /// Remembers the replicas that the workloads of a copy that runs have beyond what its documents say: a copy elsewhere
-    /// begins with them.
-    pub(super) fn scaled(&self, application: &ApplicationUid, replicas: &Replicas) {
-        let mut all = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
-        match replicas.is_empty() {
-            true => drop(all.remove(application)),
-            false => drop(all.insert(application.clone(), replicas.clone())),
-        }
-    }
-
-    /// The replicas that the workloads of an application had when they were last seen to run.
-    pub(super) fn replicas(&self, application: &ApplicationUid) -> Replicas {
-        let all = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(application).cloned().unwrap_or_default()
-    }
-
     /// Forgets an application that is not there any more; not what is known of its copies.
     pub(crate) fn forget_application(&self, application: &ApplicationUid) {
-        self.scaled(application, &Replicas::new());
+        self.replicas.forget(application);
+    }
+
+    /// Takes in whether a look at a copy shows it, at a cluster that answers. Returns for how long none has.
+    pub(super) fn unseen(
+        &self,
+        application: &ApplicationUid,
+        cluster: &ClusterUid,
+        is_unseen: bool,
+    ) -> Duration {
+        let copy = (application.clone(), cluster.clone());
+        let mut all = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        match is_unseen {
+            true => all.entry(copy).or_insert_with(Instant::now).elapsed(),
+            false => {
+                all.remove(&copy);
+                Duration::ZERO
+            }
+        }
     }
 
     /// A term of leadership begins: what happened before it, another process has seen.
@@ -98,6 +104,7 @@ impl Memory {
         self.observations.forget(application, cluster);
         self.renderings.forget(application, cluster);
         self.attempts.forget(application, cluster);
+        self.unseen(application, cluster, false);
     }
 
     /// Takes in a look at a copy: what is attempted there, how long that has lasted, and how long to wait before it is applied.
@@ -160,4 +167,21 @@ fn aim(application: &Application, cluster: &ClusterUid, wanted: Option<&Document
     }
     let begun = copy.and_then(|copy| copy.intended_work).map(|intended| intended.generation);
     Aim::of(copy, begun.unwrap_or(application.scheduled_generation), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_for_how_long_a_copy_is_not_seen() {
+        let memory = Memory::default();
+        let unseen = |is_unseen| memory.unseen(&"app".into(), &"c".into(), is_unseen).as_secs();
+        assert_eq!(unseen(true), 0);
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert_eq!((unseen(true), unseen(false)), (40, 0));
+        assert_eq!(unseen(true), 0, "it begins anew");
+        memory.forget(&"app".into(), &"c".into());
+        assert!(memory.unseen.lock().unwrap().is_empty());
+    }
 }

@@ -142,7 +142,10 @@ impl Look<'_> {
     /// A sighting of which nothing else is known.
     fn blind(&self, answers: bool, presence: Presence, handle: Option<Arc<ClusterHandle>>) -> Sighting {
         let (_, attempt) = self.memory.attempt(self.application, self.cluster, answers, None);
+        // While the cluster does not answer, or is not known to, nobody waits to see the copy.
+        let is_unseen = presence == Presence::Unseen && answers && !self.application.deleted;
         let view = ClusterView {
+            unseen: self.memory.unseen(&self.application.uid, self.cluster, is_unseen),
             presence,
             basis: Basis::Nothing,
             wanted: None,
@@ -225,7 +228,7 @@ impl Look<'_> {
         let refused = self.refused(repairs, seen.as_ref());
         let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen, &refused));
         if let (Some(seen), Some(Phase::Running)) = (&seen, self.copy().map(|copy| copy.phase)) {
-            self.memory.scaled(&self.application.uid, &seen.observation.replicas);
+            self.remember_replicas(&seen.observation);
         }
         let is_served = matches!(targets, Targets::Known(_));
         let waited = self.copy().is_some_and(|copy| copy.applied.reason == Reason::UnsupportedResource);
@@ -242,6 +245,7 @@ impl Look<'_> {
             self.memory.pauses.tried(&self.application.uid, self.cluster, aim, Ending::Lasting);
         }
         let view = ClusterView {
+            unseen: self.memory.unseen(&self.application.uid, self.cluster, seen.is_none()),
             presence: seen.map_or(Presence::Unseen, |seen| Presence::Seen(Box::new(seen.observation))),
             renewal: self.renewal(set.as_ref()),
             basis,
@@ -255,6 +259,14 @@ impl Look<'_> {
         };
         let repair = repair.unwrap_or_default();
         Sighting { view, handle: Some(handle), wanted, repair, repairs, glance }
+    }
+
+    /// Remembers how many replicas the workloads of the copy have.
+    fn remember_replicas(&self, seen: &Observation) {
+        let copies: Vec<_> = self.application.copies.iter().map(|copy| copy.record.cluster.clone()).collect();
+        if let Some(copy) = self.copy() {
+            self.memory.replicas.seen(&self.application.uid, copy, seen, &copies);
+        }
     }
 
     /// The objects whose repair to the set `applied` is refused, and how long to wait for each.

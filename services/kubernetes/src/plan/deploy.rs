@@ -1,6 +1,7 @@
 //! Planning for a bound cluster: what is wanted is recorded and applied there, or looked after once it was.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::handover;
 use super::tend::{remaining, tend};
@@ -12,6 +13,10 @@ use super::{
 use crate::failure::Class;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey, keys};
+
+/// How long a new copy waits until it is seen how many replicas there are where its workloads run. A cluster that answers and
+/// shows nothing for so long has trouble of its own.
+const UNSEEN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Steps for a cluster in the wanted set. `may_create`: no other copy has to go first. `replaces_running`:
 /// there is another copy that still runs and that this one is to take over from.
@@ -64,9 +69,12 @@ fn is_withdrawn(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     !copy.inventory.is_empty() && handover::makes_room(snapshot, copy)
 }
 
-/// Whether a copy that runs, on a cluster that answers, was not looked at yet.
+/// Whether a copy that runs, on a cluster that answers, was not looked at yet, and may be soon.
 fn runs_unseen(snapshot: &Snapshot) -> bool {
-    let unseen = |copy: &CopyRecord| matches!(snapshot.presence(&copy.cluster), Some(Presence::Unseen));
+    let unseen = |copy: &CopyRecord| {
+        let view = snapshot.clusters.get(&copy.cluster);
+        view.is_some_and(|view| view.presence == Presence::Unseen && view.unseen < UNSEEN_PATIENCE)
+    };
     snapshot.copies.iter().any(|copy| copy.phase == Phase::Running && unseen(copy))
 }
 

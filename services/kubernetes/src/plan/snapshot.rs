@@ -224,6 +224,8 @@ impl CopyRecord {
 pub struct ClusterView {
     /// What is seen there.
     pub presence: Presence,
+    /// How long the cluster has answered without showing the copy.
+    pub unseen: Duration,
     /// What `presence` was compared with, and what a repair would apply.
     pub basis: Basis,
     /// The documents of the application's present manifest as this cluster would get them, if that can be told.

@@ -73,6 +73,7 @@ fn starting() -> Presence {
 fn view(presence: Presence) -> ClusterView {
     ClusterView {
         presence,
+        unseen: Duration::ZERO,
         basis: Basis::Works,
         wanted: Some(set(1)),
         targets: Targets::Known(vec![key("echo")]),

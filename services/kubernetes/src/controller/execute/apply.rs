@@ -108,7 +108,7 @@ impl Executor<'_> {
         let uid = &self.application.uid;
         let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
         let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, pieces);
-        let starts = self.memory.replicas(uid);
+        let starts = self.memory.replicas.starts(uid);
         let claim = Claim {
             identity: self.identity,
             starts: &starts,

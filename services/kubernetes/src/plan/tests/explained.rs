@@ -73,6 +73,13 @@ fn a_new_copy_of_a_scaled_workload_waits_until_the_old_one_is_seen() {
         short(&s)
     };
     assert_eq!(s(Presence::Unseen, true), ["wait 30"]);
+    let mut late =
+        snapshot(&["b"], vec![copy("a", Phase::Running)], vec![("a", Presence::Unseen), ("b", available())]);
+    seen_on(&mut late, "b").scaled = true;
+    seen_on(&mut late, "a").unseen = Duration::from_secs(59);
+    assert_eq!(short(&late), ["wait 30"]);
+    seen_on(&mut late, "a").unseen = Duration::from_secs(60);
+    assert_eq!(short(&late)[..2], ["record b Intended", "apply b"], "not for ever");
     let begins = ["record b Intended", "apply b"];
     assert_eq!(s(Presence::Unseen, false)[..2], begins);
     assert_eq!(s(available(), true)[..2], begins);
