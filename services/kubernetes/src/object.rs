@@ -23,6 +23,7 @@ pub mod remove;
 pub mod rendering;
 mod scaled;
 pub mod services;
+pub mod shared;
 pub(crate) mod used;
 pub mod validation;
 pub mod waves;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::cache::{CachedObject, Lookup};
+use crate::cluster::cache::Lookup;
 use crate::cluster::confirmation::{Confirmation, MAX_AGE};
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
@@ -24,9 +24,8 @@ use crate::cluster::wake::Wakes;
 use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
 use crate::object::observation::Sight;
-use crate::object::ownership::{Holder, holder};
 use crate::object::prepare::{self, ManifestError, Prepared, Target};
-use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry, ObjectKey, definition, used};
+use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry, ObjectKey, definition};
 
 /// A manifest cannot be made into objects of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -326,7 +325,7 @@ impl ClusterHandle {
     }
 
     /// What is seen of a Namespace or definition, which may be used although it is not the application's, given what the
-    /// watches show of it. `recorded`: the uid of the application's own object of this name.
+    /// watches show of it and that it [is asked for](Self::is_asked_for). `recorded`: the uid of the application's own object of this name.
     pub(crate) async fn shared_sight(
         &self,
         seen: Sight,
@@ -334,23 +333,20 @@ impl ClusterHandle {
         identity: &Identity,
         recorded: Option<&str>,
     ) -> Sight {
-        let is_anothers = |object: &CachedObject| object.application != identity.application;
-        match &seen {
-            Sight::Absent | Sight::Hidden(_) if !target.kind.promised => {}
-            Sight::Present(object) if is_anothers(object) => {}
-            _ => return seen,
+        match self.shared.find(target).await {
+            Ok(Some(live)) if live.is_used_by(identity, recorded) => Sight::Used(live),
+            Ok(None) if matches!(seen, Sight::Hidden(_)) => Sight::Absent,
+            Err(error) if !matches!(seen, Sight::Hidden(_)) => Sight::Hidden(error),
+            _ => seen,
         }
-        let live = match self.shared.find(target).await {
-            Ok(Some(live)) => live,
-            Ok(None) if matches!(seen, Sight::Hidden(_)) => return Sight::Absent,
-            Ok(None) => return seen,
-            Err(_) if matches!(seen, Sight::Hidden(_)) => return seen,
-            Err(error) => return Sight::Hidden(error.to_string()),
-        };
-        let is_own = matches!(holder(Some(&live.metadata), identity, recorded), Holder::Ours(_));
-        match is_own || used::usable(&target.prepared, &live).is_none() {
-            true => seen,
-            false => Sight::Used(live),
+    }
+
+    /// Whether it has to be asked for: the watches do not show an object of the application.
+    pub(crate) fn is_asked_for(seen: &Sight, target: &Target, application: &ApplicationUid) -> bool {
+        match seen {
+            Sight::Absent | Sight::Hidden(_) => !target.kind.promised,
+            Sight::Present(object) => object.application != *application,
+            _ => false,
         }
     }
 

@@ -2,14 +2,16 @@
 //! inventory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use krake_proto::json::CANONICAL_VERSION;
 
 use super::memory::Accepted;
 use super::observations::Glance;
-use super::view::{Look, Piece, Prospect, Wanted, within_limits};
+use super::view::{LOOK, Look, Piece, Prospect, Wanted, within_limits};
 use crate::cluster::{ClusterHandle, Resolved};
 use crate::object::containers::is_container;
 use crate::object::drift::Baseline;
@@ -25,6 +27,8 @@ use crate::plan::{self, Basis, CopyRecord, Phase, Targets, Work};
 
 /// Rehearsals of one look that are under way at once.
 const REHEARSALS: usize = 8;
+/// Objects that no watch shows, of one look, that are asked for at once.
+const QUESTIONS: usize = 8;
 
 /// By what a copy is judged: its own Works, or its inventory.
 pub(super) struct Judgement {
@@ -157,18 +161,15 @@ impl Look<'_> {
         &self,
         handle: &ClusterHandle,
         expected: &mut [Expected<Candidate>],
-    ) -> Option<Seen> {
-        let mut sights = Vec::with_capacity(expected.len());
-        for expected in expected.iter() {
-            sights.push(self.sight(handle, expected).await);
-        }
+    ) -> Option<(Seen, Vec<Sight>)> {
+        let sights = self.sights(handle, expected).await?;
         let (application, host) = (&self.application.uid, handle.connection().host());
         let mut seen = observe(expected, &sights, application, host)?;
         if self.rehearse_all(handle, expected, &sights, &seen).await {
             seen = observe(expected, &sights, application, host)?;
         }
         self.explain(handle, expected, &mut seen).await;
-        Some(seen)
+        Some((seen, sights))
     }
 
     /// Finds out what the server would make of objects that differ from their documents; whether there were any of which
@@ -216,23 +217,20 @@ impl Look<'_> {
         }
     }
 
-    /// What of the objects that were applied is there.
-    pub(super) async fn glance(
+    /// What of the objects that were applied is there, by what is seen of each.
+    pub(super) fn glance(
         &self,
-        handle: &ClusterHandle,
         applied: Known,
         expected: &[Expected<Candidate>],
+        sights: &[Sight],
     ) -> Glance {
-        let mut live = BTreeMap::new();
-        for expected in expected {
-            match self.sight(handle, expected).await {
-                Sight::Present(object) if object.application == self.application.uid => {
-                    live.insert(expected.key.clone(), object);
-                }
-                _ => {}
+        let own = expected.iter().zip(sights).filter_map(|(expected, sight)| match sight {
+            Sight::Present(object) if object.application == self.application.uid => {
+                Some((expected.key.clone(), Arc::clone(object)))
             }
-        }
-        Glance::new(applied, live)
+            _ => None,
+        });
+        Glance::new(applied, own.collect())
     }
 
     /// Finds out what the server would make of an object.
@@ -257,26 +255,69 @@ impl Look<'_> {
         }
     }
 
-    /// What is seen of an object, by the first of its candidates whose kind is known.
-    async fn sight(&self, handle: &ClusterHandle, expected: &Expected<Candidate>) -> Sight {
-        let mut candidates = expected.candidates.iter().map(|(_, candidate)| candidate);
-        let resolved = candidates.clone().find(|candidate| candidate.unresolved.is_none());
-        match resolved {
-            Some(candidate) => {
-                let seen = handle.sight(&candidate.target, &self.application.uid);
-                if !is_container(&expected.key) {
-                    return seen;
-                }
-                let inventory = self.copy().map(|copy| copy.inventory.as_slice()).unwrap_or_default();
-                let recorded = inventory.iter().find(|entry| entry.key == expected.key);
-                let recorded = recorded.and_then(|entry| entry.uid.as_deref());
-                handle.shared_sight(seen, &candidate.target, self.identity, recorded).await
+    /// What is seen of each object. Those that no watch shows are asked for, all of them within the time of a look. `None`: the
+    /// cluster fell silent in between.
+    async fn sights(&self, handle: &ClusterHandle, expected: &[Expected<Candidate>]) -> Option<Vec<Sight>> {
+        let application = &self.application.uid;
+        let mut sights: Vec<_> = expected.iter().map(|expected| self.sight(handle, expected)).collect();
+        let asked = expected.iter().zip(&sights).enumerate().filter_map(|(index, (expected, seen))| {
+            let target = &resolved(expected).filter(|_| is_container(&expected.key))?.target;
+            ClusterHandle::is_asked_for(seen, target, application).then(|| (index, target, seen.clone()))
+        });
+        let asked: Vec<_> = asked.collect();
+        if asked.is_empty() {
+            return Some(sights);
+        }
+        let inventory = self.copy().map(|copy| copy.inventory.as_slice()).unwrap_or_default();
+        let recorded: HashMap<_, _> =
+            inventory.iter().map(|entry| (&entry.key, entry.uid.as_deref())).collect();
+        let answers = asked.iter().map(|(index, target, seen)| {
+            let recorded = recorded.get(&target.prepared.key).copied().flatten();
+            let answer = handle.shared_sight(seen.clone(), target, self.identity, recorded);
+            answer.map(|sight| (*index, sight)).boxed()
+        });
+        let mut answers = handle.while_answering(within(LOOK, answers.collect())).await.ok()?;
+        for (index, _, seen) in asked {
+            let too_late = || match seen {
+                Sight::Hidden(why) => Sight::Hidden(why),
+                _ => Sight::Hidden(format!("the cluster does not show it within {} s", LOOK.as_secs())),
+            };
+            sights[index] = answers.remove(&index).unwrap_or_else(too_late);
+        }
+        Some(sights)
+    }
+
+    /// What the watches show of an object, by the first of its candidates whose kind is known.
+    fn sight(&self, handle: &ClusterHandle, expected: &Expected<Candidate>) -> Sight {
+        match resolved(expected) {
+            Some(candidate) => handle.sight(&candidate.target, &self.application.uid),
+            None => {
+                let mut candidates = expected.candidates.iter().map(|(_, candidate)| candidate);
+                let why = candidates.find_map(|candidate| candidate.unresolved.clone());
+                Sight::Hidden(why.unwrap_or_default())
             }
-            None => Sight::Hidden(
-                candidates.find_map(|candidate| candidate.unresolved.clone()).unwrap_or_default(),
-            ),
         }
     }
+}
+
+/// The first candidate of an object whose kind is known.
+fn resolved(expected: &Expected<Candidate>) -> Option<&Candidate> {
+    let mut candidates = expected.candidates.iter().map(|(_, candidate)| candidate);
+    candidates.find(|candidate| candidate.unresolved.is_none())
+}
+
+/// The answers that come within a time, some questions being under way at once.
+async fn within<T>(limit: Duration, asked: Vec<BoxFuture<'_, (usize, T)>>) -> HashMap<usize, T> {
+    let mut answers = HashMap::new();
+    let mut coming = futures::stream::iter(asked).buffer_unordered(QUESTIONS);
+    let all = async {
+        while let Some((index, answer)) = coming.next().await {
+            answers.insert(index, answer);
+        }
+    };
+    // What did not come in time is not waited for.
+    let _ = tokio::time::timeout(limit, all).await;
+    answers
 }
 
 /// The recorded objects of a copy of which no documents are known. One that was perhaps never accepted is not missed where
@@ -313,4 +354,38 @@ pub(super) fn repair(
         Some(Piece { target: candidate.target.clone(), set })
     };
     due.filter_map(piece).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Questions that are answered after so many seconds.
+    fn asked(seconds: impl Iterator<Item = u64>) -> Vec<BoxFuture<'static, (usize, u64)>> {
+        let answer = |(index, seconds)| {
+            let answers = async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                (index, seconds)
+            };
+            answers.boxed()
+        };
+        seconds.enumerate().map(answer).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_answered_in_time_holds_nothing_up() {
+        let begun = Instant::now();
+        let answers = within(LOOK, asked([1, 14, 600, 2].into_iter())).await;
+        assert_eq!(begun.elapsed().as_secs(), LOOK.as_secs());
+        assert_eq!(answers, HashMap::from([(0, 1), (1, 14), (3, 2)]), "what came in time counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_are_asked_for_at_once() {
+        let begun = Instant::now();
+        let answers = within(LOOK, asked(std::iter::repeat_n(1, 80))).await;
+        assert_eq!((answers.len(), begun.elapsed().as_secs()), (80, 10));
+    }
 }

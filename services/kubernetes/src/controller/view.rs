@@ -25,7 +25,7 @@ use crate::object::{ClusterUid, EVERY_CLUSTER_ANNOTATION, Identity, ObjectKey, t
 use crate::plan::{Aim, Basis, ClusterView, CopyRecord, Phase, Presence, Reason, Targets};
 
 /// How long a look at one cluster may take.
-const LOOK: Duration = Duration::from_secs(15);
+pub(super) const LOOK: Duration = Duration::from_secs(15);
 
 /// An object that can be applied, and the set of documents that it is of.
 #[derive(Clone, Debug)]
@@ -219,11 +219,9 @@ impl Look<'_> {
         let Prospect { wanted, targets, .. } = prospect;
         let Judgement { basis, mut expected, today, applied } = judgement;
         let set = wanted.as_ref().map(|wanted| wanted.set);
-        let seen = self.seen(&handle, &mut expected).await;
-        let glance = match &applied {
-            Some(applied) if seen.is_some() => Some(self.glance(&handle, applied.clone(), &expected).await),
-            _ => None,
-        };
+        let (seen, sights) = self.seen(&handle, &mut expected).await.unzip();
+        let glance = applied.clone().zip(sights);
+        let glance = glance.map(|(applied, sights)| self.glance(applied, &expected, &sights));
         let repairs = applied.map(|applied| applied.set().hash);
         let refused = self.refused(repairs, seen.as_ref());
         let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen, &refused));

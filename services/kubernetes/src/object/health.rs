@@ -51,11 +51,10 @@ pub struct Health {
     pub verdict: Verdict,
 }
 
-/// Health of a copy from all of its live objects.
-pub fn of_copy<'a>(objects: impl IntoIterator<Item = (&'a ObjectKey, &'a Value)>) -> Health {
+/// Health of a copy from that of each of its live objects.
+pub fn of_copy<'a>(objects: impl IntoIterator<Item = (&'a ObjectKey, Health)>) -> Health {
     let mut sum = Health { containers: ContainerHealth::default(), verdict: Verdict::Available };
-    for (key, object) in objects {
-        let Health { containers, verdict } = of_object(object);
+    for (key, Health { containers, verdict }) in objects {
         sum.containers += containers;
         sum.verdict = match (sum.verdict, verdict) {
             (worst @ Verdict::Failed(_), _) => worst,

@@ -177,10 +177,11 @@ fn a_copy_is_as_well_as_its_worst_object_and_pods_add_up() {
     let starting = json!({"apiVersion": "v1", "kind": "Pod", "status": {"phase": "Pending"}});
     let broken = json!({"apiVersion": "v1", "kind": "Pod", "status": {"phase": "Failed"}});
 
-    assert_eq!(of_copy([(&a, &well)]).verdict, Verdict::Available);
-    let two = of_copy([(&a, &starting), (&b, &well)]);
+    assert_eq!(of_copy([(&a, of_object(&well))]).verdict, Verdict::Available);
+    let two = of_copy([(&a, of_object(&starting)), (&b, of_object(&well))]);
     assert!(matches!(&two.verdict, Verdict::Progressing(message) if message.starts_with("Pod demo/a:")));
-    let three = of_copy([(&a, &starting), (&b, &broken), (&c, &well)]);
+    let three =
+        of_copy([(&a, &starting), (&b, &broken), (&c, &well)].map(|(key, object)| (key, of_object(object))));
     assert!(matches!(&three.verdict, Verdict::Failed(message) if message.starts_with("Pod demo/b:")));
     assert_eq!(three.containers, ContainerHealth { desired: 3, running: 1, completed: 0, failed: 1 });
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::cluster::cache::CachedObject;
@@ -15,6 +14,7 @@ use crate::object::pods::{Cause, Unready};
 use crate::object::prepare::Target;
 use crate::object::rendering::DocumentHash;
 use crate::object::services;
+use crate::object::shared::SharedObject;
 use crate::object::{ApplicationUid, InventoryEntry, ObjectKey};
 
 /// Maximum number of workloads of a copy whose pods are asked why they are not ready.
@@ -34,7 +34,7 @@ pub enum Sight {
     /// The object as last seen.
     Present(Arc<CachedObject>),
     /// An object that is not the application's, and used.
-    Used(Arc<DynamicObject>),
+    Used(Arc<SharedObject>),
 }
 
 /// An object as a set of documents wants it, and what is known of it since it was last applied.
@@ -149,7 +149,7 @@ pub fn observe(
     let (mut present, mut used, mut completed) = (Vec::new(), Vec::new(), Vec::new());
     let mut replicas = Replicas::new();
     let mut chosen = vec![0; expected.len()];
-    let mut live: Vec<(&ObjectKey, Value)> = Vec::new();
+    let (mut live, mut healths): (Vec<(&ObjectKey, Value)>, Vec<_>) = (Vec::new(), Vec::new());
     for (index, (expected, sight)) in expected.iter().zip(sights).enumerate() {
         let key = &expected.key;
         match sight {
@@ -159,7 +159,7 @@ pub fn observe(
             Sight::Unwatched => {}
             Sight::Used(object) => {
                 used.push(key.clone());
-                live.push((key, serde_json::to_value(object.as_ref()).unwrap_or_default()));
+                healths.push((key, object.health().clone()));
             }
             Sight::Present(object) if object.application == *application => {
                 let value = object.value();
@@ -179,6 +179,7 @@ pub fn observe(
                     replicas.insert(key.clone(), more);
                 }
                 present.push(InventoryEntry { key: key.clone(), uid: Some(object.uid.clone()) });
+                healths.push((key, health::of_object(&value)));
                 live.push((key, value));
             }
             Sight::Absent | Sight::Present(_) if expected.done || expected.optional => {}
@@ -187,7 +188,7 @@ pub fn observe(
     }
     let unready = live.iter().filter(|(_, value)| health::of_object(value).verdict != Verdict::Available);
     let unready = unready.filter_map(|(key, value)| Unready::of(key, value)).take(MAX_UNREADY).collect();
-    let mut health = health::of_copy(live.iter().map(|(key, value)| (*key, value)));
+    let mut health = health::of_copy(healths);
     let gone = missing.first().map(|first| format!("{first} does not exist"));
     let unseen = hidden.first().map(|Hidden { key, why }| format!("{key} cannot be seen: {why}"));
     if let (Some(why), false) = (gone.or(unseen), matches!(health.verdict, Verdict::Failed(_))) {
