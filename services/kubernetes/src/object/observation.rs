@@ -194,13 +194,12 @@ pub fn observe(
     if let (Some(why), false) = (gone.or(unseen), matches!(health.verdict, Verdict::Failed(_))) {
         health.verdict = Verdict::Progressing(why);
     }
-    let services = services::addresses(live.iter().map(|(_, value)| value), cluster_host);
     let observation = Observation {
         missing,
         drifted,
         hidden,
         health,
-        services,
+        services: services::addresses(live.iter().map(|(_, value)| value), cluster_host),
         present,
         used,
         unready,
