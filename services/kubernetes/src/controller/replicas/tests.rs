@@ -52,14 +52,14 @@ fn starts(of: &[(&str, i64)]) -> Vec<(String, i64)> {
 fn the_copy_with_the_most_counts_whichever_was_looked_at_last() {
     let replicas = SeenReplicas::default();
     let old = look(&[("web", Some(10)), ("worker", None)]);
-    let new = look(&[("web", None), ("worker", Some(3))]);
-    seen(&replicas, "old", &["old", "new"], &old);
-    for (cluster, look) in [("new", &new), ("old", &old), ("new", &new)] {
+    let new = look(&[("web", Some(2)), ("worker", Some(3))]);
+    seen(&replicas, "old", &["old", "younger"], &old);
+    for (cluster, look) in [("younger", &new), ("old", &old), ("younger", &new)] {
         let both = starts(&[("web", 10), ("worker", 3)]);
-        assert_eq!(seen(&replicas, cluster, &["old", "new"], look), both);
+        assert_eq!(seen(&replicas, cluster, &["old", "younger"], look), both);
     }
     let fewer = look(&[("web", Some(4)), ("worker", None)]);
-    assert_eq!(seen(&replicas, "old", &["old", "new"], &fewer), starts(&[("web", 4), ("worker", 3)]));
+    assert_eq!(seen(&replicas, "old", &["old", "younger"], &fewer), starts(&[("web", 4), ("worker", 3)]));
 }
 
 #[test]
