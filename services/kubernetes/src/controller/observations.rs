@@ -27,6 +27,10 @@ const RETRY_PAUSE: Duration = Duration::from_secs(30);
 /// limit.
 const MAX_OBJECTS_BYTES: usize = observer::MAX_OBSERVATION - 1024;
 
+/// Maximum nesting of what is told of one object: the state service takes no more. A live object may have more where its
+/// document has a single value.
+const MAX_NESTING: usize = 64;
+
 type Copy = (ApplicationUid, ClusterUid);
 
 /// The objects of a copy at one look.
@@ -71,12 +75,22 @@ impl Glance {
     }
 }
 
-/// An object as it was seen, or its names alone if it does not fit into what room is left; where not even they do, it is
-/// told as one that was not seen.
+/// An object as it was seen, or its names alone if it does not fit into what room is left, or is nested too deep; where not
+/// even they fit, it is told as one that was not seen.
 fn fitting(index: u32, document: &Value, seen: Option<Value>, room: usize) -> ObservedObject {
-    let forms = seen.into_iter().flat_map(|seen| [seen.to_string(), observer::names(document).to_string()]);
-    let mut objects = forms.map(|fields| ObservedObject { index, fields: Some(fields) });
+    let forms = seen.into_iter().flat_map(|seen| [seen, observer::names(document)]);
+    let texts = forms.filter(|form| nesting(form) <= MAX_NESTING).map(|form| form.to_string());
+    let mut objects = texts.map(|fields| ObservedObject { index, fields: Some(fields) });
     objects.find(|object| size(object) <= room).unwrap_or(ObservedObject { index, fields: None })
+}
+
+/// How deep the lists and maps of a value are nested.
+fn nesting(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(nesting).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(nesting).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Bytes that an object takes in a report: its key, its length and itself.

@@ -70,6 +70,23 @@ fn a_report_of_very_many_objects_that_all_differ_fits_and_tells_of_each() {
 }
 
 #[test]
+fn an_object_that_is_nested_deeper_than_documents_may_be_is_told_by_its_names() {
+    let nested = |levels: usize| (0..levels).fold(json!("x"), |inner, _| json!({"x": inner}));
+    let told = |levels: usize| {
+        let mut object = document("a", "1");
+        object["data"]["text"] = nested(levels);
+        let (key, _) = live("a", "1", "5");
+        object["metadata"]["labels"] = json!({APPLICATION_LABEL: "app"});
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let seen = glance(vec![(key, Arc::new(CachedObject::of_test(object)))]);
+        objects(&seen).swap_remove(0)
+    };
+    let names = Some(observer::names(&document("a", "1")));
+    assert_eq!(told(62).1.unwrap()["data"]["text"], nested(62), "64 with the object and its data");
+    assert_eq!(told(63), (0, names));
+}
+
+#[test]
 fn a_glance_is_another_one_when_an_object_comes_goes_or_changes() {
     let prints = [
         vec![live("a", "1", "5")],
