@@ -18,6 +18,8 @@ mod paging;
 mod pods;
 mod probe;
 pub mod reachability;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod shared;
 pub mod survey;
 pub mod wake;

@@ -50,7 +50,7 @@ impl Accepts for Accepting<'_> {
             return;
         };
         let baseline = Baseline::of(&piece.target.prepared.observed(), &applied.object);
-        let baseline = baseline.scaled(applied.scaled);
+        let baseline = baseline.scaled(&applied.scaling);
         self.memory.accept(self.application, self.cluster, applied.key.clone(), piece.set, baseline);
         if applied.used {
             self.used.push(applied.key);

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
-use crate::object::autoscaler::Replicas;
+use crate::object::autoscaler::{Replicas, Scaling};
 use crate::object::definition;
 use crate::object::ownership::{self, Admitted, Found, Refusal};
 use crate::object::pass::{self, Due, Pass};
@@ -69,7 +69,7 @@ pub struct AppliedObject {
     /// The server's answer: the whole object.
     pub object: DynamicObject,
     /// Whether its replicas were left to an autoscaler.
-    pub scaled: bool,
+    pub scaling: Scaling,
     /// Whether it is not the application's: it existed before, and is used.
     pub used: bool,
 }
@@ -138,6 +138,7 @@ async fn apply_all(
     secrets: &SecretValues,
 ) -> Result<(), ApplyError> {
     let (mut all_due, mut unfit) = look_at_all(connection, targets, claim, accepted).await?;
+    let mut unsure = None;
     for pass_number in 1.. {
         let mut accepted_now = 0;
         let mut pass = Pass::default();
@@ -158,8 +159,13 @@ async fn apply_all(
             match written {
                 Ok(object) => {
                     accepted_now += 1;
-                    let Writer { scaled, used, .. } = writer;
-                    accepted.push(AppliedObject { key: key.clone(), object, scaled, used });
+                    let Writer { scaling, used, .. } = writer;
+                    let open = unsettled(key, &scaling, claim.writes);
+                    accepted.push(AppliedObject { key: key.clone(), object, scaling, used });
+                    if let Some(error) = open {
+                        accepted.refuse(key, &error);
+                        unsure.get_or_insert(error);
+                    }
                 }
                 Err(error) => {
                     accepted.refuse(key, &error);
@@ -175,7 +181,18 @@ async fn apply_all(
             Some(_) => all_due = pass.left,
         }
     }
-    unfit.map_or(Ok(()), Err)
+    unfit.or(unsure).map_or(Ok(()), Err)
+}
+
+/// What remains to be done at an object that was repaired without knowing whether an autoscaler scales it. A first write is
+/// complete all the same: the replicas that it leaves as they are differ from the manifest's, which a repair settles.
+fn unsettled(key: &ObjectKey, scaling: &Scaling, writes: Writes) -> Option<ApplyError> {
+    match scaling {
+        Scaling::Unknown(error) if !writes.is_first() => {
+            Some(ApplyError::Object { key: key.clone(), error: error.clone() })
+        }
+        _ => None,
+    }
 }
 
 /// Reads all objects, and decides how each may be written. In a repair those that may not be, or cannot be read, are left

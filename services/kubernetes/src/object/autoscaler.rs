@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use crate::error::ClusterError;
 use crate::object::{FIELD_MANAGER, ObjectKey, field, text};
 
 /// Numbers of replicas of workloads.
@@ -13,6 +14,24 @@ pub type Replicas = BTreeMap<ObjectKey, i64>;
 
 /// Where workloads have their number of replicas, as a JSON pointer.
 pub(crate) const REPLICAS: &str = "/spec/replicas";
+
+/// Whether an autoscaler decides on the number of replicas of a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    /// None does, or the number is the manifest's anyway.
+    No,
+    /// One does.
+    Yes,
+    /// Not known; why. Until it is, the number stays as it is.
+    Unknown(ClusterError),
+}
+
+impl Scaling {
+    /// Whether the live number of replicas is left alone.
+    pub fn leaves_replicas(&self) -> bool {
+        *self != Self::No
+    }
+}
 
 /// Whether objects of this kind decide on the replicas of workloads.
 pub(crate) fn is_autoscaler(key: &ObjectKey) -> bool {

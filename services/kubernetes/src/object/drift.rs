@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::object::autoscaler::REPLICAS;
+use crate::object::autoscaler::{REPLICAS, Scaling};
 
 /// Fields that differ: JSON pointer → live value (null where there is none).
 pub type Differences = BTreeMap<String, Value>;
@@ -39,9 +39,15 @@ impl Baseline {
         }
     }
 
-    /// The same of a workload whose replicas were left to an autoscaler.
-    pub fn scaled(self, scaled: bool) -> Self {
-        Self { scaled, ..self }
+    /// The same of a workload whose replicas were perhaps left to an autoscaler. Where it is not known whether there is one,
+    /// replicas that are not the manifest's remain drift, so that a repair asks again.
+    pub fn scaled(mut self, scaling: &Scaling) -> Self {
+        self.scaled = *scaling == Scaling::Yes;
+        if matches!(scaling, Scaling::Unknown(_)) {
+            self.accepted.remove(REPLICAS);
+            self.resource_version = None;
+        }
+        self
     }
 
     /// From the answer to a rehearsal. It bears the version of the object as it is, which says nothing about the answer.
@@ -188,7 +194,23 @@ mod tests {
         let known = baseline(&applied, live(json!({"replicas": 3, "x": 1}), "5"));
         let later = live(json!({"replicas": 4, "x": 2}), "6");
         assert_eq!(drift(&applied, &later, Some(&known)), ["/spec/replicas", "/spec/x"]);
-        assert_eq!(drift(&applied, &later, Some(&known.scaled(true))), ["/spec/x"]);
+        let is_left = known.clone().scaled(&Scaling::Yes);
+        assert_eq!(drift(&applied, &later, Some(&is_left)), ["/spec/x"]);
+        assert_eq!(drift(&applied, &later, Some(&known.scaled(&Scaling::No))), ["/spec/replicas", "/spec/x"]);
+    }
+
+    #[test]
+    fn replicas_that_were_left_for_want_of_knowledge_remain_drift() {
+        let applied = object(json!({"replicas": 1, "cpu": "1000m"}));
+        let answer = live(json!({"replicas": 3, "cpu": "1"}), "5");
+        let known = baseline(&applied, answer.clone());
+        assert_eq!(
+            drift(&applied, &answer, Some(&known)),
+            [""; 0],
+            "otherwise the answer counts as accepted"
+        );
+        let unknown = Scaling::Unknown(crate::error::ClusterError::Busy("slow down".into()));
+        assert_eq!(drift(&applied, &answer, Some(&known.scaled(&unknown))), ["/spec/replicas"]);
     }
 
     #[test]

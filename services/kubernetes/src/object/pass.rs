@@ -5,7 +5,7 @@ use kube::api::DynamicObject;
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::ApplyError;
-use crate::object::autoscaler::Replicas;
+use crate::object::autoscaler::{Replicas, Scaling};
 use crate::object::order;
 use crate::object::ownership::Admitted;
 use crate::object::prepare::Target;
@@ -20,7 +20,7 @@ pub(super) struct Due<'a> {
     pub(super) live: Option<DynamicObject>,
     pub(super) admitted: Admitted,
     /// Whether an autoscaler decides on its replicas.
-    pub(super) scaled: bool,
+    pub(super) scaling: Scaling,
     /// The number of replicas that an autoscaler elsewhere has given it.
     pub(super) start: Option<i64>,
 }
@@ -33,7 +33,8 @@ impl<'a> Due<'a> {
         starts: &Replicas,
     ) -> Self {
         let start = starts.get(&target.prepared.key).copied();
-        Self { target, live, admitted, scaled: target.prepared.scaled, start }
+        let scaling = if target.prepared.scaled { Scaling::Yes } else { Scaling::No };
+        Self { target, live, admitted, scaling, start }
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cluster::connection::Connection;
 use crate::cluster::warnings::Warnings;
 use crate::error::ClusterError;
+use crate::object::autoscaler::Scaling;
 use crate::object::ownership::{Admitted, Live};
 use crate::object::pass::Due;
 use crate::object::prepare::Target;
@@ -27,7 +28,7 @@ pub(super) struct Writer<'a> {
     /// Why the object could not be tried before it was written.
     pub(super) not_tried: Option<String>,
     /// Whether an autoscaler decides on its replicas.
-    pub(super) scaled: bool,
+    pub(super) scaling: Scaling,
     /// The number of replicas to begin with, if it was scaled before elsewhere.
     pub(super) start: Option<i64>,
     /// Whether the object is not the application's, and used.
@@ -36,9 +37,10 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(connection: &'a Connection, due: &Due<'a>, writes: Writes) -> Self {
-        let &Due { target, scaled, start, .. } = due;
+        let &Due { target, start, .. } = due;
+        let scaling = due.scaling.clone();
         let (warnings, not_tried) = (Warnings::default(), None);
-        Self { connection, target, writes, warnings, not_tried, scaled, start, used: false }
+        Self { connection, target, writes, warnings, not_tried, scaling, start, used: false }
     }
 
     /// Writes the object as far as `admitted` allows. `live`: the object as it was seen, if it exists.
@@ -59,7 +61,7 @@ impl<'a> Writer<'a> {
     /// Creates: fails if the object exists, whoever made it. What later applies would not accept is not created.
     async fn create(&mut self) -> Result<DynamicObject, ClusterError> {
         let mut body = self.target.prepared.body.clone();
-        if let (true, Some(start)) = (self.scaled, self.start) {
+        if let (true, Some(start)) = (self.scaling.leaves_replicas(), self.start) {
             autoscaler::begin_with(&mut body, start);
         }
         if self.writes.is_first() {
@@ -97,9 +99,7 @@ impl<'a> Writer<'a> {
             body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
             self.leave_settings(&mut body, live);
         }
-        if let (true, Some(live)) = (self.scaled, live) {
-            autoscaler::leave_replicas(&mut body, live);
-        }
+        self.leave_replicas(&mut body, live);
         self.apply(&mut body, false).await
     }
 
@@ -114,6 +114,7 @@ impl<'a> Writer<'a> {
         body["metadata"]["resourceVersion"] = seen.resource_version.clone().into();
         body["metadata"]["annotations"][ADOPTED_ANNOTATION] = "true".into();
         self.leave_settings(&mut body, live);
+        self.leave_replicas(&mut body, live);
         self.apply(&mut body, false).await
     }
 
@@ -131,6 +132,12 @@ impl<'a> Writer<'a> {
                 Ok(live.clone())
             }
             answer => answer,
+        }
+    }
+
+    fn leave_replicas(&self, body: &mut Value, live: Option<&DynamicObject>) {
+        if let (true, Some(live)) = (self.scaling.leaves_replicas(), live) {
+            autoscaler::leave_replicas(body, live);
         }
     }
 
