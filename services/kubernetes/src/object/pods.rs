@@ -91,13 +91,20 @@ pub struct Cause {
     pub class: Option<Class>,
 }
 
+impl Cause {
+    /// A cause in words that come from a cluster, names included: cut in the middle if they are long.
+    fn of(text: &str, class: Class) -> Self {
+        Self { text: shortened(text), class: Some(class) }
+    }
+}
+
 /// What pods say, of which some may be another workload's: the cause that no other cluster removes comes first.
 pub(crate) fn cause<'a>(workload: &Unready, pods: impl IntoIterator<Item = &'a Value>) -> Option<Cause> {
     let own = pods.into_iter().filter(|pod| workload.owns(pod));
     let causes = own.filter_map(|pod| {
         let Cause { text: why, class } = trouble(pod)?;
         let name = text(pod, &["metadata", "name"]).unwrap_or_default();
-        Some(Cause { text: format!("Pod {name}: {why}"), class })
+        Some(Cause { text: shortened(&format!("Pod {name}: {why}")), class })
     });
     let mut causes: Vec<_> = causes.collect();
     causes.sort_by(|one, other| {
@@ -120,7 +127,7 @@ pub(crate) fn warning<'a>(events: impl IntoIterator<Item = &'a Value>) -> Option
     };
     let latest = events.into_iter().max_by_key(|event| time(event))?;
     let (reason, message) = (text(latest, &["reason"])?, text(latest, &["message"]).unwrap_or_default());
-    Some(Cause { text: shortened(&format!("{reason}: {message}")), class: Some(Class::OfCluster) })
+    Some(Cause::of(&format!("{reason}: {message}"), Class::OfCluster))
 }
 
 /// Why a pod does not become ready, if it says so.
@@ -134,7 +141,7 @@ pub(crate) fn trouble(pod: &Value) -> Option<Cause> {
         OF_SPEC.contains(&reason).then(|| waits(container, reason))
     });
     if let Some(text) = waiting.next() {
-        return Some(Cause { text, class: Some(Class::OfSpec) });
+        return Some(Cause::of(&text, Class::OfSpec));
     }
     let conditions = field(pod, &["status", "conditions"]).and_then(Value::as_array);
     let mut unscheduled = conditions.into_iter().flatten().filter(|condition| {
@@ -142,8 +149,7 @@ pub(crate) fn trouble(pod: &Value) -> Option<Cause> {
     });
     let condition = unscheduled.next()?;
     let part = |name| text(condition, &[name]).unwrap_or_default();
-    let text = shortened(&format!("{}: {}", part("reason"), part("message")));
-    Some(Cause { text, class: Some(Class::OfCluster) })
+    Some(Cause::of(&format!("{}: {}", part("reason"), part("message")), Class::OfCluster))
 }
 
 /// What a container waits for. That of a crash counts the seconds until its next start, and says nothing else.
@@ -152,7 +158,7 @@ fn waits(container: &Value, reason: &str) -> String {
     if reason != "CrashLoopBackOff" {
         let message = text(container, &["state", "waiting", "message"]).unwrap_or_default();
         let text = format!("container {name} waits: {reason}: {message}");
-        return shortened(text.trim_end_matches([' ', ':']));
+        return text.trim_end_matches([' ', ':']).to_owned();
     }
     let ended = ["lastState", "terminated"];
     let why = field(container, &ended).and_then(|ended| text(ended, &["reason"])).unwrap_or("Error");

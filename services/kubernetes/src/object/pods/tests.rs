@@ -98,3 +98,26 @@ fn the_latest_warning_counts() {
     assert_eq!(warning(&events).unwrap().text, "FailedCreate: violates PodSecurity");
     assert_eq!(warning(&[]), None);
 }
+
+#[test]
+fn whatever_part_of_a_cause_is_long_the_whole_is_short() {
+    let long = "x".repeat(100_000);
+    let crash = |name: &str, why: &str| {
+        json!({"containerStatuses": [{"name": name, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 3, "reason": why}}}]})
+    };
+    let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": long}]});
+    let of = |name: &str, status: Value| pod(name, ("StatefulSet", "w"), status);
+    for pod in [
+        of(&long, waiting("ErrImagePull", "why")),
+        of("web-0", waiting("ErrImagePull", &long)),
+        of("web-0", crash(&long, "Error")),
+        of("web-0", crash("app", &long)),
+        of("web-0", unscheduled),
+    ] {
+        let found = cause(&workload("StatefulSet"), [&pod]).unwrap();
+        assert!(found.text.len() <= 600, "{}", found.text.len());
+    }
+    let event = json!({"reason": long, "message": long});
+    assert!(warning([&event]).unwrap().text.len() <= 600);
+}
