@@ -20,6 +20,8 @@ const REFRESH: Duration = Duration::from_secs(2);
 const REPEAT: Duration = Duration::from_secs(2);
 /// Longest wait for an answer. An aggregated API that hangs must not use up the time for all other kinds.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The version of the core group.
+const CORE: &str = "v1";
 /// What is needed to deploy objects of a kind.
 const NEEDED_VERBS: [&str; 4] = ["get", "create", "patch", "delete"];
 
@@ -172,6 +174,10 @@ impl Discovery {
                 "its list of the resources of {api_version} is empty, which no Kubernetes API answers"
             ))),
             Ok(list) => Ok(served(&version, list)),
+            // What stands before the API server answers so, or one of several behind it that is no API server.
+            Err(ClusterError::NotFound(_)) if api_version == CORE => Err(ClusterError::Unreachable(format!(
+                "it answers that there is no {CORE}, which every Kubernetes API serves"
+            ))),
             Err(ClusterError::NotFound(_)) => Ok(Kinds::new()),
             Err(error) => Err(error),
         }
@@ -212,5 +218,54 @@ fn resolved(version: &GroupVersion, resource: &APIResource) -> ResolvedKind {
             kind: resource.kind.clone(),
             plural: resource.name.clone(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::scripted::{Scripted, failure, not_served};
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    fn groups() -> (u16, Value) {
+        (200, json!({"kind": "APIGroupList", "groups": []}))
+    }
+
+    /// What becomes of a kind while the server answers like this, but for the list of its groups.
+    async fn resolved(
+        answer: fn() -> (u16, Value),
+        api_version: &str,
+    ) -> Result<ResolvedKind, DiscoveryError> {
+        let cluster = Scripted::new(move |asked| if asked.line == "GET /apis" { groups() } else { answer() });
+        let discovery = Discovery::new(cluster.connection.clone());
+        discovery.resolve_any_version(api_version, "ConfigMap").await
+    }
+
+    #[rstest]
+    #[case::of_something_else(not_served)]
+    #[case::with_a_status(|| failure(404, "NotFound", "not found"))]
+    #[tokio::test]
+    async fn that_the_core_group_is_not_found_is_trouble_and_not_absence(
+        #[case] answer: fn() -> (u16, Value),
+    ) {
+        let error = resolved(answer, "v1").await.unwrap_err();
+        let DiscoveryError::Cluster(trouble) = &error else { panic!("absent: {error}") };
+        assert!(!trouble.answered(), "{trouble}");
+        // Other groups, and versions of it that nobody serves, may be absent.
+        for api_version in ["v2", "gone.example/v1"] {
+            let error = resolved(answer, api_version).await.unwrap_err();
+            assert!(matches!(error, DiscoveryError::Unsupported { .. }), "{api_version}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_the_core_group_does_not_list_is_absent() {
+        let list = || {
+            let pods = json!({"name": "pods", "kind": "Pod", "namespaced": true, "singularName": "pod", "verbs": []});
+            (200, json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": [pods]}))
+        };
+        let error = resolved(list, "v1").await.unwrap_err();
+        assert!(matches!(error, DiscoveryError::Unsupported { .. }), "{error}");
     }
 }
