@@ -1,9 +1,11 @@
 //! What becomes of an object at the moment when its cluster accepts it, while later ones are still on their way.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::memory::Memory;
 use super::view::Piece;
 use crate::cluster::ClusterHandle;
-use crate::object::apply::{Accepts, AppliedObject, ApplyError};
+use crate::object::apply::{Accepts, AppliedObject, ApplyError, sort_by};
 use crate::object::drift::Baseline;
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry, ObjectKey};
 
@@ -13,9 +15,9 @@ pub(super) struct Accepting<'a> {
     memory: &'a Memory,
     application: &'a ApplicationUid,
     cluster: &'a ClusterUid,
-    pieces: &'a [Piece],
+    pieces: HashMap<&'a ObjectKey, &'a Piece>,
     entries: Vec<InventoryEntry>,
-    failures: Vec<(ObjectKey, ApplyError)>,
+    failures: BTreeMap<ObjectKey, ApplyError>,
     used: Vec<ObjectKey>,
 }
 
@@ -27,7 +29,8 @@ impl<'a> Accepting<'a> {
         cluster: &'a ClusterUid,
         pieces: &'a [Piece],
     ) -> Self {
-        let (entries, used, failures) = (Vec::new(), Vec::new(), Vec::new());
+        let (entries, used, failures) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let pieces = pieces.iter().map(|piece| (&piece.target.prepared.key, piece)).collect();
         Self { handle, memory, application, cluster, pieces, entries, used, failures }
     }
 
@@ -38,17 +41,15 @@ impl<'a> Accepting<'a> {
 
     /// What was accepted; which of it is not the application's, and used; what was not accepted, and why.
     pub(super) fn into_parts(self) -> (Vec<InventoryEntry>, Vec<ObjectKey>, Vec<(ObjectKey, ApplyError)>) {
-        (self.entries, self.used, self.failures)
+        (self.entries, self.used, self.failures.into_iter().collect())
     }
 }
 
 impl Accepts for Accepting<'_> {
     fn push(&mut self, applied: AppliedObject) {
         self.entries.push(applied.inventory_entry());
-        self.failures.retain(|(key, _)| *key != applied.key);
-        let Some(piece) = self.pieces.iter().find(|piece| piece.target.prepared.key == applied.key) else {
-            return;
-        };
+        self.failures.remove(&applied.key);
+        let Some(piece) = self.pieces.get(&applied.key).copied() else { return };
         let baseline = Baseline::of(&piece.target.prepared.observed(), &applied.object);
         let baseline = baseline.scaled(&applied.scaling);
         self.memory.accept(self.application, self.cluster, applied.key.clone(), piece.set, baseline);
@@ -60,11 +61,10 @@ impl Accepts for Accepting<'_> {
     }
 
     fn refuse(&mut self, key: &ObjectKey, error: &ApplyError) {
-        self.failures.retain(|(other, _)| other != key);
-        self.failures.push((key.clone(), error.clone()));
+        self.failures.insert(key.clone(), error.clone());
     }
 
     fn sort(&mut self, order: &[&ObjectKey]) {
-        self.entries.sort_by_cached_key(|entry| order.iter().position(|key| **key == entry.key));
+        sort_by(&mut self.entries, order, |entry| &entry.key);
     }
 }

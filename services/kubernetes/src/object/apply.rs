@@ -103,9 +103,15 @@ impl Accepts for Vec<AppliedObject> {
     }
 
     fn sort(&mut self, order: &[&ObjectKey]) {
-        let places: HashMap<_, _> = order.iter().zip(0_usize..).collect();
-        self.sort_by_cached_key(|applied| places.get(&&applied.key).copied());
+        sort_by(self, order, |applied| &applied.key);
     }
+}
+
+/// Puts items into the order of their keys; those that it does not name come first. An application may have tens of
+/// thousands of objects.
+pub(crate) fn sort_by<T>(items: &mut [T], order: &[&ObjectKey], key: impl Fn(&T) -> &ObjectKey) {
+    let places: HashMap<&ObjectKey, usize> = order.iter().copied().zip(0..).collect();
+    items.sort_by_cached_key(|item| places.get(key(item)).copied());
 }
 
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
@@ -347,4 +353,28 @@ async fn write(
 
 fn uid(live: Option<&DynamicObject>) -> Option<&str> {
     live?.metadata.uid.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_come_in_the_order_of_their_keys_and_unknown_ones_before() {
+        let key = |name: &str| ObjectKey {
+            api_version: "v1".into(),
+            kind: "A".into(),
+            namespace: None,
+            name: name.into(),
+        };
+        let order = ["c", "a", "b"].map(key);
+        let mut items = ["a", "x", "b", "c"].map(key);
+        sort_by(&mut items, &order.each_ref(), |item| item);
+        assert_eq!(items, ["x", "c", "a", "b"].map(key));
+        // Each is looked up once: comparing all pairs would take minutes.
+        let order: Vec<_> = (0..50_000).map(|number| key(&number.to_string())).collect();
+        let mut items: Vec<_> = order.iter().rev().cloned().collect();
+        sort_by(&mut items, &order.iter().collect::<Vec<_>>(), |item| item);
+        assert_eq!(items, order);
+    }
 }
