@@ -20,6 +20,7 @@
 mod deploy;
 mod handover;
 mod outcome;
+mod removal;
 mod retire;
 mod snapshot;
 mod tend;
@@ -27,9 +28,8 @@ mod works;
 
 use std::time::Duration;
 
-pub use outcome::{
-    AfterApply, Again, Applied, after_apply, after_prune, after_release, after_remove, after_withdraw,
-};
+pub use outcome::{AfterApply, Again, Applied, after_apply};
+pub use removal::{Waited, after_prune, after_release, after_remove, after_withdraw};
 pub use snapshot::{
     Answer, Attempt, ClusterView, CopyRecord, Phase, Presence, Reason, RecordedAttempt, Snapshot, Strategy,
     Targets, Truth,
@@ -40,8 +40,6 @@ use crate::object::{ClusterUid, InventoryEntry};
 
 /// When to look again at what does not wake us by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// When to look again whether deleted objects are gone.
-const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Carries out the steps of a plan on one cluster, in order, until one does not succeed.
 
 mod apply;
+mod remove;
 
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use super::removals::Removals;
 use super::report::{self, Reported};
 use super::view::Sighting;
 use crate::error::ClusterError;
-use crate::object::remove::{Going, Removal, remove};
-use crate::object::{ClusterUid, Identity, InventoryEntry, ObjectKey, keys};
-use crate::plan::{self, CopyRecord, Step, Strategy, Work};
+use crate::object::remove::Removal;
+use crate::object::{ClusterUid, Identity};
+use crate::plan::{self, Apply, CopyRecord, Step, Work};
 
 /// When to look again after trouble that nothing else tells the end of.
 const SOON: Duration = Duration::from_secs(1);
@@ -58,23 +59,28 @@ impl Executor<'_> {
                     self.record(wanted, &mut copy, &mut progress).await?
                 }
                 Step::Forget(gone) => self.forget(gone, &mut copy, &mut progress).await?,
-                Step::Apply { what, .. } => self.apply(what, &mut copy, &mut progress).await?,
+                Step::Apply { what, .. } => {
+                    if what == Apply::Wanted {
+                        // What is removed later is waited for anew.
+                        self.removals.forget(&self.application.uid, self.cluster);
+                    }
+                    self.apply(what, &mut copy, &mut progress).await?
+                }
                 Step::Remove { inventory, .. } => {
                     let after = |copy: &CopyRecord, removal: &Removal| {
-                        let waited = self.removals.waits(&self.application.uid, self.cluster, removal.wave);
-                        let (deadline, deleted) = (self.removal_deadline, self.application.deleted);
-                        plan::after_remove(copy, &removal.remaining, waited, deadline, deleted)
+                        plan::after_remove(copy, &removal.remaining, self.waited(removal))
                     };
                     self.remove(&inventory, after, &mut copy, &mut progress).await?
                 }
                 Step::Withdraw { inventory, .. } => {
-                    let after =
-                        |copy: &CopyRecord, removal: &Removal| plan::after_withdraw(copy, &removal.remaining);
+                    let after = |copy: &CopyRecord, removal: &Removal| {
+                        plan::after_withdraw(copy, &removal.remaining, self.waited(removal))
+                    };
                     self.remove(&inventory, after, &mut copy, &mut progress).await?
                 }
                 Step::Prune { surplus, .. } => {
                     let after = |copy: &CopyRecord, removal: &Removal| {
-                        plan::after_prune(copy, &surplus, &removal.remaining)
+                        plan::after_prune(copy, &surplus, &removal.remaining, self.waited(removal))
                     };
                     self.remove(&surplus, after, &mut copy, &mut progress).await?
                 }
@@ -156,61 +162,6 @@ impl Executor<'_> {
     /// Whether it is confirmed, within the lease, that the cluster is the registered one still.
     async fn is_answer_of(&self, confirmed: impl Future<Output = Result<(), ClusterError>>) -> bool {
         matches!(self.leadership.within_lease(Box::pin(confirmed)).await, Some(Ok(())))
-    }
-
-    /// Removes objects, and records what follows.
-    async fn remove(
-        &self,
-        inventory: &[InventoryEntry],
-        after: impl Fn(&CopyRecord, &Removal) -> Step,
-        copy: &mut Option<CopyRecord>,
-        progress: &mut Progress,
-    ) -> anyhow::Result<bool> {
-        let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
-        let (Some(handle), Some(mut recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let going = keys(inventory);
-        let is_going = |entry: &&InventoryEntry| going.contains(&entry.key);
-        let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
-        let is_shown = |key: &ObjectKey| handle.shows(key, &self.application.uid);
-        let going = Going {
-            objects: inventory,
-            staying: &staying,
-            identity: self.identity,
-            with_dependents: self.application.strategy == Strategy::DeleteFirst,
-            is_shown: &is_shown,
-        };
-        let work = remove(handle.connection(), handle.discovery(), going);
-        let work = Box::pin(handle.on_known(work));
-        let Some(removed) = self.leadership.within_lease(work).await else {
-            return Ok(false);
-        };
-        let Ok(removal) = removed else {
-            // What became of it is not known; the cluster wakes us when it answers again.
-            progress.wait(SOON);
-            return Ok(false);
-        };
-        // On another cluster nothing of it would be found.
-        if removal.remaining.len() < inventory.len() && !self.is_answer_of(handle.known_now()).await {
-            progress.wait(SOON);
-            return Ok(false);
-        }
-        for left in &removal.remaining {
-            tracing::debug!(application = %self.application.key, cluster = %self.name(), object = %left.key,
-                waits_for = left.waits_for.as_deref(), "not gone yet");
-        }
-        if !removal.released.is_empty() {
-            for released in &removal.released {
-                tracing::warn!(application = %self.application.key, cluster = %self.name(), object = %released.key,
-                    why = released.why, "left on the cluster");
-            }
-            let told = plan::after_release(&recorded, &removal.released);
-            if !self.record(told, copy, progress).await? {
-                return Ok(false);
-            }
-            let Some(now) = copy.clone() else { return Ok(false) };
-            recorded = now;
-        }
-        self.follow(after(&recorded, &removal), copy, progress).await
     }
 
     /// Carries out what follows from a step.

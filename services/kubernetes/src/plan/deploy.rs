@@ -66,7 +66,9 @@ pub(super) fn keep(
 
 /// Whether the objects of a copy that failed are removed, while another one runs. By now it may serve, and the other one not.
 fn is_withdrawn(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
-    !copy.inventory.is_empty() && handover::makes_room(snapshot, copy)
+    // What a user asks for comes first: objects that do not go must not keep it waiting for ever.
+    let is_current = copy.retry_request == snapshot.retry_requests;
+    is_current && !copy.inventory.is_empty() && handover::makes_room(snapshot, copy)
 }
 
 /// Whether a copy that runs, on a cluster that answers, was not looked at yet, and may be soon.

@@ -223,13 +223,7 @@ impl World {
             Step::Remove { cluster, inventory } => {
                 assert_eq!(self.copies[&cluster].phase, Phase::Removing);
                 let remaining = self.remove(&cluster, &inventory);
-                return Some(after_remove(
-                    &self.copies[&cluster],
-                    &remaining,
-                    self.view(&cluster).attempt.elapsed,
-                    DEADLINE,
-                    self.deleted,
-                ));
+                return Some(after_remove(&self.copies[&cluster], &remaining, self.waited(&cluster)));
             }
             Step::Withdraw { cluster, inventory } => {
                 assert_eq!(self.copies[&cluster].phase, Phase::Failed);
@@ -237,14 +231,15 @@ impl World {
                 assert!(self.copies.values().any(running), "withdrawn, but nothing else runs");
                 self.check_what_goes(&cluster);
                 let remaining = self.remove(&cluster, &inventory);
-                return Some(after_withdraw(&self.copies[&cluster], &remaining));
+                return Some(after_withdraw(&self.copies[&cluster], &remaining, self.waited(&cluster)));
             }
             Step::Prune { cluster, surplus } => {
                 for entry in &surplus {
                     assert!(!keys(self.documents).contains(&entry.key), "pruned what is wanted");
                 }
                 let remaining = self.remove(&cluster, &surplus);
-                return Some(after_prune(&self.copies[&cluster], &surplus, &remaining));
+                let waited = self.waited(&cluster);
+                return Some(after_prune(&self.copies[&cluster], &surplus, &remaining, waited));
             }
             Step::Forget(copy) => {
                 let objects = &self.clusters[&copy.cluster].objects;

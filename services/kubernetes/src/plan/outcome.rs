@@ -1,24 +1,15 @@
-//! What to record after a step that touched a cluster.
+//! What to record after an apply.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::works::Work;
-use super::{Answer, Apply, CopyRecord, Phase, REMOVAL_INTERVAL, Reason, Step, Truth};
+use super::{Answer, Apply, CopyRecord, Phase, Reason, Step, Truth};
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::ApplyError;
 use crate::object::ownership::Refusal;
-use crate::object::remove::{Released, Remaining};
 use crate::object::rendering::DocumentSet;
 use crate::object::{InventoryEntry, ObjectKey, keys};
-
-/// How long a removal may take before it is recorded what it waits for: most pods end within this time.
-const REMOVAL_PATIENCE: Duration = Duration::from_secs(45);
-/// The same where somebody's finalizer holds an object, which does not end by itself.
-const FINALIZER_PATIENCE: Duration = Duration::from_secs(5);
-/// Maximum number of objects that are named as not gone yet.
-const NAMED_WAITS: usize = 5;
 
 /// An apply that ended, and what was known before it.
 #[derive(Clone, Copy, Debug)]
@@ -172,102 +163,6 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
     };
     let failed = CopyRecord { phase: Phase::Failed, observed_generation, available, failure: class, ..told };
     (failed, Again::Slowly)
-}
-
-/// After [`Step::Remove`] of the copy `copy`: what is not gone yet. `waited`: how long the present wave has been waited for;
-/// `deadline`: how long that may take; `deleted`: whether the application goes with it. A wait that lasts is recorded once for
-/// each thing that it waits for.
-pub fn after_remove(
-    copy: &CopyRecord,
-    remaining: &[Remaining],
-    waited: Duration,
-    deadline: Duration,
-    deleted: bool,
-) -> Step {
-    if remaining.is_empty() {
-        return Step::Forget(copy.clone());
-    }
-    let is_held = remaining.iter().any(Remaining::is_held);
-    let mut message = waiting(remaining);
-    if waited >= deadline {
-        let seconds = deadline.as_secs();
-        message += &format!("; this has taken more than {seconds} s: ");
-        message += match (deleted, is_held) {
-            (true, _) => "deleting the application with --force leaves what remains",
-            (false, true) => "take the finalizers off by hand if what set them is gone",
-            (false, false) => "look at these objects on the cluster",
-        };
-    } else if is_held {
-        message += "; what set a finalizer has to take it off";
-    }
-    let told = CopyRecord { available: Answer::no(Reason::WaitingForRemoval, message), ..copy.clone() };
-    let patience = if is_held { FINALIZER_PATIENCE } else { REMOVAL_PATIENCE };
-    if waited < patience.min(deadline) || told == *copy {
-        return Step::Wait(REMOVAL_INTERVAL);
-    }
-    Step::Report(told)
-}
-
-/// What a removal waits for, for people.
-fn waiting(remaining: &[Remaining]) -> String {
-    let waits = remaining
-        .iter()
-        .filter_map(|left| Some(format!("{} waits for {}", left.key, left.waits_for.as_ref()?)));
-    let waits: Vec<_> = waits.collect();
-    let mut message = waits.iter().take(NAMED_WAITS).map(String::as_str).collect::<Vec<_>>().join("; ");
-    if let Some(more @ 1..) = waits.len().checked_sub(NAMED_WAITS) {
-        message += &format!("; and {more} more");
-    }
-    let later = remaining.len() - waits.len();
-    if later > 0 {
-        message += &format!("; what comes after that: {later}");
-    }
-    message
-}
-
-/// After objects of the copy `copy` were released, since they hold what is not the application's, or bear no marks: nobody
-/// removes them any more. A copy that stays is as available as before.
-pub fn after_release(copy: &CopyRecord, released: &[Released]) -> CopyRecord {
-    let named = released.iter().take(NAMED_WAITS);
-    let names: Vec<_> = named.map(|released| format!("{} {}", released.key, released.why)).collect();
-    let message = format!("left on the cluster: {}", names.join("; "));
-    let released: HashSet<_> = released.iter().map(|released| &released.key).collect();
-    let is_released = |entry: &&InventoryEntry| released.contains(&entry.key);
-    let inventory = copy.inventory.iter().filter(|entry| !is_released(entry)).cloned().collect();
-    let mut told = CopyRecord { inventory, ..copy.clone() };
-    match copy.phase {
-        Phase::Removing => told.available = Answer::no(Reason::Released, message),
-        _ if told.applied.truth == Truth::True => {
-            told.applied = Answer { truth: Truth::True, ..Answer::no(Reason::Released, message) };
-        }
-        _ => {}
-    }
-    told
-}
-
-/// After [`Step::Withdraw`] of the copy `copy`: what is not gone yet. The record stays.
-pub fn after_withdraw(copy: &CopyRecord, remaining: &[Remaining]) -> Step {
-    if !remaining.is_empty() {
-        return Step::Wait(REMOVAL_INTERVAL);
-    }
-    // Nothing that was accepted is there any more. What is intended stays, for the next attempt.
-    let told = CopyRecord { inventory: Vec::new(), services: Default::default(), ..copy.clone() };
-    Step::Report(CopyRecord { containers: Default::default(), applied_work: None, ..told })
-}
-
-/// After [`Step::Prune`] of `surplus` of the copy `copy`: what is not gone yet.
-pub fn after_prune(copy: &CopyRecord, surplus: &[InventoryEntry], remaining: &[Remaining]) -> Step {
-    let left: HashSet<_> = remaining.iter().map(|remaining| &remaining.key).collect();
-    let pruned = keys(surplus);
-    let gone = |entry: &InventoryEntry| pruned.contains(&entry.key) && !left.contains(&entry.key);
-    let inventory: Vec<_> = copy.inventory.iter().filter(|entry| !gone(entry)).cloned().collect();
-    if inventory.len() == copy.inventory.len() {
-        return Step::Wait(REMOVAL_INTERVAL);
-    }
-    let mut completed = copy.completed.clone();
-    let recorded = keys(&inventory);
-    completed.retain(|key, _| recorded.contains(key));
-    Step::Report(CopyRecord { inventory, completed, ..copy.clone() })
 }
 
 fn changed(copy: &CopyRecord, told: CopyRecord) -> Option<Step> {

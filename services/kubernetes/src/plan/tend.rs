@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::removal::still_waiting;
 use super::works::{self, Basis, needs_apply};
 use super::{
     Answer, Apply, ClusterView, CopyRecord, LOOK_AGAIN, Phase, Presence, Reason, Snapshot, Step, Targets,
@@ -53,7 +54,8 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
     if let Some(renewed) = works::renewed(snapshot, copy, view, bound) {
         return vec![Step::Report(renewed)];
     }
-    let judged = judge(snapshot, copy, view, seen, bound);
+    let surplus = surplus(snapshot, copy, view);
+    let judged = still_waiting(copy, judge(snapshot, copy, view, seen, bound), bound && !surplus.is_empty());
     let judged_phase = judged.phase;
     let awaited = judged.available.reason.is_starting()
         && (judged.phase, judged.available.truth) == (copy.phase, copy.available.truth);
@@ -65,7 +67,6 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
         steps.push(Step::Apply { cluster: copy.cluster.clone(), what: Apply::Repair });
         return steps;
     }
-    let surplus = surplus(snapshot, copy, view);
     let runs = [copy, &judged]
         .iter()
         .all(|copy| copy.phase == Phase::Running && copy.available.truth == Truth::True);

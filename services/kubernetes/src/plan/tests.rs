@@ -62,6 +62,11 @@ fn seen(verdict: Verdict) -> Observation {
     }
 }
 
+/// A removal that has been waited for so long, of an application that stays.
+fn waited(seconds: u64) -> Waited {
+    Waited { time: Duration::from_secs(seconds), deadline: DEADLINE, deleted: false }
+}
+
 fn available() -> Presence {
     Presence::Seen(Box::new(seen(Verdict::Available)))
 }

@@ -5,7 +5,9 @@ use crate::error::ClusterError;
 use crate::object::apply::ApplyError;
 use crate::object::remove::Remaining;
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey};
-use crate::plan::{Again, Aim, Applied, Apply, Attempt, ClusterView, CopyRecord, Phase, Step, after_apply};
+use crate::plan::{
+    Again, Aim, Applied, Apply, Attempt, ClusterView, CopyRecord, Phase, Step, Waited, after_apply,
+};
 
 /// What a cluster answers to an apply.
 struct Answered {
@@ -108,6 +110,12 @@ impl World {
             let is_begun = matches!(copy.phase, Phase::Running | Phase::Applying);
             assert!(!(is_there && is_begun), "applied, though only the generation changed");
         }
+    }
+
+    /// How long a removal is taken to last: as long as the attempt, since nothing else is counted.
+    pub(super) fn waited(&self, uid: &ClusterUid) -> Waited {
+        let time = self.view(uid).attempt.elapsed;
+        Waited { time, deadline: DEADLINE, deleted: self.deleted }
     }
 
     pub(super) fn remove(&mut self, uid: &ClusterUid, inventory: &[InventoryEntry]) -> Vec<Remaining> {

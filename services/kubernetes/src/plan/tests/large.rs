@@ -43,6 +43,8 @@ fn an_update_records_what_is_new_and_keeps_what_was_there() {
 fn what_was_pruned_leaves_the_record() {
     let snapshot = running();
     let surplus = entries(0..OBJECTS / 2, Some("u"));
-    let Step::Report(record) = after_prune(&snapshot.copies[0], &surplus, &[]) else { panic!("a record") };
+    let Step::Report(record) = after_prune(&snapshot.copies[0], &surplus, &[], waited(0)) else {
+        panic!("a record")
+    };
     assert_eq!(record.inventory.len(), OBJECTS / 2);
 }

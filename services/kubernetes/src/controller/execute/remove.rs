@@ -1,0 +1,72 @@
+//! Removes the objects of a copy from a cluster that is confirmed to be the registered one, and records what follows.
+
+use super::{Executor, Progress, SOON};
+use crate::object::remove::{Going, Removal, remove};
+use crate::object::{InventoryEntry, ObjectKey, keys};
+use crate::plan::{self, CopyRecord, Step, Strategy, Waited};
+
+impl Executor<'_> {
+    /// Removes objects, and records what follows.
+    pub(super) async fn remove(
+        &self,
+        inventory: &[InventoryEntry],
+        after: impl Fn(&CopyRecord, &Removal) -> Step,
+        copy: &mut Option<CopyRecord>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<bool> {
+        let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
+        let (Some(handle), Some(mut recorded)) = (handle, copy.clone()) else { return Ok(false) };
+        let going = keys(inventory);
+        let is_going = |entry: &&InventoryEntry| going.contains(&entry.key);
+        let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
+        let is_shown = |key: &ObjectKey| handle.shows(key, &self.application.uid);
+        let going = Going {
+            objects: inventory,
+            staying: &staying,
+            identity: self.identity,
+            with_dependents: self.application.strategy == Strategy::DeleteFirst,
+            is_shown: &is_shown,
+        };
+        let work = remove(handle.connection(), handle.discovery(), going);
+        let work = Box::pin(handle.on_known(work));
+        let Some(removed) = self.leadership.within_lease(work).await else {
+            return Ok(false);
+        };
+        let Ok(removal) = removed else {
+            // What became of it is not known; the cluster wakes us when it answers again.
+            progress.wait(SOON);
+            return Ok(false);
+        };
+        // On another cluster nothing of it would be found.
+        if removal.remaining.len() < inventory.len() && !self.is_answer_of(handle.known_now()).await {
+            progress.wait(SOON);
+            return Ok(false);
+        }
+        for left in &removal.remaining {
+            tracing::debug!(application = %self.application.key, cluster = %self.name(), object = %left.key,
+                waits_for = left.waits_for.as_deref(), "not gone yet");
+        }
+        if !removal.released.is_empty() {
+            for released in &removal.released {
+                tracing::warn!(application = %self.application.key, cluster = %self.name(), object = %released.key,
+                    why = released.why, "left on the cluster");
+            }
+            let told = plan::after_release(&recorded, &removal.released);
+            if !self.record(told, copy, progress).await? {
+                return Ok(false);
+            }
+            let Some(now) = copy.clone() else { return Ok(false) };
+            recorded = now;
+        }
+        self.follow(after(&recorded, &removal), copy, progress).await
+    }
+
+    /// How long the present wave of a removal has been waited for.
+    pub(super) fn waited(&self, removal: &Removal) -> Waited {
+        Waited {
+            time: self.removals.waits(&self.application.uid, self.cluster, removal.wave),
+            deadline: self.removal_deadline,
+            deleted: self.application.deleted,
+        }
+    }
+}
