@@ -10,6 +10,7 @@ pub(crate) mod index;
 mod judgement;
 mod manifest;
 pub(crate) mod memory;
+mod neighbours;
 mod observations;
 pub(crate) mod operator;
 pub(crate) mod orphans;

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod autoscaler;
+pub mod claims;
 pub(crate) mod containers;
 mod contents;
 pub mod definition;
@@ -19,11 +20,13 @@ pub mod pods;
 pub mod prepare;
 pub(crate) mod redaction;
 pub mod rehearsal;
+mod release;
 pub mod remove;
 pub mod rendering;
 mod scaled;
 pub mod services;
 pub mod shared;
+pub mod sweep;
 pub(crate) mod used;
 pub mod validation;
 pub mod waves;

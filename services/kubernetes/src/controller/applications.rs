@@ -14,9 +14,10 @@ use krake_runtime::leadership::Leadership;
 use super::execute::{Executor, Progress};
 use super::index::Index;
 use super::memory::Memory;
+use super::neighbours::Neighbours;
 use super::project::Application;
 use super::removals::Removals;
-use super::strays::{Strays, sweep_strays};
+use super::strays::{Strays, Sweeper};
 use super::turns::Turns;
 use super::view::{Look, Sighting};
 use crate::cluster::clusters::Clusters;
@@ -75,8 +76,14 @@ impl Reconciler for Applications {
         let Some(_turns) = self.turns.take(self.working(&application), key) else { return Ok(Next::Done) };
         let strays = self.strays.take(&application.uid);
         if !strays.is_empty() {
-            let (client, clusters, leadership) = (&self.client, &self.clusters, &self.leadership);
-            sweep_strays(client, clusters, leadership, &self.installation, &application, strays).await?;
+            let sweeper = Sweeper {
+                client: &self.client,
+                clusters: &self.clusters,
+                neighbours: self.neighbours(),
+                leadership: &self.leadership,
+                installation: &self.installation,
+            };
+            sweeper.sweep(&application, strays).await?;
         }
         let looks = application.clusters().into_iter().map(|cluster| async {
             let identity = self.identity(&application, &cluster);
@@ -120,6 +127,11 @@ impl Reconciler for Applications {
 }
 
 impl Applications {
+    /// What all applications have on clusters.
+    fn neighbours(&self) -> Neighbours<'_> {
+        Neighbours { mirror: &self.mirror, index: &self.index }
+    }
+
     /// What marks the application's objects on a cluster.
     fn identity(&self, application: &Application, cluster: &ClusterUid) -> Identity {
         Identity {
@@ -201,6 +213,7 @@ impl Applications {
                 cluster: &cluster,
                 sighting: sightings.get(&cluster),
                 memory: &self.memory,
+                neighbours: self.neighbours(),
                 leadership: &self.leadership,
                 deadline: self.deadline,
                 removals: &self.removals,

@@ -10,6 +10,7 @@ use krake_runtime::leadership::Leadership;
 
 use super::documents;
 use super::memory::Memory;
+use super::neighbours::Neighbours;
 use super::project::Application;
 use super::removals::Removals;
 use super::report::{self, Reported};
@@ -39,6 +40,7 @@ pub(super) struct Executor<'a> {
     pub(super) cluster: &'a ClusterUid,
     pub(super) sighting: Option<&'a Sighting>,
     pub(super) memory: &'a Memory,
+    pub(super) neighbours: Neighbours<'a>,
     pub(super) leadership: &'a Leadership,
     pub(super) deadline: Duration,
     pub(super) removals: &'a Removals,

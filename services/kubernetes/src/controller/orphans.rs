@@ -14,6 +14,7 @@ use krake_runtime::leadership::Leadership;
 use tokio::time::Instant;
 
 use super::index::Index;
+use super::neighbours::Neighbours;
 use super::project::{self, Application, Cluster};
 use super::record::object_to_api;
 use super::stake::{erased, same_store, stake};
@@ -22,7 +23,7 @@ use crate::cluster::ClusterHandle;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::survey::Survey;
 use crate::object::orphan::{Fate, Marked, Owner, Registration, judge};
-use crate::object::remove::sweep;
+use crate::object::sweep::sweep;
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry};
 
 /// Maximum number of orphans in the status of one cluster: a person reads the list, and the status stays small.
@@ -137,7 +138,9 @@ impl Orphans {
                 }
                 (Fate::Sweep, Owner::Erased | Owner::Unknown) => {
                     let installation = &self.installation.installation;
-                    let sweep = sweep(handle.connection(), &object, installation);
+                    let neighbours = Neighbours { mirror: &self.applications, index: &self.index };
+                    let other_user = neighbours.others(&cluster.uid, None);
+                    let sweep = sweep(handle.connection(), &object, installation, &other_user);
                     let sweep = Box::pin(handle.on_known(sweep));
                     let Some(swept) = self.leadership.within_lease(sweep).await else { return Ok(()) };
                     match swept.and_then(|swept| swept) {

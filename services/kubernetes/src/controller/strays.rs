@@ -9,11 +9,12 @@ use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::Installation;
 use krake_runtime::leadership::Leadership;
 
+use super::neighbours::Neighbours;
 use super::project::{self, Application};
 use super::stake::{same_store, stake};
 use crate::cluster::clusters::Clusters;
 use crate::object::orphan::{Fate, Marked, Owner, Registration, judge};
-use crate::object::remove::sweep;
+use crate::object::sweep::sweep;
 use crate::object::{ApplicationUid, ClusterUid};
 
 /// One object, and where it was found.
@@ -49,40 +50,46 @@ impl Strays {
     }
 }
 
-/// Sweeps the strays of an application, after judging them once more by what the API says of it now.
-pub(super) async fn sweep_strays(
-    client: &Client,
-    clusters: &Clusters,
-    leadership: &Leadership,
-    installation: &Installation,
-    application: &Application,
-    strays: Vec<Stray>,
-) -> anyhow::Result<()> {
-    let key = &application.key;
-    let fresh: Option<api::Application> = client.api().get_opt(&key.namespace, &key.name).await?;
-    let fresh = fresh.as_ref().and_then(project::application);
-    let Some(fresh) = fresh.filter(|fresh| fresh.uid == application.uid) else { return Ok(()) };
-    if !same_store(client, installation).await? {
-        return Ok(());
-    }
-    for Stray { cluster, registration, object } in strays {
-        let owner = Owner::Exists(stake(&fresh, &cluster, clusters));
-        if judge(&object, &owner, registration, &installation.epoch) != Fate::Sweep {
-            continue;
+/// What a sweep of strays needs.
+pub(super) struct Sweeper<'a> {
+    pub(super) client: &'a Client,
+    pub(super) clusters: &'a Clusters,
+    pub(super) neighbours: Neighbours<'a>,
+    pub(super) leadership: &'a Leadership,
+    pub(super) installation: &'a Installation,
+}
+
+impl Sweeper<'_> {
+    /// Sweeps the strays of an application, after judging them once more by what the API says of it now.
+    pub(super) async fn sweep(&self, application: &Application, strays: Vec<Stray>) -> anyhow::Result<()> {
+        let Self { client, clusters, installation, .. } = self;
+        let key = &application.key;
+        let fresh: Option<api::Application> = client.api().get_opt(&key.namespace, &key.name).await?;
+        let fresh = fresh.as_ref().and_then(project::application);
+        let Some(fresh) = fresh.filter(|fresh| fresh.uid == application.uid) else { return Ok(()) };
+        if !same_store(client, installation).await? {
+            return Ok(());
         }
-        let Some(Ok(handle)) = clusters.get(&cluster) else { continue };
-        let sweep = sweep(handle.connection(), &object, &installation.installation);
-        let sweep = Box::pin(handle.on_known(sweep));
-        let Some(swept) = leadership.within_lease(sweep).await else { return Ok(()) };
-        match swept.and_then(|swept| swept) {
-            Ok(true) => {
-                tracing::info!(application = %key, %cluster, object = %object.key, "stray object swept");
+        for Stray { cluster, registration, object } in strays {
+            let owner = Owner::Exists(stake(&fresh, &cluster, clusters));
+            if judge(&object, &owner, registration, &installation.epoch) != Fate::Sweep {
+                continue;
             }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::debug!(application = %key, %cluster, object = %object.key, %error, "not swept");
+            let Some(Ok(handle)) = clusters.get(&cluster) else { continue };
+            let other_user = self.neighbours.others(&cluster, Some(&application.uid));
+            let sweep = sweep(handle.connection(), &object, &installation.installation, &other_user);
+            let sweep = Box::pin(handle.on_known(sweep));
+            let Some(swept) = self.leadership.within_lease(sweep).await else { return Ok(()) };
+            match swept.and_then(|swept| swept) {
+                Ok(true) => {
+                    tracing::info!(application = %key, %cluster, object = %object.key, "stray object swept");
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(application = %key, %cluster, object = %object.key, %error, "not swept");
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -1,12 +1,16 @@
 //! What a Namespace or a CustomResourceDefinition of an application holds that is not the application's own. Deleting it
 //! would take that along, so it is released instead. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::Value;
 
+use crate::object::claims::{ClaimTemplates, Claims};
 use crate::object::order::Rank;
-use crate::object::{APPLICATION_LABEL, INSTALLATION_LABEL, Identity, InventoryEntry, ObjectKey, keys};
+use crate::object::{
+    APPLICATION_LABEL, CLUSTER_ANNOTATION, INSTALLATION_LABEL, InventoryEntry, ObjectKey, keys, text,
+};
 
 /// Maximum number of objects that are named.
 const NAMED: usize = 3;
@@ -21,27 +25,57 @@ pub(crate) fn is_container(key: &ObjectKey) -> bool {
     matches!(Rank::of(key), Rank::Namespace | Rank::Definition)
 }
 
-/// An object that a container holds.
+/// Whether an object is the container, or one that the container holds or would hold. `live`: the container.
+pub(crate) fn fits(container: &ObjectKey, live: &Value) -> impl Fn(&ObjectKey) -> bool {
+    let is_namespace = Rank::of(container) == Rank::Namespace;
+    let part = |path: &[&str]| text(live, path).map(str::to_owned);
+    let defined = part(&["spec", "group"]).zip(part(&["spec", "names", "kind"]));
+    let container = container.clone();
+    move |key| {
+        let is_inside = match &defined {
+            _ if is_namespace => key.namespace.as_ref() == Some(&container.name),
+            Some((group, kind)) => key.group() == group && key.kind == *kind,
+            None => false,
+        };
+        is_inside || *key == container
+    }
+}
+
+/// An object that a container holds: what of its metadata tells whose it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     key: ObjectKey,
-    metadata: ObjectMeta,
+    uid: String,
+    installation: Option<String>,
+    application: Option<String>,
+    /// uid of the cluster in Krake that it was applied for.
+    cluster: Option<String>,
+    /// The ServiceAccount that it is a token of.
+    token_of: Option<String>,
+    owners: Vec<OwnerReference>,
+    terminating: bool,
 }
 
 impl Item {
     /// From the metadata of an object of this API version and kind; nothing if it has no name.
     pub(crate) fn of(api_version: &str, kind: &str, metadata: ObjectMeta) -> Option<Self> {
-        let key = ObjectKey {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            namespace: metadata.namespace.clone(),
-            name: metadata.name.clone()?,
-        };
-        Some(Self { key, metadata })
-    }
-
-    fn uid(&self) -> &str {
-        self.metadata.uid.as_deref().unwrap_or_default()
+        let (mut labels, mut annotations) =
+            (metadata.labels.unwrap_or_default(), metadata.annotations.unwrap_or_default());
+        Some(Self {
+            key: ObjectKey {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                namespace: metadata.namespace,
+                name: metadata.name?,
+            },
+            uid: metadata.uid.unwrap_or_default(),
+            installation: labels.remove(INSTALLATION_LABEL),
+            application: labels.remove(APPLICATION_LABEL),
+            cluster: annotations.remove(CLUSTER_ANNOTATION),
+            token_of: annotations.remove(TOKEN_OF),
+            owners: metadata.owner_references.unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+        })
     }
 }
 
@@ -54,31 +88,40 @@ pub(crate) struct Contents {
     pub(crate) listed: BTreeSet<(String, String)>,
     /// Kinds whose objects may not be listed: they count as somebody else's.
     pub(crate) hidden: Vec<String>,
+    /// Kinds of which there are more objects than are looked at: the others count as somebody else's.
+    pub(crate) crowded: Vec<String>,
 }
 
 /// Whose objects go together with a container.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner<'a> {
-    /// The marks of the application.
-    pub(crate) identity: &'a Identity,
+    /// uuid of this installation.
+    pub(crate) installation: &'a str,
+    /// uid of the application.
+    pub(crate) application: &'a str,
+    /// uid of the cluster in Krake. Objects that were applied for another registration of the same Kubernetes cluster are of
+    /// another copy, which may run. Absent: those of every registration count.
+    pub(crate) cluster: Option<&'a str>,
     /// What is being removed.
     pub(crate) going: &'a [InventoryEntry],
     /// What of the copy stays.
     pub(crate) staying: &'a [InventoryEntry],
+    /// The claim templates of the application's StatefulSets.
+    pub(crate) claims: &'a [ClaimTemplates],
 }
 
 /// What keeps a container from being deleted, for people; nothing if it holds only what is the application's own.
 pub(crate) fn held(contents: &Contents, owner: Owner<'_>) -> Option<String> {
-    let by_uid: BTreeMap<&str, &Item> = contents.items.iter().map(|item| (item.uid(), item)).collect();
-    let going = owner.going.iter().filter_map(|entry| entry.uid.as_deref()).collect();
-    let holding = Holding { contents, by_uid, owner, staying: keys(owner.staying), going };
-    let foreign = contents.items.iter().filter(|item| !holding.goes(item, 0));
-    let mut names: Vec<String> = foreign.map(|item| item.key.to_string()).collect();
+    let going = Holding::new(contents, owner).going();
+    let foreign = contents.items.iter().zip(going).filter(|(_, goes)| !goes);
+    let mut names: Vec<String> = foreign.map(|(item, _)| item.key.to_string()).collect();
     names.sort_unstable();
     let more = names.len().saturating_sub(NAMED);
     names.truncate(NAMED);
     let hidden = contents.hidden.iter().take(NAMED);
     names.extend(hidden.map(|kind| format!("perhaps objects of kind {kind}, which may not be listed")));
+    let crowded = contents.crowded.iter().take(NAMED);
+    names.extend(crowded.map(|kind| format!("more objects than Krake looks at, those of kind {kind}")));
     match (names.is_empty(), more) {
         (true, _) => None,
         (false, 0) => Some(names.join(", ")),
@@ -86,89 +129,124 @@ pub(crate) fn held(contents: &Contents, owner: Owner<'_>) -> Option<String> {
     }
 }
 
-/// Longest chain of owners that is followed.
-const MAX_OWNERS: usize = 8;
-
 /// What a container holds, and whose objects go together with it.
 struct Holding<'a> {
     contents: &'a Contents,
-    by_uid: BTreeMap<&'a str, &'a Item>,
     owner: Owner<'a>,
+    /// The place of each item by its uid.
+    by_uid: HashMap<&'a str, usize>,
+    /// The ServiceAccounts by their names.
+    accounts: HashMap<&'a str, &'a Item>,
+    claims: Claims<'a>,
     staying: HashSet<&'a ObjectKey>,
     /// uids of what is being removed.
-    going: HashSet<&'a str>,
+    recorded: HashSet<&'a str>,
 }
 
-impl Holding<'_> {
-    /// Whether an object is the application's own, or goes by itself. `depth`: length of the chain of owners before it.
-    fn goes(&self, item: &Item, depth: usize) -> bool {
-        let Self { owner, .. } = self;
-        if self.staying.contains(&item.key) {
-            return false;
+impl<'a> Holding<'a> {
+    fn new(contents: &'a Contents, owner: Owner<'a>) -> Self {
+        let items = contents.items.iter();
+        let accounts = items.clone().filter(|item| item.key.kind == "ServiceAccount");
+        let named = items.zip(0..).filter(|(item, _)| !item.uid.is_empty());
+        Self {
+            by_uid: named.map(|(item, place)| (item.uid.as_str(), place)).collect(),
+            accounts: accounts.map(|item| (item.key.name.as_str(), item)).collect(),
+            claims: Claims::of(owner.claims, owner.going),
+            staying: keys(owner.staying),
+            recorded: owner.going.iter().filter_map(|entry| entry.uid.as_deref()).collect(),
+            contents,
+            owner,
         }
-        item.metadata.deletion_timestamp.is_some()
-            || item.key.group().is_empty()
-                && OF_EVERY_NAMESPACE.contains(&(item.key.kind.as_str(), item.key.name.as_str()))
-            || self.is_own(item)
-            || is_claim(&item.key, owner.going)
-            || self.is_token(item)
-            || depth < MAX_OWNERS && self.is_owned(item, depth)
     }
 
-    /// Whether each owner of an object goes, or is gone, so that the garbage collector takes the object.
-    fn is_owned(&self, item: &Item, depth: usize) -> bool {
-        let owners = item.metadata.owner_references.as_deref().unwrap_or_default();
-        let mut each = owners.iter().map(|reference| {
-            if self.going.contains(reference.uid.as_str()) {
-                return true;
+    /// For each item whether it is the application's own, or goes by itself, or with all its owners. Each reference is
+    /// followed once, so that no chain, fan or ring of owners takes longer.
+    fn going(&self) -> Vec<bool> {
+        let items = &self.contents.items;
+        let mut goes = vec![false; items.len()];
+        let mut ready = Vec::new();
+        // How many owners of an item are not known to go, and the items that wait for an owner.
+        let mut waits = vec![0_usize; items.len()];
+        let mut parts: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
+        for (place, item) in items.iter().enumerate() {
+            if self.staying.contains(&item.key) {
+                continue;
             }
-            match self.by_uid.get(reference.uid.as_str()) {
-                Some(found) => self.goes(found, depth + 1),
-                None => {
-                    let group = reference.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-                    self.contents.listed.contains(&(group.to_owned(), reference.kind.clone()))
+            if self.goes_by_itself(item) {
+                ready.push(place);
+                continue;
+            }
+            let Some(owners) = self.owners(item) else { continue };
+            for owner in &owners {
+                parts[*owner].push(place);
+            }
+            waits[place] = owners.len();
+            if owners.is_empty() {
+                ready.push(place);
+            }
+        }
+        while let Some(place) = ready.pop() {
+            goes[place] = true;
+            for part in &parts[place] {
+                waits[*part] -= 1;
+                if waits[*part] == 0 {
+                    ready.push(*part);
                 }
             }
-        });
-        !owners.is_empty() && each.all(|goes| goes)
+        }
+        goes
     }
 
-    /// Whether an object is of the application, by its marks or by its uid.
+    /// Whether an item goes, whatever its owners do.
+    fn goes_by_itself(&self, item: &Item) -> bool {
+        let ObjectKey { kind, name, .. } = &item.key;
+        item.terminating
+            || item.key.group().is_empty() && OF_EVERY_NAMESPACE.contains(&(kind.as_str(), name.as_str()))
+            || self.is_own(item)
+            || self.claims.hold(&item.key)
+            || self.is_token(item)
+    }
+
+    /// The owners of an item that have to go before the garbage collector takes it, by their places; nothing if it has no
+    /// owner, or one that does not go.
+    fn owners(&self, item: &Item) -> Option<Vec<usize>> {
+        let mut found = Vec::new();
+        for reference in &item.owners {
+            if let Some(place) = self.by_uid.get(reference.uid.as_str()) {
+                found.push(*place);
+                continue;
+            }
+            let group = reference.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+            // It is gone if all of its kind were listed.
+            let is_gone = self.contents.listed.contains(&(group.to_owned(), reference.kind.clone()));
+            if !is_gone && !self.recorded.contains(reference.uid.as_str()) {
+                return None;
+            }
+        }
+        (!item.owners.is_empty()).then_some(found)
+    }
+
+    /// Whether an object is of this copy, by its marks or by its uid.
     fn is_own(&self, item: &Item) -> bool {
-        let identity = self.owner.identity;
-        let label = |name: &str| item.metadata.labels.as_ref().and_then(|labels| labels.get(name));
-        let marked = label(INSTALLATION_LABEL).is_some_and(|value| *value == identity.installation)
-            && label(APPLICATION_LABEL).is_some_and(|value| value == identity.application.as_str());
-        marked || self.going.contains(item.uid())
+        let Owner { installation, application, cluster, .. } = self.owner;
+        if let (Some(cluster), Some(applied_for)) = (cluster, &item.cluster)
+            && cluster != applied_for
+        {
+            return false;
+        }
+        let is_marked = item.installation.as_deref() == Some(installation)
+            && item.application.as_deref() == Some(application);
+        is_marked || self.recorded.contains(item.uid.as_str())
     }
 
     /// Whether an object is the token of a ServiceAccount that every namespace has, or that goes.
     fn is_token(&self, item: &Item) -> bool {
-        let account = item.metadata.annotations.as_ref().and_then(|all| all.get(TOKEN_OF));
         item.key.kind == "Secret"
-            && account.is_some_and(|account| {
-                let all = self.contents.items.iter();
-                let mut accounts = all.filter(|other| other.key.kind == "ServiceAccount");
-                let found = accounts.find(|other| other.key.name == *account);
+            && item.token_of.as_deref().is_some_and(|account| {
+                let found = self.accounts.get(account);
                 account == "default" || found.is_none_or(|found| self.is_own(found))
             })
     }
-}
-
-/// Whether an object is a volume claim that a StatefulSet of the application made: `<template>-<set>-<number>`.
-fn is_claim(key: &ObjectKey, going: &[InventoryEntry]) -> bool {
-    let sets = going.iter().map(|entry| &entry.key);
-    let mut sets = sets.filter(|set| {
-        (set.group(), set.kind.as_str()) == ("apps", "StatefulSet") && set.namespace == key.namespace
-    });
-    let made_by = |set: &ObjectKey| {
-        let (rest, number) = key.name.rsplit_once('-')?;
-        let template = rest.strip_suffix(set.name.as_str())?.strip_suffix('-')?;
-        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        (is_number && !template.is_empty()).then_some(())
-    };
-    (key.group(), key.kind.as_str()) == ("", "PersistentVolumeClaim")
-        && sets.any(|set| made_by(set).is_some())
 }
 
 #[cfg(test)]

@@ -5,21 +5,22 @@ mod find;
 use std::collections::{BTreeMap, HashSet};
 
 use futures::{FutureExt, StreamExt};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use serde_json::{Value, json};
+use kube::api::{DeleteParams, DynamicObject, Preconditions};
+use serde_json::Value;
 use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, ResolvedKind};
 use crate::error::{ClusterError, shortened};
+use crate::object::claims::ClaimTemplates;
 use crate::object::containers::{self, Owner};
 use crate::object::contents::look_into;
-use crate::object::orphan::Marked;
 use crate::object::ownership::{self, Holder, Live};
+use crate::object::release::release;
 use crate::object::waves::{self, State, Wave};
 use crate::object::{
-    ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, FIELD_MANAGER,
-    INSTALLATION_LABEL, Identity, InventoryEntry, MADE_LABEL, ObjectKey, field, text,
+    APPLICATION_LABEL, CLUSTER_ANNOTATION, INSTALLATION_LABEL, Identity, InventoryEntry, MADE_LABEL,
+    ObjectKey, field, text,
 };
 use find::{Found, find};
 
@@ -52,7 +53,7 @@ impl Remaining {
 pub struct Released {
     /// The object.
     pub key: ObjectKey,
-    /// Why, for people: "holds …", or "bears …".
+    /// Why, for people: "holds …", "is used …", or "bears …".
     pub why: String,
 }
 
@@ -65,6 +66,25 @@ pub struct Removal {
     pub released: Vec<Released>,
     /// The wave that is waited for; absent if nothing is left.
     pub wave: Option<Wave>,
+}
+
+/// Names, for people, another application that has a copy on the cluster with an object that fits.
+pub type OtherUser<'a> = dyn Fn(&dyn Fn(&ObjectKey) -> bool) -> Option<String> + Sync + 'a;
+
+/// What is known of what a container holds, beyond what the cluster says.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The claim templates of the application's StatefulSets.
+    pub claims: &'a [ClaimTemplates],
+    /// Finds others that use a container or anything in it, whether it is on the cluster yet or not.
+    pub other_user: &'a OtherUser<'a>,
+}
+
+impl Default for Surroundings<'_> {
+    /// No claims, and no others.
+    fn default() -> Self {
+        Self { claims: &[], other_user: &|_| None }
+    }
 }
 
 /// What is removed, and by whom.
@@ -80,6 +100,8 @@ pub struct Going<'a> {
     pub with_dependents: bool,
     /// Whether the watches of the cluster still show an object: then one answer that it is not there is no proof.
     pub is_shown: &'a (dyn Fn(&ObjectKey) -> bool + Sync),
+    /// What is known of the contents of namespaces and definitions.
+    pub surroundings: Surroundings<'a>,
 }
 
 /// What was seen of one object: how to write to it, and what it is.
@@ -116,8 +138,8 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
             objects[*place].1 = match removed {
                 Ok(Fate::Gone) => State::Gone,
                 Ok(Fate::Going(waits_for)) => State::Going(waits_for),
-                Ok(Fate::Released(holds)) => {
-                    released.push(Released { key: key.clone(), why: format!("holds {holds}") });
+                Ok(Fate::Released(why)) => {
+                    released.push(Released { key: key.clone(), why });
                     State::Gone
                 }
                 Err(error) => State::Unknown(error.to_string()),
@@ -162,14 +184,14 @@ async fn look(
     };
     let (kind, live) = match find(connection, discovery, key).await {
         Ok(Found::Object(kind, live)) => (kind, *live),
-        Ok(Found::NoObject) if (going.is_shown)(key) => {
+        Ok(Found::NoObject | Found::NoKind) if (going.is_shown)(key) => {
             return nothing(State::Unknown("the cluster's watch, which still shows it".to_owned()));
         }
         Ok(Found::NoObject | Found::NoKind) => return nothing(State::Gone),
         Err(error) => return nothing(unknown(error)),
     };
     if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
-        if uid.is_none() && is_left(key, &live, identity) {
+        if uid.is_none() && containers::is_container(key) && is_made(&live, identity) {
             return judged(kind, ownership::facts(&live.metadata), live);
         }
         // Somebody has taken both marks off, which releases it.
@@ -197,9 +219,9 @@ fn judged(kind: ResolvedKind, facts: Live, live: DynamicObject) -> (Look, State)
 }
 
 /// Whether an object was made by an application of this installation that left it to others: this may be the last of them.
-fn is_left(key: &ObjectKey, live: &DynamicObject, identity: &Identity) -> bool {
+fn is_made(live: &DynamicObject, identity: &Identity) -> bool {
     let made_by = live.metadata.labels.as_ref().and_then(|labels| labels.get(MADE_LABEL));
-    containers::is_container(key) && made_by.is_some_and(|made_by| *made_by == identity.installation)
+    made_by.is_some_and(|made_by| *made_by == identity.installation)
 }
 
 /// What an object that is being deleted waits for: its finalizers, or what a namespace says of its contents.
@@ -233,19 +255,19 @@ async fn remove_one(
     let Look { kind: Some(kind), live: Some(live), facts: Some(facts), .. } = look else {
         return Ok(Fate::Gone);
     };
-    if facts.adopted {
+    let is_container = containers::is_container(key);
+    // What existed before is released, unless it was Krake that had made it.
+    if facts.adopted && !(is_container && is_made(live, going.identity)) {
         return settle(release(connection, kind, key, facts, None).await, Fate::Gone);
     }
-    if containers::is_container(key) {
-        let owner = Owner { identity: going.identity, going: going.objects, staying: going.staying };
-        if let Some(holds) = containers::held(&look_into(connection, key, live).await?, owner) {
-            let made_by = Some(going.identity.installation.as_str());
-            let released = release(connection, kind, key, facts, made_by).await;
-            return settle(released, Fate::Released(holds));
-        }
+    if is_container && let Some(why) = kept_for(connection, key, live, going).await? {
+        let made_by = Some(going.identity.installation.as_str());
+        return settle(release(connection, kind, key, facts, made_by).await, Fate::Released(why));
     }
     let objects = connection.objects(kind, key.namespace.as_deref());
-    let guard = Preconditions { uid: Some(facts.uid.clone()), resource_version: None };
+    // What was decided by what a container holds is done to exactly the container that was looked at.
+    let resource_version = is_container.then(|| facts.resource_version.clone());
+    let guard = Preconditions { uid: Some(facts.uid.clone()), resource_version };
     let deletion = match going.with_dependents {
         true => DeleteParams::foreground(),
         false => DeleteParams::background(),
@@ -260,6 +282,30 @@ async fn remove_one(
     settle(deleted.map(|_| ()), after)
 }
 
+/// Why a container must not be deleted, for people. Others of Krake are asked for last: they record what they are about to
+/// create before they do.
+async fn kept_for(
+    connection: &Connection,
+    key: &ObjectKey,
+    live: &DynamicObject,
+    going: Going<'_>,
+) -> Result<Option<String>, ClusterError> {
+    let Identity { installation, application, cluster, .. } = going.identity;
+    let owner = Owner {
+        installation,
+        application: application.as_str(),
+        cluster: Some(cluster.as_str()),
+        going: going.objects,
+        staying: going.staying,
+        claims: going.surroundings.claims,
+    };
+    if let Some(holds) = containers::held(&look_into(connection, key, live).await?, owner) {
+        return Ok(Some(format!("holds {holds}")));
+    }
+    let user = (going.surroundings.other_user)(&containers::fits(key, &live.data));
+    Ok(user.map(|user| format!("is used by {user}")))
+}
+
 fn is_marked(labels: &BTreeMap<String, String>) -> bool {
     [INSTALLATION_LABEL, APPLICATION_LABEL].iter().any(|label| labels.contains_key(*label))
 }
@@ -267,77 +313,10 @@ fn is_marked(labels: &BTreeMap<String, String>) -> bool {
 /// What one object came to.
 enum Fate {
     Gone,
+    /// What it waits for.
     Going(String),
+    /// Why it was left.
     Released(String),
-}
-
-/// Removes one object that belongs to nobody, if it still is exactly what was seen; one that existed before, or that holds
-/// what is somebody else's, is released. Tells whether it was: if not, somebody changed it, or it still holds what is to go
-/// before it, and it has to be judged again.
-pub async fn sweep(
-    connection: &Connection,
-    orphan: &Marked,
-    installation: &str,
-) -> Result<bool, ClusterError> {
-    let Marked { kind, key, uid, resource_version, .. } = orphan;
-    let is_held = containers::is_container(key).then(|| is_held(connection, orphan, installation));
-    let releases = match is_held {
-        _ if orphan.adopted => true,
-        None => false,
-        Some(is_held) => match is_held.await? {
-            Held::Others => true,
-            Held::Own => return Ok(false),
-            Held::Nothing => false,
-        },
-    };
-    let outcome = if releases {
-        let (uid, resource_version) = (uid.clone(), resource_version.clone());
-        let seen = Live { uid, resource_version, adopted: orphan.adopted, terminating: false };
-        release(connection, kind, key, &seen, None).await
-    } else {
-        let guard =
-            Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version.clone()) };
-        let deletion = DeleteParams::background().preconditions(guard);
-        let objects = connection.objects(kind, key.namespace.as_deref());
-        connection.call(objects.delete(&key.name, &deletion)).await.map(|_| ())
-    };
-    match outcome {
-        Ok(()) => Ok(true),
-        Err(ClusterError::NotFound(_) | ClusterError::Conflict(_)) => Ok(false),
-        // Servers answer a wrong uid in a patch with "immutable field".
-        Err(ClusterError::Rejected(_)) if releases => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// What keeps an orphan from being deleted that others may be in.
-enum Held {
-    Others,
-    /// Objects with the same marks, some of which may belong to a copy.
-    Own,
-    Nothing,
-}
-
-async fn is_held(connection: &Connection, orphan: &Marked, installation: &str) -> Result<Held, ClusterError> {
-    let objects = connection.objects(&orphan.kind, None);
-    let Some(live) = connection.find(&objects, &orphan.key.name).await? else { return Ok(Held::Nothing) };
-    let contents = look_into(connection, &orphan.key, &live).await?;
-    let marked = |application: &str| {
-        let identity = Identity {
-            installation: installation.to_owned(),
-            application: application.into(),
-            cluster: "".into(),
-            epoch: String::new(),
-        };
-        let owner = Owner { identity: &identity, going: &[], staying: &[] };
-        containers::held(&contents, owner).is_some()
-    };
-    let application = orphan.application.as_ref().map_or("", |uid| uid.as_str());
-    Ok(match (marked(application), marked("")) {
-        (true, _) => Held::Others,
-        (false, true) => Held::Own,
-        (false, false) => Held::Nothing,
-    })
 }
 
 fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, ClusterError> {
@@ -351,23 +330,5 @@ fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, Cluster
     }
 }
 
-/// Takes our marks off an object that existed before, or that others use, and leaves the rest as it is. `made_by`: the
-/// installation that made it, and whose last user of it removes it.
-async fn release(
-    connection: &Connection,
-    kind: &ResolvedKind,
-    key: &ObjectKey,
-    seen: &Live,
-    made_by: Option<&str>,
-) -> Result<(), ClusterError> {
-    let patch = json!({"metadata": {
-        "uid": seen.uid,
-        "resourceVersion": seen.resource_version,
-        "labels": {INSTALLATION_LABEL: null, APPLICATION_LABEL: null, MADE_LABEL: made_by},
-        "annotations": {ADOPTED_ANNOTATION: null, EPOCH_ANNOTATION: null, CLUSTER_ANNOTATION: null},
-    }});
-    let objects = connection.objects(kind, key.namespace.as_deref());
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    connection.call(objects.patch(&key.name, &params, &Patch::Merge(&patch))).await?;
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

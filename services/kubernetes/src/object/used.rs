@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::object::order::Rank;
 use crate::object::ownership::{self, Live};
 use crate::object::prepare::Prepared;
-use crate::object::{FIELD_MANAGER, ObjectKey, definition, drift, field};
+use crate::object::{FIELD_MANAGER, MADE_LABEL, ObjectKey, definition, drift, field};
 
 /// What begins the names of Krake's own marks.
 const MARKS: &str = "krake.cloud/";
@@ -71,6 +71,14 @@ pub(super) fn leave_settings(key: &ObjectKey, body: &mut Value, live: &DynamicOb
                 || is_ours(metadata, field, name)
                 || !own.and_then(|own| own.get(name)).is_some_and(is_other)
         });
+    }
+}
+
+/// Makes the body of an object that is taken over say what the live one says of who made it: leaving that out would erase it,
+/// since Krake wrote it.
+pub(super) fn keep_maker(body: &mut Value, live: &DynamicObject) {
+    if let Some(made_by) = live.metadata.labels.as_ref().and_then(|labels| labels.get(MADE_LABEL)) {
+        body["metadata"]["labels"][MADE_LABEL] = made_by.clone().into();
     }
 }
 
@@ -144,6 +152,18 @@ mod tests {
         assert!(usable(&prepared("Namespace", Value::Null), &namespace).is_some());
         let config = Prepared { key: key("ConfigMap"), ..wanted("ConfigMap", "Namespaced") };
         assert_eq!(usable(&config, &definition), None);
+    }
+
+    #[test]
+    fn who_made_an_object_that_is_taken_over_is_not_forgotten() {
+        let with = |labels: Value| live("Namespace", json!({"name": "shop", "labels": labels}), json!({}));
+        let body = json!({"metadata": {"name": "shop"}});
+        let mut kept = body.clone();
+        keep_maker(&mut kept, &with(json!({MADE_LABEL: "inst", "team": "blue"})));
+        assert_eq!(kept["metadata"]["labels"], json!({MADE_LABEL: "inst"}));
+        let mut kept = body.clone();
+        keep_maker(&mut kept, &with(json!({"team": "blue"})));
+        assert_eq!(kept, body);
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl<'a> Writer<'a> {
     fn leave_settings(&self, body: &mut Value, live: Option<&DynamicObject>) {
         if let Some(live) = live {
             used::leave_settings(&self.target.prepared.key, body, live);
+            used::keep_maker(body, live);
         }
     }
 

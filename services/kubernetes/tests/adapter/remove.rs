@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::Method;
 use krake_kubernetes::cluster::connection::Connection;
 use krake_kubernetes::cluster::discovery::Discovery;
-use krake_kubernetes::object::remove::{Going, Remaining, remove};
+use krake_kubernetes::object::remove::{Going, Remaining, Surroundings, remove};
 use krake_kubernetes::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, INSTALLATION_LABEL, InventoryEntry, ObjectKey,
 };
@@ -48,8 +48,14 @@ async fn remove_by(
 ) -> Vec<Remaining> {
     let inventory: Vec<_> = inventory.iter().map(entry).collect();
     let identity = identity("app-1");
-    let going =
-        Going { objects: &inventory, staying: &[], identity: &identity, with_dependents: false, is_shown };
+    let going = Going {
+        objects: &inventory,
+        staying: &[],
+        identity: &identity,
+        with_dependents: false,
+        is_shown,
+        surroundings: Surroundings::default(),
+    };
     let removal = remove(connection, discovery, going).await;
     assert_eq!(
         removal.wave.is_none(),
@@ -175,6 +181,7 @@ async fn an_object_that_lost_one_mark_goes_and_one_that_lost_both_stays() {
         identity: &identity,
         with_dependents: false,
         is_shown: &|_| false,
+        surroundings: Surroundings::default(),
     };
     assert_eq!(remove(&connection, &discovery, going).await.remaining, []);
     assert_eq!(server.get("configmaps", "demo", "one"), None);
@@ -237,6 +244,7 @@ async fn an_object_whose_marks_were_taken_off_is_left_and_named() {
         identity: &identity,
         with_dependents: false,
         is_shown: &is_shown,
+        surroundings: Surroundings::default(),
     };
     let removal = remove(&connection, &discovery, going).await;
     assert_eq!((removal.remaining, server.writes().len()), (vec![], 0));

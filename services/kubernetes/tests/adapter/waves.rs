@@ -87,6 +87,25 @@ async fn a_namespace_that_holds_what_is_somebody_elses_is_released() {
 }
 
 #[tokio::test]
+async fn a_claim_goes_with_its_namespace_only_if_a_set_of_the_application_made_it() {
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": {"name": "web", "namespace": "demo"},
+        "spec": {"replicas": 0, "volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
+    let claim = |name: &str| json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "demo"}});
+    // The second one is of a set `my-web` that is gone, and whose volume was kept.
+    for (kept, is_left) in [(None, false), (Some("data-my-web-0"), true)] {
+        let world = running(&[namespace(), set.clone()], Duration::from_secs(60)).await;
+        let server = world.server("one");
+        for name in [Some("data-web-0"), kept].into_iter().flatten() {
+            server.put("persistentvolumeclaims", claim(name));
+        }
+        delete(&world).await;
+        assert_eq!(server.get("namespaces", "", "demo").is_some(), is_left, "{kept:?}");
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn kinds_that_may_not_be_listed_count_as_somebody_elses() {
     let world = running(&[namespace(), config_map("a")], Duration::from_secs(60)).await;
     world.server("one").fail(Method::GET, "/namespaces/demo/secrets", 403, "Forbidden", "not you");

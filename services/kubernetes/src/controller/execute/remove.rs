@@ -1,7 +1,10 @@
 //! Removes the objects of a copy from a cluster that is confirmed to be the registered one, and records what follows.
 
+use super::super::manifest::{self, Manifest};
 use super::{Executor, Progress, SOON};
-use crate::object::remove::{Going, Removal, remove};
+use crate::object::claims::{self, ClaimTemplates, is_set};
+use crate::object::containers::is_container;
+use crate::object::remove::{Going, Removal, Surroundings, remove};
 use crate::object::{InventoryEntry, ObjectKey, keys};
 use crate::plan::{self, CopyRecord, Step, Strategy, Waited};
 
@@ -16,16 +19,20 @@ impl Executor<'_> {
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
         let (Some(handle), Some(mut recorded)) = (handle, copy.clone()) else { return Ok(false) };
+        let claims =
+            self.claim_templates(&recorded, inventory, handle.connection().default_namespace()).await?;
         let going = keys(inventory);
         let is_going = |entry: &&InventoryEntry| going.contains(&entry.key);
         let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
         let is_shown = |key: &ObjectKey| handle.shows(key, &self.application.uid);
+        let other_user = self.neighbours.others(self.cluster, Some(&self.application.uid));
         let going = Going {
             objects: inventory,
             staying: &staying,
             identity: self.identity,
             with_dependents: self.application.strategy == Strategy::DeleteFirst,
             is_shown: &is_shown,
+            surroundings: Surroundings { claims: &claims, other_user: &other_user },
         };
         let work = remove(handle.connection(), handle.discovery(), going);
         let work = Box::pin(handle.on_known(work));
@@ -68,5 +75,36 @@ impl Executor<'_> {
             deadline: self.removal_deadline,
             deleted: self.application.deleted,
         }
+    }
+
+    /// The claim templates of the StatefulSets that go with a namespace: by all that the cluster was given of them. What
+    /// cannot be read has none, so that claims stay.
+    async fn claim_templates(
+        &self,
+        copy: &CopyRecord,
+        going: &[InventoryEntry],
+        default_namespace: &str,
+    ) -> anyhow::Result<Vec<ClaimTemplates>> {
+        let has = |is: fn(&ObjectKey) -> bool| going.iter().any(|entry| is(&entry.key));
+        let mut found = Vec::new();
+        if !has(is_container) || !has(is_set) {
+            return Ok(found);
+        }
+        let works = [copy.applied_work, copy.intended_work];
+        let mut sets: Vec<_> = works.into_iter().flatten().map(|work| work.set).collect();
+        match &self.application.manifest {
+            Manifest::Stored(set) => sets.push(*set),
+            Manifest::Inline(texts) => {
+                let documents = manifest::parsed(texts).unwrap_or_default();
+                found.extend(claims::templates(&documents, default_namespace));
+            }
+        }
+        sets.dedup();
+        for set in sets {
+            let read = self.memory.documents.read(self.client, self.application, &set).await?;
+            let documents = read.ok().and_then(|rendering| rendering.documents().ok()).unwrap_or_default();
+            found.extend(claims::templates(&documents, default_namespace));
+        }
+        Ok(found)
     }
 }

@@ -4,13 +4,11 @@ use super::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-fn identity() -> Identity {
-    Identity {
-        installation: "inst".into(),
-        application: "app".into(),
-        cluster: "c".into(),
-        epoch: "e".into(),
-    }
+use crate::object::claims;
+
+/// The application `app` on the cluster `c`.
+fn owner<'a>(going: &'a [InventoryEntry], staying: &'a [InventoryEntry]) -> Owner<'a> {
+    Owner { installation: "inst", application: "app", cluster: Some("c"), going, staying, claims: &[] }
 }
 
 fn entry(api_version: &str, kind: &str, name: &str, uid: &str) -> InventoryEntry {
@@ -39,19 +37,31 @@ fn marked(application: &str) -> Value {
     json!({"labels": {INSTALLATION_LABEL: "inst", APPLICATION_LABEL: application}})
 }
 
+/// An object of the application that was applied for a registration of the cluster.
+fn marked_for(cluster: &str) -> Value {
+    let mut metadata = marked("app");
+    metadata["annotations"] = json!({CLUSTER_ANNOTATION: cluster});
+    metadata
+}
+
 fn held_with(items: Vec<Item>, staying: &[InventoryEntry]) -> Option<String> {
     let listed = [("", "Pod"), ("", "Secret"), ("apps", "Deployment"), ("apps", "ReplicaSet")];
     let listed = listed.map(|(group, kind)| (group.to_owned(), kind.to_owned()));
-    let contents = Contents { items, listed: listed.into(), hidden: Vec::new() };
+    let contents = Contents { items, listed: listed.into(), ..Contents::default() };
     let going =
         [entry("apps/v1", "StatefulSet", "db", "uid-db"), entry("apps/v1", "Deployment", "web", "uid-web")];
-    held(&contents, Owner { identity: &identity(), going: &going, staying })
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
+    let claims = claims::templates(&[set], "default");
+    held(&contents, Owner { claims: &claims, ..owner(&going, staying) })
 }
 
 #[rstest]
 #[case::account(item("v1", "ServiceAccount", "default", json!({})))]
 #[case::authority(item("v1", "ConfigMap", "kube-root-ca.crt", json!({})))]
 #[case::own(item("v1", "Secret", "s", marked("app")))]
+#[case::applied_for_this_registration(item("v1", "Secret", "s", marked_for("c")))]
 #[case::recorded(item("v1", "Secret", "web", json!({})))]
 #[case::part_of_own(item("apps/v1", "ReplicaSet", "r", owned_by("apps/v1", "Deployment", "uid-web")))]
 #[case::part_of_what_is_gone(item("v1", "Pod", "p", owned_by("apps/v1", "ReplicaSet", "uid-gone")))]
@@ -71,6 +81,14 @@ fn the_applications_own(#[case] item: Item) {
     {"apiVersion": "v1", "kind": "Node", "name": "x", "uid": "uid-n"}]})))]
 #[case::another_claim(item("v1", "PersistentVolumeClaim", "data-db-backup", json!({})))]
 #[case::claim_of_another_set(item("v1", "PersistentVolumeClaim", "data-other-0", json!({})))]
+#[case::claim_of_a_set_whose_name_ends_alike(item("v1", "PersistentVolumeClaim", "data-my-db-0", json!({})))]
+#[case::applied_for_another_registration(item("v1", "Secret", "s", marked_for("other")))]
+#[case::recorded_and_since_applied_for_another_registration(item(
+    "v1",
+    "Secret",
+    "web",
+    marked_for("other")
+))]
 #[case::another_account(item("v1", "ServiceAccount", "builder", json!({})))]
 #[case::another_group(item("example.org/v1", "PersistentVolumeClaim", "data-db-0", json!({})))]
 fn what_is_somebody_elses(#[case] item: Item) {
@@ -104,8 +122,60 @@ fn the_first_are_named_and_hidden_kinds_count() {
     let items = names.map(|name| item("v1", "Secret", name, json!({}))).into();
     let held = held_with(items, &[]);
     assert_eq!(held.as_deref(), Some("Secret shop/a, Secret shop/b, Secret shop/c and 1 more"));
-    let contents = Contents { hidden: vec!["Tub".into()], ..Contents::default() };
-    let owner = Owner { identity: &identity(), going: &[], staying: &[] };
+    let held = |contents: Contents| super::held(&contents, owner(&[], &[]));
     let expected = "perhaps objects of kind Tub, which may not be listed";
-    assert_eq!(super::held(&contents, owner).as_deref(), Some(expected));
+    let hidden = Contents { hidden: vec!["Tub".into()], ..Contents::default() };
+    assert_eq!(held(hidden).as_deref(), Some(expected));
+    let expected = "more objects than Krake looks at, those of kind Tub";
+    let crowded = Contents { crowded: vec!["Tub".into()], ..Contents::default() };
+    assert_eq!(held(crowded).as_deref(), Some(expected));
+}
+
+#[test]
+fn a_namespace_with_the_living_copy_of_another_registration_is_held_with_all_its_parts() {
+    let web = item("apps/v1", "Deployment", "web", marked_for("other"));
+    let set = item("apps/v1", "ReplicaSet", "r", owned_by("apps/v1", "Deployment", "uid-web"));
+    let held_by = held_with(vec![web.clone(), set.clone()], &[]);
+    assert_eq!(held_by.as_deref(), Some("Deployment shop/web, ReplicaSet shop/r"));
+    // For whom registrations do not matter, all of the application is its own.
+    let contents = Contents { items: vec![web, set], ..Contents::default() };
+    assert_eq!(held(&contents, Owner { cluster: None, ..owner(&[], &[]) }), None);
+}
+
+/// Layers of 100 objects, each of them owned by all of the layer before; the first layer goes by itself or does not.
+fn layers(first_goes: bool) -> Vec<Item> {
+    let name = |layer: usize, number: usize| format!("l{layer}-{number}");
+    let mut items = Vec::new();
+    for layer in 0..12 {
+        for number in 0..100 {
+            let mut metadata = json!({});
+            if layer > 0 {
+                let owner = |number| {
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x",
+                    "uid": format!("uid-{}", name(layer - 1, number))})
+                };
+                metadata["ownerReferences"] = (0..100).map(owner).collect();
+            } else if first_goes {
+                metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }
+            items.push(item("v1", "ConfigMap", &name(layer, number), metadata));
+        }
+    }
+    items
+}
+
+#[test]
+fn a_fan_of_owners_costs_each_reference_once() {
+    assert_eq!(held_with(layers(true), &[]), None);
+    let held = held_with(layers(false), &[]).unwrap();
+    assert!(held.ends_with("and 1197 more"), "{held}");
+}
+
+#[test]
+fn a_long_chain_of_owners_is_followed_to_its_end() {
+    let link = |number: usize| {
+        let owner = owned_by("v1", "ConfigMap", &format!("uid-c{}", number + 1));
+        item("v1", "ConfigMap", &format!("c{number}"), if number < 20_000 { owner } else { marked("app") })
+    };
+    assert_eq!(held_with((0..=20_000).map(link).collect(), &[]), None);
 }
