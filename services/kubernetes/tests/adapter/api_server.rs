@@ -25,7 +25,7 @@ const ESTABLISHED_AFTER: Duration = Duration::from_millis(50);
 /// Its node, named after it, comes after those that tests put.
 const CLUSTER: &str = "simulated";
 /// Where the kinds are that tests look at.
-const PLACES: [(&str, &str); 12] = [
+const PLACES: [(&str, &str); 13] = [
     ("configmaps", "/api/v1"),
     ("customresourcedefinitions", "/apis/apiextensions.k8s.io/v1"),
     ("deployments", "/apis/apps/v1"),
@@ -34,6 +34,7 @@ const PLACES: [(&str, &str); 12] = [
     ("jobs", "/apis/batch/v1"),
     ("namespaces", "/api/v1"),
     ("nodes", "/api/v1"),
+    ("persistentvolumeclaims", "/api/v1"),
     ("pods", "/api/v1"),
     ("secrets", "/api/v1"),
     ("services", "/api/v1"),

@@ -88,10 +88,19 @@ async fn a_namespace_that_holds_what_is_somebody_elses_is_released() {
 
 #[tokio::test]
 async fn a_claim_goes_with_its_namespace_only_if_a_set_of_the_application_made_it() {
+    let volume = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
-        "metadata": {"name": "web", "namespace": "demo"},
-        "spec": {"replicas": 0, "volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
-    let claim = |name: &str| json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "demo"}});
+    "metadata": {"name": "web", "namespace": "demo"},
+    "spec": {
+        "replicas": 0, "serviceName": "web", "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "main", "image": "none"}]}},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": volume}],
+    }});
+    let claim = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": "demo"}, "spec": volume})
+    };
     // The second one is of a set `my-web` that is gone, and whose volume was kept.
     for (kept, is_left) in [(None, false), (Some("data-my-web-0"), true)] {
         let world = running(&[namespace(), set.clone()], Duration::from_secs(60)).await;

@@ -138,10 +138,11 @@ async fn what_no_cluster_fits_any_more_is_released_before_it_begins() {
     let mut world = World::unranked(ground).await;
     world.stack.kubernetes.process.kill().unwrap();
     let manifest = [settings("default", "v")];
-    world.application("create", &manifest, &["-L", "location is DE"]).await;
+    world.application("create", &manifest, &["-L", "location in (DE, NL)"]).await;
     let is_bound = |shown: &Value| shown["status"]["scheduled_to"]["name"] == "one";
     world.until_shown("the application to be bound", is_bound).await;
-    world.application("update", &manifest, &["-L", "location is NL"]).await;
+    // Beside the other constraint: it has to be in NL.
+    world.application("update", &manifest, &["-L", "location in (FR, NL)"]).await;
     let is_released = |shown: &Value| {
         let status = &shown["status"];
         let nowhere = status["scheduled_to"].is_null() && status["state"] == "PENDING";
@@ -149,7 +150,7 @@ async fn what_no_cluster_fits_any_more_is_released_before_it_begins() {
     };
     world.until_shown("the application to be released, with a reason", is_released).await;
     world.stack.kubernetes.process.restart().unwrap();
-    world.application("update", &manifest, &["-L", "location is FR"]).await;
+    world.stack.rok_ok(&["kube", "cluster", "update", "two", "-l", "location=NL"]).await.unwrap();
     world.until_running().await;
     let path = settings_in("default");
     assert!(ground.one.api().get(&path).await.unwrap().is_none(), "nothing was begun where it must not run");
