@@ -53,8 +53,9 @@ fn options() -> serde_saphyr::Options {
 pub(crate) fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
     let documents: Vec<serde_saphyr::Spanned<Value>> =
         serde_saphyr::from_multiple_with_options(text, options()).map_err(error)?;
-    let rounded = documents.iter().find(|document| has_large_integer(text) && is_rounded(&document.value));
-    if let Some(document) = rounded {
+    // Looked for in the whole text once, and only then in each document.
+    let may_round = has_large_integer(text);
+    if let Some(document) = documents.iter().find(|document| may_round && is_rounded(&document.value)) {
         let problem = "an integer of more than 64 bits would be rounded; write it in quotes".to_owned();
         return Err(YamlError { line: Some(document.defined.line()), problem });
     }

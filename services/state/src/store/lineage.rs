@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::Revision;
 
 /// Tolerance in raft entries when two drifts are compared. etcd reads its revision before its raft index, so a drift is
-/// too large by the entries that it applies in between: a few, unless it is interrupted there. A drift falls by far more
-/// when a snapshot is restored: by about the snapshot's revision, which is above a hundred after the first start.
+/// too large by the entries that it applies in between: a few, unless it is interrupted there. A drift falls by more when a
+/// snapshot is restored: by about the snapshot's revision, which is some 18 after the first start and rises with each write.
 const DRIFT_TOLERANCE: i64 = 16;
 
 /// A measurement of a store's history. Measurements of the same history at later revisions never have a smaller drift.
