@@ -342,3 +342,16 @@ proptest! {
         world.settle();
     }
 }
+
+/// An arbitrary story that once removed what served: the copy on the second cluster is refused while the third one runs, and
+/// the spec changes before anything else is done.
+#[test]
+fn what_runs_stays_until_the_next_one_does_though_another_one_was_refused() {
+    let mut world = World::new(super::Strategy::CreateFirst);
+    let all_goes_well = Event::Adapter { fail: 3 };
+    let story = [Event::Bind(1), all_goes_well, Event::Accepting(1, false), all_goes_well, Event::Bind(2)];
+    for event in story.into_iter().chain([all_goes_well, Event::Update]) {
+        world.happens(event);
+    }
+    world.settle();
+}
