@@ -2,7 +2,7 @@
 //! know, for `mangled_observer_schema` and `last_observed_manifest`. Pure.
 //!
 //! Observed are the fields that the object's document sets. The service that looks at clusters and the one that shows what
-//! was seen use the same rules, so that only what differs from the document has to be told.
+//! was seen use the same rules, so that only what differs from the document is reported.
 
 use serde_json::{Map, Value, json};
 
@@ -82,7 +82,7 @@ pub fn as_applied(document: &Value) -> Value {
     observed(document, document)
 }
 
-/// The names of an object alone: for one of which no more can be told.
+/// The names of an object alone, for one whose fields do not fit into a report.
 pub fn names(document: &Value) -> Value {
     let mut metadata = Map::new();
     for name in ["name", "namespace"] {

@@ -69,7 +69,7 @@ struct Entry {
 #[derive(Default)]
 struct Held {
     entries: HashMap<ClusterUid, Entry>,
-    /// Clusters that were deregistered or declared lost: whoever has read of them before that starts nothing there any more.
+    /// Clusters that were deregistered or declared lost. A task that read them before starts nothing there any more.
     given_up: HashSet<ClusterUid>,
 }
 

@@ -140,10 +140,6 @@ async fn a_copy_from_the_same_process_is_noticed_and_a_touch_is_no_reason() {
     let older = fs::read(&file).unwrap();
     // The same bytes again, without a moment in which the file is empty: then the store would be right to refuse.
     fs::File::options().write(true).open(&file).unwrap().write_all(&older).unwrap();
-    let log = beside(&file, "-wal");
-    let same = fs::read(&log).unwrap();
-    pass_a_tick(&log, folder.path());
-    fs::File::options().write(true).open(&log).unwrap().write_all(&same).unwrap();
     put(&store, "a", "2").await;
     // More than the log holds before it is put into the file.
     for number in 0..20 {

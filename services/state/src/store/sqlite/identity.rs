@@ -152,7 +152,7 @@ impl OpenFiles {
             own = own.or(found);
         }
         let is_ours = own.is_none_or(|stamp| written.is_ours(&self.path, stamp))
-            && log.is_none_or(|stamp| written.is_our_log(&self.log, stamp));
+            && log.is_none_or(|stamp| written.is_our_log(stamp));
         if is_ours { Ok(()) } else { Err(overwritten(&self.path)) }
     }
 

@@ -61,25 +61,14 @@ impl LogEnd {
         (pages.all == self.frames).then_some(Self { is_in_file: pages.are_in_file(), ..self })
     }
 
-    /// Whether the log ends so, whatever follows.
-    pub(super) fn is_of(&self, path: &Path) -> bool {
-        let read = || Self::read_at(&File::open(path)?, self.frames);
-        read().is_ok_and(|(salts, last)| salts == self.salts && last == self.last)
-    }
-
     fn read(log: &File, pages: LogPages) -> io::Result<Self> {
-        let (salts, last) = Self::read_at(log, pages.all)?;
-        Ok(Self { frames: pages.all, salts, last, is_in_file: pages.are_in_file() })
-    }
-
-    /// The salts, and the header of the last frame, of a log of so many frames.
-    fn read_at(log: &File, frames: u64) -> io::Result<([u8; 8], [u8; FRAME_HEADER_BYTES])> {
+        let (frames, is_in_file) = (pages.all, pages.are_in_file());
         let (mut salts, mut last) = ([0; 8], [0; FRAME_HEADER_BYTES]);
         if frames > 0 {
             log.read_exact_at(&mut salts, 16)?;
             last = frame_header(log, frames)?;
         }
-        Ok((salts, last))
+        Ok(Self { frames, salts, last, is_in_file })
     }
 
     /// Whether the writer may have come from here to `end`. `at_former` is what the log holds now where this end was.

@@ -118,16 +118,10 @@ impl Written {
         (self.log, self.writing_log) = (None, false);
     }
 
-    /// Whether the log is still what the writer left. One that has another time alone, and the same size and end, is.
-    pub(super) fn is_our_log(&mut self, path: &Path, stamp: Stamp) -> bool {
-        let changed = self.log.as_mut().filter(|known| known.stamp != stamp);
-        if let Some(known) = changed.filter(|_| !self.writing_log) {
-            let same_size = known.stamp.bytes == stamp.bytes;
-            match same_size && known.end.is_some_and(|end| end.is_of(path)) {
-                true => known.stamp = stamp,
-                false => self.overwritten = true,
-            }
-        }
+    /// Whether the log is still what the writer left.
+    pub(super) fn is_our_log(&mut self, stamp: Stamp) -> bool {
+        let changed = self.log.is_some_and(|known| known.stamp != stamp);
+        self.overwritten |= changed && !self.writing_log;
         !self.overwritten
     }
 
