@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::ConfigError;
 use crate::shutdown::{SHUTDOWN_DEADLINE, Shutdown};
@@ -14,6 +15,9 @@ const EX_USAGE: u8 = 64;
 
 /// How long blocking calls may go on after everything else has ended.
 const BLOCKING_DEADLINE: Duration = Duration::from_secs(1);
+
+/// SIGXFSZ, on all machines that Krake is built for (x86-64 and arm64).
+const FILE_SIZE_EXCEEDED: SignalKind = SignalKind::from_raw(25);
 
 /// The configuration of a service, as far as [`run_main`] needs to know it.
 pub trait ProcessConfig {
@@ -56,6 +60,8 @@ where
     let result = runtime.block_on(async {
         let telemetry = telemetry::init(service, config.telemetry()).context("cannot start telemetry")?;
         let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+        // A write past `ulimit -f` then fails as one to a full disk does. Without a handler it would end the process.
+        let _handled = signal(FILE_SIZE_EXCEEDED).context("cannot listen for signals")?;
         tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "starting");
         let work = Box::pin(main(config, shutdown.clone()));
         let result = shutdown.run_until_done(SHUTDOWN_DEADLINE, work).await;
@@ -73,7 +79,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -111,6 +117,10 @@ mod tests {
             "broken" => run_main("krake-test", settings(), async |_, _| {
                 Err(anyhow::anyhow!("connection refused")).context("cannot reach the store")
             }),
+            "limited" => run_main("krake-test", settings(), async |_, _| {
+                let mut file = tempfile::tempfile()?;
+                Ok(file.write_all(&[0; 1 << 20])?)
+            }),
             _ => run_main("krake-test", settings(), async |_, shutdown: Shutdown| {
                 shutdown.requested().await;
                 Ok(())
@@ -128,6 +138,19 @@ mod tests {
             .stdout(Stdio::null())
             .spawn()
             .unwrap()
+    }
+
+    #[test]
+    fn a_write_past_the_limit_of_file_sizes_is_an_error() {
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -f 8; exec \"$0\" --exact process::tests::child --nocapture"])
+            .arg(std::env::current_exe().unwrap())
+            .env(PART, "limited")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("File too large"), "{text}");
     }
 
     fn outcome(part: &str) -> (Option<i32>, String) {

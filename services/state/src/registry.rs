@@ -11,6 +11,7 @@ mod finalizers;
 pub(crate) mod fuzz;
 mod large;
 mod observed;
+mod owners;
 mod page;
 mod patience;
 mod read;

@@ -40,6 +40,11 @@ pub(crate) fn tombstone(uid: &str) -> Key {
     format!("/krake/_tombstones/{uid}").into()
 }
 
+/// The uid of a tombstone's key.
+pub(crate) fn parse_tombstone(key: &Key) -> Option<&str> {
+    key.as_str()?.strip_prefix("/krake/_tombstones/")
+}
+
 /// The record that stored objects were brought up to date by the rewrite of this name.
 pub(crate) fn upgrade(name: &str) -> Key {
     format!("/krake/_upgrades/{name}").into()

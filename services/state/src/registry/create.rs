@@ -10,7 +10,7 @@ use krake_proto::error::Violation;
 use krake_proto::krake::meta::v1::Metadata;
 use ring::digest;
 
-use super::transact::erased;
+use super::transact::{MAX_WRITE_DECISIONS, written_without_pause};
 use super::{Call, Error, Registry, checked_key, large, section_descriptor, what};
 use crate::admission;
 use crate::cache::Stored;
@@ -72,6 +72,8 @@ impl Registry {
                 return Err(Error::AlreadyExists { what: what(kind, &namespace, &name) });
             }
             let metadata = sections.decode_metadata()?;
+            self.guard_owners(&[], &metadata.owners)?;
+            self.check_owners(call, &[], &metadata.owners).await?;
             return Ok(Stored::new(kind, sections, metadata, Revision::default()).encode());
         }
         let present = match self.insert_with(call, kind, &key, sections, extracted).await? {
@@ -103,14 +105,20 @@ impl Registry {
             let set = self.put_documents(call, None, &uid, &extracted.documents).await?;
             guards.push(large::guard(&uid, &set));
         }
-        match self.insert(call, kind, key, sections, guards).await? {
-            Ok(stored) => Ok(Ok(stored)),
-            Err(conflict) if conflict.key.is_aside() => Err(erased()),
-            Err(conflict) => {
+        let owners = sections.decode_metadata()?.owners;
+        for _ in 0..MAX_WRITE_DECISIONS {
+            let guards = [&guards[..], &self.guard_owners(&[], &owners)?].concat();
+            let conflict = match self.insert(call, kind, key, sections.clone(), guards).await? {
+                Ok(stored) => return Ok(Ok(stored)),
+                Err(conflict) => conflict,
+            };
+            if conflict.key == *key {
                 let present = conflict.current.map(|entry| Stored::read(self.cache.keyring(), &entry));
-                Ok(Err(present.and_then(Result::ok).flatten().map(Arc::new)))
+                return Ok(Err(present.and_then(Result::ok).flatten().map(Arc::new)));
             }
+            self.catch_up(&conflict).await?;
         }
+        Err(written_without_pause("an owner of the object"))
     }
 }
 

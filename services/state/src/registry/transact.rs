@@ -6,6 +6,7 @@ use bytes::Bytes;
 use krake_proto::Kind;
 
 use super::create::check_stored_size;
+use super::owners::erased_owner;
 use super::{Call, Error, Registry, checked_key, decodable, what};
 use crate::cache::Stored;
 use crate::elections::Fence;
@@ -16,7 +17,7 @@ use crate::store::{Conflict, Entry, Guard, Key, Revision, Txn};
 
 /// Maximum number of times that one write is decided. Each but the last means that another write came first, so only an
 /// object that is written without a pause gets there.
-const MAX_WRITE_DECISIONS: usize = 100;
+pub(super) const MAX_WRITE_DECISIONS: usize = 100;
 
 /// What a write does to an object.
 pub(crate) enum Effect {
@@ -82,31 +83,34 @@ impl Registry {
             if let Some(over) = fenced(call, &conflict) {
                 return Err(over);
             }
-            if conflict.key.is_aside() {
-                return Err(erased());
-            }
             current = if conflict.key == key {
                 let entry = conflict.current.as_ref();
                 entry.map(|entry| read(self.cache.keyring(), entry)).transpose()?
             } else {
-                // Another key that the decision read from the cache has changed: wait until the cache shows it. The
-                // cache never shows what it cannot read, so the decision would be refused for ever.
-                if let Some(entry) = &conflict.current {
-                    Stored::read(self.cache.keyring(), entry)
-                        .map_err(|error| Error::Internal(error.to_string()))?;
-                }
-                self.refresh().await?;
+                self.catch_up(&conflict).await?;
                 self.fetch(&key).await?
             };
             fresh = true;
         }
-        Err(Error::Conflict {
-            message: format!(
-                "{} was changed by other writes {MAX_WRITE_DECISIONS} times in a row; try again",
-                what(kind, namespace, name)
-            ),
-            resource_version: 0,
-        })
+        Err(written_without_pause(&what(kind, namespace, name)))
+    }
+
+    /// Waits until the cache shows the change of another key than the written one that a decision read from the cache.
+    ///
+    /// # Errors
+    /// Where deciding again cannot help: documents or an owner were erased, or the cache will never show what it cannot
+    /// read.
+    pub(super) async fn catch_up(&self, conflict: &Conflict) -> Result<(), Error> {
+        if let Some(error) = erased_owner(conflict) {
+            return Err(error);
+        }
+        if conflict.key.is_aside() {
+            return Err(erased());
+        }
+        if let Some(entry) = &conflict.current {
+            read(self.cache.keyring(), entry)?;
+        }
+        self.refresh().await
     }
 
     async fn commit(
@@ -188,8 +192,15 @@ pub(crate) fn sealed(
     Ok(keyring.seal(key, kind.message, &sections.encode()))
 }
 
+/// The error of a write that other writes of `what` came before each time.
+pub(super) fn written_without_pause(what: &str) -> Error {
+    let message =
+        format!("{what} was changed by other writes {MAX_WRITE_DECISIONS} times in a row; try again");
+    Error::Conflict { message, resource_version: 0 }
+}
+
 /// The error of a write that names documents which are not stored.
-pub(super) fn erased() -> Error {
+fn erased() -> Error {
     let message = "documents that it names were erased meanwhile; store them again".to_owned();
     Error::Conflict { message, resource_version: 0 }
 }

@@ -54,10 +54,13 @@ impl Registry {
             let stored = self.fetch(&key).await?;
             let stored = stored.ok_or_else(|| Error::NotFound { what: what(kind, &namespace, &name) })?;
             check_version(&stored, version)?;
-            return match decide(&stored)?.effect {
-                Effect::Put(sections) | Effect::Erase(sections) => Ok(sections.encode_at(stored.revision.0)),
-                Effect::Keep => Ok(stored.encode()),
+            let sections = match decide(&stored)?.effect {
+                Effect::Put(sections) | Effect::Erase(sections) => sections,
+                Effect::Keep => return Ok(stored.encode()),
             };
+            let owners = sections.decode_metadata()?.owners;
+            self.check_owners(call, &stored.metadata.owners, &owners).await?;
+            return Ok(sections.encode_at(stored.revision.0));
         }
         if let Some(extracted) = &extracted {
             self.stage(call, kind, &namespace, &name, extracted).await?;
@@ -115,6 +118,7 @@ impl Registry {
         let new = after.filter(|after| before != Some(*after));
         let mut write = Write::from(Effect::Put(sections));
         write.also.guards.extend(new.map(|set| large::guard(&stored.metadata.uid, &set)));
+        write.also.guards.extend(self.guard_owners(&stored.metadata.owners, &decoded.owners)?);
         Ok(write)
     }
 }

@@ -23,6 +23,7 @@ mod lost;
 mod manifests;
 mod metrics;
 mod observed;
+mod owners;
 mod placement;
 mod reachability;
 mod rendering;

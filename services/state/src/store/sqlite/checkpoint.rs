@@ -6,6 +6,10 @@ use rusqlite::{Connection, Result, Row};
 /// Pages (4 KiB) of the write-ahead log after which they are put into the file: 16 MiB, so that this is rare and short.
 const DUE_PAGES: u64 = 4000;
 
+/// Pages from which a log is worth a warning that it cannot be put into the file: 256 MiB, which no load but a reader that
+/// does not end leads to.
+const HELD_PAGES: u64 = 16 * DUE_PAGES;
+
 /// How a log is put into the file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Checkpoint {
@@ -28,6 +32,11 @@ impl LogPages {
     /// Whether the log is so long that it should be put into the file.
     pub(super) fn are_due(self) -> bool {
         self.all >= DUE_PAGES && !self.are_in_file()
+    }
+
+    /// Whether the log is so long that something must keep it from the file.
+    pub(super) fn are_held(self) -> bool {
+        self.all >= HELD_PAGES && !self.are_in_file()
     }
 
     /// Whether all of them are in the file.
@@ -64,4 +73,23 @@ pub(super) fn leave_to_us(connection: &Connection) -> Result<()> {
 fn log_pages(row: &Row<'_>) -> Result<Option<LogPages>> {
     let number = |column| row.get::<_, i64>(column).map(|number| u64::try_from(number).ok());
     Ok(number(1)?.zip(number(2)?).map(|(all, put_in)| LogPages { all, put_in }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_grows_for_sixteen_times_as_long_as_usual_is_held() {
+        let pages = |all, put_in| LogPages { all, put_in };
+        for (pages, due, held) in [
+            (pages(3_999, 0), false, false),
+            (pages(4_000, 0), true, false),
+            (pages(63_999, 4_000), true, false),
+            (pages(64_000, 4_000), true, true),
+            (pages(64_000, 64_000), false, false),
+        ] {
+            assert_eq!((pages.are_due(), pages.are_held()), (due, held), "{pages:?}");
+        }
+    }
 }

@@ -171,10 +171,16 @@ impl Writer {
         self.files.begin_change(pages)?;
         let put_in = checkpoint::put_in(&self.connection, Checkpoint::Passive);
         self.make_smaller = false;
-        if let Err(error) = &put_in
+        let hindrance = match &put_in {
+            Err(error) => Some(describe(error, self.files.path())),
+            Ok(false) if pages.is_some_and(LogPages::are_held) => Some(
+                "another program reads the file and does not end; end it, since the log grows".to_owned(),
+            ),
+            Ok(_) => None,
+        };
+        if let Some(reason) = hindrance
             && self.failures.admit(Instant::now()).is_some()
         {
-            let reason = describe(error, self.files.path());
             tracing::warn!(
                 reason,
                 "cannot put the write-ahead log into the file; nothing is lost, trying again"
