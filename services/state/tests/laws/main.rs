@@ -15,6 +15,7 @@ mod copies;
 mod deletion;
 mod documents;
 mod errors;
+mod etcd_mended;
 mod filters;
 mod history;
 mod lagging;

@@ -139,12 +139,17 @@ impl Etcd {
 
     /// The same with further command line options.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
-        Self::start_as(ETCD, options.iter().map(|option| (*option).to_owned()).collect(), None).await
+        Self::start_release_with(ETCD, options).await
     }
 
     /// The same of another release.
     pub(crate) async fn start_release(executable: &'static str) -> Self {
-        Self::start_as(executable, Vec::new(), None).await
+        Self::start_release_with(executable, &[]).await
+    }
+
+    /// The same of another release, with further command line options.
+    pub(crate) async fn start_release_with(executable: &'static str, options: &[&str]) -> Self {
+        Self::start_as(executable, options.iter().map(|option| (*option).to_owned()).collect(), None).await
     }
 
     /// The same with TLS, for clients with a certificate only. The options name the server's files.
