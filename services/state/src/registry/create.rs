@@ -107,7 +107,15 @@ impl Registry {
         }
         let owners = sections.decode_metadata()?.owners;
         for _ in 0..MAX_WRITE_DECISIONS {
-            let guards = [&guards[..], &self.guard_owners(&[], &owners)?].concat();
+            let of_owners = match self.guard_owners(&[], &owners) {
+                Ok(of_owners) => of_owners,
+                // What has the name comes first: it may have been made by the same request, before its owner went.
+                Err(error) => {
+                    let present = self.fetch(key).await?;
+                    return present.map(|present| Err(Some(present))).ok_or(error);
+                }
+            };
+            let guards = [&guards[..], &of_owners].concat();
             let conflict = match self.insert(call, kind, key, sections.clone(), guards).await? {
                 Ok(stored) => return Ok(Ok(stored)),
                 Err(conflict) => conflict,

@@ -2,7 +2,6 @@
 //! for them already, and they would stay for ever.
 
 use krake_proto::krake::meta::v1::{OnDelete, OwnerReference};
-
 use uuid::Uuid;
 
 use super::{Call, Error, Registry};

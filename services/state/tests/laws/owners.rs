@@ -103,3 +103,15 @@ async fn one_write_adds_a_limited_number_of_owners() {
     many.metadata_mut().owners.pop();
     api.create(&many).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_repeated_create_is_answered_as_the_first_one_though_the_owner_goes() {
+    let server = Server::start(memory()).await;
+    let api = server.client.api::<Application>();
+    let child = owned("a", &owner(&server, "r").await);
+    let options = CreateOptions { request_id: "1".into(), ..Default::default() };
+    let made = api.create_with(&child, &options).await.unwrap();
+    server.client.api::<Role>().delete("", "r", &DeleteOptions::default()).await.unwrap();
+    assert_eq!(api.create_with(&child, &options).await.unwrap(), made);
+    assert!(api.create(&child).await.unwrap_err().is_already_exists());
+}
