@@ -33,7 +33,7 @@ async fn a_full_etcd_says_how_to_make_room_and_goes_on_when_it_is_made(#[case] n
             Ok(revision) => revisions.push(revision.unwrap()),
             Err(error) => break error,
         }
-        assert!(revisions.len() < 100, "4 MiB hold more than 50");
+        assert!(revisions.len() < 100, "4 MiB do not hold a hundred halves");
     };
     assert!(refused.retryable(), "{refused}");
     for said in ["database space exceeded", "etcdctl defrag", "--quota-backend-bytes", "etcdctl alarm disarm"]

@@ -8,9 +8,9 @@ use krake_proto::krake::kubernetes::v1::Application;
 use krake_proto::krake::meta::v1::{OnDelete, OwnerReference};
 
 use crate::support::memory;
-use crate::support::server::{Server, application, named, role};
+use crate::support::server::{Server, application, as_owner, named, role};
 
-/// An application that belongs to the object `owner` stands for.
+/// An application that belongs to `owner`.
 fn owned(name: &str, owner: &OwnerReference) -> Application {
     let mut owned = application(name);
     owned.metadata_mut().owners = vec![owner.clone()];
@@ -19,15 +19,7 @@ fn owned(name: &str, owner: &OwnerReference) -> Application {
 
 /// Creates a role, and returns a reference to it.
 async fn owner(server: &Server, name: &str) -> OwnerReference {
-    let made = server.client.api::<Role>().create(&role("", name, &[Verb::Get])).await.unwrap();
-    let reference = Role::KIND.reference(made.metadata.as_ref().unwrap());
-    OwnerReference {
-        api: reference.api,
-        kind: reference.kind,
-        name: reference.name,
-        uid: reference.uid,
-        ..Default::default()
-    }
+    as_owner(&server.client.api::<Role>().create(&role("", name, &[Verb::Get])).await.unwrap())
 }
 
 #[tokio::test]

@@ -3,12 +3,11 @@
 use krake_client::{DeleteOptions, ListOptions, Mask};
 use krake_proto::Resource;
 use krake_proto::krake::core::v1::{Role, Verb};
-use krake_proto::krake::meta::v1::OwnerReference;
 use krake_state::backup::{self, Source};
 use tempfile::TempDir;
 
 use crate::support::memory;
-use crate::support::server::{Server, application, role};
+use crate::support::server::{Server, application, as_owner, role};
 
 #[tokio::test]
 async fn a_role_is_created_read_listed_changed_and_erased() {
@@ -55,15 +54,8 @@ async fn a_kind_without_namespaces_refuses_every_namespace_and_stores_nothing() 
 async fn a_role_can_own_objects_of_every_namespace() {
     let server = Server::start(memory()).await;
     let made = server.client.api::<Role>().create(&role("", "r", &[Verb::Get])).await.unwrap();
-    let reference = Role::KIND.reference(made.metadata.as_ref().unwrap());
     let mut owned = application("a");
-    owned.metadata_mut().owners = vec![OwnerReference {
-        api: reference.api,
-        kind: reference.kind,
-        name: reference.name,
-        uid: reference.uid,
-        ..Default::default()
-    }];
+    owned.metadata_mut().owners = vec![as_owner(&made)];
     server.client.api().create(&owned).await.unwrap();
 }
 

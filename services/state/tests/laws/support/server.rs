@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use krake_client::{Client, ConnectOptions};
-use krake_proto::Kind;
 use krake_proto::krake::core::v1::{Metric, MetricSource, MetricSpec, Role, RoleRule, RoleSpec, Verb};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationSpec, Cluster, ClusterSpec, Manifest};
-use krake_proto::krake::meta::v1::{Document, Metadata, document::Content};
+use krake_proto::krake::meta::v1::{Document, Metadata, OwnerReference, document::Content};
+use krake_proto::{Kind, Resource};
 use krake_runtime::metrics::Metrics;
 use krake_runtime::serve::ServeOptions;
 use krake_runtime::shutdown::Shutdown;
@@ -98,6 +98,19 @@ impl Drop for Server {
 
 pub(crate) fn named(namespace: &str, name: &str) -> Option<Metadata> {
     Some(Metadata { namespace: namespace.into(), name: name.into(), ..Default::default() })
+}
+
+/// A reference to an object as the owner of others, which go with it.
+pub(crate) fn as_owner<K: Resource>(object: &K) -> OwnerReference {
+    let reference = K::KIND.reference(object.metadata().unwrap());
+    OwnerReference {
+        api: reference.api,
+        kind: reference.kind,
+        namespace: reference.namespace,
+        name: reference.name,
+        uid: reference.uid,
+        ..Default::default()
+    }
 }
 
 pub(crate) fn document(value: serde_json::Value) -> Option<Document> {
