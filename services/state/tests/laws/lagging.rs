@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use krake_client::{Api, DeleteOptions};
+use krake_proto::Resource;
 use krake_proto::error::ErrorReason;
 use krake_proto::krake::kubernetes::v1::Cluster;
 use krake_state::store::*;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::placement::{bind, why};
 use crate::support::memory;
-use crate::support::server::{Server, application, cluster};
+use crate::support::server::{Server, application, as_owner, cluster};
 
 /// A store whose watches stand still while it is frozen. The next commit on an application, which a decision on the
 /// stale cache leads to, lets them go on when it has been answered.
@@ -98,4 +99,20 @@ async fn an_application_does_not_leave_a_cascade_that_the_cache_does_not_show_ye
     ahead.client.api::<Cluster>().delete("demo", "one", &cascade).await.unwrap();
     assert_eq!(why(bind(client, &[&two], 1, &[&one]).await), Some(ErrorReason::BeingDeleted));
     assert!(!*frozen.borrow(), "the binding was decided on the stale cache");
+}
+
+#[tokio::test]
+async fn an_object_gets_no_owner_whose_deletion_the_cache_does_not_show_yet() {
+    let (behind, ahead, frozen) = replicas().await;
+    let one = behind.client.api().create(&cluster("one")).await.unwrap();
+    let clusters: Api<Cluster> = behind.client.api();
+    clusters.get("demo", "one").await.unwrap();
+
+    frozen.send_replace(true);
+    ahead.client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+    let mut child = application("a");
+    child.metadata_mut().owners = vec![as_owner(&one)];
+    let refused = behind.client.api().create(&child).await.unwrap_err();
+    assert!(refused.violations()[0].description.contains("is being deleted"), "{refused}");
+    assert!(!*frozen.borrow(), "the creation was decided on the stale cache");
 }
