@@ -1,15 +1,18 @@
 //! The objects of one kind on one cluster that bear our installation's label, kept by one watch.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod contents;
+
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use kube::runtime::watcher::Event;
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::cluster::holdings::{Holdings, Overflow, Part, Sum};
-use crate::object::{APPLICATION_LABEL, ApplicationUid};
+use self::contents::{Arriving, Contents};
+use crate::cluster::holdings::{Holdings, Overflow, Sum};
+use crate::object::{APPLICATION_LABEL, ApplicationUid, health};
 
 /// A live object as last seen. Kept as compact JSON: parsed objects take ten times the memory, and few are looked at.
 #[derive(Debug)]
@@ -63,137 +66,18 @@ impl CachedObject {
     }
 }
 
-/// Deletions that are remembered, so that the answer to a write which was overtaken by one brings nothing back.
-const REMEMBERED_DELETIONS: usize = 256;
-
 /// Namespace (absent for cluster-scoped objects) and name.
 type Name = (Option<String>, String);
-type Objects = HashMap<Name, Arc<CachedObject>>;
 
 /// What a cache knows of one object.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// Nothing: the first list is not complete.
+    /// Nothing: no list is complete that began after the last silence of the cluster.
     Unknown,
     /// There is no such object of ours.
     Absent,
     /// The object as last seen.
     Present(Arc<CachedObject>),
-}
-
-#[derive(Debug, Default)]
-struct Contents {
-    /// The first list was complete once.
-    synced: bool,
-    /// Nobody may list this kind in all namespaces.
-    forbidden: bool,
-    objects: Objects,
-    /// What `objects` take.
-    kept: Sum,
-    /// A list that is not complete yet, which will replace `objects`.
-    arriving: Option<Arriving>,
-    /// Who waits for the first list.
-    waiting: HashSet<ApplicationUid>,
-    /// Why there is no first list yet.
-    trouble: Option<String>,
-    /// The kind was not served when the watch was opened last.
-    lost: bool,
-    /// What was deleted last, and the version of its deletion.
-    deleted: VecDeque<(Name, u64)>,
-}
-
-/// A list that is not complete yet.
-#[derive(Debug, Default)]
-struct Arriving {
-    objects: Objects,
-    /// What they take.
-    sum: Sum,
-    /// Number of objects of the list so far, also of those that are not kept.
-    listed: usize,
-}
-
-impl Contents {
-    /// Puts an object in, in the place of the one that has its name; returns that.
-    fn insert(
-        &mut self,
-        holdings: &Holdings,
-        name: Name,
-        object: CachedObject,
-    ) -> Result<Option<Arc<CachedObject>>, Overflow> {
-        let before = self.objects.get(&name).map(|before| before.size(&name)).unwrap_or_default();
-        let size = object.size(&name);
-        holdings.replace(Part::Kept, before, size)?;
-        self.kept.add(size);
-        self.kept.subtract(before);
-        Ok(self.objects.insert(name, Arc::new(object)))
-    }
-
-    /// Lets a list that is not complete go.
-    fn drop_arriving(&mut self, holdings: &Holdings) {
-        if let Some(arriving) = self.arriving.take() {
-            holdings.give_back(Part::Arriving, arriving.sum);
-        }
-    }
-
-    /// Takes all objects out.
-    fn empty(&mut self, holdings: &Holdings) -> Objects {
-        self.drop_arriving(holdings);
-        holdings.give_back(Part::Kept, std::mem::take(&mut self.kept));
-        std::mem::take(&mut self.objects)
-    }
-
-    /// An object of a list arrived; `None` if it is of no application.
-    fn arrive(&mut self, holdings: &Holdings, object: Option<(Name, CachedObject)>) -> Result<(), Overflow> {
-        let Some(arriving) = self.arriving.as_mut() else { return Ok(()) };
-        arriving.listed += 1;
-        holdings.check_listed(arriving.listed)?;
-        let Some((name, object)) = object else { return Ok(()) };
-        let before = arriving.objects.get(&name).map(|before| before.size(&name)).unwrap_or_default();
-        let size = object.size(&name);
-        holdings.replace(Part::Arriving, before, size)?;
-        arriving.sum.add(size);
-        arriving.sum.subtract(before);
-        arriving.objects.insert(name, Arc::new(object));
-        Ok(())
-    }
-
-    /// The list is complete: it replaces what is kept. Returns the applications that this concerns.
-    fn complete(&mut self, holdings: &Holdings) -> Result<HashSet<ApplicationUid>, Overflow> {
-        let Arriving { objects, sum, .. } = self.arriving.take().unwrap_or_default();
-        holdings.give_back(Part::Arriving, sum);
-        holdings.replace(Part::Kept, self.kept, sum)?;
-        let concerned = changed(&self.objects, &objects);
-        (self.kept, self.objects) = (sum, objects);
-        Ok(concerned)
-    }
-
-    /// Takes out an object that is deleted, or does not bear our marks any more, since this version.
-    fn remove(
-        &mut self,
-        holdings: &Holdings,
-        name: Name,
-        version: Option<&str>,
-    ) -> Option<Arc<CachedObject>> {
-        let before = self.objects.remove(&name);
-        if let Some(before) = &before {
-            let size = before.size(&name);
-            holdings.give_back(Part::Kept, size);
-            self.kept.subtract(size);
-        }
-        if let Some(version) = version.and_then(|version| version.parse().ok()) {
-            self.deleted.push_back((name, version));
-            let surplus = self.deleted.len().saturating_sub(REMEMBERED_DELETIONS);
-            self.deleted.drain(..surplus);
-        }
-        before
-    }
-
-    /// Whether an object was deleted after this version of it.
-    fn is_deleted_since(&self, name: &Name, object: &CachedObject) -> bool {
-        let version: Option<u64> = object.resource_version.parse().ok();
-        let later = |deletion: &u64| version.is_some_and(|version| *deletion > version);
-        self.deleted.iter().any(|(deleted, deletion)| deleted == name && later(deletion))
-    }
 }
 
 /// The cache. Written by its watch, read by whoever observes.
@@ -203,6 +87,10 @@ pub struct KindCache {
     holdings: Arc<Holdings>,
     contents: RwLock<Contents>,
     nudge: Notify,
+    /// A list is complete, or it is known why there is none.
+    settled: Notify,
+    /// How often the cluster has come back from a silence. What was seen before it says little: the watch lists anew.
+    revived: watch::Receiver<u64>,
 }
 
 impl Drop for KindCache {
@@ -214,26 +102,47 @@ impl Drop for KindCache {
 
 impl KindCache {
     /// Nothing known yet of the objects of a kind. What it will hold counts among the `holdings` of its cluster.
-    pub(crate) fn new(kind: &ApiResource, holdings: Arc<Holdings>) -> Self {
+    pub(crate) fn new(kind: &ApiResource, holdings: Arc<Holdings>, revived: watch::Receiver<u64>) -> Self {
         let kind = TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() };
-        Self { kind, holdings, contents: RwLock::default(), nudge: Notify::new() }
+        Self {
+            kind,
+            holdings,
+            contents: RwLock::default(),
+            nudge: Notify::new(),
+            settled: Notify::new(),
+            revived,
+        }
     }
 
     /// What is known of an object.
     pub fn get(&self, namespace: Option<&str>, name: &str) -> Lookup {
-        let contents = self.read();
-        if !contents.synced {
+        if !self.synced() {
             return Lookup::Unknown;
         }
-        match contents.objects.get(&(namespace.map(str::to_owned), name.to_owned())) {
-            Some(object) => Lookup::Present(Arc::clone(object)),
-            None => Lookup::Absent,
-        }
+        self.last_seen(namespace, name).map_or(Lookup::Absent, Lookup::Present)
     }
 
-    /// Whether the first list was complete.
+    /// The object as it was seen last, perhaps before a silence of the cluster.
+    pub(crate) fn last_seen(&self, namespace: Option<&str>, name: &str) -> Option<Arc<CachedObject>> {
+        self.read().objects.get(&(namespace.map(str::to_owned), name.to_owned())).cloned()
+    }
+
+    /// The last state of the job with this uid, if it ran to its end and is gone.
+    pub(crate) fn ended(&self, namespace: Option<&str>, name: &str, uid: &str) -> Option<Arc<CachedObject>> {
+        let contents = self.read();
+        let is_it = |(named, object): &&(Name, Arc<CachedObject>)| {
+            named.0.as_deref() == namespace && named.1 == name && object.uid == uid
+        };
+        contents.ended.iter().rev().find(is_it).map(|(_, object)| Arc::clone(object))
+    }
+
+    /// Whether a list was complete that began after the last silence of the cluster.
     pub fn synced(&self) -> bool {
-        self.read().synced
+        self.is_synced(&self.read())
+    }
+
+    fn is_synced(&self, contents: &Contents) -> bool {
+        contents.synced == Some(*self.revived.borrow())
     }
 
     /// Whether listing in all namespaces was forbidden.
@@ -241,30 +150,39 @@ impl KindCache {
         self.read().forbidden
     }
 
-    /// Why the first list is not complete, if that is known.
+    /// Why no list is complete, if that is known.
     pub(crate) fn trouble(&self) -> Option<String> {
         let contents = self.read();
-        contents.trouble.clone().filter(|_| !contents.synced)
+        self.current_trouble(&contents).filter(|_| !self.is_synced(&contents)).map(str::to_owned)
+    }
+
+    /// The trouble that was met since the last silence of the cluster.
+    fn current_trouble<'a>(&self, contents: &'a Contents) -> Option<&'a str> {
+        let (met, trouble) = contents.trouble.as_ref()?;
+        (*met == *self.revived.borrow()).then_some(trouble)
     }
 
     /// The watch is refused for good, and what was seen before says nothing any more. `is_unserved`: because the cluster no
     /// longer serves the kind. Returns the applications that this concerns.
     pub(crate) fn lose(&self, why: String, is_unserved: bool) -> Vec<ApplicationUid> {
         let mut contents = self.write();
-        let is_news = contents.synced || contents.trouble.is_none();
-        (contents.synced, contents.lost) = (false, is_unserved);
-        contents.trouble = Some(why);
+        let is_news = self.is_synced(&contents) || self.current_trouble(&contents).is_none();
+        (contents.synced, contents.lost) = (None, is_unserved);
+        contents.trouble = Some((*self.revived.borrow(), why));
         let objects = contents.empty(&self.holdings);
         let users = objects.values().map(|object| object.application.clone());
         contents.waiting.extend(users);
+        self.settled.notify_waiters();
         if is_news { contents.waiting.iter().cloned().collect() } else { Vec::new() }
     }
 
-    /// The cluster serves the kind: a watch that was refused because it did not is opened anew at once.
-    pub(crate) fn nudge(&self) {
-        if self.read().lost {
+    /// A watch that was refused because the cluster did not serve the kind is opened anew at once; whether it was.
+    pub(crate) fn nudge(&self) -> bool {
+        let is_lost = self.read().lost;
+        if is_lost {
             self.nudge.notify_one();
         }
+        is_lost
     }
 
     /// Waits until the watch is to be opened anew.
@@ -275,15 +193,32 @@ impl KindCache {
     /// The watch met trouble. Returns the applications that learn by this why there is no first list.
     pub(crate) fn meet(&self, trouble: String) -> Vec<ApplicationUid> {
         let mut contents = self.write();
-        let is_news = !contents.synced && contents.trouble.is_none();
-        contents.trouble = Some(trouble);
+        let is_news = !self.is_synced(&contents) && self.current_trouble(&contents).is_none();
+        contents.trouble = Some((*self.revived.borrow(), trouble));
+        self.settled.notify_waiters();
         if is_news { contents.waiting.iter().cloned().collect() } else { Vec::new() }
+    }
+
+    /// Waits until a list is complete, or it is known why there is none.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            settled.as_mut().enable();
+            let is_settled = {
+                let contents = self.read();
+                contents.forbidden || self.is_synced(&contents) || self.current_trouble(&contents).is_some()
+            };
+            if is_settled {
+                return;
+            }
+            settled.await;
+        }
     }
 
     /// The application is woken when the first list is complete, or turns out to be forbidden.
     pub(crate) fn await_sync(&self, application: &ApplicationUid) {
         let mut contents = self.write();
-        if !contents.synced && !contents.forbidden {
+        if !self.is_synced(&contents) && !contents.forbidden {
             contents.waiting.insert(application.clone());
         }
     }
@@ -308,7 +243,8 @@ impl KindCache {
         let mut concerned = std::mem::take(&mut contents.waiting);
         let objects = contents.empty(&self.holdings);
         concerned.extend(objects.into_values().map(|object| object.application.clone()));
-        contents.synced = false;
+        contents.synced = None;
+        self.settled.notify_waiters();
         concerned.into_iter().collect()
     }
 
@@ -322,7 +258,7 @@ impl KindCache {
         match event {
             Event::Init => {
                 contents.drop_arriving(holdings);
-                contents.arriving = Some(Arriving::default());
+                contents.arriving = Some(Arriving { began: *self.revived.borrow(), ..Arriving::default() });
                 Ok(Vec::new())
             }
             Event::InitApply(object) => {
@@ -332,8 +268,8 @@ impl KindCache {
             Event::InitDone => {
                 let mut concerned = contents.complete(holdings)?;
                 concerned.extend(contents.waiting.drain());
-                (contents.synced, contents.lost) = (true, false);
-                contents.trouble = None;
+                (contents.lost, contents.trouble) = (false, None);
+                self.settled.notify_waiters();
                 Ok(concerned.into_iter().collect())
             }
             Event::Apply(object) => {
@@ -354,8 +290,15 @@ impl KindCache {
                 })
             }
             Event::Delete(object) => {
-                let name = (object.metadata.namespace, object.metadata.name.unwrap_or_default());
-                let before = contents.remove(holdings, name, object.metadata.resource_version.as_deref());
+                let name =
+                    (object.metadata.namespace.clone(), object.metadata.name.clone().unwrap_or_default());
+                let version = object.metadata.resource_version.clone();
+                let before = contents.remove(holdings, name, version.as_deref());
+                if health::is_job(&self.kind.api_version, &self.kind.kind)
+                    && let Some((name, object)) = CachedObject::of(object, &self.kind)
+                {
+                    contents.remember_end(name, object);
+                }
                 Ok(before.map(|object| object.application.clone()).into_iter().collect())
             }
         }
@@ -368,20 +311,6 @@ impl KindCache {
     fn write(&self) -> RwLockWriteGuard<'_, Contents> {
         self.contents.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The applications of all objects that came, went or are of another version.
-fn changed(before: &Objects, after: &Objects) -> HashSet<ApplicationUid> {
-    let differs = |this: &CachedObject, other: Option<&Arc<CachedObject>>| {
-        other.is_none_or(|other| this.uid != other.uid || this.resource_version != other.resource_version)
-    };
-    let of = |these: &Objects, others: &Objects| -> HashSet<ApplicationUid> {
-        let differing = these.iter().filter(|(name, object)| differs(object, others.get(*name)));
-        differing.map(|(_, object)| object.application.clone()).collect()
-    };
-    let mut applications = of(before, after);
-    applications.extend(of(after, before));
-    applications
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ pub enum DiscoveryError {
         /// Empty, or what is missing.
         why: String,
     },
-    /// It could not be found out.
+    /// It could not be found out. [`ClusterError::NotFound`]: the cluster says both that it serves the API version and that it
+    /// does not, as one does for a moment in which a definition is new.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
 }
@@ -149,6 +150,15 @@ impl Discovery {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).remove(api_version);
     }
 
+    /// Forgets what is known of an API version, unless it is being asked for, or was a moment ago: many may want that at once.
+    pub fn renew(&self, api_version: &str) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |asked: &Option<Asked>| asked.as_ref().is_none_or(|asked| asked.at.elapsed() >= REFRESH);
+        if versions.get(api_version).is_some_and(|slot| slot.try_lock().is_ok_and(|asked| is_old(&asked))) {
+            versions.remove(api_version);
+        }
+    }
+
     async fn ask(&self, api_version: &str) -> Result<Kinds, ClusterError> {
         let answer = tokio::time::timeout(PATIENCE, self.ask_at_length(api_version)).await;
         answer.unwrap_or_else(|_| {
@@ -178,9 +188,20 @@ impl Discovery {
             Err(ClusterError::NotFound(_)) if api_version == CORE => Err(ClusterError::Unreachable(format!(
                 "it answers that there is no {CORE}, which every Kubernetes API serves"
             ))),
+            Err(ClusterError::NotFound(_)) if self.is_listed(&version).await? => Err(ClusterError::NotFound(
+                format!("it lists {api_version} and answers that there is none").into(),
+            )),
             Err(ClusterError::NotFound(_)) => Ok(Kinds::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the cluster says that it serves an API version of a named group.
+    async fn is_listed(&self, version: &GroupVersion) -> Result<bool, ClusterError> {
+        if version.group.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.versions_of(&version.group).await?.contains(&version.api_version()))
     }
 }
 
@@ -257,6 +278,24 @@ mod tests {
             let error = resolved(answer, api_version).await.unwrap_err();
             assert!(matches!(error, DiscoveryError::Unsupported { .. }), "{api_version}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_is_listed_and_not_found_is_trouble_and_not_absence() {
+        let listed = || {
+            let version = json!({"groupVersion": "apps/v1", "version": "v1"});
+            let group = json!({"name": "apps", "versions": [version], "preferredVersion": version});
+            (200, json!({"kind": "APIGroupList", "groups": [group]}))
+        };
+        let cluster =
+            Scripted::new(move |asked| if asked.line == "GET /apis" { listed() } else { not_served() });
+        let discovery = Discovery::new(cluster.connection.clone());
+        let error = discovery.resolve_any_version("apps/v1", "Deployment").await.unwrap_err();
+        assert!(matches!(error, DiscoveryError::Cluster(ClusterError::NotFound(_))), "{error}");
+        let error = discovery.resolve_any_version("apps/v1beta1", "Deployment").await.unwrap_err();
+        assert!(matches!(error, DiscoveryError::Cluster(ClusterError::NotFound(_))), "{error}");
+        let error = discovery.resolve("gone.example/v1", "Deployment").await.unwrap_err();
+        assert!(matches!(error, DiscoveryError::Unsupported { .. }), "{error}");
     }
 
     #[tokio::test]

@@ -1,17 +1,18 @@
 //! One live cluster: its connection, what it serves, its watches and its probe.
 
+mod sights;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::ApiResource;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::cache::Lookup;
 use crate::cluster::confirmation::{Confirmation, MAX_AGE};
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::{Discovery, DiscoveryError, ResolvedKind};
@@ -23,9 +24,8 @@ use crate::cluster::shared::SharedObjects;
 use crate::cluster::wake::Wakes;
 use crate::cluster::watch::Watches;
 use crate::error::ClusterError;
-use crate::object::observation::Sight;
 use crate::object::prepare::{self, ManifestError, Prepared, Target};
-use crate::object::{ApplicationUid, ClusterUid, Identity, InventoryEntry, ObjectKey, definition};
+use crate::object::{ClusterUid, Identity, InventoryEntry, definition};
 
 /// A manifest cannot be made into objects of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -240,9 +240,13 @@ impl ClusterHandle {
             let kind = match &answers[&name] {
                 Ok(kind) => kind.clone(),
                 Err(error) => {
-                    let unsupported = matches!(error, DiscoveryError::Unsupported { .. });
+                    let is_absent = matches!(
+                        error,
+                        DiscoveryError::Unsupported { .. }
+                            | DiscoveryError::Cluster(ClusterError::NotFound(_))
+                    );
                     let promised = || definition::promised(documents, name.0, name.1);
-                    match unsupported.then(promised).flatten() {
+                    match is_absent.then(promised).flatten() {
                         Some(promised) => promised,
                         None => {
                             let namespaced = is_namespaced(name.0, name.1).ok_or_else(|| error.clone())?;
@@ -290,85 +294,6 @@ impl ClusterHandle {
             .into_iter()
             .map(|name| async move { (name, self.discovery.resolve(name.0, name.1).await) });
         join_all(asked).await.into_iter().collect()
-    }
-
-    /// What is seen of each target.
-    pub fn sights(&self, targets: &[Target], application: &ApplicationUid) -> Vec<Sight> {
-        targets.iter().map(|target| self.sight(target, application)).collect()
-    }
-
-    /// What is seen of a target. Starts the watch that is needed; what is not known yet wakes the application later.
-    pub fn sight(&self, target: &Target, application: &ApplicationUid) -> Sight {
-        let key = &target.prepared.key;
-        if target.kind.promised {
-            // There is nothing to watch before the cluster serves the kind.
-            return Sight::Hidden("its kind is not served yet".to_owned());
-        }
-        if !target.kind.watchable {
-            return Sight::Unwatched;
-        }
-        let namespace = key.namespace.as_deref();
-        let cache = self.watches.cache(&target.kind, namespace, application);
-        match cache.get(namespace, &key.name) {
-            Lookup::Absent => Sight::Absent,
-            Lookup::Present(object) => Sight::Present(object),
-            Lookup::Unknown => match cache.trouble() {
-                None => Sight::Pending,
-                Some(trouble) => {
-                    // Perhaps the kind is not served any more, which the next look asks, or it is again.
-                    self.discovery.forget(&key.api_version);
-                    cache.nudge();
-                    Sight::Hidden(trouble)
-                }
-            },
-        }
-    }
-
-    /// What is seen of a Namespace or definition, which may be used although it is not the application's, given what the
-    /// watches show of it and that it [is asked for](Self::is_asked_for). `recorded`: the uid of the application's own object of this name.
-    pub(crate) async fn shared_sight(
-        &self,
-        seen: Sight,
-        target: &Target,
-        identity: &Identity,
-        recorded: Option<&str>,
-    ) -> Sight {
-        match self.shared.find(target).await {
-            Ok(Some(live)) if live.is_used_by(identity, recorded) => Sight::Used(live),
-            Ok(None) if matches!(seen, Sight::Hidden(_)) => Sight::Absent,
-            Err(error) if !matches!(seen, Sight::Hidden(_)) => Sight::Hidden(error),
-            _ => seen,
-        }
-    }
-
-    /// Whether it has to be asked for: the watches do not show an object of the application.
-    pub(crate) fn is_asked_for(seen: &Sight, target: &Target, application: &ApplicationUid) -> bool {
-        match seen {
-            Sight::Absent | Sight::Hidden(_) => !target.kind.promised,
-            Sight::Present(object) => object.application != *application,
-            _ => false,
-        }
-    }
-
-    /// Whether a watch that runs shows an object of the application.
-    pub(crate) fn shows(&self, key: &ObjectKey, application: &ApplicationUid) -> bool {
-        self.watches.shows(key, application)
-    }
-
-    /// The application has no copy here any more: watches that only it needed end.
-    pub fn release(&self, application: &ApplicationUid) {
-        self.watches.release(application);
-    }
-
-    /// Takes over an object that was just applied, so that it is not taken for missing before the watches deliver it.
-    pub fn note(&self, target: &Target, applied: DynamicObject, application: &ApplicationUid) {
-        if target.kind.promised {
-            // By now it is served: the next look asks again.
-            self.discovery.forget(&target.kind.resource.api_version);
-        } else if target.kind.watchable {
-            let namespace = target.prepared.key.namespace.as_deref();
-            self.watches.cache(&target.kind, namespace, application).note(applied);
-        }
     }
 }
 

@@ -131,7 +131,8 @@ impl Probe {
                     let (was, silent) = (self.reachability.record().reachable, self.reachability.silent_failures());
                     let outcome = self.look().await;
                     self.reachability.observe(self.origin.elapsed(), outcome.clone());
-                    next = (begin + self.pause()).max(Instant::now());
+                    let pause = pause(self.times.interval, self.reachability.throttled_answers());
+                    next = (begin + pause).max(Instant::now());
                     let is = self.reachability.record().reachable;
                     let is_back = was == Reachable::No && is == Reachable::Yes;
                     let was_silent = was == Reachable::Yes && silent >= RESTART_AFTER;
@@ -154,15 +155,6 @@ impl Probe {
                 }
             }
         }
-    }
-
-    /// From the beginning of the last look to that of the next.
-    fn pause(&self) -> Duration {
-        let longest = THROTTLED_INTERVAL.max(self.times.interval);
-        self.times
-            .interval
-            .saturating_mul(2u32.saturating_pow(self.reachability.throttled_answers()))
-            .min(longest)
     }
 
     /// Asks the cluster for its identity, or else for one node.
@@ -290,4 +282,23 @@ impl Probe {
 fn is_word(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
     text.len() <= MAX_WORD && text.bytes().all(fits)
+}
+
+/// From the beginning of a look at a cluster to that of the next, after so many answers in a row that it has too many requests.
+fn pause(interval: Duration, throttled_answers: u32) -> Duration {
+    interval.saturating_mul(2u32.saturating_pow(throttled_answers)).min(THROTTLED_INTERVAL.max(interval))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_that_throttles_is_asked_less_and_less() {
+        let seconds = |interval, answers| pause(Duration::from_secs(interval), answers).as_secs();
+        let asked: Vec<u64> = (0..5).map(|answers| seconds(5, answers)).collect();
+        assert_eq!(asked[..3], [5, 10, 20]);
+        assert!(asked.is_sorted() && seconds(5, u32::MAX) == THROTTLED_INTERVAL.as_secs());
+        assert_eq!(seconds(600, 3), 600, "nor more often than usual");
+    }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::cluster::cache::{KindCache, Lookup};
+use crate::cluster::cache::KindCache;
 use crate::cluster::connection::Connection;
 use crate::cluster::discovery::ResolvedKind;
 use crate::cluster::holdings::Holdings;
@@ -100,8 +100,8 @@ impl Watches {
             .iter()
             .filter(|((api_version, kind, _), _)| *api_version == key.api_version && *kind == key.kind);
         of_kind.into_iter().any(|(_, watched)| {
-            let seen = watched.cache.get(key.namespace.as_deref(), &key.name);
-            matches!(seen, Lookup::Present(object) if object.application == *application)
+            let seen = watched.cache.last_seen(key.namespace.as_deref(), &key.name);
+            seen.is_some_and(|object| object.application == *application)
         })
     }
 
@@ -123,9 +123,10 @@ impl Watches {
         let key = (resource.api_version.clone(), resource.kind.clone(), namespace.map(str::to_owned));
         let mut kinds = self.lock();
         let watched = kinds.entry(key).or_insert_with(|| {
-            let cache = Arc::new(KindCache::new(&kind.resource, Arc::clone(&self.holdings)));
             let mut revived = self.revived.clone();
             revived.mark_unchanged();
+            let holdings = Arc::clone(&self.holdings);
+            let cache = Arc::new(KindCache::new(&kind.resource, holdings, revived.clone()));
             let watch = Watch {
                 cluster: self.cluster.clone(),
                 objects: self.connection.objects(kind, namespace),
@@ -214,6 +215,8 @@ impl Watch {
         let mut deadline = Some(Instant::now() + LIST_DEADLINE);
         // Since when the server has accepted the watch, if it has.
         let mut watching = None;
+        // What kept the list from its end last.
+        let mut trouble: Option<String> = None;
         loop {
             let event = tokio::select! {
                 changed = self.revived.changed() => match changed {
@@ -223,14 +226,21 @@ impl Watch {
                 event = events.next() => event,
                 () = until(deadline) => {
                     let minutes = LIST_DEADLINE.as_secs() / 60;
-                    return End::Excess(format!("its list did not come to its end within {minutes} min"));
+                    let why = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+                    return End::Excess(format!("its list did not come to its end within {minutes} min{why}"));
                 }
             };
             match event {
                 Some(Ok(event)) => {
                     match event {
-                        Event::Init => (deadline, watching) = (Some(Instant::now() + LIST_DEADLINE), None),
-                        Event::InitDone => (deadline, watching) = (None, Some(Instant::now())),
+                        // Also after a list that failed: what was seen before it gets no newer meanwhile.
+                        Event::Init => {
+                            deadline = deadline.or_else(|| Some(Instant::now() + LIST_DEADLINE));
+                            watching = None;
+                        }
+                        Event::InitDone => {
+                            (deadline, watching, trouble) = (None, Some(Instant::now()), None);
+                        }
                         Event::Apply(_) | Event::Delete(_) => *refusals = 0,
                         Event::InitApply(_) => {}
                     }
@@ -255,6 +265,7 @@ impl Watch {
                     let (kind, error) = (self.objects.resource_url(), cause(error));
                     debug!(cluster = %self.cluster, kind, %error, "watch interrupted");
                     self.wake(self.cache.meet(error.to_string()));
+                    trouble = Some(error.to_string());
                 }
                 None => return End::Anew,
             }

@@ -9,14 +9,14 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use krake_proto::json::CANONICAL_VERSION;
 
-use super::memory::Accepted;
+use super::memory::{Accepted, is_decided_for};
 use super::observations::Glance;
 use super::view::{LOOK, Look, Piece, Prospect, Wanted, within_limits};
 use crate::cluster::{ClusterHandle, Resolved};
 use crate::object::containers::is_container;
 use crate::object::drift::Baseline;
 use crate::object::expectation::{Expected, Objects, expected};
-use crate::object::observation::{Candidate, Seen, Sight, observe};
+use crate::object::observation::{Candidate, Observation, Seen, Sight, Whose, observe};
 use crate::object::pods::Cause;
 use crate::object::prepare::Prepared;
 use crate::object::redaction::SecretValues;
@@ -163,10 +163,12 @@ impl Look<'_> {
         expected: &mut [Expected<Candidate>],
     ) -> Option<(Seen, Vec<Sight>)> {
         let sights = self.sights(handle, expected).await?;
-        let (application, host) = (&self.application.uid, handle.connection().host());
-        let mut seen = observe(expected, &sights, application, host)?;
+        let is_bound = is_decided_for(self.application, self.cluster);
+        let whose = Whose { application: &self.application.uid, cluster: self.cluster, is_bound };
+        let host = handle.connection().host();
+        let mut seen = observe(expected, &sights, whose, host)?;
         if self.rehearse_all(handle, expected, &sights, &seen).await {
-            seen = observe(expected, &sights, application, host)?;
+            seen = observe(expected, &sights, whose, host)?;
         }
         self.explain(handle, expected, &mut seen).await;
         Some((seen, sights))
@@ -259,7 +261,12 @@ impl Look<'_> {
     /// cluster fell silent in between.
     async fn sights(&self, handle: &ClusterHandle, expected: &[Expected<Candidate>]) -> Option<Vec<Sight>> {
         let application = &self.application.uid;
-        let mut sights: Vec<_> = expected.iter().map(|expected| self.sight(handle, expected)).collect();
+        let inventory = self.copy().map(|copy| copy.inventory.as_slice()).unwrap_or_default();
+        let recorded: HashMap<_, _> =
+            inventory.iter().map(|entry| (&entry.key, entry.uid.as_deref())).collect();
+        let uid = |expected: &Expected<Candidate>| recorded.get(&expected.key).copied().flatten();
+        let mut sights: Vec<_> =
+            expected.iter().map(|expected| self.sight(handle, expected, uid(expected))).collect();
         let asked = expected.iter().zip(&sights).enumerate().filter_map(|(index, (expected, seen))| {
             let target = &resolved(expected).filter(|_| is_container(&expected.key))?.target;
             ClusterHandle::is_asked_for(seen, target, application).then(|| (index, target, seen.clone()))
@@ -268,9 +275,6 @@ impl Look<'_> {
         if asked.is_empty() {
             return Some(sights);
         }
-        let inventory = self.copy().map(|copy| copy.inventory.as_slice()).unwrap_or_default();
-        let recorded: HashMap<_, _> =
-            inventory.iter().map(|entry| (&entry.key, entry.uid.as_deref())).collect();
         let answers = asked.iter().map(|(index, target, seen)| {
             let recorded = recorded.get(&target.prepared.key).copied().flatten();
             let answer = handle.shared_sight(seen.clone(), target, self.identity, recorded);
@@ -287,10 +291,15 @@ impl Look<'_> {
         Some(sights)
     }
 
-    /// What the watches show of an object, by the first of its candidates whose kind is known.
-    fn sight(&self, handle: &ClusterHandle, expected: &Expected<Candidate>) -> Sight {
+    /// What the watches show of an object, by the first of its candidates whose kind is known. `recorded`: its uid.
+    fn sight(&self, handle: &ClusterHandle, expected: &Expected<Candidate>, recorded: Option<&str>) -> Sight {
         match resolved(expected) {
-            Some(candidate) => handle.sight(&candidate.target, &self.application.uid),
+            Some(Candidate { target, .. }) => match handle.sight(target, &self.application.uid) {
+                Sight::Absent => recorded
+                    .and_then(|uid| handle.ended(target, &self.application.uid, uid))
+                    .unwrap_or(Sight::Absent),
+                sight => sight,
+            },
             None => {
                 let mut candidates = expected.candidates.iter().map(|(_, candidate)| candidate);
                 let why = candidates.find_map(|candidate| candidate.unresolved.clone());
@@ -338,14 +347,20 @@ fn by_inventory(copy: &CopyRecord, basis: &Basis, objects: Vec<Resolved>) -> Vec
     objects.into_iter().map(expectation).collect()
 }
 
-/// What a repair applies: all that is known, but for what ended well, what was perhaps never accepted, and what is refused.
+/// What a repair applies: what is missing or changed, but for what ended well, what was perhaps never accepted, and what is
+/// refused.
 pub(super) fn repair(
     expected: &[Expected<Candidate>],
     seen: &Seen,
     refused: &BTreeMap<ObjectKey, Duration>,
 ) -> Vec<Piece> {
+    let Observation { missing, drifted, .. } = &seen.observation;
+    let troubled: HashSet<&ObjectKey> = missing.iter().chain(drifted).collect();
     let is_due = |expected: &Expected<Candidate>| {
-        !expected.done && !expected.optional && !refused.contains_key(&expected.key)
+        !expected.done
+            && !expected.optional
+            && troubled.contains(&expected.key)
+            && !refused.contains_key(&expected.key)
     };
     let due = expected.iter().zip(&seen.chosen).filter(|(expected, _)| is_due(expected));
     let piece = |(expected, chosen): (&Expected<Candidate>, &usize)| {

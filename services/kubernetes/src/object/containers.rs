@@ -61,6 +61,8 @@ impl Item {
     pub(crate) fn of(api_version: &str, kind: &str, metadata: ObjectMeta) -> Option<Self> {
         let (mut labels, mut annotations) =
             (metadata.labels.unwrap_or_default(), metadata.annotations.unwrap_or_default());
+        // An empty mark is none, as for the object itself.
+        let mut mark = |name: &str| labels.remove(name).filter(|mark| !mark.is_empty());
         Some(Self {
             key: ObjectKey {
                 api_version: api_version.to_owned(),
@@ -69,8 +71,8 @@ impl Item {
                 name: metadata.name?,
             },
             uid: metadata.uid.unwrap_or_default(),
-            installation: labels.remove(INSTALLATION_LABEL),
-            application: labels.remove(APPLICATION_LABEL),
+            installation: mark(INSTALLATION_LABEL),
+            application: mark(APPLICATION_LABEL),
             cluster: annotations.remove(CLUSTER_ANNOTATION),
             token_of: annotations.remove(TOKEN_OF),
             owners: metadata.owner_references.unwrap_or_default(),
@@ -226,7 +228,8 @@ impl<'a> Holding<'a> {
         (!item.owners.is_empty()).then_some(found)
     }
 
-    /// Whether an object is of this copy, by its marks or by its uid.
+    /// Whether an object is of this copy, by its marks, or by one of them and its uid: without any it was released, or somebody
+    /// has taken them off, which releases it.
     fn is_own(&self, item: &Item) -> bool {
         let Owner { installation, application, cluster, .. } = self.owner;
         if let (Some(cluster), Some(applied_for)) = (cluster, &item.cluster)
@@ -234,9 +237,16 @@ impl<'a> Holding<'a> {
         {
             return false;
         }
-        let is_marked = item.installation.as_deref() == Some(installation)
-            && item.application.as_deref() == Some(application);
-        is_marked || self.recorded.contains(item.uid.as_str())
+        let marks = [item.installation.as_deref(), item.application.as_deref()];
+        match marks {
+            [Some(mark), Some(other)] => mark == installation && other == application,
+            [None, None] => false,
+            [mark, other] => {
+                mark.is_none_or(|mark| mark == installation)
+                    && other.is_none_or(|other| other == application)
+                    && self.recorded.contains(item.uid.as_str())
+            }
+        }
     }
 
     /// Whether an object is the token of a ServiceAccount that every namespace has, or that goes.

@@ -45,6 +45,8 @@ pub(crate) async fn look_into(
         return contents(connection, kinds, Some(&container.name), LIMITS).await;
     }
     match definition::served_kind(&live.data) {
+        // It was never served, so there is nothing of it: once a definition is established, it stays so.
+        Some(_) if definition::is_refused(&live.data) => Ok(Contents::default()),
         Some(kind) => contents(connection, vec![kind], None, LIMITS).await,
         // Objects may be stored all the same.
         None => Ok(Contents { hidden: vec![container.name.clone()], ..Contents::default() }),
@@ -109,8 +111,14 @@ async fn list(
         let list = match connection.call(objects.list_metadata(&page)).await {
             Ok(list) => list,
             Err(ClusterError::Forbidden(_)) => return Ok((found, End::Hidden)),
-            // It is not served any more, or cannot be listed: there is nothing of it that lasts.
-            Err(ClusterError::NotFound(_)) => return Ok((found, End::Whole)),
+            // The cluster has just said that it serves the kind. Either it does not any more, which the next look shows, or
+            // what stands before it answers so, and nothing is known.
+            Err(ClusterError::NotFound(_)) => {
+                let kind = &kind.resource.kind;
+                let why = format!("it lists the kind {kind} and answers that there is none");
+                return Err(ClusterError::Busy(why.into()));
+            }
+            // It cannot be listed: there is nothing of it that lasts.
             Err(ClusterError::Rejected(status)) if status.code == 405 => return Ok((found, End::Whole)),
             Err(error) => return Err(error),
         };

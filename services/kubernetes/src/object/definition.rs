@@ -65,10 +65,19 @@ fn serves(spec: &Value, version: &str) -> bool {
 
 /// Whether the cluster serves what a live definition defines.
 pub(crate) fn established(definition: &Value) -> bool {
-    let conditions = field(definition, &["status", "conditions"]).and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| {
-        text(condition, &["type"]) == Some("Established") && text(condition, &["status"]) == Some("True")
-    })
+    is_established(definition) == Some("True")
+}
+
+/// Whether the cluster says that it does not serve what a live definition defines, as others have its names.
+pub(crate) fn is_refused(definition: &Value) -> bool {
+    is_established(definition) == Some("False")
+}
+
+/// The status of the condition Established.
+fn is_established(definition: &Value) -> Option<&str> {
+    let conditions = field(definition, &["status", "conditions"])?.as_array()?;
+    let found = conditions.iter().find(|condition| text(condition, &["type"]) == Some("Established"));
+    text(found?, &["status"])
 }
 
 #[cfg(test)]
@@ -102,5 +111,6 @@ mod tests {
             |status: &str| json!({"status": {"conditions": [{"type": "Established", "status": status}]}});
         assert!(established(&with("True")));
         assert!(!established(&with("False")) && !established(&json!({})));
+        assert!(is_refused(&with("False")) && !is_refused(&with("True")) && !is_refused(&json!({})));
     }
 }

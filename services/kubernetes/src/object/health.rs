@@ -261,11 +261,21 @@ fn job(object: &Value) -> Health {
     Health { containers, verdict }
 }
 
+/// Whether an object is one that runs to its end: a job.
+pub(crate) fn runs_to_an_end(key: &ObjectKey) -> bool {
+    is_job(&key.api_version, &key.kind)
+}
+
+/// Whether this is the kind of objects that run to their end.
+pub(crate) fn is_job(api_version: &str, kind: &str) -> bool {
+    kind == "Job" && api_version.starts_with("batch/")
+}
+
 /// Whether a live object is a job that ran to its end.
 pub(crate) fn is_done(object: &Value) -> bool {
-    let is_job = text(object, &["kind"]) == Some("Job")
-        && text(object, &["apiVersion"]).is_some_and(|version| version.starts_with("batch/"));
-    is_job && matches!(condition(object, "Complete"), Some(("True", ..)))
+    let named = text(object, &["apiVersion"]).zip(text(object, &["kind"]));
+    named.is_some_and(|(api_version, kind)| is_job(api_version, kind))
+        && matches!(condition(object, "Complete"), Some(("True", ..)))
 }
 
 fn pod(object: &Value) -> Health {

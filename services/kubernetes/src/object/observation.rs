@@ -15,7 +15,7 @@ use crate::object::prepare::Target;
 use crate::object::rendering::DocumentHash;
 use crate::object::services;
 use crate::object::shared::SharedObject;
-use crate::object::{ApplicationUid, InventoryEntry, ObjectKey};
+use crate::object::{ApplicationUid, CLUSTER_ANNOTATION, ClusterUid, InventoryEntry, ObjectKey, text};
 
 /// Maximum number of workloads of a copy whose pods are asked why they are not ready.
 const MAX_UNREADY: usize = 3;
@@ -33,6 +33,8 @@ pub enum Sight {
     Absent,
     /// The object as last seen.
     Present(Arc<CachedObject>),
+    /// The last state of the application's object, which ran to its end and is gone.
+    Ended(Arc<CachedObject>),
     /// An object that is not the application's, and used.
     Used(Arc<SharedObject>),
 }
@@ -138,11 +140,34 @@ impl Expected<Candidate> {
     }
 }
 
+/// The copy that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// Its application.
+    pub application: &'a ApplicationUid,
+    /// Its cluster, by the uid in Krake.
+    pub cluster: &'a ClusterUid,
+    /// Whether the application is to run there.
+    pub is_bound: bool,
+}
+
+impl Whose<'_> {
+    /// Whether a live object was applied for another registration of the same Kubernetes cluster, where the application has
+    /// another copy.
+    fn is_of_another(&self, live: &Value) -> bool {
+        text(live, &["metadata", "annotations", CLUSTER_ANNOTATION])
+            .is_some_and(|cluster| cluster != self.cluster.as_str())
+    }
+}
+
 /// Puts together what is seen of all objects, `sights` in their order. Nothing while a watch has still to tell.
+///
+/// What was applied for another registration of the cluster is missing where the application is to run, which takes it over;
+/// elsewhere it is as it should be: two copies must not undo what the other one does.
 pub fn observe(
     expected: &[Expected<Candidate>],
     sights: &[Sight],
-    application: &ApplicationUid,
+    whose: Whose<'_>,
     cluster_host: &str,
 ) -> Option<Seen> {
     let (mut missing, mut drifted, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
@@ -161,10 +186,16 @@ pub fn observe(
                 used.push(key.clone());
                 healths.push((key, object.health().clone()));
             }
-            Sight::Present(object) if object.application == *application => {
+            Sight::Present(object) if object.application == *whose.application => {
                 let value = object.value();
+                let is_of_another = whose.is_of_another(&value);
+                if is_of_another && whose.is_bound && !expected.done && !expected.optional {
+                    missing.push(key.clone());
+                    continue;
+                }
                 match expected.fitting(&value) {
                     Some(fitting) => chosen[index] = fitting,
+                    None if is_of_another => {}
                     // What ended well stays as it is, and so does what an earlier set left where another one wants to be.
                     None if expected.optional || expected.done => {}
                     None => drifted.push(key.clone()),
@@ -182,6 +213,15 @@ pub fn observe(
                 healths.push((key, health::of_object(&value)));
                 live.push((key, value));
             }
+            Sight::Ended(object) if !expected.done => match expected.fitting(&object.value()) {
+                Some(fitting) => {
+                    chosen[index] = fitting;
+                    completed.extend(expected.candidates[fitting].0.map(|set| (key.clone(), set)));
+                }
+                None if expected.optional => {}
+                None => missing.push(key.clone()),
+            },
+            Sight::Ended(_) => {}
             Sight::Absent | Sight::Present(_) if expected.done || expected.optional => {}
             Sight::Absent | Sight::Present(_) => missing.push(key.clone()),
         }

@@ -128,6 +128,13 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
     let why = || "bears no mark of Krake any more".to_owned();
     let mut released: Vec<_> =
         unmarked.map(|((key, _), _)| Released { key: key.clone(), why: why() }).collect();
+    // What is left on the cluster takes nothing along.
+    let goes = |(_, look): &(&InventoryEntry, &Look)| {
+        !look.unmarked && look.facts.as_ref().is_none_or(|facts| !facts.adopted)
+    };
+    let leaving = going.objects.iter().zip(&looks).filter(goes).map(|(entry, _)| entry.clone());
+    let leaving: Vec<InventoryEntry> = leaving.collect();
+    let going = Going { objects: &leaving, ..going };
     let last = loop {
         let next = waves::next(&objects);
         for place in &next.delete {
@@ -190,6 +197,10 @@ async fn look(
         Ok(Found::NoObject | Found::NoKind) => return nothing(State::Gone),
         Err(error) => return nothing(unknown(error)),
     };
+    if going.staying.iter().any(|stays| stays.uid.is_some() && stays.uid == live.metadata.uid) {
+        // The same object by another group that serves it, such as Ingress until Kubernetes 1.21.
+        return nothing(State::Gone);
+    }
     if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
         if uid.is_none() && containers::is_container(key) && is_made(&live, identity) {
             return judged(kind, ownership::facts(&live.metadata), live);

@@ -23,9 +23,19 @@ pub(crate) fn usable(wanted: &Prepared, live: &DynamicObject) -> Option<Live> {
     is_usable.then(|| ownership::facts(&live.metadata))
 }
 
-/// Whether the live object has all that the spec of `body` says.
+/// Whether the live definition has all that the spec of `body` says. Servers leave out `preserveUnknownFields: false`, and the
+/// certificate authority of a conversion webhook is filled in on the cluster.
 fn says_the_same(body: &Value, live: &DynamicObject) -> bool {
     let Some(spec) = field(body, &["spec"]) else { return false };
+    let mut spec = spec.clone();
+    let field_name = "preserveUnknownFields";
+    let is_absent = field(&live.data, &["spec", field_name]).is_none();
+    if let (true, Some(spec)) = (is_absent, spec.as_object_mut()) {
+        spec.retain(|name, value| name != field_name || *value != Value::Bool(false));
+    }
+    if let Some(Value::Object(client)) = spec.pointer_mut("/conversion/webhook/clientConfig") {
+        client.remove("caBundle");
+    }
     drift::drift(&json!({"spec": spec}), &live.data, None).is_empty()
 }
 
@@ -143,6 +153,11 @@ mod tests {
         let kind = "CustomResourceDefinition";
         assert_eq!(usable(&wanted(kind, "Namespaced"), &definition).unwrap().uid, "u");
         assert_eq!(usable(&wanted(kind, "Cluster"), &definition), None);
+        let mut older = spec("Namespaced");
+        older["preserveUnknownFields"] = false.into();
+        assert!(usable(&prepared(kind, json!({"spec": older})), &definition).is_some());
+        older["preserveUnknownFields"] = true.into();
+        assert_eq!(usable(&prepared(kind, json!({"spec": older})), &definition), None);
         assert_eq!(
             usable(&prepared(kind, Value::Null), &definition),
             None,

@@ -80,13 +80,15 @@ fn runs_unseen(snapshot: &Snapshot) -> bool {
     snapshot.copies.iter().any(|copy| copy.phase == Phase::Running && unseen(copy))
 }
 
-/// Applies what is wanted, unless it was refused a short time ago: until then what runs is looked after.
+/// Applies what is wanted, unless it was refused a short time ago, or the cluster does not say whether it can take it: until
+/// then what runs is looked after.
 fn advance(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
-    if !copy.ran() || view.attempt.pause.is_zero() {
+    let is_unknown = matches!(view.targets, Targets::Unknown(_));
+    if !copy.ran() || view.attempt.pause.is_zero() && !is_unknown {
         return deploy(snapshot, copy, view);
     }
     let mut steps = tend(snapshot, copy, true);
-    steps.push(Step::Wait(view.attempt.pause));
+    steps.push(Step::Wait(if is_unknown { LOOK_AGAIN } else { view.attempt.pause }));
     steps
 }
 
@@ -191,20 +193,17 @@ fn completed(
     completed
 }
 
-/// The cluster does not say at present which of the objects it can take.
+/// The cluster does not say at present which of the objects it can take. Of a copy that does not run: see [`advance`].
 fn undiscovered(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView, why: &str) -> Vec<Step> {
     let reason = Reason::ClusterNotReachable;
-    if !copy.ran() && view.attempt.elapsed >= snapshot.deadline {
+    if view.attempt.elapsed >= snapshot.deadline {
         return vec![Step::Report(failed(snapshot, copy, reason, why.to_owned()))];
     }
     if why.is_empty() {
         return vec![Step::Wait(LOOK_AGAIN)];
     }
     let told = CopyRecord { applied: Answer::unknown(reason, why), ..copy.clone() };
-    let wait = match copy.ran() {
-        true => Step::Wait(LOOK_AGAIN),
-        false => Step::Wait(LOOK_AGAIN.min(remaining(snapshot, view))),
-    };
+    let wait = Step::Wait(LOOK_AGAIN.min(remaining(snapshot, view)));
     match copy.version {
         // The attempt begins with its record, and so does its deadline.
         0 => vec![Step::RecordIntent(told), wait],

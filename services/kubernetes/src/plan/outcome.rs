@@ -1,5 +1,6 @@
 //! What to record after an apply.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::works::Work;
@@ -67,7 +68,10 @@ pub fn after_apply(applied: Applied<'_>) -> AfterApply {
     let is_attempt = what == Apply::Wanted || copy.observed_generation == generation;
     let retry_request = if is_attempt { applied.retry_requests } else { copy.retry_request };
     let validated = applied.validated.unwrap_or(&copy.validated).clone();
-    let inventory = updated(&copy.inventory, accepted);
+    let inventory = match what {
+        Apply::Wanted => updated(&copy.inventory, accepted),
+        Apply::Repair => repaired_inventory(&copy.inventory, accepted),
+    };
     let told = CopyRecord { inventory, retry_request, validated, ..copy.clone() };
     let (told, again) = match applied.outcome {
         Ok(()) if what == Apply::Repair => (repaired(applied, told), Again::No),
@@ -167,6 +171,18 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
 
 fn changed(copy: &CopyRecord, told: CopyRecord) -> Option<Step> {
     (told != *copy).then_some(Step::Report(told))
+}
+
+/// The inventory with the uids of what was repaired, each object in its place.
+fn repaired_inventory(inventory: &[InventoryEntry], repaired: &[InventoryEntry]) -> Vec<InventoryEntry> {
+    let uids: HashMap<_, _> = repaired.iter().map(|entry| (&entry.key, &entry.uid)).collect();
+    let recorded = keys(inventory);
+    let new = repaired.iter().filter(|entry| !recorded.contains(&entry.key)).cloned();
+    let entry = |entry: &InventoryEntry| {
+        let uid = uids.get(&entry.key).copied().unwrap_or(&entry.uid);
+        InventoryEntry { key: entry.key.clone(), uid: uid.clone() }
+    };
+    inventory.iter().map(entry).chain(new).collect()
 }
 
 /// The inventory with the uids of what was applied, in the order of applying; what was not applied now goes first, so that

@@ -145,7 +145,9 @@ fn told(remaining: &[Remaining], waited: Waited) -> Option<String> {
         let seconds = waited.deadline.as_secs();
         message += &format!("; this has taken more than {seconds} s: ");
         message += match (waited.deleted, is_held) {
-            (true, _) => "deleting the application with --force leaves what remains",
+            (true, _) => {
+                "deleting the application with --force erases its record, and what is left is removed later without a wait"
+            }
             (false, true) => "take the finalizers off by hand if what set them is gone",
             (false, false) => "look at these objects on the cluster",
         };

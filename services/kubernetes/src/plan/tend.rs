@@ -156,9 +156,12 @@ fn judge(
     };
     // What was refused is accepted once all is there as wanted, unless it was refused for the sake of another Work.
     let updating = bound && snapshot.decided() && needs_apply(snapshot, copy, view);
-    let applied = match &view.basis {
-        Basis::Unknown(why) => {
+    let applied = match (&view.basis, &view.targets) {
+        (Basis::Unknown(why), _) => {
             Answer::unknown(Reason::Unspecified, format!("kept as it is, and not repaired: {why}"))
+        }
+        (_, Targets::Unknown(why)) if updating && phase == Phase::Running && !why.is_empty() => {
+            Answer::unknown(Reason::ClusterNotReachable, why)
         }
         _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => {
             copy.accepted(&seen.used)

@@ -14,7 +14,7 @@ use krake_kubernetes::cluster::{ClusterHandle, ProbeTimes};
 use krake_kubernetes::object::apply::{Claim, apply};
 use krake_kubernetes::object::drift::Baseline;
 use krake_kubernetes::object::expectation::Expected;
-use krake_kubernetes::object::observation::{Baselines, Observation, observe};
+use krake_kubernetes::object::observation::{Baselines, Observation, Whose, observe};
 use krake_kubernetes::object::prepare::Target;
 use krake_kubernetes::object::validation::Findings;
 use krake_kubernetes::object::{ClusterUid, Identity};
@@ -82,10 +82,11 @@ fn claim(identity: &Identity) -> Claim<'_> {
 }
 
 fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {
-    let application = "app-1".into();
+    let Identity { application, cluster, .. } = identity("app-1");
     let sights = handle.sights(targets, &application);
     let expected = Expected::all(targets, baselines);
-    let seen = observe(&expected, &sights, &application, handle.connection().host());
+    let whose = Whose { application: &application, cluster: &cluster, is_bound: true };
+    let seen = observe(&expected, &sights, whose, handle.connection().host());
     seen.map(|seen| seen.observation)
 }
 

@@ -251,3 +251,52 @@ async fn an_object_whose_marks_were_taken_off_is_left_and_named() {
     let named: Vec<_> = removal.released.iter().map(|left| format!("{} {}", left.key, left.why)).collect();
     assert_eq!(named, ["ConfigMap demo/ours-once bears no mark of Krake any more"]);
 }
+
+/// Removes the namespace `demo`, which the application made, with `object` in it. Both are recorded with their uids.
+async fn remove_namespace_with(server: &Arc<ApiServer>, object: Value) -> Vec<String> {
+    server.mend();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}});
+    let lives =
+        [server.put("namespaces", labelled(namespace, "inst", "app-1")), server.put("configmaps", object)];
+    let recorded = |live: &Value| {
+        let uid = live["metadata"]["uid"].as_str().map(str::to_owned);
+        InventoryEntry { uid, ..entry(live) }
+    };
+    let objects = lives.each_ref().map(recorded);
+    let (connection, identity) = (server.connection(), identity("app-1"));
+    let going = Going {
+        objects: &objects,
+        staying: &[],
+        identity: &identity,
+        with_dependents: false,
+        is_shown: &|_| false,
+        surroundings: Surroundings::default(),
+    };
+    let discovery = Discovery::new(connection.clone());
+    let mut released = Vec::new();
+    loop {
+        let removal = remove(&connection, &discovery, going).await;
+        released.extend(removal.released.iter().map(|left| format!("{} {}", left.key, left.why)));
+        if removal.remaining.is_empty() {
+            return released;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_stays_with_what_was_released_in_it_a_moment_before() {
+    let mut adopted = labelled(config_map("left"), "inst", "app-1");
+    adopted["metadata"]["annotations"] = json!({ADOPTED_ANNOTATION: "true"});
+    let holds = "Namespace demo holds ConfigMap demo/left";
+    let taken_off = "ConfigMap demo/left bears no mark of Krake any more";
+    for (object, named) in [(adopted, vec![holds]), (config_map("left"), vec![taken_off, holds])] {
+        let server = ApiServer::start();
+        assert_eq!(remove_namespace_with(&server, object).await, named);
+        assert!(server.get("configmaps", "demo", "left").is_some());
+        assert!(server.get("namespaces", "", "demo").is_some());
+    }
+    let server = ApiServer::start();
+    let ours = labelled(config_map("ours"), "inst", "app-1");
+    assert_eq!(remove_namespace_with(&server, ours).await, [""; 0]);
+    assert_eq!(server.get("namespaces", "", "demo"), None);
+}

@@ -373,6 +373,24 @@ async fn a_job_that_ran_to_its_end_and_was_collected_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_collected_as_soon_as_it_ends_is_not_made_again() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[job(), config_map("a")], "one"));
+    let server = world.server("one").clone();
+    until_copy(&world, "accepted", |copy| copy.phase() == Phase::Applying).await;
+    let mut done = server.get("jobs", "demo", "j").unwrap();
+    done["status"] = json!({"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]});
+    // As with a time to live of 0: nobody has looked in between.
+    server.put("jobs", done);
+    server.erase("jobs", "demo", "j");
+    until_copy(&world, "done", |copy| !copy.completed_jobs.is_empty()).await;
+    repaired(&world, "a").await;
+    let made = world.journal().iter().filter(|entry| entry.ends_with("POST jobs/j")).count();
+    assert_eq!(made, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_group_that_cannot_be_discovered_hides_only_its_own_objects() {
     let mut waits = job();
     waits["spec"]["suspend"] = json!(true);

@@ -18,7 +18,8 @@ fn cache() -> KindCache {
 }
 
 fn cache_among(holdings: Arc<Holdings>) -> KindCache {
-    KindCache::new(&ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap")), holdings)
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
+    KindCache::new(&kind, holdings, watch::channel(0).1)
 }
 
 fn take_in(cache: &KindCache, event: Event<DynamicObject>) -> Vec<ApplicationUid> {
@@ -220,4 +221,26 @@ fn caches_of_one_cluster_share_its_room_and_give_it_back() {
     assert_eq!(listed(&other, &[object("d", "app", "1")]), ["app"]);
     drop(other);
     listed(&cache, &objects);
+}
+
+#[test]
+fn the_end_of_a_job_is_remembered_when_it_is_gone() {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
+    let cache = KindCache::new(&kind, Arc::default(), watch::channel(0).1);
+    let job = |name: &str, status: &str| {
+        let mut job = object(name, "app", "1");
+        job.data = json!({"status": {"conditions": [{"type": "Complete", "status": status}]}});
+        job
+    };
+    let ended = |name: &str, uid: &str| cache.ended(Some("demo"), name, uid).is_some();
+    listed(&cache, &[job("done", "True"), job("cut", "False")]);
+    for gone in [job("done", "True"), job("cut", "False")] {
+        take_in(&cache, Event::Delete(gone));
+    }
+    assert!(ended("done", "uid-done") && !ended("cut", "uid-cut"));
+    assert!(!ended("done", "another"), "a former one of the name");
+    for number in 0..300 {
+        take_in(&cache, Event::Delete(job(&format!("job-{number}"), "True")));
+    }
+    assert!(!ended("done", "uid-done") && ended("job-299", "uid-job-299"), "the last ones are");
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::*;
+use crate::cluster::cache::Lookup;
 use crate::cluster::connection::Deadlines;
 use crate::cluster::holdings::Sum;
 use crate::object::APPLICATION_LABEL;
@@ -34,14 +35,15 @@ struct Scene {
     cache: Arc<KindCache>,
     wakes: Arc<Wakes>,
     asked: Arc<AtomicUsize>,
-    _revive: tokio::sync::watch::Sender<u64>,
+    revive: tokio::sync::watch::Sender<u64>,
     _ends: tokio::task::AbortHandle,
 }
 
 fn scene(answer: impl Fn(usize, &KindCache) -> (u16, Value) + Clone + Send + Sync + 'static) -> Scene {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
     let holdings = Arc::new(Holdings::of_at_most(Sum { objects: 3, bytes: 1 << 20 }));
-    let cache = Arc::new(KindCache::new(&kind, holdings));
+    let (revive, revived) = tokio::sync::watch::channel(0);
+    let cache = Arc::new(KindCache::new(&kind, holdings, revived.clone()));
     let asked = Arc::new(AtomicUsize::new(0));
     let service = tower::service_fn({
         let (asked, cache) = (asked.clone(), cache.clone());
@@ -54,7 +56,6 @@ fn scene(answer: impl Fn(usize, &KindCache) -> (u16, Value) + Clone + Send + Syn
     let client = kube::Client::new(service, "demo");
     let connection = Connection::over(client, "demo", "host", Deadlines::default());
     let wakes = Arc::new(Wakes::default());
-    let (_revive, revived) = tokio::sync::watch::channel(0);
     cache.await_sync(&"app".into());
     let watch = Watch {
         cluster: "c".into(),
@@ -66,7 +67,7 @@ fn scene(answer: impl Fn(usize, &KindCache) -> (u16, Value) + Clone + Send + Syn
         revived,
     };
     let _ends = tokio::spawn(watch.run()).abort_handle();
-    Scene { cache, wakes, asked, _revive, _ends }
+    Scene { cache, wakes, asked, revive, _ends }
 }
 
 impl Drop for Scene {
@@ -133,4 +134,58 @@ async fn what_was_seen_before_two_refusals_is_not_trusted_and_before_one_it_is()
     assert!(!is_known(&scene.cache) && !scene.cache.synced());
     assert!(scene.cache.trouble().unwrap().contains("not any more"));
     assert_eq!(scene.asked.load(Ordering::SeqCst), 3);
+}
+
+/// A failure of the server that may pass.
+fn trouble() -> (u16, Value) {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500,
+        "reason": "InternalError", "message": "conversion webhook failed"});
+    (500, status)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_is_not_believed_for_ever_while_lists_fail() {
+    let gone = || {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
+            "reason": "Expired", "message": "too old"});
+        (200, json!({"type": "ERROR", "object": status}))
+    };
+    let scene = scene(move |number, _| match number {
+        0 => list(&["a".to_owned()], ""),
+        1 => gone(),
+        _ => trouble(),
+    });
+    scene.wakes.take().await;
+    assert!(is_known(&scene.cache));
+    let begun = Instant::now();
+    while is_known(&scene.cache) {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let lasted = begun.elapsed();
+    assert!((LIST_DEADLINE..LIST_DEADLINE * 2).contains(&lasted), "{lasted:?}");
+    let why = scene.cache.trouble().unwrap();
+    assert!(why.contains("within 15 min") && why.contains("conversion webhook failed"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_silence_nothing_is_known_until_it_is_listed_anew() {
+    let answers = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let scene = scene({
+        let answers = answers.clone();
+        move |_, _| if answers.load(Ordering::SeqCst) { list(&["a".to_owned()], "") } else { trouble() }
+    });
+    scene.wakes.take().await;
+    assert!(is_known(&scene.cache));
+    answers.store(false, Ordering::SeqCst);
+    scene.revive.send_modify(|times| *times += 1);
+    assert!(!is_known(&scene.cache) && !scene.cache.synced(), "at once");
+    assert!(scene.cache.last_seen(Some("demo"), "a").is_some(), "and that it was there is not forgotten");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(!is_known(&scene.cache));
+    scene.cache.await_sync(&"app".into());
+    answers.store(true, Ordering::SeqCst);
+    while !is_known(&scene.cache) {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(scene.wakes.take().await, [Wake::Application("app".into(), "c".into())]);
 }

@@ -11,7 +11,7 @@ use crate::object::apply::{ApplyError, Claim, apply};
 use crate::object::prepare::Target;
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use crate::object::{InventoryEntry, ObjectKey};
-use crate::plan::{self, Again, Aim, Answer, Applied, Apply, CopyRecord, Phase, Reason};
+use crate::plan::{self, Again, Aim, Answer, Applied, Apply, CopyRecord, Phase, Presence, Reason};
 
 /// What an apply came to.
 struct Ended {
@@ -61,6 +61,7 @@ impl Executor<'_> {
         if let Err(error) = &ended.outcome {
             self.log_failure(&recorded, error);
         }
+        let used = self.used(what, &ended);
         let after = plan::after_apply(Applied {
             copy: &recorded,
             what,
@@ -70,7 +71,7 @@ impl Executor<'_> {
             elapsed: self.sighting.map(|sighting| sighting.view.attempt.elapsed).unwrap_or_default(),
             deadline: self.deadline,
             accepted: &ended.entries,
-            used: &ended.used,
+            used: &used,
             outcome: &ended.outcome,
             validated: ended.validated.as_ref(),
             leaves_out: self.sighting.is_some_and(|sighting| !sighting.view.refused.is_empty()),
@@ -95,6 +96,16 @@ impl Executor<'_> {
         }
     }
 
+    /// What of the copy is not the application's, and used. A repair looks at what is missing or changed alone.
+    fn used(&self, what: Apply, ended: &Ended) -> Vec<ObjectKey> {
+        let seen = match self.sighting.map(|sighting| &sighting.view.presence) {
+            Some(Presence::Seen(seen)) if what == Apply::Repair => seen.used.as_slice(),
+            _ => &[],
+        };
+        let more = ended.used.iter().filter(|key| !seen.contains(key));
+        seen.iter().chain(more).cloned().collect()
+    }
+
     /// Applies objects to a cluster that is confirmed to be the registered one. `None`: what that came to is not known, or
     /// for a successor to find out.
     async fn attempt(
@@ -117,7 +128,10 @@ impl Executor<'_> {
             writes: writes(what, self.application.field_validation),
         };
         let mut findings = Findings::default();
-        let work = apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings);
+        let work = async {
+            handle.watch_ends(&targets, uid).await;
+            apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings).await
+        };
         let work = Box::pin(handle.on_known(work));
         // Without the lease, whoever leads now goes on.
         let outcome = match self.leadership.within_lease(work).await? {

@@ -62,7 +62,7 @@ fn held_with(items: Vec<Item>, staying: &[InventoryEntry]) -> Option<String> {
 #[case::authority(item("v1", "ConfigMap", "kube-root-ca.crt", json!({})))]
 #[case::own(item("v1", "Secret", "s", marked("app")))]
 #[case::applied_for_this_registration(item("v1", "Secret", "s", marked_for("c")))]
-#[case::recorded(item("v1", "Secret", "web", json!({})))]
+#[case::recorded_and_half_marked(item("v1", "Secret", "web", json!({"labels": {APPLICATION_LABEL: "app"}})))]
 #[case::part_of_own(item("apps/v1", "ReplicaSet", "r", owned_by("apps/v1", "Deployment", "uid-web")))]
 #[case::part_of_what_is_gone(item("v1", "Pod", "p", owned_by("apps/v1", "ReplicaSet", "uid-gone")))]
 #[case::going(item("v1", "Pod", "p", json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})))]
@@ -74,6 +74,9 @@ fn the_applications_own(#[case] item: Item) {
 
 #[rstest]
 #[case::unmarked(item("v1", "Secret", "s", json!({})))]
+#[case::released_a_moment_ago(item("v1", "Secret", "web", json!({})))]
+#[case::half_marked_and_not_recorded(item("v1", "Secret", "s", json!({"labels": {APPLICATION_LABEL: "app"}})))]
+#[case::recorded_and_marked_by_another(item("v1", "Secret", "web", json!({"labels": {INSTALLATION_LABEL: "x"}})))]
 #[case::of_another_application(item("v1", "Secret", "s", marked("other")))]
 #[case::part_of_a_foreign_object(item("v1", "Pod", "p", owned_by("example.org/v1", "Tub", "uid-t")))]
 #[case::part_of_own_and_of_another(item("v1", "Pod", "p", json!({"ownerReferences": [

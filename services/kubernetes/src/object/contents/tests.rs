@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::scripted::Scripted;
+use crate::cluster::scripted::{Scripted, not_served};
 
 fn kind(name: &str, plural: &str) -> ResolvedKind {
     let resource = kube::core::ApiResource {
@@ -62,12 +62,25 @@ async fn one_kind_and_all_kinds_have_a_bound_each() {
 }
 
 #[tokio::test]
-async fn a_definition_that_serves_nothing_may_have_objects_all_the_same() {
-    let cluster = Scripted::new(|_| page(0, false));
+async fn that_a_kind_is_not_found_which_was_just_listed_is_trouble_and_not_absence() {
+    for first_page in [false, true] {
+        let cluster = Scripted::new(move |asked| match first_page && !asked.line.contains("continue") {
+            true => page(5, true),
+            false => not_served(),
+        });
+        let kinds = vec![kind("ConfigMap", "configmaps")];
+        let looked = contents(&cluster.connection, kinds, Some("demo"), FEW).await;
+        assert!(matches!(looked, Err(ClusterError::Busy(_))), "{looked:?}");
+    }
+}
+
+/// A definition of `tubs.example.org`, and what is found in it by a cluster that does not serve it.
+async fn looked_into(status: Value, served: bool) -> Result<Contents, ClusterError> {
+    let cluster = Scripted::new(|_| not_served());
     let spec = json!({"group": "example.org", "names": {"kind": "Tub", "plural": "tubs"},
-        "versions": [{"name": "v1", "served": false}]});
+        "versions": [{"name": "v1", "served": served}]});
     let live = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "tubs.example.org"}, "spec": spec});
+        "metadata": {"name": "tubs.example.org"}, "spec": spec, "status": status});
     let live: DynamicObject = serde_json::from_value(live).unwrap();
     let key = ObjectKey {
         api_version: "apiextensions.k8s.io/v1".into(),
@@ -75,6 +88,19 @@ async fn a_definition_that_serves_nothing_may_have_objects_all_the_same() {
         namespace: None,
         name: "tubs.example.org".into(),
     };
-    let contents = look_into(&cluster.connection, &key, &live).await.unwrap();
+    look_into(&cluster.connection, &key, &live).await
+}
+
+#[tokio::test]
+async fn a_definition_whose_names_others_have_holds_nothing() {
+    let established = |status: &str| json!({"conditions": [{"type": "Established", "status": status}]});
+    assert!(looked_into(established("False"), true).await.unwrap().items.is_empty());
+    assert!(looked_into(established("True"), true).await.is_err());
+    assert!(looked_into(json!({}), true).await.is_err());
+}
+
+#[tokio::test]
+async fn a_definition_that_serves_nothing_may_have_objects_all_the_same() {
+    let contents = looked_into(json!({}), false).await.unwrap();
     assert_eq!(contents.hidden, ["tubs.example.org"]);
 }

@@ -29,16 +29,27 @@ fn expected(name: &str, sets: &[(&str, &str)]) -> Expected<Candidate> {
 }
 
 fn present(kind: &str, name: &str, data: &str, status: Value) -> Sight {
+    present_for("c", kind, name, data, status)
+}
+
+/// The same of an object that was applied for this registration of the cluster.
+fn present_for(cluster: &str, kind: &str, name: &str, data: &str, status: Value) -> Sight {
     let object: DynamicObject = serde_json::from_value(json!({"apiVersion": "batch/v1", "kind": kind,
         "metadata": {"name": name, "uid": "u", "resourceVersion": "1",
-            "labels": {crate::object::APPLICATION_LABEL: "app"}},
+            "labels": {crate::object::APPLICATION_LABEL: "app"}, "annotations": {CLUSTER_ANNOTATION: cluster}},
         "data": {"v": data}, "status": status}))
     .unwrap();
     Sight::Present(Arc::new(CachedObject::of_test(object)))
 }
 
 fn seen(expected: &[Expected<Candidate>], sights: &[Sight]) -> Seen {
-    observe(expected, sights, &application(), "host").unwrap()
+    seen_by(expected, sights, true).unwrap()
+}
+
+/// What is seen of the copy on the cluster `c`.
+fn seen_by(expected: &[Expected<Candidate>], sights: &[Sight], is_bound: bool) -> Option<Seen> {
+    let (application, cluster) = (application(), "c".into());
+    observe(expected, sights, Whose { application: &application, cluster: &cluster, is_bound }, "host")
 }
 
 #[test]
@@ -56,7 +67,7 @@ fn one_object_that_cannot_be_seen_hides_no_other_and_nothing_is_available() {
     let well = [present("ConfigMap", "a", "1", json!({})), sights[1].clone()];
     let Verdict::Progressing(why) = seen(&all[..2], &well).observation.health.verdict else { panic!() };
     assert!(why.contains("ConfigMap b cannot be seen: Tub resources"), "{why}");
-    assert_eq!(observe(&all[..1], &[Sight::Pending], &application(), "host"), None);
+    assert_eq!(seen_by(&all[..1], &[Sight::Pending], true), None);
 }
 
 #[test]
@@ -96,4 +107,18 @@ fn a_job_that_ran_to_its_end_is_told_with_the_set_that_it_is_of() {
     assert_eq!(with(complete).into_iter().map(|(_, set)| set).collect::<Vec<_>>(), [set]);
     assert_eq!(with(json!({"active": 1})), []);
     assert_eq!(with(json!({"conditions": [{"type": "Failed", "status": "True"}]})), []);
+}
+
+#[test]
+fn an_object_of_another_registration_is_taken_over_where_it_is_to_run_and_left_alone_elsewhere() {
+    let all = [expected("a", &[("s", "1")])];
+    for data in ["1", "2"] {
+        let sights = [present_for("other", "ConfigMap", "a", data, json!({}))];
+        let bound = seen_by(&all, &sights, true).unwrap().observation;
+        assert_eq!((bound.missing.len(), bound.drifted.len()), (1, 0), "{data}");
+        assert_ne!(bound.health.verdict, Verdict::Available, "{data}");
+        let leaving = seen_by(&all, &sights, false).unwrap().observation;
+        assert!(leaving.is_whole(), "{data}: {leaving:?}");
+        assert_eq!(leaving.health.verdict, Verdict::Available, "{data}");
+    }
 }

@@ -19,8 +19,7 @@ fn a_copy_is_forgotten_and_pruned_only_as_far_as_objects_are_gone() {
     assert_eq!(waits.available.message, message);
     assert_eq!(after(&waits, 60), Step::Wait(Duration::from_secs(6)), "once");
     let Step::Report(overdue) = after(&waits, 300) else { panic!("a way out is offered") };
-    let offered =
-        "; this has taken more than 300 s: deleting the application with --force leaves what remains";
+    let offered = "; this has taken more than 300 s: deleting the application with --force erases its record, and what is left is removed later without a wait";
     assert_eq!(overdue.available.message, format!("{message}{offered}"));
     assert_eq!(after_remove(&removing, &[], waited(0)), Step::Forget(removing.clone()));
 
@@ -178,6 +177,8 @@ fn what_a_finalizer_holds_is_told_soon_and_what_to_do() {
     );
     assert_eq!(
         after(300, true),
-        format!("{waits}{overdue}deleting the application with --force leaves what remains")
+        format!(
+            "{waits}{overdue}deleting the application with --force erases its record, and what is left is removed later without a wait"
+        )
     );
 }

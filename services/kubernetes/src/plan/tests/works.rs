@@ -52,6 +52,25 @@ fn documents_differ_whatever_the_generation() {
 }
 
 #[test]
+fn what_runs_is_looked_after_while_the_cluster_does_not_say_whether_it_can_take_an_update() {
+    let mut s = bound(copy("a", Phase::Running));
+    change_spec(&mut s);
+    let view = seen_on(&mut s, "a");
+    (view.wanted, view.targets) = (None, Targets::Unknown(String::new()));
+    assert_eq!(short(&s), ["wait 30"], "it was not asked yet");
+    seen_on(&mut s, "a").targets = Targets::Unknown("503".into());
+    assert_eq!(short(&s), ["report a Running", "wait 30"]);
+    let Step::Report(noted) = plan(&s).remove(0) else { panic!() };
+    assert_eq!((noted.applied.truth, noted.applied.message.as_str()), (Truth::Unknown, "503"));
+    s.copies = vec![noted];
+    assert_eq!(short(&s), ["wait 30"]);
+    let mut lacking = seen(Verdict::Progressing("gone".into()));
+    lacking.missing = vec![s.copies[0].inventory[0].key.clone()];
+    seen_on(&mut s, "a").presence = Presence::Seen(Box::new(lacking));
+    assert_eq!(short(&s), ["repair a", "wait 30"]);
+}
+
+#[test]
 fn what_was_not_accepted_whole_is_applied_until_it_is() {
     let mut s = bound(running(work(1), work(2)));
     change_spec(&mut s);
