@@ -27,4 +27,5 @@ pub(crate) mod stake;
 pub(crate) mod strays;
 mod tell;
 pub(crate) mod turns;
+pub(crate) mod unfinished;
 pub(crate) mod view;

@@ -84,7 +84,9 @@ const REASONS: [&str; 19] = [
 pub fn of_apply(error: &ApplyError, stage: Stage) -> Failure {
     match error {
         ApplyError::Refused(Refusal::OwnedByOther(_)) => Failure::OF_CLUSTER,
-        ApplyError::Refused(Refusal::Terminating(_)) | ApplyError::Cluster(_) => Failure::PASSING,
+        ApplyError::Refused(Refusal::Terminating(_))
+        | ApplyError::Cluster(_)
+        | ApplyError::Unfinished { .. } => Failure::PASSING,
         ApplyError::Object { error, .. } => of_answer(error, stage),
     }
 }

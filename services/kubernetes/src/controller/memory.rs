@@ -14,8 +14,10 @@ use super::project::Application;
 use super::renderings::Renderings;
 use super::renewals::Renewals;
 use super::replicas::SeenReplicas;
+use super::unfinished::Unfinished;
 use crate::object::drift::Baseline;
 use crate::object::rendering::{DocumentHash, DocumentSet};
+use crate::object::validation::Findings;
 use crate::object::{ApplicationUid, ClusterUid, ObjectKey};
 use crate::plan::{Aim, Attempt, Phase};
 
@@ -30,6 +32,7 @@ pub(crate) struct Memory {
     unseen: Mutex<HashMap<(ApplicationUid, ClusterUid), Instant>>,
     pub(super) replicas: SeenReplicas,
     pub(super) pauses: Pauses,
+    pub(super) unfinished: Unfinished,
     pub(super) documents: Documents,
     pub(super) renewals: Renewals,
     pub(super) observations: Observations,
@@ -38,9 +41,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Nothing remembered, with these pauses, and this time between two reports of what is seen of a copy.
-    pub(crate) fn new(pauses: Pauses, observation_interval: Duration) -> Self {
-        Self { pauses, observations: Observations::new(observation_interval), ..Self::default() }
+    /// Nothing remembered, with these pauses, this time for one apply, and this time between two reports of what is seen of a
+    /// copy.
+    pub(crate) fn new(pauses: Pauses, longest_apply: Duration, observation_interval: Duration) -> Self {
+        let unfinished = Unfinished::new(longest_apply);
+        Self { pauses, unfinished, observations: Observations::new(observation_interval), ..Self::default() }
     }
 
     /// Remembers that an object was accepted as one of a set of documents.
@@ -64,7 +69,20 @@ impl Memory {
 
     /// What was accepted for a copy may have been accepted by another cluster.
     pub(super) fn distrust(&self, application: &ApplicationUid, cluster: &ClusterUid) {
+        self.unfinished.forget(application, cluster);
         self.lock().remove(&(application.clone(), cluster.clone()));
+    }
+
+    /// A part of a set was applied to a copy, and the rest follows: its attempt has as much time again.
+    pub(super) fn goes_on(
+        &self,
+        application: &ApplicationUid,
+        cluster: &ClusterUid,
+        set: DocumentHash,
+        findings: Findings,
+    ) {
+        self.unfinished.remember(application, cluster, set, findings);
+        self.attempts.forget(application, cluster);
     }
 
     /// Forgets an application that is not there any more; not what is known of its copies.
@@ -100,6 +118,7 @@ impl Memory {
     pub(crate) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
         self.lock().remove(&(application.clone(), cluster.clone()));
         self.pauses.forget(application, cluster);
+        self.unfinished.forget(application, cluster);
         self.renewals.forget(application, cluster);
         self.observations.forget(application, cluster);
         self.renderings.forget(application, cluster);

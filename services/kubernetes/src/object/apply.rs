@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use kube::api::DynamicObject;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
@@ -47,6 +48,14 @@ pub enum ApplyError {
         /// Why.
         error: ClusterError,
     },
+    /// The time for it is over. The cluster accepted all that was written so far.
+    #[error("{accepted} of {of} objects were accepted so far, and more are being applied")]
+    Unfinished {
+        /// How many were accepted this time.
+        accepted: usize,
+        /// How many were to be.
+        of: usize,
+    },
 }
 
 impl ApplyError {
@@ -56,7 +65,7 @@ impl ApplyError {
         match self {
             Self::Object { key, error } => Self::Object { key, error: cut(error) },
             Self::Cluster(error) => Self::Cluster(cut(error)),
-            refused @ Self::Refused(_) => refused,
+            other @ (Self::Refused(_) | Self::Unfinished { .. }) => other,
         }
     }
 }
@@ -143,12 +152,17 @@ async fn apply_all(
     findings: &mut Findings,
     secrets: &SecretValues,
 ) -> Result<(), ApplyError> {
+    let of = targets.len();
+    let mut accepted_so_far = 0;
     let (mut all_due, mut unfit) = look_at_all(connection, targets, claim, accepted).await?;
     let mut unsure = None;
     for pass_number in 1.. {
         let mut accepted_now = 0;
         let mut pass = Pass::default();
         for due in all_due {
+            if accepted_so_far > 0 && Instant::now() >= claim.until {
+                return Err(ApplyError::Unfinished { accepted: accepted_so_far, of });
+            }
             if pass.is_blocked(due.target) {
                 pass.left.push(due);
                 continue;
@@ -164,7 +178,7 @@ async fn apply_all(
             }
             match written {
                 Ok(object) => {
-                    accepted_now += 1;
+                    (accepted_now, accepted_so_far) = (accepted_now + 1, accepted_so_far + 1);
                     let Writer { scaling, used, .. } = writer;
                     let open = unsettled(key, &scaling, claim.writes);
                     accepted.push(AppliedObject { key: key.clone(), object, scaling, used });
@@ -264,6 +278,8 @@ pub struct Claim<'a> {
     pub writes: Writes,
     /// The replicas that autoscalers elsewhere have given to the application's workloads.
     pub starts: &'a Replicas,
+    /// When no further object is written. One is, however long it took to look at all.
+    pub until: Instant,
 }
 
 impl Claim<'_> {

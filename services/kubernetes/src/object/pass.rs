@@ -80,7 +80,7 @@ pub(super) fn goes_on(error: &ApplyError, writes: Writes) -> bool {
     let error = match error {
         ApplyError::Object { error, .. } => error,
         ApplyError::Refused(_) => return !writes.is_first(),
-        ApplyError::Cluster(_) => return false,
+        ApplyError::Cluster(_) | ApplyError::Unfinished { .. } => return false,
     };
     let server_is_in_trouble = match error {
         ClusterError::Unreachable(_) | ClusterError::Unauthorized(_) => true,

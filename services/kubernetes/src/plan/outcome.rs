@@ -139,13 +139,17 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
     let failure = failure::of_apply(error, stage);
     let reason = match error {
         ApplyError::Refused(Refusal::OwnedByOther(_)) => Reason::ObjectOwnedByOther,
-        ApplyError::Refused(Refusal::Terminating(_)) => Reason::Progressing,
+        ApplyError::Refused(Refusal::Terminating(_)) | ApplyError::Unfinished { .. } => Reason::Progressing,
         ApplyError::Cluster(_) | ApplyError::Object { error: ClusterError::Unreachable(_), .. } => {
             Reason::ClusterNotReachable
         }
         ApplyError::Object { .. } => Reason::KubernetesError,
     };
     let told = CopyRecord { applied: Answer::no(reason, error.to_string()), ..told };
+    if let ApplyError::Unfinished { .. } = error {
+        // The cluster accepts what it gets: the time of the attempt begins anew with each part.
+        return (CopyRecord { attempt: None, ..told }, Again::Soon);
+    }
     if stage != Stage::Placement {
         let again = if failure.class == Class::Passing { Again::Soon } else { Again::Slowly };
         return (told, again);

@@ -83,7 +83,11 @@ impl Parts {
             queue: application_queue.clone(),
             turns: Turns::new(options.workers / CLUSTER_SHARE, application_queue.clone()),
             strays: adapter.strays.clone(),
-            memory: Memory::new(Pauses::new(adapter.slow_retries), adapter.observation_interval),
+            memory: Memory::new(
+                Pauses::new(adapter.slow_retries),
+                adapter.longest_apply,
+                adapter.observation_interval,
+            ),
             installation: adapter.installation.clone(),
             leadership: adapter.leadership.clone(),
             deadline: adapter.rollout_deadline,

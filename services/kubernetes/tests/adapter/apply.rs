@@ -13,8 +13,10 @@ use krake_kubernetes::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api_server::ApiServer;
+use crate::world::HANG_GUARD;
 
 /// A manifest that was not accepted before.
 pub(crate) const FIRST: Writes = Writes::First(FieldValidation::Strict);
@@ -63,6 +65,11 @@ pub(crate) async fn targets(server: &Arc<ApiServer>, manifest: &[Value], identit
     prepare_all(&resolved, identity, "context-ns").unwrap()
 }
 
+/// When applies of tests end at the latest.
+pub(crate) fn far() -> Instant {
+    Instant::now() + HANG_GUARD
+}
+
 pub(crate) async fn apply_all(
     server: &Arc<ApiServer>,
     manifest: &[Value],
@@ -72,7 +79,8 @@ pub(crate) async fn apply_all(
     let identity = identity(application);
     let targets = targets(server, manifest, &identity).await;
     let (inventory, starts) = (&[], &NO_STARTS);
-    let claim = Claim { identity: &identity, inventory, adopt_existing: adopt, writes: FIRST, starts };
+    let until = far();
+    let claim = Claim { identity: &identity, inventory, adopt_existing: adopt, writes: FIRST, starts, until };
     let mut accepted = Vec::new();
     let mut findings = Findings::default();
     apply(&server.connection(), &targets, &claim, &mut accepted, &mut findings).await.map(|()| accepted)
@@ -245,4 +253,18 @@ async fn no_value_of_a_secret_is_in_an_error_and_its_end_stays() {
     let shown = error.to_string();
     assert!(shown.starts_with("Secret demo/s: ") && shown.ends_with("field is immutable"), "{shown}");
     assert!(shown.len() < 700, "{}", shown.len());
+}
+
+#[tokio::test]
+async fn an_apply_ends_when_its_time_is_over_and_has_accepted_something() {
+    let server = ApiServer::start();
+    let identity = identity("app-1");
+    let manifest = ["a", "b", "c"].map(config_map);
+    let targets = targets(&server, &manifest, &identity).await;
+    let (inventory, starts, until) = (&[], &NO_STARTS, Instant::now());
+    let claim = Claim { identity: &identity, inventory, adopt_existing: false, writes: FIRST, starts, until };
+    let mut accepted = Vec::new();
+    let ended = apply(&server.connection(), &targets, &claim, &mut accepted, &mut Findings::default()).await;
+    assert_eq!(ended, Err(ApplyError::Unfinished { accepted: 1, of: 3 }));
+    assert_eq!((accepted.len(), server.names("configmaps")), (1, vec!["a".to_owned()]));
 }

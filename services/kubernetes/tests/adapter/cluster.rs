@@ -21,7 +21,7 @@ use krake_kubernetes::object::{ClusterUid, Identity};
 use serde_json::{Value, json};
 
 use crate::api_server::{ApiServer, Mood};
-use crate::apply::{FIRST, NO_STARTS, config_map, deployment, identity};
+use crate::apply::{FIRST, NO_STARTS, config_map, deployment, far, identity};
 use crate::world::HANG_GUARD;
 
 /// Deadline of a probe in tests that do not wait for it: a cluster must not be lost on a busy machine.
@@ -78,7 +78,7 @@ pub(crate) fn state(handle: &ClusterHandle) -> Option<ClusterState> {
 }
 
 fn claim(identity: &Identity) -> Claim<'_> {
-    Claim { identity, inventory: &[], adopt_existing: false, writes: FIRST, starts: &NO_STARTS }
+    Claim { identity, inventory: &[], adopt_existing: false, writes: FIRST, starts: &NO_STARTS, until: far() }
 }
 
 fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {

@@ -9,7 +9,7 @@ use krake_proto::krake::meta::v1::{Condition, ConditionStatus};
 use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
-use crate::apply::{NO_STARTS, config_map, deployment, identity, targets};
+use crate::apply::{NO_STARTS, config_map, deployment, far, identity, targets};
 use crate::world::World;
 
 pub(crate) async fn write(
@@ -19,8 +19,8 @@ pub(crate) async fn write(
 ) -> (Result<(), ApplyError>, Findings) {
     let identity = identity("app-1");
     let targets = targets(server, manifest, &identity).await;
-    let claim =
-        Claim { identity: &identity, inventory: &[], adopt_existing: false, writes, starts: &NO_STARTS };
+    let (inventory, starts, until) = (&[], &NO_STARTS, far());
+    let claim = Claim { identity: &identity, inventory, adopt_existing: false, writes, starts, until };
     let mut findings = Findings::default();
     let outcome = apply(&server.connection(), &targets, &claim, &mut Vec::new(), &mut findings).await;
     (outcome, findings)

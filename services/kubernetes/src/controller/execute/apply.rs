@@ -1,5 +1,7 @@
 //! Applies the objects of a plan to a cluster, and finds out what that came to.
 
+use tokio::time::Instant;
+
 use super::super::accepted::Accepting;
 use super::super::pauses::Ending;
 use super::super::view::Piece;
@@ -8,7 +10,10 @@ use crate::cluster::ClusterHandle;
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::{ApplyError, Claim, apply};
+use crate::object::drift::drift;
+use crate::object::observation::Sight;
 use crate::object::prepare::Target;
+use crate::object::rendering::DocumentHash;
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use crate::object::{InventoryEntry, ObjectKey};
 use crate::plan::{self, Again, Aim, Answer, Applied, Apply, CopyRecord, Phase, Presence, Reason};
@@ -23,19 +28,20 @@ struct Ended {
     /// What it did not, and why.
     failures: Vec<(ObjectKey, ApplyError)>,
     validated: Option<Answer>,
+    findings: Findings,
 }
 
 impl Executor<'_> {
-    /// The objects that a step applies, and what that aims at.
-    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<(Vec<Piece>, Aim)> {
+    /// The objects that a step applies, and the set of documents that it aims at.
+    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<(Vec<Piece>, DocumentHash)> {
         let sighting = self.sighting?;
         match what {
-            Apply::Repair => Some((sighting.repair.clone(), Aim::Set(sighting.repairs?))),
+            Apply::Repair => Some((sighting.repair.clone(), sighting.repairs?)),
             Apply::Wanted => {
                 let wanted = sighting.wanted.as_ref()?;
                 let set = wanted.set.hash;
                 let is_due = |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, set);
-                Some((wanted.pieces.iter().filter(is_due).cloned().collect(), Aim::Set(set)))
+                Some((wanted.pieces.iter().filter(is_due).cloned().collect(), set))
             }
         }
     }
@@ -49,17 +55,26 @@ impl Executor<'_> {
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
         let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let Some((pieces, aim)) = self.pieces(what, &recorded) else { return Ok(false) };
-        let uid = &self.application.uid;
+        let Some((pieces, set)) = self.pieces(what, &recorded) else { return Ok(false) };
+        let (uid, aim) = (&self.application.uid, Aim::Set(set));
         if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, aim) {
             progress.wait(rest);
             return Ok(false);
         }
-        let Some(ended) = self.attempt(what, &recorded, handle, &pieces, progress).await else {
+        let begun = self.memory.unfinished.take(uid, self.cluster, set);
+        let pieces = match begun {
+            Some(_) => pieces.into_iter().filter(|piece| !self.is_accepted(handle, piece)).collect(),
+            None => pieces,
+        };
+        let findings = begun.unwrap_or_default();
+        let Some(ended) = self.attempt(what, &recorded, handle, (&pieces, findings), progress).await else {
             return Ok(false);
         };
         if let Err(error) = &ended.outcome {
             self.log_failure(&recorded, error);
+        }
+        if let Err(ApplyError::Unfinished { .. }) = &ended.outcome {
+            self.memory.goes_on(uid, self.cluster, set, ended.findings.clone());
         }
         let used = self.used(what, &ended);
         let after = plan::after_apply(Applied {
@@ -96,6 +111,23 @@ impl Executor<'_> {
         }
     }
 
+    /// Whether an object was accepted as it is wanted by the apply that goes on now, and is still shown so.
+    fn is_accepted(&self, handle: &ClusterHandle, piece: &Piece) -> bool {
+        let Piece { target, set } = piece;
+        let uid = &self.application.uid;
+        let accepted = self.memory.accepted(uid, self.cluster);
+        let baseline = match accepted.get(&target.prepared.key) {
+            Some((of, baseline)) if of == set => baseline,
+            _ => return false,
+        };
+        match handle.sight(target, uid) {
+            Sight::Present(live) if live.application == *uid => {
+                drift(&target.prepared.observed(), &live.value(), Some(baseline)).is_empty()
+            }
+            _ => false,
+        }
+    }
+
     /// What of the copy is not the application's, and used. A repair looks at what is missing or changed alone.
     fn used(&self, what: Apply, ended: &Ended) -> Vec<ObjectKey> {
         let seen = match self.sighting.map(|sighting| &sighting.view.presence) {
@@ -113,7 +145,7 @@ impl Executor<'_> {
         what: Apply,
         recorded: &CopyRecord,
         handle: &ClusterHandle,
-        pieces: &[Piece],
+        (pieces, mut findings): (&[Piece], Findings),
         progress: &mut Progress,
     ) -> Option<Ended> {
         let uid = &self.application.uid;
@@ -126,8 +158,8 @@ impl Executor<'_> {
             inventory: &recorded.inventory,
             adopt_existing: self.application.adopt_existing,
             writes: writes(what, self.application.field_validation),
+            until: Instant::now() + self.memory.unfinished.longest,
         };
-        let mut findings = Findings::default();
         let work = async {
             handle.watch_ends(&targets, uid).await;
             apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings).await
@@ -151,7 +183,7 @@ impl Executor<'_> {
         let validated = (claim.writes.is_first() && outcome.is_ok())
             .then(|| validated(findings.verdict(version.as_deref())));
         let (entries, used, failures) = accepted.into_parts();
-        Some(Ended { outcome, entries, used, failures, validated })
+        Some(Ended { outcome, entries, used, failures, validated, findings })
     }
 
     /// Takes in which objects of a copy that runs were refused for good: only these are paused, and not what is held
@@ -180,7 +212,9 @@ impl Executor<'_> {
     /// Tells why nothing, or not everything, was applied: once, and not at every further attempt.
     fn log_failure(&self, recorded: &CopyRecord, error: &ApplyError) {
         let (application, cluster) = (&self.application.key, self.name());
-        if recorded.applied.message == error.to_string() {
+        if let ApplyError::Unfinished { .. } = error {
+            tracing::info!(%application, cluster, "{error}");
+        } else if recorded.applied.message == error.to_string() {
             tracing::debug!(%application, cluster, %error, "still cannot apply");
         } else {
             tracing::warn!(%application, cluster, %error, "cannot apply");

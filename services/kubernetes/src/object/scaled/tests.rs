@@ -1,7 +1,10 @@
 //! Which autoscalers there are, and what becomes of replicas, while lists of autoscalers fail.
 
+use std::time::Duration;
+
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::*;
 use crate::cluster::scripted::{Scripted, failure, not_served};
@@ -143,7 +146,9 @@ async fn applied_to(
         if path.contains("/deployments/web") { (200, live.clone()) } else { listed(path, horizontal, keda) }
     });
     let (identity, starts, mut accepted) = (identity(), Replicas::new(), Vec::new());
-    let claim = Claim { identity: &identity, inventory: &[], adopt_existing: true, writes, starts: &starts };
+    let until = Instant::now() + Duration::from_secs(3600);
+    let (identity, starts) = (&identity, &starts);
+    let claim = Claim { identity, inventory: &[], adopt_existing: true, writes, starts, until };
     let mut findings = Findings::default();
     let outcome = apply(&cluster.connection, &targets(), &claim, &mut accepted, &mut findings).await;
     let sent = cluster.asked("PATCH ").pop().expect("it is applied");
