@@ -28,8 +28,10 @@ pub(super) type Accepted = HashMap<ObjectKey, (DocumentHash, Baseline)>;
 #[derive(Default)]
 pub(crate) struct Memory {
     accepted: Mutex<HashMap<(ApplicationUid, ClusterUid), Arc<Accepted>>>,
-    /// Since when a copy on a cluster that answers is not seen.
-    unseen: Mutex<HashMap<(ApplicationUid, ClusterUid), Instant>>,
+    /// Copies on clusters that answer which are not seen.
+    pub(super) unseen: Lasting,
+    /// Copies of which an object is hidden.
+    pub(super) hidden: Lasting,
     pub(super) replicas: SeenReplicas,
     pub(super) pauses: Pauses,
     pub(super) unfinished: Unfinished,
@@ -38,6 +40,23 @@ pub(crate) struct Memory {
     pub(super) observations: Observations,
     pub(super) renderings: Renderings,
     attempts: Attempts,
+}
+
+/// Since when something holds of a copy.
+#[derive(Debug, Default)]
+pub(super) struct Lasting(Mutex<HashMap<(ApplicationUid, ClusterUid), Instant>>);
+
+impl Lasting {
+    /// Takes in whether it holds at a look. Returns for how long it has.
+    pub(super) fn lasts(&self, application: &ApplicationUid, cluster: &ClusterUid, holds: bool) -> Duration {
+        let copy = (application.clone(), cluster.clone());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if holds {
+            return all.entry(copy).or_insert_with(Instant::now).elapsed();
+        }
+        all.remove(&copy);
+        Duration::ZERO
+    }
 }
 
 impl Memory {
@@ -90,24 +109,6 @@ impl Memory {
         self.replicas.forget(application);
     }
 
-    /// Takes in whether a look at a copy shows it, at a cluster that answers. Returns for how long none has.
-    pub(super) fn unseen(
-        &self,
-        application: &ApplicationUid,
-        cluster: &ClusterUid,
-        is_unseen: bool,
-    ) -> Duration {
-        let copy = (application.clone(), cluster.clone());
-        let mut all = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
-        match is_unseen {
-            true => all.entry(copy).or_insert_with(Instant::now).elapsed(),
-            false => {
-                all.remove(&copy);
-                Duration::ZERO
-            }
-        }
-    }
-
     /// A term of leadership begins: what happened before it, another process has seen.
     pub(crate) fn begin_term(&self) {
         self.attempts.interrupt();
@@ -123,7 +124,8 @@ impl Memory {
         self.observations.forget(application, cluster);
         self.renderings.forget(application, cluster);
         self.attempts.forget(application, cluster);
-        self.unseen(application, cluster, false);
+        self.unseen.lasts(application, cluster, false);
+        self.hidden.lasts(application, cluster, false);
     }
 
     /// Takes in a look at a copy: what is attempted there, how long that has lasted, and how long to wait before it is applied.
@@ -195,12 +197,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_known_for_how_long_a_copy_is_not_seen() {
         let memory = Memory::default();
-        let unseen = |is_unseen| memory.unseen(&"app".into(), &"c".into(), is_unseen).as_secs();
+        let unseen = |is_unseen| memory.unseen.lasts(&"app".into(), &"c".into(), is_unseen).as_secs();
         assert_eq!(unseen(true), 0);
         tokio::time::advance(Duration::from_secs(40)).await;
         assert_eq!((unseen(true), unseen(false)), (40, 0));
         assert_eq!(unseen(true), 0, "it begins anew");
         memory.forget(&"app".into(), &"c".into());
-        assert!(memory.unseen.lock().unwrap().is_empty());
+        assert!(memory.unseen.0.lock().unwrap().is_empty());
     }
 }

@@ -145,7 +145,8 @@ impl Look<'_> {
         // While the cluster does not answer, or is not known to, nobody waits to see the copy.
         let is_unseen = presence == Presence::Unseen && answers && !self.application.deleted;
         let view = ClusterView {
-            unseen: self.memory.unseen(&self.application.uid, self.cluster, is_unseen),
+            unseen: self.memory.unseen.lasts(&self.application.uid, self.cluster, is_unseen),
+            hidden: self.memory.hidden.lasts(&self.application.uid, self.cluster, false),
             presence,
             basis: Basis::Nothing,
             wanted: None,
@@ -242,8 +243,10 @@ impl Look<'_> {
             // What runs there is looked after until the next attempt.
             self.memory.pauses.tried(&self.application.uid, self.cluster, aim, Ending::Lasting);
         }
+        let is_hidden = seen.as_ref().is_some_and(|seen| !seen.observation.hidden.is_empty());
         let view = ClusterView {
-            unseen: self.memory.unseen(&self.application.uid, self.cluster, seen.is_none()),
+            unseen: self.memory.unseen.lasts(&self.application.uid, self.cluster, seen.is_none()),
+            hidden: self.memory.hidden.lasts(&self.application.uid, self.cluster, is_hidden),
             presence: seen.map_or(Presence::Unseen, |seen| Presence::Seen(Box::new(seen.observation))),
             renewal: self.renewal(set.as_ref()),
             basis,

@@ -226,6 +226,8 @@ pub struct ClusterView {
     pub presence: Presence,
     /// How long the cluster has answered without showing the copy.
     pub unseen: Duration,
+    /// For how long looks have left an object hidden.
+    pub hidden: Duration,
     /// What `presence` was compared with, and what a repair would apply.
     pub basis: Basis,
     /// The documents of the application's present manifest as this cluster would get them, if that can be told.

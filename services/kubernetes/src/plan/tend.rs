@@ -22,9 +22,10 @@ const CAUSE_INTERVAL: Duration = Duration::from_secs(15);
 /// The same at a copy that was available before, perhaps one of very many on a cluster in trouble.
 const UNHEALTHY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// When to look again whether a kind that could not be resolved can be: no watch tells. Soon enough for a person who waits
-/// for it, and a small question.
+/// When to look again whether a kind that could not be resolved can be: no watch tells. Soon enough at first for a person who
+/// waits for it, then each time after as long as it has lasted, up to the longest.
 const HIDDEN_INTERVAL: Duration = Duration::from_secs(10);
+const LONGEST_HIDDEN_INTERVAL: Duration = Duration::from_secs(300);
 
 /// When to look again whether objects are there that the application uses and that are not its own: no watch tells.
 const USED_INTERVAL: Duration = Duration::from_secs(60);
@@ -84,7 +85,7 @@ pub(super) fn tend(snapshot: &Snapshot, copy: &CopyRecord, bound: bool) -> Vec<S
     }
     steps.extend(view.refused.values().min().copied().map(Step::Wait));
     if !seen.hidden.is_empty() {
-        steps.push(Step::Wait(HIDDEN_INTERVAL));
+        steps.push(Step::Wait(view.hidden.clamp(HIDDEN_INTERVAL, LONGEST_HIDDEN_INTERVAL)));
     }
     let asks = |phase| phase == judged_phase && !seen.unready.is_empty();
     if asks(Phase::Applying) {

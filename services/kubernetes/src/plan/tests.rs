@@ -79,6 +79,7 @@ fn view(presence: Presence) -> ClusterView {
     ClusterView {
         presence,
         unseen: Duration::ZERO,
+        hidden: Duration::ZERO,
         basis: Basis::Works,
         wanted: Some(set(1)),
         targets: Targets::Known(vec![key("echo")]),

@@ -170,6 +170,7 @@ impl World {
         ClusterView {
             presence,
             unseen: Duration::ZERO,
+            hidden: Duration::ZERO,
             basis,
             wanted: is_known.then(|| set(self.documents)),
             targets: match (is_known, cluster.hides) {

@@ -186,6 +186,10 @@ fn an_object_that_cannot_be_seen_is_told_and_the_rest_is_repaired() {
     assert_eq!(short(&s), ["report a Running", "wait 10"]);
     let Step::Report(told) = plan(&s).remove(0) else { panic!() };
     assert_eq!((told.available.truth, told.available.message.as_str()), (Truth::False, why));
+    for (lasted, again) in [(25, "wait 25"), (9000, "wait 300")] {
+        seen_on(&mut s, "a").hidden = Duration::from_secs(lasted);
+        assert_eq!(short(&s)[1], again, "asked less often the longer it lasts");
+    }
     partly.missing = vec![key("echo")];
     seen_on(&mut s, "a").presence = Presence::Seen(Box::new(partly));
     assert_eq!(short(&s), ["repair a"]);
