@@ -17,7 +17,7 @@ use crate::object::containers::{self, Owner};
 use crate::object::contents::look_into;
 use crate::object::ownership::{self, Holder, Live};
 use crate::object::release::release;
-use crate::object::waves::{self, State, Wave};
+use crate::object::waves::{self, State, Wait, Wave};
 use crate::object::{
     APPLICATION_LABEL, CLUSTER_ANNOTATION, INSTALLATION_LABEL, Identity, InventoryEntry, MADE_LABEL,
     ObjectKey, field, text,
@@ -27,8 +27,6 @@ use find::{Found, find};
 /// Objects that are looked at at once.
 const LOOKS_AT_ONCE: usize = 8;
 
-/// How the text begins that says which finalizers an object waits for.
-const FINALIZERS: &str = "its finalizers";
 /// The finalizer by which Kubernetes keeps an object until what it owns is gone.
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -37,14 +35,14 @@ const FOREGROUND: &str = "foregroundDeletion";
 pub struct Remaining {
     /// The object.
     pub key: ObjectKey,
-    /// What it waits for, for people. Nothing: its turn comes when what goes before it is gone.
-    pub waits_for: Option<String>,
+    /// What it waits for. Nothing: its turn comes when what goes before it is gone.
+    pub waits_for: Option<Wait>,
 }
 
 impl Remaining {
     /// Whether finalizers of somebody else hold it: it may stay for ever.
     pub fn is_held(&self) -> bool {
-        self.waits_for.as_deref().is_some_and(|why| why.starts_with(FINALIZERS))
+        self.waits_for.as_ref().is_some_and(Wait::is_held)
     }
 }
 
@@ -163,7 +161,8 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
             State::Gone => continue,
             _ if later.contains(&place) => None,
             State::Present => None,
-            State::Going(why) | State::Unknown(why) | State::Unlikely(why) => Some(why),
+            State::Going(wait) => Some(wait),
+            State::Unknown(why) | State::Unlikely(why) => Some(why.into()),
         };
         remaining.push(Remaining { key, waits_for });
     }
@@ -236,14 +235,14 @@ fn is_made(live: &DynamicObject, identity: &Identity) -> bool {
 }
 
 /// What an object that is being deleted waits for: its finalizers, or what a namespace says of its contents.
-fn waits_for(live: &DynamicObject) -> String {
+fn waits_for(live: &DynamicObject) -> Wait {
     let all = live.metadata.finalizers.as_deref().unwrap_or_default();
     let finalizers: Vec<&str> = all.iter().map(String::as_str).filter(|name| *name != FOREGROUND).collect();
     if !finalizers.is_empty() {
-        return format!("{FINALIZERS} {}", finalizers.join(", "));
+        return Wait::for_finalizers(&finalizers);
     }
     if !all.is_empty() {
-        return "the end of what it owns, such as Pods".to_owned();
+        return "the end of what it owns, such as Pods".into();
     }
     let conditions = field(&live.data, &["status", "conditions"]).and_then(Value::as_array);
     let reasons = conditions.into_iter().flatten().filter(|condition| {
@@ -252,8 +251,8 @@ fn waits_for(live: &DynamicObject) -> String {
     });
     let reasons: Vec<_> = reasons.filter_map(|condition| text(condition, &["message"])).collect();
     match reasons.is_empty() {
-        true => "its deletion".to_owned(),
-        false => shortened(&reasons.join("; ")),
+        true => "its deletion".into(),
+        false => shortened(&reasons.join("; ")).into(),
     }
 }
 
@@ -325,7 +324,7 @@ fn is_marked(labels: &BTreeMap<String, String>) -> bool {
 enum Fate {
     Gone,
     /// What it waits for.
-    Going(String),
+    Going(Wait),
     /// Why it was left.
     Released(String),
 }
@@ -334,9 +333,9 @@ fn settle(outcome: Result<(), ClusterError>, done: Fate) -> Result<Fate, Cluster
     match outcome {
         Ok(()) => Ok(done),
         // It was there a moment ago: whether it is gone, another look tells.
-        Err(ClusterError::NotFound(_)) => Ok(Fate::Going("another look: it was not found".to_owned())),
+        Err(ClusterError::NotFound(_)) => Ok(Fate::Going("another look: it was not found".into())),
         // Another object has the name by now, or it changed: the next look decides.
-        Err(ClusterError::Conflict(_)) => Ok(Fate::Going("another look: it changed".to_owned())),
+        Err(ClusterError::Conflict(_)) => Ok(Fate::Going("another look: it changed".into())),
         Err(error) => Err(error),
     }
 }

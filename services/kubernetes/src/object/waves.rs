@@ -36,6 +36,37 @@ impl Wave {
     }
 }
 
+/// What an object waits for that is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    why: String,
+    is_held: bool,
+}
+
+impl Wait {
+    /// For finalizers of somebody else, which may hold it for ever.
+    pub fn for_finalizers(names: &[&str]) -> Self {
+        Self { why: format!("its finalizers {}", names.join(", ")), is_held: true }
+    }
+
+    /// Whether finalizers of somebody else hold it.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// For what, for people.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl<T: Into<String>> From<T> for Wait {
+    /// For something that ends by itself.
+    fn from(why: T) -> Self {
+        Self { why: why.into(), is_held: false }
+    }
+}
+
 /// What is seen of an object that is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -44,7 +75,7 @@ pub enum State {
     /// It is there.
     Present,
     /// It was asked to go; what it waits for.
-    Going(String),
+    Going(Wait),
     /// It is not known whether it is there; why.
     Unknown(String),
     /// As before, but it was never accepted: nothing waits for it.
@@ -113,7 +144,7 @@ mod tests {
             }
             waves.push(deleted(&objects).join(" "));
             for place in &delete {
-                objects[*place].1 = State::Going("its finalizers x".into());
+                objects[*place].1 = State::Going(Wait::for_finalizers(&["x"]));
             }
             assert_eq!(deleted(&objects), [""; 0], "nothing more while they are there");
             for place in delete {

@@ -161,7 +161,7 @@ fn told(remaining: &[Remaining], waited: Waited) -> Option<String> {
 fn waiting(remaining: &[Remaining]) -> String {
     let waits = remaining
         .iter()
-        .filter_map(|left| Some(format!("{} waits for {}", left.key, left.waits_for.as_ref()?)));
+        .filter_map(|left| Some(format!("{} waits for {}", left.key, left.waits_for.as_ref()?.why())));
     let waits: Vec<_> = waits.collect();
     let mut message = waits.iter().take(NAMED_WAITS).map(String::as_str).collect::<Vec<_>>().join("; ");
     if let Some(more @ 1..) = waits.len().checked_sub(NAMED_WAITS) {

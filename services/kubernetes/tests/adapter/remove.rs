@@ -6,6 +6,7 @@ use axum::http::Method;
 use krake_kubernetes::cluster::connection::Connection;
 use krake_kubernetes::cluster::discovery::Discovery;
 use krake_kubernetes::object::remove::{Going, Remaining, Surroundings, remove};
+use krake_kubernetes::object::waves::Wait;
 use krake_kubernetes::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, INSTALLATION_LABEL, InventoryEntry, ObjectKey,
 };
@@ -110,11 +111,11 @@ async fn an_object_with_finalizers_remains_until_they_are_gone() {
     object["metadata"]["finalizers"] = json!(["example.org/backup"]);
     server.put("configmaps", object);
     assert_eq!(
-        remove_all(&server, &[config_map("c")]).await[0].waits_for.as_deref(),
+        remove_all(&server, &[config_map("c")]).await[0].waits_for.as_ref().map(Wait::why),
         Some("its finalizers example.org/backup")
     );
     let remaining = remove_all(&server, &[config_map("c")]).await;
-    assert_eq!(remaining[0].waits_for.as_deref(), Some("its finalizers example.org/backup"));
+    assert_eq!(remaining[0].waits_for.as_ref().map(Wait::why), Some("its finalizers example.org/backup"));
     server.erase("configmaps", "demo", "c");
     assert_eq!(remove_all(&server, &[config_map("c")]).await, []);
 }
@@ -197,7 +198,7 @@ async fn a_kind_that_is_no_more_has_no_objects_and_trouble_is_not_absence() {
     server.put("configmaps", labelled(config_map("c"), "inst", "app-1"));
     let remaining = remove_all(&server, &[config_map("c"), object("metrics.k8s.io/v1beta1")]).await;
     assert_eq!(remaining.len(), 1, "{remaining:?}");
-    assert!(remaining[0].waits_for.as_deref().unwrap().contains("HTTP 503"), "{remaining:?}");
+    assert!(remaining[0].waits_for.as_ref().map(Wait::why).unwrap().contains("HTTP 503"), "{remaining:?}");
     assert_eq!(server.get("configmaps", "demo", "c"), None, "trouble with one does not keep the others");
 }
 

@@ -5,6 +5,7 @@ use super::{Executor, Progress, SOON};
 use crate::object::claims::{self, ClaimTemplates, is_set};
 use crate::object::containers::is_container;
 use crate::object::remove::{Going, Removal, Surroundings, remove};
+use crate::object::waves::Wait;
 use crate::object::{InventoryEntry, ObjectKey, keys};
 use crate::plan::{self, CopyRecord, Step, Strategy, Waited};
 
@@ -51,7 +52,7 @@ impl Executor<'_> {
         }
         for left in &removal.remaining {
             tracing::debug!(application = %self.application.key, cluster = %self.name(), object = %left.key,
-                waits_for = left.waits_for.as_deref(), "not gone yet");
+                waits_for = left.waits_for.as_ref().map(Wait::why), "not gone yet");
         }
         if !removal.released.is_empty() {
             for released in &removal.released {

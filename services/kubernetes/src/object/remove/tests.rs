@@ -164,6 +164,6 @@ async fn an_adopted_namespace_is_released_unless_krake_had_made_it() {
 async fn a_server_that_serves_nothing_makes_nothing_gone() {
     let scene = Scene { broken: true, ..Scene::with(marked()) };
     let (removal, _) = removed(scene, Some("n"), &nobody).await;
-    let why = removal.remaining[0].waits_for.as_deref().unwrap_or_default();
+    let why = removal.remaining[0].waits_for.as_ref().map_or("", Wait::why);
     assert!(why.contains("which every Kubernetes API serves"), "{why}");
 }

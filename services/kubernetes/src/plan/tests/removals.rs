@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::object::remove::{Released, Remaining};
+use crate::object::waves::Wait;
 
 #[test]
 fn a_copy_is_forgotten_and_pruned_only_as_far_as_objects_are_gone() {
@@ -58,8 +59,7 @@ fn a_withdrawal_says_what_it_waits_for_behind_why_the_copy_failed() {
     let mut failed = copy("a", Phase::Failed);
     failed.available = Answer::no(Reason::DeadlineExceeded, "not available within 300 s: 0 of 1");
     failed.applied = Answer::yes();
-    let held =
-        |what: &str| [Remaining { key: key("echo"), waits_for: Some(format!("its finalizers {what}")) }];
+    let held = |what: &str| [Remaining { key: key("echo"), waits_for: Some(Wait::for_finalizers(&[what])) }];
     assert_eq!(after_withdraw(&failed, &held("x"), waited(1)), Step::Wait(Duration::from_secs(1)));
     let Step::Report(told) = after_withdraw(&failed, &held("x"), waited(6)) else { panic!("told") };
     assert_eq!((told.phase, told.available.reason), (Phase::Failed, Reason::DeadlineExceeded));
@@ -85,7 +85,7 @@ fn a_withdrawal_says_what_it_waits_for_behind_why_the_copy_failed() {
 fn a_prune_says_what_it_waits_for_until_it_is_gone() {
     let mut running = copy("a", Phase::Running);
     running.inventory.push(entry("old", Some("o")));
-    let left = [Remaining { key: key("old"), waits_for: Some("its finalizers x".into()) }];
+    let left = [Remaining { key: key("old"), waits_for: Some(Wait::for_finalizers(&["x"])) }];
     let old = [entry("old", Some("o"))];
     let Step::Report(told) = after_prune(&running, &old, &left, waited(6)) else { panic!("told") };
     assert_eq!((told.applied.truth, told.applied.reason), (Truth::True, Reason::WaitingForRemoval));
@@ -161,7 +161,7 @@ fn what_was_released_is_told_until_other_documents_are_applied() {
 #[test]
 fn what_a_finalizer_holds_is_told_soon_and_what_to_do() {
     let removing = copy("a", Phase::Removing);
-    let left = [Remaining { key: key("echo"), waits_for: Some("its finalizers example.com/hold".into()) }];
+    let left = [Remaining { key: key("echo"), waits_for: Some(Wait::for_finalizers(&["example.com/hold"])) }];
     let after = |seconds, deleted| match after_remove(&removing, &left, Waited { deleted, ..waited(seconds) })
     {
         Step::Report(told) => told.available.message,
