@@ -4,6 +4,8 @@
 # Takes minutes the first time and nothing after. An older Go fetches the one that it needs.
 # The default release is offered to the tests. 1.20, which is no Go module that builds, comes from kubernetes-1.20.sh.
 # $KUBEBUILDER_ASSETS, if set, names a folder that has the binaries already.
+# kubemark rather than kwok: it is the kubelet's own code over a hollow runtime, of the same module, and makes pods Ready again
+# after their node was not; kwok's stages imitate a kubelet and leave them.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=packages.sh

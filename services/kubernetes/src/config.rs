@@ -17,9 +17,9 @@ use serde::Deserialize;
 use crate::cluster::ProbeTimes;
 use crate::cluster::address::{AddressPolicy, Cidr};
 use crate::cluster::clusters::Opener;
+use crate::controller::applies::LONGEST_PART;
 use crate::controller::orphans::SweepTimes;
 use crate::controller::pauses::SlowRetries;
-use crate::controller::unfinished::LONGEST_APPLY;
 
 /// Default number of applications that are worked on at the same time.
 const WORKERS: usize = 32;
@@ -99,7 +99,7 @@ pub struct Config {
     /// Pauses between attempts at a copy that failed, and at an update that was refused.
     pub slow_retries: SlowRetries,
     /// How long objects of one copy are written before what was accepted so far is recorded.
-    pub longest_apply: Duration,
+    pub longest_part: Duration,
     /// Shortest time between two reports of what is seen of one copy.
     pub observation_interval: Duration,
     /// How connections to clusters are made.
@@ -120,7 +120,7 @@ impl fmt::Debug for Config {
             rollout_deadline,
             removal_deadline,
             slow_retries,
-            longest_apply,
+            longest_part,
             observation_interval,
             probe,
             sweep,
@@ -132,7 +132,7 @@ impl fmt::Debug for Config {
             .field("rollout_deadline", rollout_deadline)
             .field("removal_deadline", removal_deadline)
             .field("slow_retries", slow_retries)
-            .field("longest_apply", longest_apply)
+            .field("longest_part", longest_part)
             .field("observation_interval", observation_interval)
             .field("probe", probe)
             .field("sweep", sweep)
@@ -148,7 +148,7 @@ impl Config {
             rollout_deadline: Duration::from_secs(ROLLOUT_DEADLINE),
             removal_deadline: Duration::from_secs(REMOVAL_DEADLINE),
             slow_retries: SlowRetries::default(),
-            longest_apply: LONGEST_APPLY,
+            longest_part: LONGEST_PART,
             observation_interval: OBSERVATION_INTERVAL,
             opener: Opener::default(),
             probe: ProbeTimes::default(),

@@ -2,6 +2,7 @@
 
 mod accepted;
 pub(crate) mod applications;
+pub(crate) mod applies;
 pub(crate) mod attempts;
 pub(crate) mod clusters;
 mod documents;
@@ -27,5 +28,4 @@ pub(crate) mod stake;
 pub(crate) mod strays;
 mod tell;
 pub(crate) mod turns;
-pub(crate) mod unfinished;
 pub(crate) mod view;

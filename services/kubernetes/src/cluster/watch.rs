@@ -33,6 +33,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// for ever.
 const LIST_DEADLINE: Duration = Duration::from_secs(900);
 
+/// How long a watch that breaks again and again after its list is left to itself. What its cache shows gets no newer meanwhile.
+const LONGEST_BROKEN: Duration = Duration::from_secs(60);
+
 /// API version, kind, and the namespace where a kind may not be listed in all of them.
 type WatchKey = (String, String, Option<String>);
 
@@ -215,6 +218,8 @@ impl Watch {
         let mut deadline = Some(Instant::now() + LIST_DEADLINE);
         // Since when the server has accepted the watch, if it has.
         let mut watching = None;
+        // Since when the watch cannot be started after its list, if it cannot.
+        let mut broken = None;
         // What kept the list from its end last.
         let mut trouble: Option<String> = None;
         loop {
@@ -240,6 +245,7 @@ impl Watch {
                         }
                         Event::InitDone => {
                             (deadline, watching, trouble) = (None, Some(Instant::now()), None);
+                            broken = None;
                         }
                         Event::Apply(_) | Event::Delete(_) => *refusals = 0,
                         Event::InitApply(_) => {}
@@ -266,6 +272,12 @@ impl Watch {
                     debug!(cluster = %self.cluster, kind, %error, "watch interrupted");
                     self.wake(self.cache.meet(error.to_string()));
                     trouble = Some(error.to_string());
+                    if deadline.is_none()
+                        && *broken.get_or_insert_with(Instant::now) + LONGEST_BROKEN <= Instant::now()
+                    {
+                        // A list tells what the watch does not.
+                        return End::Anew;
+                    }
                 }
                 None => return End::Anew,
             }
@@ -337,11 +349,11 @@ fn forbidden(error: &watcher::Error) -> bool {
     }
 }
 
-/// Whether the server says that it has no such kind.
+/// Whether the server says that it has no such kind, or one that cannot be listed and watched any more.
 fn is_not_served(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 404 | 405),
         _ => false,
     }
 }

@@ -8,6 +8,7 @@ use crate::cluster::ClusterHandle;
 use crate::object::apply::{Accepts, AppliedObject, ApplyError, sort_by};
 use crate::object::drift::Baseline;
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry, ObjectKey};
+use crate::plan::Apply;
 
 /// Shows each object to the cache, where a later event of the watch replaces it, and remembers of which documents it is.
 pub(super) struct Accepting<'a> {
@@ -15,6 +16,7 @@ pub(super) struct Accepting<'a> {
     memory: &'a Memory,
     application: &'a ApplicationUid,
     cluster: &'a ClusterUid,
+    what: Apply,
     pieces: HashMap<&'a ObjectKey, &'a Piece>,
     entries: Vec<InventoryEntry>,
     failures: BTreeMap<ObjectKey, ApplyError>,
@@ -27,11 +29,11 @@ impl<'a> Accepting<'a> {
         memory: &'a Memory,
         application: &'a ApplicationUid,
         cluster: &'a ClusterUid,
-        pieces: &'a [Piece],
+        (what, pieces): (Apply, &'a [Piece]),
     ) -> Self {
         let (entries, used, failures) = (Vec::new(), Vec::new(), BTreeMap::new());
         let pieces = pieces.iter().map(|piece| (&piece.target.prepared.key, piece)).collect();
-        Self { handle, memory, application, cluster, pieces, entries, used, failures }
+        Self { handle, memory, application, cluster, what, pieces, entries, used, failures }
     }
 
     /// Whether nothing was accepted so far.
@@ -47,7 +49,11 @@ impl<'a> Accepting<'a> {
 
 impl Accepts for Accepting<'_> {
     fn push(&mut self, applied: AppliedObject) {
-        self.entries.push(applied.inventory_entry());
+        let entry = applied.inventory_entry();
+        if self.what == Apply::Wanted {
+            self.memory.applies.accept(self.application, self.cluster, entry.clone());
+        }
+        self.entries.push(entry);
         self.failures.remove(&applied.key);
         let Some(piece) = self.pieces.get(&applied.key).copied() else { return };
         let baseline = Baseline::of(&piece.target.prepared.observed(), &applied.object);

@@ -76,6 +76,15 @@ impl Attempts {
         all.values_mut().for_each(|attempt| attempt.seen = None);
     }
 
+    /// The time since the last look at a copy does not count.
+    pub(crate) fn skip(&self, application: &ApplicationUid, cluster: &ClusterUid) {
+        let key = (application.clone(), cluster.clone());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempt) = all.get_mut(&key) {
+            attempt.seen = attempt.seen.map(|_| Instant::now());
+        }
+    }
+
     /// Forgets a copy.
     pub(crate) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
         let key = (application.clone(), cluster.clone());
@@ -176,6 +185,21 @@ mod tests {
         attempts.interrupt();
         tokio::time::advance(Duration::from_secs(5000)).await;
         assert_eq!(look().as_secs(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_cluster_accepts_all_does_not_count() {
+        let attempts = Attempts::default();
+        let look =
+            || attempts.look(&"app".into(), &copy(Phase::Applying, 1), Aim::Generation(1), 0, true).time;
+        look();
+        tokio::time::advance(Duration::from_secs(7)).await;
+        look();
+        tokio::time::advance(Duration::from_secs(200)).await;
+        attempts.skip(&"app".into(), &"c".into());
+        assert_eq!(look().as_secs(), 7);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(look().as_secs(), 9);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Carries out the steps of a plan on one cluster, in order, until one does not succeed.
 
 mod apply;
+mod part;
 mod remove;
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::applies::Applies;
 use super::attempts::{Attempts, Elapsed};
 use super::documents::Documents;
 use super::observations::Observations;
@@ -14,10 +15,8 @@ use super::project::Application;
 use super::renderings::Renderings;
 use super::renewals::Renewals;
 use super::replicas::SeenReplicas;
-use super::unfinished::Unfinished;
 use crate::object::drift::Baseline;
 use crate::object::rendering::{DocumentHash, DocumentSet};
-use crate::object::validation::Findings;
 use crate::object::{ApplicationUid, ClusterUid, ObjectKey};
 use crate::plan::{Aim, Attempt, Phase};
 
@@ -34,7 +33,7 @@ pub(crate) struct Memory {
     pub(super) hidden: Lasting,
     pub(super) replicas: SeenReplicas,
     pub(super) pauses: Pauses,
-    pub(super) unfinished: Unfinished,
+    pub(super) applies: Applies,
     pub(super) documents: Documents,
     pub(super) renewals: Renewals,
     pub(super) observations: Observations,
@@ -60,11 +59,11 @@ impl Lasting {
 }
 
 impl Memory {
-    /// Nothing remembered, with these pauses, this time for one apply, and this time between two reports of what is seen of a
+    /// Nothing remembered, with these pauses, this time for a part of an apply, and this time between two reports of what is seen of a
     /// copy.
-    pub(crate) fn new(pauses: Pauses, longest_apply: Duration, observation_interval: Duration) -> Self {
-        let unfinished = Unfinished::new(longest_apply);
-        Self { pauses, unfinished, observations: Observations::new(observation_interval), ..Self::default() }
+    pub(crate) fn new(pauses: Pauses, longest_part: Duration, observation_interval: Duration) -> Self {
+        let (applies, observations) = (Applies::new(longest_part), Observations::new(observation_interval));
+        Self { pauses, applies, observations, ..Self::default() }
     }
 
     /// Remembers that an object was accepted as one of a set of documents.
@@ -88,20 +87,13 @@ impl Memory {
 
     /// What was accepted for a copy may have been accepted by another cluster.
     pub(super) fn distrust(&self, application: &ApplicationUid, cluster: &ClusterUid) {
-        self.unfinished.forget(application, cluster);
+        self.applies.forget(application, cluster);
         self.lock().remove(&(application.clone(), cluster.clone()));
     }
 
-    /// A part of a set was applied to a copy, and the rest follows: its attempt has as much time again.
-    pub(super) fn goes_on(
-        &self,
-        application: &ApplicationUid,
-        cluster: &ClusterUid,
-        set: DocumentHash,
-        findings: Findings,
-    ) {
-        self.unfinished.remember(application, cluster, set, findings);
-        self.attempts.forget(application, cluster);
+    /// The time in which a cluster accepted all that it got does not count.
+    pub(super) fn got_on(&self, application: &ApplicationUid, cluster: &ClusterUid) {
+        self.attempts.skip(application, cluster);
     }
 
     /// Forgets an application that is not there any more; not what is known of its copies.
@@ -119,7 +111,7 @@ impl Memory {
     pub(crate) fn forget(&self, application: &ApplicationUid, cluster: &ClusterUid) {
         self.lock().remove(&(application.clone(), cluster.clone()));
         self.pauses.forget(application, cluster);
-        self.unfinished.forget(application, cluster);
+        self.applies.forget(application, cluster);
         self.renewals.forget(application, cluster);
         self.observations.forget(application, cluster);
         self.renderings.forget(application, cluster);
@@ -151,7 +143,8 @@ impl Memory {
             {
                 // A user asks for an attempt at once, or changed the spec.
                 self.pauses.forget(uid, cluster);
-            } else if copy.phase == Phase::Failed && is_bound {
+                self.applies.forget(uid, cluster);
+            } else if copy.phase == Phase::Failed && is_bound && !self.applies.goes_on(uid, cluster) {
                 self.pauses.failed(uid, cluster, aim);
             }
         }

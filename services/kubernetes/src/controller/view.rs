@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use krake_client::Client;
+use serde_json::Value;
 
 use super::index::Index;
 use super::judgement::{self, Judgement};
@@ -18,7 +19,8 @@ use super::stake;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::discovery::DiscoveryError;
 use crate::cluster::{ClusterHandle, Resolved, TargetError};
-use crate::object::observation::{Observation, Seen};
+use crate::object::expectation::Expected;
+use crate::object::observation::{Candidate, Observation, Seen};
 use crate::object::prepare::Target;
 use crate::object::rendering::{DocumentHash, DocumentSet, Rendering};
 use crate::object::{ClusterUid, EVERY_CLUSTER_ANNOTATION, Identity, ObjectKey, text};
@@ -73,6 +75,8 @@ pub(super) struct Sighting {
     pub(super) repairs: Option<DocumentHash>,
     /// What is seen of what was applied, if all of it was looked at.
     pub(super) glance: Option<Glance>,
+    /// The Secrets of what is wanted and of what is there, whose values nothing may tell.
+    pub(super) secrets: Vec<Value>,
 }
 
 /// A look at a cluster for an application.
@@ -158,7 +162,15 @@ impl Look<'_> {
             attempt,
             refused: BTreeMap::new(),
         };
-        Sighting { view, handle, wanted: None, repair: Vec::new(), repairs: None, glance: None }
+        Sighting {
+            view,
+            handle,
+            wanted: None,
+            repair: Vec::new(),
+            repairs: None,
+            glance: None,
+            secrets: Vec::new(),
+        }
     }
 
     /// The objects of the spec as the cluster would get them.
@@ -223,6 +235,7 @@ impl Look<'_> {
         let (seen, sights) = self.seen(&handle, &mut expected).await.unzip();
         let glance = applied.clone().zip(sights);
         let glance = glance.map(|(applied, sights)| self.glance(applied, &expected, &sights));
+        let secrets = secrets(wanted.as_ref(), &expected);
         let repairs = applied.map(|applied| applied.set().hash);
         let refused = self.refused(repairs, seen.as_ref());
         let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen, &refused));
@@ -259,7 +272,7 @@ impl Look<'_> {
             refused,
         };
         let repair = repair.unwrap_or_default();
-        Sighting { view, handle: Some(handle), wanted, repair, repairs, glance }
+        Sighting { view, handle: Some(handle), wanted, repair, repairs, glance, secrets }
     }
 
     /// Remembers how many replicas the workloads of the copy have.
@@ -297,6 +310,14 @@ impl Look<'_> {
     pub(super) fn copy(&self) -> Option<&CopyRecord> {
         self.application.copy(self.cluster)
     }
+}
+
+/// The Secrets among the objects that are wanted and those that are there.
+fn secrets(wanted: Option<&Wanted>, expected: &[Expected<Candidate>]) -> Vec<Value> {
+    let wanted = wanted.into_iter().flat_map(|wanted| &wanted.pieces).map(|piece| &piece.target.prepared);
+    let candidates = expected.iter().flat_map(|expected| &expected.candidates);
+    let all = wanted.chain(candidates.map(|(_, candidate)| &candidate.target.prepared));
+    all.filter(|prepared| prepared.key.kind == "Secret").map(|prepared| prepared.body.clone()).collect()
 }
 
 /// Waits for objects as long as a look may take, and as long as the cluster answers.

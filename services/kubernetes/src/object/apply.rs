@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use kube::api::DynamicObject;
+use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -124,10 +125,10 @@ pub(crate) fn sort_by<T>(items: &mut [T], order: &[&ObjectKey], key: impl Fn(&T)
 }
 
 /// Applies all objects of an application, in order. Before the first is written all are read; if one of them is not free,
-/// nothing is written, unless it is a repair: that puts right what it can. Applying the same objects again changes nothing. An object that fails in a way that may pass keeps
-/// only those from being written that need it, and is tried again after the others. What the cluster accepted is pushed to
-/// `accepted`, also if another object fails or the call is dropped, and what it warned of to `findings`. Neither these nor
-/// an error hold a value of a Secret.
+/// nothing is written, unless it is a repair: that puts right what it can. Applying the same objects again changes nothing.
+/// An object that fails in a way that may pass keeps only those from being written that need it, and is tried again after
+/// the others. What the cluster accepted is pushed to `accepted`, also if another object fails or the call is dropped, and
+/// what it warned of to `findings`. Neither these nor an error hold a value of a Secret.
 pub async fn apply(
     connection: &Connection,
     targets: &[Target],
@@ -135,7 +136,7 @@ pub async fn apply(
     accepted: &mut impl Accepts,
     findings: &mut Findings,
 ) -> Result<(), ApplyError> {
-    let secrets = SecretValues::of(targets);
+    let secrets = SecretValues::of(targets, claim.secrets);
     let applied = apply_all(connection, targets, claim, accepted, findings, &secrets).await;
     applied.map_err(|error| error.without(&secrets))?;
     // In the order of the targets, whatever came later because it had failed at first: it is removed in the reverse one.
@@ -161,7 +162,9 @@ async fn apply_all(
         let mut pass = Pass::default();
         for due in all_due {
             if accepted_so_far > 0 && Instant::now() >= claim.until {
-                return Err(ApplyError::Unfinished { accepted: accepted_so_far, of });
+                // Trouble with one of them is no reason to go on.
+                let trouble = unfit.take().or_else(|| pass.error.take()).or(unsure);
+                return Err(trouble.unwrap_or(ApplyError::Unfinished { accepted: accepted_so_far, of }));
             }
             if pass.is_blocked(due.target) {
                 pass.left.push(due);
@@ -280,6 +283,8 @@ pub struct Claim<'a> {
     pub starts: &'a Replicas,
     /// When no further object is written. One is, however long it took to look at all.
     pub until: Instant,
+    /// Further Secrets of the application, whose values are cut out of what the cluster says.
+    pub secrets: &'a [Value],
 }
 
 impl Claim<'_> {

@@ -46,7 +46,7 @@ pub(crate) async fn look_into(
     }
     match definition::served_kind(&live.data) {
         // It was never served, so there is nothing of it: once a definition is established, it stays so.
-        Some(_) if definition::is_refused(&live.data) => Ok(Contents::default()),
+        Some(_) if definition::has_no_names(&live.data) => Ok(Contents::default()),
         Some(kind) => contents(connection, vec![kind], None, LIMITS).await,
         // Objects may be stored all the same.
         None => Ok(Contents { hidden: vec![container.name.clone()], ..Contents::default() }),

@@ -65,18 +65,19 @@ fn serves(spec: &Value, version: &str) -> bool {
 
 /// Whether the cluster serves what a live definition defines.
 pub(crate) fn established(definition: &Value) -> bool {
-    is_established(definition) == Some("True")
+    condition(definition, "Established") == Some("True")
 }
 
-/// Whether the cluster says that it does not serve what a live definition defines, as others have its names.
-pub(crate) fn is_refused(definition: &Value) -> bool {
-    is_established(definition) == Some("False")
+/// Whether the cluster does not serve what a live definition defines, and never did, as others have its names.
+pub(crate) fn has_no_names(definition: &Value) -> bool {
+    condition(definition, "NamesAccepted") == Some("False")
+        && condition(definition, "Established") == Some("False")
 }
 
-/// The status of the condition Established.
-fn is_established(definition: &Value) -> Option<&str> {
+/// The status of a condition.
+fn condition<'a>(definition: &'a Value, name: &str) -> Option<&'a str> {
     let conditions = field(definition, &["status", "conditions"])?.as_array()?;
-    let found = conditions.iter().find(|condition| text(condition, &["type"]) == Some("Established"));
+    let found = conditions.iter().find(|condition| text(condition, &["type"]) == Some(name));
     text(found?, &["status"])
 }
 
@@ -111,6 +112,14 @@ mod tests {
             |status: &str| json!({"status": {"conditions": [{"type": "Established", "status": status}]}});
         assert!(established(&with("True")));
         assert!(!established(&with("False")) && !established(&json!({})));
-        assert!(is_refused(&with("False")) && !is_refused(&with("True")) && !is_refused(&json!({})));
+        let named = |names: &str, established: &str| {
+            let named = json!({"type": "NamesAccepted", "status": names});
+            let served = json!({"type": "Established", "status": established});
+            json!({"status": {"conditions": [named, served]}})
+        };
+        assert!(has_no_names(&named("False", "False")));
+        // It is being installed, or was before its names were disputed.
+        let others = [named("True", "False"), named("False", "True"), with("False"), json!({})];
+        assert!(!others.iter().any(has_no_names));
     }
 }

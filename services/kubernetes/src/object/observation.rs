@@ -152,11 +152,114 @@ pub struct Whose<'a> {
 }
 
 impl Whose<'_> {
-    /// Whether a live object was applied for another registration of the same Kubernetes cluster, where the application has
-    /// another copy.
+    /// Whether a live object was applied for another registration of the same Kubernetes cluster.
     fn is_of_another(&self, live: &Value) -> bool {
         text(live, &["metadata", "annotations", CLUSTER_ANNOTATION])
             .is_some_and(|cluster| cluster != self.cluster.as_str())
+    }
+}
+
+/// What is seen so far.
+#[derive(Default)]
+struct Tally<'a> {
+    missing: Vec<ObjectKey>,
+    drifted: Vec<ObjectKey>,
+    hidden: Vec<Hidden>,
+    present: Vec<InventoryEntry>,
+    used: Vec<ObjectKey>,
+    completed: Vec<(ObjectKey, DocumentHash)>,
+    replicas: Replicas,
+    /// The objects that were applied for another registration of the cluster.
+    of_others: Vec<ObjectKey>,
+    live: Vec<(&'a ObjectKey, Value)>,
+    healths: Vec<(&'a ObjectKey, health::Health)>,
+}
+
+impl<'a> Tally<'a> {
+    /// Takes in an object of the application. Returns which of its candidates it is.
+    fn present(
+        &mut self,
+        expected: &'a Expected<Candidate>,
+        object: &CachedObject,
+        whose: Whose<'_>,
+    ) -> usize {
+        let (key, value) = (&expected.key, object.value());
+        // What ended well stays as it is, and so does what an earlier set left where another one wants to be.
+        let stays = expected.optional || expected.done;
+        let is_of_another = whose.is_of_another(&value);
+        if is_of_another && whose.is_bound && !stays {
+            self.of_others.push(key.clone());
+            self.missing.push(key.clone());
+            return 0;
+        }
+        let fitting = expected.fitting(&value);
+        if fitting.is_none() && !is_of_another && !stays {
+            self.drifted.push(key.clone());
+        }
+        let chosen = fitting.unwrap_or_default();
+        let (set, candidate) = &expected.candidates[chosen];
+        if let (true, Some(set)) = (health::is_done(&value), set) {
+            self.completed.push((key.clone(), *set));
+        }
+        let more = value.pointer(REPLICAS).and_then(Value::as_i64);
+        if let Some(more) = more.filter(|more| *more > autoscaler::wanted(&candidate.target.prepared.body)) {
+            self.replicas.insert(key.clone(), more);
+        }
+        self.present.push(InventoryEntry { key: key.clone(), uid: Some(object.uid.clone()) });
+        self.healths.push((key, health::of_object(&value)));
+        self.live.push((key, value));
+        chosen
+    }
+
+    /// Takes in the last state of an object of the application that ran to its end. Returns which of its candidates it was.
+    fn ended(&mut self, expected: &Expected<Candidate>, object: &CachedObject) -> usize {
+        let fitting = expected.fitting(&object.value());
+        match fitting {
+            Some(fitting) => {
+                let set = expected.candidates[fitting].0;
+                self.completed.extend(set.map(|set| (expected.key.clone(), set)));
+            }
+            None if expected.optional => {}
+            None => self.missing.push(expected.key.clone()),
+        }
+        fitting.unwrap_or_default()
+    }
+
+    /// Why the copy is not whole, for people.
+    fn lacks(&self) -> Option<String> {
+        let missing = self.missing.first().map(|first| match self.of_others.contains(first) {
+            true => format!("{first} was applied for another registration of the cluster"),
+            false => format!("{first} does not exist"),
+        });
+        missing.or_else(|| {
+            let Hidden { key, why } = self.hidden.first()?;
+            Some(format!("{key} cannot be seen: {why}"))
+        })
+    }
+
+    fn observation(self, cluster_host: &str) -> Observation {
+        let lacks = self.lacks();
+        let Self { missing, drifted, hidden, present, used, completed, replicas, live, healths, .. } = self;
+        let unready = live.iter().filter(|(_, value)| health::of_object(value).verdict != Verdict::Available);
+        let unready = unready.filter_map(|(key, value)| Unready::of(key, value)).take(MAX_UNREADY).collect();
+        let mut health = health::of_copy(healths);
+        if let (Some(why), false) = (lacks, matches!(health.verdict, Verdict::Failed(_))) {
+            health.verdict = Verdict::Progressing(why);
+        }
+        let services = services::addresses(live.iter().map(|(_, value)| value), cluster_host);
+        Observation {
+            missing,
+            drifted,
+            hidden,
+            health,
+            services,
+            present,
+            used,
+            unready,
+            cause: None,
+            replicas,
+            completed,
+        }
     }
 }
 
@@ -170,84 +273,29 @@ pub fn observe(
     whose: Whose<'_>,
     cluster_host: &str,
 ) -> Option<Seen> {
-    let (mut missing, mut drifted, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut present, mut used, mut completed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut replicas = Replicas::new();
+    let mut tally = Tally::default();
     let mut chosen = vec![0; expected.len()];
-    let (mut live, mut healths): (Vec<(&ObjectKey, Value)>, Vec<_>) = (Vec::new(), Vec::new());
     for (index, (expected, sight)) in expected.iter().zip(sights).enumerate() {
         let key = &expected.key;
         match sight {
             Sight::Pending => return None,
             Sight::Hidden(_) if expected.optional => {}
-            Sight::Hidden(why) => hidden.push(Hidden { key: key.clone(), why: why.clone() }),
+            Sight::Hidden(why) => tally.hidden.push(Hidden { key: key.clone(), why: why.clone() }),
             Sight::Unwatched => {}
             Sight::Used(object) => {
-                used.push(key.clone());
-                healths.push((key, object.health().clone()));
+                tally.used.push(key.clone());
+                tally.healths.push((key, object.health().clone()));
             }
             Sight::Present(object) if object.application == *whose.application => {
-                let value = object.value();
-                let is_of_another = whose.is_of_another(&value);
-                if is_of_another && whose.is_bound && !expected.done && !expected.optional {
-                    missing.push(key.clone());
-                    continue;
-                }
-                match expected.fitting(&value) {
-                    Some(fitting) => chosen[index] = fitting,
-                    None if is_of_another => {}
-                    // What ended well stays as it is, and so does what an earlier set left where another one wants to be.
-                    None if expected.optional || expected.done => {}
-                    None => drifted.push(key.clone()),
-                }
-                if let (true, (Some(set), _)) = (health::is_done(&value), &expected.candidates[chosen[index]])
-                {
-                    completed.push((key.clone(), *set));
-                }
-                let body = &expected.candidates[chosen[index]].1.target.prepared.body;
-                let more = value.pointer(REPLICAS).and_then(Value::as_i64);
-                if let Some(more) = more.filter(|more| *more > autoscaler::wanted(body)) {
-                    replicas.insert(key.clone(), more);
-                }
-                present.push(InventoryEntry { key: key.clone(), uid: Some(object.uid.clone()) });
-                healths.push((key, health::of_object(&value)));
-                live.push((key, value));
+                chosen[index] = tally.present(expected, object, whose);
             }
-            Sight::Ended(object) if !expected.done => match expected.fitting(&object.value()) {
-                Some(fitting) => {
-                    chosen[index] = fitting;
-                    completed.extend(expected.candidates[fitting].0.map(|set| (key.clone(), set)));
-                }
-                None if expected.optional => {}
-                None => missing.push(key.clone()),
-            },
+            Sight::Ended(object) if !expected.done => chosen[index] = tally.ended(expected, object),
             Sight::Ended(_) => {}
             Sight::Absent | Sight::Present(_) if expected.done || expected.optional => {}
-            Sight::Absent | Sight::Present(_) => missing.push(key.clone()),
+            Sight::Absent | Sight::Present(_) => tally.missing.push(key.clone()),
         }
     }
-    let unready = live.iter().filter(|(_, value)| health::of_object(value).verdict != Verdict::Available);
-    let unready = unready.filter_map(|(key, value)| Unready::of(key, value)).take(MAX_UNREADY).collect();
-    let mut health = health::of_copy(healths);
-    let gone = missing.first().map(|first| format!("{first} does not exist"));
-    let unseen = hidden.first().map(|Hidden { key, why }| format!("{key} cannot be seen: {why}"));
-    if let (Some(why), false) = (gone.or(unseen), matches!(health.verdict, Verdict::Failed(_))) {
-        health.verdict = Verdict::Progressing(why);
-    }
-    let observation = Observation {
-        missing,
-        drifted,
-        hidden,
-        health,
-        services: services::addresses(live.iter().map(|(_, value)| value), cluster_host),
-        present,
-        used,
-        unready,
-        cause: None,
-        replicas,
-        completed,
-    };
-    Some(Seen { observation, chosen })
+    Some(Seen { observation: tally.observation(cluster_host), chosen })
 }
 
 #[cfg(test)]

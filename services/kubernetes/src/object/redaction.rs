@@ -29,10 +29,10 @@ pub(crate) struct SecretValues {
 }
 
 impl SecretValues {
-    /// The values of the Secrets among `targets`, as they are sent and as they are meant.
-    pub(crate) fn of(targets: &[Target]) -> Self {
+    /// The values of the Secrets among `targets`, and of `more` Secrets, as they are sent and as they are meant.
+    pub(crate) fn of(targets: &[Target], more: &[Value]) -> Self {
         let bodies = targets.iter().filter(|target| target.prepared.key.kind == "Secret");
-        Self::of_bodies(bodies.map(|target| &target.prepared.body))
+        Self::of_bodies(bodies.map(|target| &target.prepared.body).chain(more))
     }
 
     pub(crate) fn of_bodies<'a>(bodies: impl Iterator<Item = &'a Value>) -> Self {
@@ -155,6 +155,6 @@ mod tests {
     #[test]
     fn without_secrets_nothing_is_changed() {
         let text = "byte of ...|{\"a\":1}|...";
-        assert_eq!(SecretValues::of(&[]).cut_out_of(text), text);
+        assert_eq!(SecretValues::of(&[], &[]).cut_out_of(text), text);
     }
 }

@@ -107,6 +107,8 @@ struct Look {
     kind: Option<ResolvedKind>,
     live: Option<DynamicObject>,
     facts: Option<Live>,
+    /// It is there, and not the application's to remove.
+    stays: bool,
     /// It was the application's, and somebody has taken both marks off.
     unmarked: bool,
 }
@@ -128,7 +130,7 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
         unmarked.map(|((key, _), _)| Released { key: key.clone(), why: why() }).collect();
     // What is left on the cluster takes nothing along.
     let goes = |(_, look): &(&InventoryEntry, &Look)| {
-        !look.unmarked && look.facts.as_ref().is_none_or(|facts| !facts.adopted)
+        !look.stays && look.facts.as_ref().is_none_or(|facts| !facts.adopted)
     };
     let leaving = going.objects.iter().zip(&looks).filter(goes).map(|(entry, _)| entry.clone());
     let leaving: Vec<InventoryEntry> = leaving.collect();
@@ -179,7 +181,9 @@ async fn look(
     going: Going<'_>,
 ) -> (Look, State) {
     let identity = going.identity;
-    let nothing = |state| (Look { kind: None, live: None, facts: None, unmarked: false }, state);
+    let nothing =
+        |state| (Look { kind: None, live: None, facts: None, stays: false, unmarked: false }, state);
+    let others = |unmarked| (Look { stays: true, unmarked, ..nothing(State::Gone).0 }, State::Gone);
     let InventoryEntry { key, uid } = entry;
     let unknown = |error: ClusterError| match (error, uid) {
         // All objects are read before one is written, so what may not be read and was never accepted is not there. If it is
@@ -206,15 +210,15 @@ async fn look(
         }
         // Somebody has taken both marks off, which releases it.
         let unmarked = uid.is_some() && live.metadata.uid == *uid;
-        return (Look { kind: None, live: None, facts: None, unmarked }, State::Gone);
+        return others(unmarked);
     }
     let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity, uid.as_deref()) else {
-        return nothing(State::Gone);
+        return others(false);
     };
     let applied_for = live.metadata.annotations.as_ref().and_then(|all| all.get(CLUSTER_ANNOTATION));
     if applied_for.is_some_and(|cluster| cluster != identity.cluster.as_str()) {
         // By now it is the copy of another registration of this cluster.
-        return nothing(State::Gone);
+        return others(false);
     }
     judged(kind, facts, live)
 }
@@ -225,7 +229,7 @@ fn judged(kind: ResolvedKind, facts: Live, live: DynamicObject) -> (Look, State)
         (false, true) => State::Going(waits_for(&live)),
         _ => State::Present,
     };
-    (Look { kind: Some(kind), live: Some(live), facts: Some(facts), unmarked: false }, state)
+    (Look { kind: Some(kind), live: Some(live), facts: Some(facts), stays: false, unmarked: false }, state)
 }
 
 /// Whether an object was made by an application of this installation that left it to others: this may be the last of them.

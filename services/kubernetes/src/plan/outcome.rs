@@ -147,8 +147,8 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
     };
     let told = CopyRecord { applied: Answer::no(reason, error.to_string()), ..told };
     if let ApplyError::Unfinished { .. } = error {
-        // The cluster accepts what it gets: the time of the attempt begins anew with each part.
-        return (CopyRecord { attempt: None, ..told }, Again::Soon);
+        // The cluster accepts what it gets, however long that takes.
+        return (told, Again::Soon);
     }
     if stage != Stage::Placement {
         let again = if failure.class == Class::Passing { Again::Soon } else { Again::Slowly };

@@ -155,20 +155,8 @@ fn judge(
             (Phase::Applying, Answer::no(starting, why.clone()))
         }
     };
-    // What was refused is accepted once all is there as wanted, unless it was refused for the sake of another Work.
     let updating = bound && snapshot.decided() && needs_apply(snapshot, copy, view);
-    let applied = match (&view.basis, &view.targets) {
-        (Basis::Unknown(why), _) => {
-            Answer::unknown(Reason::Unspecified, format!("kept as it is, and not repaired: {why}"))
-        }
-        (_, Targets::Unknown(why)) if updating && phase == Phase::Running && !why.is_empty() => {
-            Answer::unknown(Reason::ClusterNotReachable, why)
-        }
-        _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => {
-            copy.accepted(&seen.used)
-        }
-        _ => copy.applied.clone(),
-    };
+    let applied = accepted(copy, view, seen, phase, updating);
     let recorded = keys(&copy.inventory);
     let completed = seen.completed.iter().filter(|(key, _)| recorded.contains(key));
     CopyRecord {
@@ -186,6 +174,35 @@ fn judge(
         inventory: with_uids(&copy.inventory, seen),
         completed: copy.completed.clone().into_iter().chain(completed.cloned()).collect(),
         ..copy.clone()
+    }
+}
+
+/// What is to be said of whether the cluster accepted what is wanted. What was refused is accepted once all is there as
+/// wanted, unless it was refused for the sake of another Work. `updating`: another Work is to be applied.
+fn accepted(
+    copy: &CopyRecord,
+    view: &ClusterView,
+    seen: &Observation,
+    phase: Phase,
+    updating: bool,
+) -> Answer {
+    match (&view.basis, &view.targets) {
+        (Basis::Unknown(why), _) => {
+            Answer::unknown(Reason::Unspecified, format!("kept as it is, and not repaired: {why}"))
+        }
+        // Why the update was refused says more than that the cluster does not tell at present whether it can take it.
+        (_, Targets::Unknown(why))
+            if updating
+                && phase == Phase::Running
+                && copy.applied.truth != Truth::False
+                && !why.is_empty() =>
+        {
+            Answer::unknown(Reason::ClusterNotReachable, why)
+        }
+        _ if phase == Phase::Running && seen.is_whole() && !updating && copy.is_whole() => {
+            copy.accepted(&seen.used)
+        }
+        _ => copy.applied.clone(),
     }
 }
 

@@ -85,7 +85,7 @@ impl Parts {
             strays: adapter.strays.clone(),
             memory: Memory::new(
                 Pauses::new(adapter.slow_retries),
-                adapter.longest_apply,
+                adapter.longest_part,
                 adapter.observation_interval,
             ),
             installation: adapter.installation.clone(),

@@ -80,7 +80,15 @@ pub(crate) async fn apply_all(
     let targets = targets(server, manifest, &identity).await;
     let (inventory, starts) = (&[], &NO_STARTS);
     let until = far();
-    let claim = Claim { identity: &identity, inventory, adopt_existing: adopt, writes: FIRST, starts, until };
+    let claim = Claim {
+        identity: &identity,
+        inventory,
+        adopt_existing: adopt,
+        writes: FIRST,
+        starts,
+        until,
+        secrets: &[],
+    };
     let mut accepted = Vec::new();
     let mut findings = Findings::default();
     apply(&server.connection(), &targets, &claim, &mut accepted, &mut findings).await.map(|()| accepted)
@@ -262,7 +270,15 @@ async fn an_apply_ends_when_its_time_is_over_and_has_accepted_something() {
     let manifest = ["a", "b", "c"].map(config_map);
     let targets = targets(&server, &manifest, &identity).await;
     let (inventory, starts, until) = (&[], &NO_STARTS, Instant::now());
-    let claim = Claim { identity: &identity, inventory, adopt_existing: false, writes: FIRST, starts, until };
+    let claim = Claim {
+        identity: &identity,
+        inventory,
+        adopt_existing: false,
+        writes: FIRST,
+        starts,
+        until,
+        secrets: &[],
+    };
     let mut accepted = Vec::new();
     let ended = apply(&server.connection(), &targets, &claim, &mut accepted, &mut Findings::default()).await;
     assert_eq!(ended, Err(ApplyError::Unfinished { accepted: 1, of: 3 }));

@@ -4,7 +4,8 @@ use krake_proto::krake::kubernetes::v1::{Application, Copy, CopyAttempt, Migrati
 
 use crate::apply::{config_map, deployment};
 use crate::fake_store::Store;
-use crate::works::{job, until_copy, until_done};
+use crate::jobs::{job, until_done};
+use crate::works::until_copy;
 use crate::world::{HANG_GUARD, World};
 
 fn change(store: &mut Store, change: impl FnOnce(&mut Application)) {

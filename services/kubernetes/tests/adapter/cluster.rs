@@ -78,7 +78,15 @@ pub(crate) fn state(handle: &ClusterHandle) -> Option<ClusterState> {
 }
 
 fn claim(identity: &Identity) -> Claim<'_> {
-    Claim { identity, inventory: &[], adopt_existing: false, writes: FIRST, starts: &NO_STARTS, until: far() }
+    Claim {
+        identity,
+        inventory: &[],
+        adopt_existing: false,
+        writes: FIRST,
+        starts: &NO_STARTS,
+        until: far(),
+        secrets: &[],
+    }
 }
 
 fn seen(handle: &ClusterHandle, targets: &[Target], baselines: &Baselines) -> Option<Observation> {

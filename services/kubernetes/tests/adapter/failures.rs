@@ -315,7 +315,7 @@ async fn what_waited_for_a_kind_is_applied_as_soon_as_the_kind_is_served() {
 async fn an_apply_that_takes_long_goes_on_where_it_was() {
     let mut world = World::prepare().await;
     // One object at a time.
-    world.longest_apply = Duration::ZERO;
+    world.longest_part = Duration::ZERO;
     world.start_adapter();
     let names = ["a", "b", "c", "d"];
     world.krake.change(|store| store.create("app", &names.map(config_map), "one"));

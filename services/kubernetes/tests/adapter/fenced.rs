@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::apply::{config_map, deployment};
 use crate::fake_store::Store;
-use crate::works::job;
+use crate::jobs::job;
 use crate::world::World;
 
 fn kube_system(uid: &str) -> Value {

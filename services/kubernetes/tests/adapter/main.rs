@@ -15,6 +15,7 @@ mod fake_krake;
 mod fake_store;
 mod fenced;
 mod identity;
+mod jobs;
 mod marks;
 mod observed;
 mod orphans;

@@ -20,7 +20,8 @@ pub(crate) async fn write(
     let identity = identity("app-1");
     let targets = targets(server, manifest, &identity).await;
     let (inventory, starts, until) = (&[], &NO_STARTS, far());
-    let claim = Claim { identity: &identity, inventory, adopt_existing: false, writes, starts, until };
+    let claim =
+        Claim { identity: &identity, inventory, adopt_existing: false, writes, starts, until, secrets: &[] };
     let mut findings = Findings::default();
     let outcome = apply(&server.connection(), &targets, &claim, &mut Vec::new(), &mut findings).await;
     (outcome, findings)
@@ -130,5 +131,25 @@ async fn a_server_that_does_not_validate_is_told_of() {
     let told = validated(&world, "told", |_| true).await;
     assert_eq!((told.status(), told.reason.as_str()), (ConditionStatus::Unknown, reasons::NOT_VALIDATED));
     assert!(told.message.contains("Kubernetes v1.24.17 does not know fieldValidation"), "{}", told.message);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_a_repair_holds_no_value_of_a_secret_that_is_as_it_should_be() {
+    let world = World::start().await;
+    let server = world.server("one").clone();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "demo"},
+        "stringData": {"password": "s3cr3t-password"}});
+    world.krake.change(|store| store.create("app", &[secret, config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    server.fail(Method::POST, "/configmaps", 403, "Forbidden", "it quotes s3cr3t-password");
+    server.erase("configmaps", "demo", "a");
+    let told = world.krake.until("the refusal told", |store| {
+        let copies = store.copies("app");
+        let applied = find(&copies.first()?.conditions, types::APPLIED)?;
+        (applied.status() == ConditionStatus::False).then(|| applied.message.clone())
+    });
+    let told = told.await;
+    assert!(told.contains("it quotes <withheld>"), "{told}");
     world.stop().await;
 }

@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) rollout_deadline: Duration,
     pub(crate) slow_retries: SlowRetries,
     /// How long objects of one copy are written at a time.
-    pub(crate) longest_apply: Duration,
+    pub(crate) longest_part: Duration,
     pub(crate) removal_deadline: Duration,
     /// From one probe of a cluster to the next.
     pub(crate) probe_interval: Duration,
@@ -66,7 +66,7 @@ impl World {
             journal,
             rollout_deadline,
             slow_retries,
-            longest_apply: HANG_GUARD,
+            longest_part: HANG_GUARD,
             removal_deadline,
             probe_interval,
             adapter: None,
@@ -94,7 +94,7 @@ impl World {
         config.opener = Opener::over_network(AddressPolicy { loopback: true, allowed: Vec::new() });
         config.rollout_deadline = self.rollout_deadline;
         config.slow_retries = self.slow_retries;
-        config.longest_apply = self.longest_apply;
+        config.longest_part = self.longest_part;
         config.removal_deadline = self.removal_deadline;
         config.observation_interval = Duration::from_millis(50);
         config.probe = ProbeTimes {

@@ -14,9 +14,9 @@ pub(super) type Objects = HashMap<Name, Arc<CachedObject>>;
 const REMEMBERED_DELETIONS: usize = 256;
 
 /// Jobs that ran to their end and were deleted since, of which the last state is kept: their time to live may be over before
-/// anybody looks at them. Larger ones are forgotten.
+/// the next look at them. Larger ones are forgotten, so that a cache takes at most 4 MiB for them.
 const REMEMBERED_ENDS: usize = 256;
-const REMEMBERED_END_BYTES: usize = 64 * 1024;
+const REMEMBERED_END_BYTES: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Contents {
@@ -105,9 +105,9 @@ impl Contents {
     /// The list is complete: it replaces what is kept. Returns the applications that this concerns.
     pub(super) fn complete(&mut self, holdings: &Holdings) -> Result<HashSet<ApplicationUid>, Overflow> {
         let Arriving { objects, sum, began, .. } = self.arriving.take().unwrap_or_default();
-        self.synced = Some(began);
         holdings.give_back(Part::Arriving, sum);
         holdings.replace(Part::Kept, self.kept, sum)?;
+        self.synced = Some(began);
         let concerned = changed(&self.objects, &objects);
         (self.kept, self.objects) = (sum, objects);
         Ok(concerned)

@@ -79,7 +79,8 @@ impl ClusterHandle {
     }
 
     /// What is seen of a Namespace or definition, which may be used although it is not the application's, given what the
-    /// watches show of it and that it [is asked for](Self::is_asked_for). `recorded`: the uid of the application's own object of this name.
+    /// watches show of it and that it [is asked for](Self::is_asked_for). `recorded`: the uid of the
+    /// application's own object of this name.
     pub(crate) async fn shared_sight(
         &self,
         seen: Sight,

@@ -4,16 +4,13 @@ use tokio::time::Instant;
 
 use super::super::accepted::Accepting;
 use super::super::pauses::Ending;
-use super::super::view::Piece;
+use super::part::Part;
 use super::{Executor, Progress, SOON};
 use crate::cluster::ClusterHandle;
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::{ApplyError, Claim, apply};
-use crate::object::drift::drift;
-use crate::object::observation::Sight;
 use crate::object::prepare::Target;
-use crate::object::rendering::DocumentHash;
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use crate::object::{InventoryEntry, ObjectKey};
 use crate::plan::{self, Again, Aim, Answer, Applied, Apply, CopyRecord, Phase, Presence, Reason};
@@ -32,20 +29,6 @@ struct Ended {
 }
 
 impl Executor<'_> {
-    /// The objects that a step applies, and the set of documents that it aims at.
-    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<(Vec<Piece>, DocumentHash)> {
-        let sighting = self.sighting?;
-        match what {
-            Apply::Repair => Some((sighting.repair.clone(), sighting.repairs?)),
-            Apply::Wanted => {
-                let wanted = sighting.wanted.as_ref()?;
-                let set = wanted.set.hash;
-                let is_due = |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, set);
-                Some((wanted.pieces.iter().filter(is_due).cloned().collect(), set))
-            }
-        }
-    }
-
     /// Applies the objects that the plan was made with, and records what follows.
     pub(super) async fn apply(
         &self,
@@ -55,27 +38,17 @@ impl Executor<'_> {
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
         let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let Some((pieces, set)) = self.pieces(what, &recorded) else { return Ok(false) };
+        let Some((part, set)) = self.part(what, &recorded, handle) else { return Ok(false) };
         let (uid, aim) = (&self.application.uid, Aim::Set(set));
         if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, aim) {
             progress.wait(rest);
             return Ok(false);
         }
-        let begun = self.memory.unfinished.take(uid, self.cluster, set);
-        let pieces = match begun {
-            Some(_) => pieces.into_iter().filter(|piece| !self.is_accepted(handle, piece)).collect(),
-            None => pieces,
-        };
-        let findings = begun.unwrap_or_default();
-        let Some(ended) = self.attempt(what, &recorded, handle, (&pieces, findings), progress).await else {
+        let Some(mut ended) = self.attempt(&recorded, handle, &part, progress).await else {
             return Ok(false);
         };
-        if let Err(error) = &ended.outcome {
-            self.log_failure(&recorded, error);
-        }
-        if let Err(ApplyError::Unfinished { .. }) = &ended.outcome {
-            self.memory.goes_on(uid, self.cluster, set, ended.findings.clone());
-        }
+        ended.used.extend(part.used);
+        self.note(what, &recorded, &ended);
         let used = self.used(what, &ended);
         let after = plan::after_apply(Applied {
             copy: &recorded,
@@ -111,23 +84,6 @@ impl Executor<'_> {
         }
     }
 
-    /// Whether an object was accepted as it is wanted by the apply that goes on now, and is still shown so.
-    fn is_accepted(&self, handle: &ClusterHandle, piece: &Piece) -> bool {
-        let Piece { target, set } = piece;
-        let uid = &self.application.uid;
-        let accepted = self.memory.accepted(uid, self.cluster);
-        let baseline = match accepted.get(&target.prepared.key) {
-            Some((of, baseline)) if of == set => baseline,
-            _ => return false,
-        };
-        match handle.sight(target, uid) {
-            Sight::Present(live) if live.application == *uid => {
-                drift(&target.prepared.observed(), &live.value(), Some(baseline)).is_empty()
-            }
-            _ => false,
-        }
-    }
-
     /// What of the copy is not the application's, and used. A repair looks at what is missing or changed alone.
     fn used(&self, what: Apply, ended: &Ended) -> Vec<ObjectKey> {
         let seen = match self.sighting.map(|sighting| &sighting.view.presence) {
@@ -142,31 +98,37 @@ impl Executor<'_> {
     /// for a successor to find out.
     async fn attempt(
         &self,
-        what: Apply,
         recorded: &CopyRecord,
         handle: &ClusterHandle,
-        (pieces, mut findings): (&[Piece], Findings),
+        part: &Part,
         progress: &mut Progress,
     ) -> Option<Ended> {
         let uid = &self.application.uid;
+        let Part { what, pieces, more, .. } = part;
         let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
-        let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, pieces);
+        let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, (*what, pieces));
+        let mut findings = part.findings.clone();
         let starts = self.memory.replicas.starts(uid);
         let claim = Claim {
             identity: self.identity,
             starts: &starts,
             inventory: &recorded.inventory,
             adopt_existing: self.application.adopt_existing,
-            writes: writes(what, self.application.field_validation),
-            until: Instant::now() + self.memory.unfinished.longest,
+            writes: writes(*what, self.application.field_validation),
+            until: Instant::now() + self.memory.applies.longest_part,
+            secrets: self.sighting.map(|sighting| sighting.secrets.as_slice()).unwrap_or_default(),
         };
+        let work = apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings);
         let work = async {
-            handle.watch_ends(&targets, uid).await;
-            apply(handle.connection(), &targets, &claim, &mut accepted, &mut findings).await
+            handle.while_answering(handle.watch_ends(&targets, uid)).await?;
+            Box::pin(handle.on_known(work)).await
         };
-        let work = Box::pin(handle.on_known(work));
+        let work = Box::pin(work);
         // Without the lease, whoever leads now goes on.
         let outcome = match self.leadership.within_lease(work).await? {
+            Ok(Ok(())) if *more > 0 => {
+                Err(ApplyError::Unfinished { accepted: pieces.len(), of: pieces.len() + more })
+            }
             Ok(applied) => applied,
             Err(silent) => Err(ApplyError::Cluster(silent)),
         };
@@ -206,6 +168,23 @@ impl Executor<'_> {
             (false, true) => Ending::Applied,
             (false, false) if others.iter().any(passes) => Ending::Passing,
             (false, false) => Ending::Lasting,
+        }
+    }
+
+    /// Remembers how far an apply came, and tells why it did not come to its end.
+    fn note(&self, what: Apply, recorded: &CopyRecord, ended: &Ended) {
+        let (uid, applies) = (&self.application.uid, &self.memory.applies);
+        let goes_on = matches!(ended.outcome, Err(ApplyError::Unfinished { .. }));
+        if let Err(error) = &ended.outcome {
+            self.log_failure(recorded, error);
+        }
+        if ended.outcome.is_ok() || goes_on {
+            self.memory.got_on(uid, self.cluster);
+        }
+        match (what, &ended.outcome) {
+            (Apply::Repair, _) => {}
+            (Apply::Wanted, Ok(())) => applies.forget(uid, self.cluster),
+            (Apply::Wanted, Err(_)) => applies.interrupt(uid, self.cluster, ended.findings.clone(), goes_on),
         }
     }
 

@@ -93,9 +93,13 @@ async fn looked_into(status: Value, served: bool) -> Result<Contents, ClusterErr
 
 #[tokio::test]
 async fn a_definition_whose_names_others_have_holds_nothing() {
-    let established = |status: &str| json!({"conditions": [{"type": "Established", "status": status}]});
-    assert!(looked_into(established("False"), true).await.unwrap().items.is_empty());
-    assert!(looked_into(established("True"), true).await.is_err());
+    let status = |names: &str, established: &str| {
+        let named = json!({"type": "NamesAccepted", "status": names});
+        json!({"conditions": [named, {"type": "Established", "status": established}]})
+    };
+    assert!(looked_into(status("False", "False"), true).await.unwrap().items.is_empty());
+    assert!(looked_into(status("True", "True"), true).await.is_err());
+    assert!(looked_into(status("True", "False"), true).await.is_err(), "it is being installed");
     assert!(looked_into(json!({}), true).await.is_err());
 }
 

@@ -148,7 +148,7 @@ async fn applied_to(
     let (identity, starts, mut accepted) = (identity(), Replicas::new(), Vec::new());
     let until = Instant::now() + Duration::from_secs(3600);
     let (identity, starts) = (&identity, &starts);
-    let claim = Claim { identity, inventory: &[], adopt_existing: true, writes, starts, until };
+    let claim = Claim { identity, inventory: &[], adopt_existing: true, writes, starts, until, secrets: &[] };
     let mut findings = Findings::default();
     let outcome = apply(&cluster.connection, &targets(), &claim, &mut accepted, &mut findings).await;
     let sent = cluster.asked("PATCH ").pop().expect("it is applied");
