@@ -268,12 +268,9 @@ impl Watch {
                 }
                 Some(Err(error)) if page.shrink_after(&error) => return End::Anew,
                 Some(Err(error)) => {
-                    let (kind, error) = (self.objects.resource_url(), cause(error));
-                    debug!(cluster = %self.cluster, kind, %error, "watch interrupted");
-                    self.wake(self.cache.meet(error.to_string()));
-                    trouble = Some(error.to_string());
+                    trouble = Some(self.interrupted(error));
                     if deadline.is_none()
-                        && *broken.get_or_insert_with(Instant::now) + LONGEST_BROKEN <= Instant::now()
+                        && broken.get_or_insert_with(Instant::now).elapsed() >= LONGEST_BROKEN
                     {
                         // A list tells what the watch does not.
                         return End::Anew;
@@ -282,6 +279,14 @@ impl Watch {
                 None => return End::Anew,
             }
         }
+    }
+
+    /// The watch met trouble that may pass. Returns what.
+    fn interrupted(&self, error: watcher::Error) -> String {
+        let (kind, error) = (self.objects.resource_url(), cause(error).to_string());
+        debug!(cluster = %self.cluster, kind, error, "watch interrupted");
+        self.wake(self.cache.meet(error.clone()));
+        error
     }
 
     /// Waits until the watch is to be opened again; false if its cluster is not looked after any more.

@@ -98,11 +98,8 @@ async fn a_list_without_end_is_given_up_for_longer_and_longer_and_said() {
     let trouble = scene.cache.trouble().unwrap();
     assert!(trouble.contains("more objects than Krake keeps of one cluster"), "{trouble}");
     assert_eq!(scene.asked.load(Ordering::SeqCst), 2, "two pages, of two objects each");
-    let begun = Instant::now();
-    while scene.asked.load(Ordering::SeqCst) < 7 {
-        tokio::time::advance(Duration::from_secs(1)).await;
-    }
-    assert!(begun.elapsed() >= Duration::from_secs(5 + 10 + 20), "{:?}", begun.elapsed());
+    let lasted = passes_until(|| scene.asked.load(Ordering::SeqCst) >= 7).await;
+    assert!(lasted >= Duration::from_secs(5 + 10 + 20), "{lasted:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,8 +140,21 @@ fn trouble() -> (u16, Value) {
     (500, status)
 }
 
+/// Lets time pass until something holds, hours at most. Returns how long that took.
+async fn passes_until(holds: impl Fn() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(6 * 3600), "it never comes to hold");
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    begun.elapsed()
+}
+
+#[rstest::rstest]
+#[case::when_the_watch_is_too_old(true)]
+#[case::when_no_watch_can_be_started(false)]
 #[tokio::test(start_paused = true)]
-async fn what_was_seen_is_not_believed_for_ever_while_lists_fail() {
+async fn what_was_seen_is_not_believed_for_ever_while_lists_fail(#[case] is_too_old: bool) {
     let gone = || {
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
             "reason": "Expired", "message": "too old"});
@@ -152,16 +162,12 @@ async fn what_was_seen_is_not_believed_for_ever_while_lists_fail() {
     };
     let scene = scene(move |number, _| match number {
         0 => list(&["a".to_owned()], ""),
-        1 => gone(),
+        1 if is_too_old => gone(),
         _ => trouble(),
     });
     scene.wakes.take().await;
     assert!(is_known(&scene.cache));
-    let begun = Instant::now();
-    while is_known(&scene.cache) {
-        tokio::time::advance(Duration::from_secs(1)).await;
-    }
-    let lasted = begun.elapsed();
+    let lasted = passes_until(|| !is_known(&scene.cache)).await;
     assert!((LIST_DEADLINE..LIST_DEADLINE * 2).contains(&lasted), "{lasted:?}");
     let why = scene.cache.trouble().unwrap();
     assert!(why.contains("within 15 min") && why.contains("conversion webhook failed"), "{why}");
@@ -184,8 +190,6 @@ async fn after_a_silence_nothing_is_known_until_it_is_listed_anew() {
     assert!(!is_known(&scene.cache));
     scene.cache.await_sync(&"app".into());
     answers.store(true, Ordering::SeqCst);
-    while !is_known(&scene.cache) {
-        tokio::time::advance(Duration::from_secs(1)).await;
-    }
+    passes_until(|| is_known(&scene.cache)).await;
     assert_eq!(scene.wakes.take().await, [Wake::Application("app".into(), "c".into())]);
 }
