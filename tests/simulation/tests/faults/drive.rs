@@ -76,7 +76,7 @@ pub(crate) async fn run(world: &World, case: Case) -> Verdict {
     let run = Run { world, case, name, places: places.try_into().ok().unwrap(), met: AtomicU32::new(0) };
     let mut verdict = tokio::select! {
         verdict = run.story() => verdict,
-        wrong = laws::too_many(&run.places, Allowed::of(case)) => {
+        wrong = laws::not_allowed(&run.places, Allowed::of(case)) => {
             Verdict { met: run.met().max(run.met.load(Ordering::Relaxed)), settled: Duration::ZERO, wrong: vec![wrong] }
         }
     };

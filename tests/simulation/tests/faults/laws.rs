@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::case::{Case, Situation, Strategy};
-use crate::shop::{COLLECTIONS, OBJECTS, foreign, manifest};
+use crate::shop::{COLLECTIONS, OBJECTS, WORKLOAD, foreign, manifest};
 
 /// Time between two looks at the number of copies.
 const LOOK: Duration = Duration::from_millis(20);
@@ -46,6 +46,13 @@ impl Place {
     /// Whether objects of the application are there.
     pub(crate) fn holds(&self) -> bool {
         self.cluster.objects() > self.empty
+    }
+
+    /// Whether the whole application is there and serves: each object as its manifest says, and all replicas available.
+    pub(crate) fn is_whole(&self) -> bool {
+        let available =
+            |workload: Value| workload["status"]["availableReplicas"] == workload["spec"]["replicas"];
+        self.wrong().is_empty() && self.cluster.read(WORKLOAD).is_some_and(available)
     }
 
     /// What of others is not as it was.
@@ -98,27 +105,44 @@ fn includes(found: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// How many clusters may have objects of the application at the same time.
+/// Bounds of the number of clusters that have the application at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Allowed(pub(crate) usize);
+pub(crate) struct Allowed {
+    /// Maximum number of clusters with objects of it.
+    most: usize,
+    /// Whether one cluster always has all of it, once one had.
+    never_without: bool,
+}
 
 impl Allowed {
     /// Two only where a new copy may come before the old one goes: in a handover, and where an attempt that failed gives way
-    /// to one on the next cluster and succeeds after all meanwhile.
+    /// to one on the next cluster and succeeds after all meanwhile. In that handover nobody else changes what serves, so it
+    /// serves until the new copy does.
     pub(crate) fn of(case: Case) -> Self {
-        match (case.situation, case.strategy) {
-            (Situation::Handover | Situation::Placement, Strategy::CreateFirst) => Allowed(2),
-            _ => Allowed(1),
-        }
+        let is_create_first = case.strategy == Strategy::CreateFirst;
+        let is_handover = case.situation == Situation::Handover;
+        let may_be_two = is_create_first && (is_handover || case.situation == Situation::Placement);
+        Allowed { most: if may_be_two { 2 } else { 1 }, never_without: is_create_first && is_handover }
     }
 }
 
-/// Looks at the places until there are objects of the application on more of them than allowed.
-pub(crate) async fn too_many(places: &[Place], allowed: Allowed) -> String {
+/// Looks at the places until the number of copies is not allowed; returns what is wrong.
+///
+/// The places are looked at one after another, in the order of a handover: an old copy that is not whole any more was given
+/// up before the look at the new one, which was whole by then.
+pub(crate) async fn not_allowed(places: &[Place], allowed: Allowed) -> String {
+    let mut was_whole = None;
     loop {
         let on: Vec<&str> = places.iter().filter(|place| place.holds()).map(|place| place.site).collect();
-        if on.len() > allowed.0 {
-            return format!("it is on {} at the same time, with {} allowed", on.join(" and "), allowed.0);
+        if on.len() > allowed.most {
+            return format!("it is on {} at the same time, with {} allowed", on.join(" and "), allowed.most);
+        }
+        if allowed.never_without {
+            match (places.iter().find(|place| place.is_whole()), was_whole) {
+                (Some(whole), _) => was_whole = Some(whole.site),
+                (None, Some(site)) => return format!("it is whole nowhere, and was on {site}"),
+                (None, None) => {}
+            }
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -167,13 +191,4 @@ pub(crate) fn not_gone(application: Option<&Application>, places: &[Place]) -> V
     open
 }
 
-#[test]
-fn an_object_includes_what_its_manifest_says() {
-    let [_, wanted, _] = manifest();
-    let mut found = wanted.clone();
-    found["status"] = serde_json::json!({"replicas": 2});
-    assert!(includes(&found, &wanted));
-    found["spec"]["replicas"] = serde_json::json!(3);
-    assert!(!includes(&found, &wanted));
-    assert!(!includes(&serde_json::json!({"a": [1, 2]}), &serde_json::json!({"a": [1]})));
-}
+mod tests;

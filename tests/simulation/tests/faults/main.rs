@@ -11,6 +11,7 @@
 //! * after the fault ended the application runs on exactly one cluster with every object as its manifest says, or is gone
 //!   without a trace, and stays so;
 //! * it never has objects on more clusters than its strategy allows ([`laws::Allowed`]);
+//! * in a handover that creates first, one cluster always has the whole application, with all its replicas available;
 //! * objects of others in the same namespace are not touched.
 //!
 //! A tenth of the cases runs by default, spread over all verbs, faults, situations and strategies. `KRAKE_FAULT_CASES=all`
