@@ -16,5 +16,6 @@ pub mod otlp;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod simulator;
 pub mod stack;
 pub mod wait;

@@ -25,6 +25,18 @@ pub struct Settings {
     pub offline_grace: Duration,
 }
 
+impl Settings {
+    /// The scheduler's options.
+    fn rules(self) -> [String; 3] {
+        let option = |name: &str, time: Duration| format!("--{name}={}", time.as_secs_f64());
+        [
+            option("reschedule-after", self.reschedule_after),
+            option("metrics-interval", self.metrics_interval),
+            option("offline-grace", self.offline_grace),
+        ]
+    }
+}
+
 /// The running services.
 #[derive(Debug)]
 pub struct Stack {
@@ -47,19 +59,22 @@ impl Stack {
 
     /// As [`Stack::start`], with further options for every service.
     pub async fn start_with(etcd: &Etcd, settings: Settings, more: &[&str]) -> Result<Self> {
-        ports::retry_on_clash(async || Self::start_once(etcd, settings, more).await).await
+        let rules = settings.rules();
+        ports::retry_on_clash(async || Self::start_once(etcd, &rules, more).await).await
     }
 
-    async fn start_once(etcd: &Etcd, settings: Settings, more: &[&str]) -> Result<Self> {
+    /// Starts all services with the settings that they have by default, and waits until they are ready.
+    pub async fn start_with_defaults(etcd: &Etcd) -> Result<Self> {
+        ports::retry_on_clash(async || Self::start_once(etcd, &[], &[]).await).await
+    }
+
+    /// `rules`: options of the scheduler.
+    async fn start_once(etcd: &Etcd, rules: &[String], more: &[&str]) -> Result<Self> {
         let [api, state, scheduler, gc, kubernetes] = ports::free::<5>()?;
         let store = [&["--etcd-endpoints", etcd.endpoint()], more].concat();
         let state = state_server(&store, api, state).await?;
         let url = format!("http://127.0.0.1:{api}");
-        let reschedule_after = settings.reschedule_after.as_secs_f64().to_string();
-        let metrics_interval = settings.metrics_interval.as_secs_f64().to_string();
-        let offline_grace = settings.offline_grace.as_secs_f64().to_string();
-        let rules = ["--reschedule-after", &reschedule_after, "--metrics-interval", &metrics_interval];
-        let rules = [&rules, &["--offline-grace", &offline_grace][..], more].concat();
+        let rules: Vec<&str> = rules.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let (scheduler, gc, kubernetes) = tokio::try_join!(
             controller("krake-scheduler", &url, scheduler, &rules),
             controller("krake-gc", &url, gc, more),

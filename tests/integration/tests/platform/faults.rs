@@ -2,39 +2,35 @@
 
 use std::time::Duration;
 
+use krake_integration::simulator::Simulator;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::api::{Api, JSON, Reply};
-use crate::columns::{Cluster, columns, set_faults, simulator};
+use crate::columns::{Cluster, columns};
 
 const NODES: &str = "/api/v1/nodes";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-struct Faulty {
-    base: String,
-    client: reqwest::Client,
+struct Faulty<'a> {
+    simulator: &'a Simulator,
     api: Api,
 }
 
-impl Faulty {
-    fn of(cluster: &Cluster) -> Self {
-        let Cluster::Simulated { base, folder, .. } = cluster else {
-            panic!("faults are for simulated clusters")
-        };
+impl<'a> Faulty<'a> {
+    fn of(cluster: &'a Cluster) -> Self {
+        let Cluster::Simulated(simulator) = cluster else { panic!("faults are for simulated clusters") };
         let api = Api::new(&cluster.kubeconfig("faulty").unwrap(), "default").unwrap();
-        Self { base: base.clone(), client: simulator(folder).unwrap(), api }
+        Self { simulator, api }
     }
 
     async fn set(&self, faults: Value) {
-        set_faults(&self.client, &self.base, "faulty", &faults).await.unwrap();
+        self.simulator.set_faults("faulty", &faults).await.unwrap();
     }
 
     async fn left(&self) -> Value {
-        let url = format!("{}/clusters/faulty/faults", self.base);
-        let answer = self.client.get(url).send().await.unwrap();
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+        self.simulator.faults("faulty").await.unwrap()
     }
 
     async fn ask(&self) -> anyhow::Result<Reply> {
@@ -95,7 +91,7 @@ async fn faults_come_and_go() {
     let events = faulty.api.watch(&watch, 1).await.unwrap();
     assert_eq!(events[0]["object"]["metadata"]["name"], "a");
 
-    let wrong = set_faults(&faulty.client, &faulty.base, "faulty", &json!({"dwon": "hang"})).await;
+    let wrong = faulty.simulator.set_faults("faulty", &json!({"dwon": "hang"})).await;
     assert!(wrong.is_err(), "a misspelt fault is refused");
     let other = Api::new(&columns.simulator.kubeconfig("raw").unwrap(), "default").unwrap();
     faulty.set(json!({"down": "refuse"})).await;

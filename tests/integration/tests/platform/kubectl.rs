@@ -46,10 +46,10 @@ impl Kubectl<'_> {
 async fn kubectl_works_with_simulated_clusters() {
     let Some(binaries) = require(&[Component::Kubectl]) else { return };
     let columns = columns().await;
-    let Cluster::Simulated { folder: kubeconfigs, .. } = &columns.simulator else { panic!("simulated") };
+    let Cluster::Simulated(simulator) = &columns.simulator else { panic!("simulated") };
     let home = folder::create("kubectl").unwrap();
     let program = binaries.path("kubectl").unwrap();
-    let kubeconfig = kubeconfigs.path().join("faulty.yaml");
+    let kubeconfig = simulator.kubeconfig_file("faulty");
     let kubectl = Kubectl { program: &program, kubeconfig: &kubeconfig, home: home.path() };
 
     assert!(kubectl.run("get nodes -o name", "").await.contains("node/faulty-node-0"));

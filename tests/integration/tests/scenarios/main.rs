@@ -9,6 +9,7 @@ mod connection;
 mod definitions;
 mod demo;
 mod documents;
+mod failover;
 mod grpc_tools;
 mod hostile;
 mod leadership;
