@@ -16,6 +16,7 @@ mod leadership;
 mod main_job;
 mod obstacles;
 mod restore;
+mod rollouts;
 mod safety;
 mod standalone;
 mod tracing;
