@@ -115,6 +115,11 @@ pub fn of_answer(error: &ClusterError, stage: Stage) -> Failure {
     }
 }
 
+/// Whether an API server could not ask an admission webhook, so that it refuses whatever that judges.
+pub fn is_of_silent_webhook(status: &ServerStatus) -> bool {
+    status.message.contains("failed calling webhook")
+}
+
 /// What the words of an answer mean, whatever its code.
 fn by_text(status: &ServerStatus) -> Option<Failure> {
     let says = |words: &str| status.message.contains(words);
@@ -123,7 +128,7 @@ fn by_text(status: &ServerStatus) -> Option<Failure> {
         return Some(Failure::PASSING);
     }
     // Also 403: the quota controller has not counted the namespace yet.
-    if says("failed calling webhook") || says("status unknown for quota") {
+    if is_of_silent_webhook(status) || says("status unknown for quota") {
         return Some(Failure::PASSING);
     }
     let is_denied = says("admission webhook") && says("denied the request");

@@ -166,7 +166,7 @@ async fn apply_all(
                 let trouble = unfit.take().or_else(|| pass.error.take()).or(unsure);
                 return Err(trouble.unwrap_or(ApplyError::Unfinished { accepted: accepted_so_far, of }));
             }
-            if pass.is_blocked(due.target) {
+            if pass.is_blocked(&due) {
                 pass.left.push(due);
                 continue;
             }

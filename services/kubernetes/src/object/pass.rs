@@ -6,7 +6,7 @@ use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::ApplyError;
 use crate::object::autoscaler::{Replicas, Scaling};
-use crate::object::order;
+use crate::object::order::{self, Rank};
 use crate::object::ownership::Admitted;
 use crate::object::prepare::Target;
 use crate::object::validation::Writes;
@@ -46,12 +46,18 @@ pub(super) struct Pass<'a> {
     /// The first failure.
     pub(super) error: Option<ApplyError>,
     failed: Vec<&'a Target>,
+    /// Something failed because a webhook does not answer.
+    meets_silent_webhook: bool,
 }
 
 impl<'a> Pass<'a> {
-    /// Whether something failed that the object needs: its namespace, or the definition of its kind.
-    pub(super) fn is_blocked(&self, target: &Target) -> bool {
-        self.failed.iter().any(|failed| order::needs(target, &failed.prepared.key))
+    /// Whether something failed that the object needs: its namespace, or the definition of its kind. Or it is a webhook that
+    /// is not there: while one does not answer, perhaps this one just before it was deleted, it would be in the way of what
+    /// failed again. One that is there is written, as that may be what helps.
+    pub(super) fn is_blocked(&self, due: &Due<'_>) -> bool {
+        let key = &due.target.prepared.key;
+        let waits = self.meets_silent_webhook && due.live.is_none() && Rank::of(key) == Rank::Webhook;
+        waits || self.failed.iter().any(|failed| order::needs(due.target, &failed.prepared.key))
     }
 
     /// Notes that an object was not accepted.
@@ -67,11 +73,17 @@ impl<'a> Pass<'a> {
         if self.failed.len() >= MAX_FAILURES || !goes_on(&error, writes) {
             return Err(self.error.take().unwrap_or(error));
         }
+        self.meets_silent_webhook |= is_of_silent_webhook(&error);
         self.error.get_or_insert(error);
         self.failed.push(due.target);
         self.left.push(due);
         Ok(())
     }
+}
+
+fn is_of_silent_webhook(error: &ApplyError) -> bool {
+    let ApplyError::Object { error, .. } = error else { return false };
+    error.status().is_some_and(failure::is_of_silent_webhook)
 }
 
 /// Whether other objects are tried after this failure. Repairs always go on: what one object lacks must not keep another

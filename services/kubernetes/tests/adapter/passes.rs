@@ -71,3 +71,30 @@ async fn one_object_that_cannot_be_repaired_keeps_no_other_from_it() {
     assert!(error.starts_with("ConfigMap demo/a"), "{error}");
     assert_eq!(server.names("deployments"), ["d"]);
 }
+
+#[tokio::test]
+async fn a_webhook_that_is_not_there_waits_for_what_a_silent_one_refuses() {
+    let server = ApiServer::start();
+    let hook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "check"}});
+    let manifest = [hook.clone(), config_map("a"), deployment("server")];
+    server.fail(Method::POST, "configmaps", 500, "InternalError", WEBHOOK);
+    apply_all(&server, &manifest, "app-1", false).await.unwrap_err();
+    let hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    let of_hooks = || server.writes().into_iter().filter(|write| write.contains(hooks)).collect::<Vec<_>>();
+    assert_eq!(of_hooks(), [""; 0], "it would be in the way again");
+    server.heal();
+    apply_all(&server, &manifest, "app-1", false).await.unwrap();
+    assert_eq!(of_hooks(), [format!("POST {hooks}")]);
+    assert_eq!(server.writes().last(), of_hooks().last(), "it comes last");
+
+    // One that is there is put right: that may be what the others wait for.
+    server.fail(Method::PATCH, "configmaps", 500, "InternalError", WEBHOOK);
+    let mut map = config_map("a");
+    map["data"]["k"] = json!("changed");
+    let mut right = hook;
+    right["metadata"]["labels"] = json!({"right": "yes"});
+    let repair = Writes::Repair(FieldValidation::Strict);
+    write(&server, &[right, map], repair).await.0.unwrap_err();
+    assert_eq!(of_hooks().last(), Some(&format!("PATCH {hooks}/check")));
+}

@@ -21,4 +21,5 @@ mod safety;
 mod standalone;
 mod tracing;
 mod upkeep;
+mod webhooks;
 mod world;
