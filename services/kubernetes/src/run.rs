@@ -1,6 +1,7 @@
 //! The process: mirrors of applications and clusters, the controllers, and what clusters wake.
 
 mod parts;
+mod queues;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -205,10 +206,10 @@ impl Adapter {
                     parts.applications.memory.forget(&before.uid, &left);
                 }
                 if let Some(key) = self.index.cluster_key(&left) {
-                    parts.cluster_queue.add(key, Priority::Change);
+                    parts.queues.clusters.add(key, Priority::Change);
                 }
             }
-            parts.application_queue.add(notice.key, Priority::Change);
+            parts.queues.applications.add(notice.key, Priority::Change);
         };
         feed.run(watch, on_change).await.context("cannot follow the applications")?;
         bail!("the watch of the applications ended")
@@ -222,7 +223,7 @@ impl Adapter {
         let watch = self.client.api::<api::Cluster>().watch(WatchOptions::all_namespaces());
         let on_change = |notice: Notice<Cluster>| {
             self.cluster_changed(&notice, &parts.orphans);
-            parts.cluster_queue.add(notice.key, Priority::Change);
+            parts.queues.clusters.add(notice.key, Priority::Change);
         };
         feed.run(watch, on_change).await.context("cannot follow the clusters")?;
         bail!("the watch of the clusters ended")
@@ -232,23 +233,7 @@ impl Adapter {
     async fn wake(&self, parts: &Parts) {
         loop {
             for wake in self.wakes.take().await {
-                match wake {
-                    Wake::Cluster(cluster) => {
-                        // Behind what users change: it may be hundreds of applications.
-                        for key in self.index.concerned(&cluster) {
-                            parts.application_queue.add(key, Priority::Resync);
-                        }
-                        if let Some(key) = self.index.cluster_key(&cluster) {
-                            parts.orphan_queue.add(key.clone(), Priority::Resync);
-                            parts.cluster_queue.add(key, Priority::Change);
-                        }
-                    }
-                    Wake::Application(application, _) => {
-                        if let Some(key) = self.index.application_key(&application) {
-                            parts.application_queue.add(key, Priority::Change);
-                        }
-                    }
-                }
+                parts.queues.woken(&self.index, &wake);
             }
         }
     }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use krake_client::{Mirror, MirrorClosed, MirrorFeed, NamespacedName};
+use krake_client::{Mirror, MirrorClosed, MirrorFeed};
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_runtime::controller::{self, ControllerOptions, Priority, Queue, Reconciler};
+use krake_runtime::controller::{self, ControllerOptions, Reconciler};
 use krake_runtime::shutdown::Shutdown;
 
 use super::Adapter;
+use super::queues::Queues;
 use crate::controller::applications::Applications;
 use crate::controller::clusters::ClusterController;
 use crate::controller::memory::Memory;
@@ -32,9 +33,7 @@ pub(super) struct Parts {
     pub(super) applications: Arc<Applications>,
     pub(super) clusters: Arc<ClusterController>,
     pub(super) orphans: Arc<Orphans>,
-    pub(super) application_queue: Queue<NamespacedName>,
-    pub(super) cluster_queue: Queue<NamespacedName>,
-    pub(super) orphan_queue: Queue<NamespacedName>,
+    pub(super) queues: Queues,
     options: ControllerOptions,
 }
 
@@ -47,7 +46,7 @@ pub(super) struct Feeds {
 impl Parts {
     /// Makes the controllers of an adapter; nothing runs yet.
     pub(super) fn of(adapter: &Adapter, options: ControllerOptions) -> (Self, Feeds) {
-        let (application_queue, cluster_queue, orphan_queue) = (Queue::new(), Queue::new(), Queue::new());
+        let queues = Queues::default();
         let (applications, application_feed) = Mirror::of_kind(project::application);
         let (clusters, cluster_feed) = Mirror::of_kind(project::cluster);
         // Writes carry the fence of whichever process leads.
@@ -59,7 +58,7 @@ impl Parts {
             clusters: adapter.clusters.clone(),
             index: adapter.index.clone(),
             strays: adapter.strays.clone(),
-            queue: application_queue.clone(),
+            queue: queues.applications.clone(),
             installation: adapter.installation.clone(),
             leadership: adapter.leadership.clone(),
             times: adapter.sweep,
@@ -80,8 +79,8 @@ impl Parts {
             mirror: applications,
             clusters: adapter.clusters.clone(),
             index: adapter.index.clone(),
-            queue: application_queue.clone(),
-            turns: Turns::new(options.workers / CLUSTER_SHARE, application_queue.clone()),
+            queue: queues.applications.clone(),
+            turns: Turns::new(options.workers / CLUSTER_SHARE, queues.applications.clone()),
             strays: adapter.strays.clone(),
             memory: Memory::new(
                 Pauses::new(adapter.slow_retries),
@@ -99,9 +98,7 @@ impl Parts {
             applications: Arc::new(application_controller),
             clusters: Arc::new(cluster_controller),
             orphans: Arc::new(orphans),
-            application_queue,
-            cluster_queue,
-            orphan_queue,
+            queues,
             options,
         };
         (parts, Feeds { applications: application_feed, clusters: cluster_feed })
@@ -117,24 +114,18 @@ impl Parts {
     pub(super) async fn lead(&self, stop: Shutdown) -> anyhow::Result<()> {
         self.applications.memory.begin_term();
         // What a leader before has left, and what this process had begun in a term before.
-        for key in self.applications.keys() {
-            self.application_queue.add(key, Priority::Resync);
-        }
-        for key in self.clusters.keys() {
-            self.cluster_queue.add(key.clone(), Priority::Resync);
-            self.orphan_queue.add(key, Priority::Resync);
-        }
+        self.queues.all(self.applications.keys(), self.clusters.keys());
         let applications = controller::run(
             "applications",
             self.applications.clone(),
-            self.application_queue.clone(),
+            self.queues.applications.clone(),
             ControllerOptions { deadline: APPLICATION_DEADLINE, ..self.options.clone() },
             stop.clone(),
         );
         let orphans = controller::run(
             "orphans",
             self.orphans.clone(),
-            self.orphan_queue.clone(),
+            self.queues.orphans.clone(),
             ControllerOptions {
                 workers: SURVEY_CONCURRENCY,
                 deadline: SURVEY_DEADLINE,
@@ -148,7 +139,7 @@ impl Parts {
 
     /// Probes the clusters, and reports on them while this process leads.
     pub(super) async fn probe(&self, stop: Shutdown) {
-        let (clusters, queue) = (self.clusters.clone(), self.cluster_queue.clone());
+        let (clusters, queue) = (self.clusters.clone(), self.queues.clusters.clone());
         controller::run("clusters", clusters, queue, self.options.clone(), stop).await;
     }
 }
