@@ -19,6 +19,8 @@ mod pods;
 mod probe;
 pub mod reachability;
 #[cfg(test)]
+pub(crate) mod recorded;
+#[cfg(test)]
 pub(crate) mod scripted;
 mod shared;
 pub mod survey;

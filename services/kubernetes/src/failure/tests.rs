@@ -1,8 +1,10 @@
-//! Answers of API servers of Kubernetes 1.20 to 1.35, and what they mean.
+//! Answers of API servers of Kubernetes 1.20 to 1.37, and what they mean.
 
 use rstest::rstest;
 
 use super::*;
+use crate::cluster::bounded::status::parse;
+use crate::cluster::recorded::releases;
 use crate::object::ObjectKey;
 use crate::object::ownership::Occupied;
 
@@ -119,4 +121,59 @@ fn what_krake_itself_finds() {
     for (error, expected) in cases {
         assert_eq!(of_apply(&error, Stage::Placement), expected, "{error}");
     }
+}
+
+/// What each recorded answer means at the placement of an application.
+const RECORDED: [(&str, Failure); 29] = [
+    ("a namespace that is not there", LATER),
+    ("an object that is not there", LATER),
+    ("an API version that is not served", LATER),
+    ("an object that exists", PASSING),
+    ("a replace of an older version", PASSING),
+    ("a delete with another uid", PASSING),
+    ("credentials that are not known", LATER),
+    ("a list without rights", LATER),
+    ("a create without rights", LATER),
+    ("a field that is not known", CLUSTER),
+    ("a field that is there twice", SPEC),
+    ("a field of another type", SPEC),
+    ("a field that lacks", SPEC),
+    ("an immutable field", SPEC),
+    ("an apply with a field that is not known", CLUSTER),
+    ("an apply with a name twice", SPEC),
+    ("an apply of what another manager owns", PASSING),
+    ("a Secret that is no base64", SPEC),
+    ("another address of a Service", SPEC),
+    ("another template of a Job", SPEC),
+    ("an object that is too large", SPEC),
+    ("a request that is too large", SPEC),
+    ("a webhook without a server", PASSING),
+    ("a policy", CLUSTER),
+    ("a standard for pods", CLUSTER),
+    ("a quota", LATER),
+    ("a namespace that is being deleted", PASSING),
+    ("a method that is not allowed", CLUSTER),
+    ("a media type that is not known", CLUSTER),
+];
+
+#[test]
+fn recorded_answers_of_all_releases() {
+    let mut met = std::collections::BTreeSet::new();
+    for release in releases() {
+        for refusal in &release.errors {
+            let what = format!("{}: {}", release.version, refusal.to);
+            let code = http::StatusCode::from_u16(refusal.code).unwrap();
+            let error = ClusterError::from(kube::Error::Api(parse(code, &refusal.body()).boxed()));
+            let status = error.status().unwrap();
+            assert_eq!(status.code, refusal.code, "{what}");
+            let (known, expected) = RECORDED.iter().find(|(known, _)| *known == refusal.to).expect(&what);
+            assert_eq!(of_answer(&error, Stage::Placement), *expected, "{what}: {error}");
+            assert_eq!(is_of_silent_webhook(status), refusal.to == "a webhook without a server", "{what}");
+            // No server's own text is passed on that is not in the form of Kubernetes.
+            let is_foreign = status.message.contains("without a Kubernetes Status");
+            assert_eq!(is_foreign, refusal.to == "an API version that is not served", "{what}: {error}");
+            met.insert(*known);
+        }
+    }
+    assert_eq!(met.len(), RECORDED.len(), "{met:?}");
 }

@@ -20,7 +20,7 @@ pub(super) async fn read(code: StatusCode, body: BoundedBody) -> Vec<u8> {
 }
 
 /// The server's `Status`, with the code of the HTTP answer.
-fn parse(code: StatusCode, body: &[u8]) -> Status {
+pub(crate) fn parse(code: StatusCode, body: &[u8]) -> Status {
     #[derive(serde::Deserialize)]
     struct Kind {
         kind: String,
