@@ -14,11 +14,13 @@ use crate::object::rendering::{DocumentHash, DocumentSet};
 mod effects;
 mod events;
 mod handover;
+mod jobs;
 mod memory;
 mod view;
 
 use events::{Event, events, events_of_clusters};
 use handover::Health;
+use jobs::Jobs;
 use memory::Remembered;
 use view::Sight;
 
@@ -35,6 +37,8 @@ struct Cluster {
     theirs: bool,
     lingers: bool,
     hides: bool,
+    /// The Job that is there has run to its end.
+    ended: bool,
     /// Object → documents that it was last applied from.
     objects: BTreeMap<ObjectKey, i64>,
     /// All that it ever accepted.
@@ -56,6 +60,7 @@ struct World {
     bindings: Vec<ClusterUid>,
     copies: BTreeMap<ClusterUid, CopyRecord>,
     memory: BTreeMap<ClusterUid, Remembered>,
+    jobs: Jobs,
     strategy: super::Strategy,
     finalizer_dropped: bool,
 }
@@ -67,11 +72,11 @@ impl Cluster {
     }
 }
 
-/// All documents have an object that all have, and one that few others have.
+/// All documents have an object that all have, one that few others have, and a Job.
 fn keys(documents: i64) -> Vec<ObjectKey> {
     let key =
         |name: String| ObjectKey { api_version: "v1".into(), kind: "Pod".into(), namespace: None, name };
-    vec![key("always".into()), key(format!("of-{}", documents % 2))]
+    vec![key("always".into()), key(format!("of-{}", documents % 2)), jobs::key()]
 }
 
 /// The name of documents.
@@ -95,6 +100,7 @@ impl World {
             bindings: Vec::new(),
             copies: BTreeMap::new(),
             memory: BTreeMap::new(),
+            jobs: Jobs::default(),
             strategy,
             finalizer_dropped: false,
         }
@@ -118,7 +124,9 @@ impl World {
         let may_be: Vec<_> = named.map(|work| self.documents_of(work.set.hash)).collect();
         let cluster = &self.clusters[uid];
         let is_well = |key: &ObjectKey| {
-            cluster.is_used(key) || cluster.objects.get(key).is_some_and(|is| may_be.contains(is))
+            cluster.is_used(key)
+                || cluster.objects.get(key).is_some_and(|is| may_be.contains(is))
+                || may_be.iter().any(|documents| copy.has_completed(key, set(*documents).hash))
         };
         cluster.health == Health::Well && keys(may_be[0]).iter().all(is_well)
     }
@@ -131,7 +139,7 @@ impl World {
             retry_requests: self.retry_requests,
             bindings: self.bindings.clone(),
             copies: self.copies.values().cloned().collect(),
-            completed: BTreeMap::new(),
+            completed: self.jobs.kept.clone(),
             // An application is released only from clusters that go.
             leaving: self.clusters.keys().filter(|_| self.bindings.is_empty()).cloned().collect(),
             strategy: self.strategy,
@@ -162,6 +170,7 @@ impl World {
         if before.is_none_or(|before| before.phase != copy.phase) {
             copy.since = self.now();
         }
+        self.jobs_recorded(&copy);
         self.copies.insert(copy.cluster.clone(), copy);
     }
 
@@ -244,6 +253,7 @@ impl World {
             Step::Forget(copy) => {
                 let objects = &self.clusters[&copy.cluster].objects;
                 assert!(objects.is_empty(), "forgotten with {objects:?}");
+                self.jobs_forgotten(&copy.cluster);
                 self.copies.remove(&copy.cluster);
             }
             Step::DropFinalizer => {
@@ -269,9 +279,9 @@ impl World {
     /// Everything is well and decided from now on: rounds until nothing is left to do.
     fn settle(&mut self) {
         for cluster in self.clusters.values_mut() {
-            let (objects, accepted) =
-                (std::mem::take(&mut cluster.objects), std::mem::take(&mut cluster.accepted));
-            *cluster = Cluster { objects, accepted, ..Cluster::default() };
+            let (objects, accepted, ended) =
+                (std::mem::take(&mut cluster.objects), std::mem::take(&mut cluster.accepted), cluster.ended);
+            *cluster = Cluster { objects, accepted, ended, ..Cluster::default() };
         }
         // Again and again: what failed is tried again after its pause.
         for _ in 0..4 {
@@ -318,7 +328,12 @@ proptest! {
         for (uid, cluster) in &world.clusters {
             let expected = if uid == bound { keys(world.documents) } else { Vec::new() };
             let expected: BTreeMap<_, _> = expected.into_iter().map(|key| (key, world.documents)).collect();
-            prop_assert_eq!(&cluster.objects, &expected);
+            let mut objects = cluster.objects.clone();
+            if uid == bound && copy.has_completed(&jobs::key(), set(world.documents).hash) {
+                // It may have been collected, or stand there as an earlier set left it.
+                objects.insert(jobs::key(), world.documents);
+            }
+            prop_assert_eq!(&objects, &expected);
         }
         let steps = plan(&world.snapshot());
         prop_assert!(steps.is_empty(), "settled, but {:?}", steps);

@@ -22,6 +22,7 @@ impl World {
         assert!(!self.deleted, "applied for a deleted application");
         let objects = self.pieces(uid, what);
         self.check_apply(&copy, what, &objects);
+        self.check_jobs(uid, &objects);
         let aim = match what {
             Apply::Wanted => Aim::Set(set(self.documents).hash),
             Apply::Repair => Aim::Set(copy.applied_work.unwrap().set.hash),
@@ -82,7 +83,7 @@ impl World {
             let is_used = cluster.is_used(key);
             match is_used {
                 true => used.push(key.clone()),
-                false => drop(cluster.objects.insert(key.clone(), *documents)),
+                false => cluster.write(key, *documents),
             }
             cluster.accepted.insert((key.clone(), *documents));
             memory.accepted.insert(key.clone(), set(*documents).hash);

@@ -35,6 +35,10 @@ pub(super) enum Event {
     Lingering(usize, bool),
     /// Somebody deletes an object by hand.
     Vandal(usize),
+    /// The Job that is there runs to its end.
+    Ends(usize),
+    /// A Job that ran to its end is deleted, as by its time to live.
+    Collected(usize),
     Pass(u32),
     /// A user asks for a retry.
     Retry,
@@ -65,6 +69,8 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => (cluster.clone(), any::<bool>()).prop_map(|(c, accepts)| Event::Accepting(c, accepts)),
         1 => (cluster.clone(), any::<bool>()).prop_map(|(c, resolves)| Event::Resolving(c, resolves)),
         1 => (cluster.clone(), any::<bool>()).prop_map(|(c, lingers)| Event::Lingering(c, lingers)),
+        2 => cluster.clone().prop_map(Event::Ends),
+        2 => cluster.clone().prop_map(Event::Collected),
         1 => cluster.prop_map(Event::Vandal),
         2 => (1u32..400).prop_map(Event::Pass),
         1 => Just(Event::Restart),
@@ -123,7 +129,9 @@ impl World {
                 self.clusters.get_mut(&uid(index)).unwrap().refuses = !accepts;
             }
             Event::Lingering(index, lingers) => self.clusters.get_mut(&uid(index)).unwrap().lingers = lingers,
-            Event::Vandal(index) => drop(self.clusters.get_mut(&uid(index)).unwrap().objects.pop_first()),
+            Event::Vandal(index) => self.clusters.get_mut(&uid(index)).unwrap().vandalise(),
+            Event::Ends(index) => self.clusters.get_mut(&uid(index)).unwrap().end_job(),
+            Event::Collected(index) => self.clusters.get_mut(&uid(index)).unwrap().collect_job(),
             Event::Restart => self.memory.clear(),
             Event::Retry => self.retry_requests += 1,
             Event::Pass(seconds) => self.seconds += i64::from(seconds),

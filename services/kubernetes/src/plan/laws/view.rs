@@ -53,7 +53,7 @@ impl World {
                 key: entry.key.clone(),
                 candidates: Vec::new(),
                 optional: basis != Basis::Nothing && entry.uid.is_none(),
-                done: false,
+                done: copy.completed.contains_key(&entry.key),
             };
             let expected = copy.inventory.iter().map(expectation).collect();
             return (basis, expected);
@@ -62,7 +62,8 @@ impl World {
         let intended = intended.map(|intended| self.objects(intended.set.hash));
         let last = |key: &ObjectKey| self.memory.get(uid)?.accepted.get(key).copied();
         let applied = self.objects(applied.set.hash);
-        (basis, expected(&applied, intended.as_ref(), last, |_, _| false))
+        let completed = |key: &ObjectKey, set| copy.has_completed(key, set);
+        (basis, expected(&applied, intended.as_ref(), last, completed))
     }
 
     fn is_hidden(&self, uid: &ClusterUid, key: &ObjectKey) -> bool {
@@ -73,7 +74,9 @@ impl World {
     pub(super) fn pieces(&self, uid: &ClusterUid, what: Apply) -> Vec<(ObjectKey, i64)> {
         if what == Apply::Wanted {
             assert!(!self.clusters[uid].hides, "applied objects whose kind is not known");
-            return self.objects(set(self.documents).hash).objects;
+            let wanted = self.objects(set(self.documents).hash);
+            let is_due = |(key, _): &(ObjectKey, i64)| !self.copies[uid].has_completed(key, wanted.hash);
+            return wanted.objects.iter().filter(|object| is_due(object)).cloned().collect();
         }
         let live = &self.clusters[uid].objects;
         let refused = self.view(uid).refused;
@@ -81,7 +84,7 @@ impl World {
         assert_eq!(basis, Basis::Works, "repaired to what is not known");
         let piece = |expected: Expected<i64>| {
             let is = live.get(&expected.key);
-            let is_due = !expected.optional && !refused.contains_key(&expected.key);
+            let is_due = !expected.done && !expected.optional && !refused.contains_key(&expected.key);
             if !is_due || self.is_hidden(uid, &expected.key) {
                 return None;
             }
@@ -117,21 +120,22 @@ impl World {
             replicas: Default::default(),
             completed: Vec::new(),
         };
-        for Expected { key, candidates, optional, .. } in all {
+        for Expected { key, candidates, optional, done } in all {
             match cluster.objects.get(key) {
                 _ if is_hidden(key) && !optional => {
                     seen.hidden.push(Hidden { key: key.clone(), why: "not served".into() });
                 }
                 _ if cluster.is_used(key) => seen.used.push(key.clone()),
-                None if *optional => {}
+                None if *optional || *done => {}
                 None => seen.missing.push(key.clone()),
                 Some(is) => {
-                    if !optional
-                        && !candidates.is_empty()
-                        && candidates.iter().all(|(_, documents)| documents != is)
-                    {
+                    let fitting = candidates.iter().find(|(_, documents)| documents == is);
+                    if !optional && !done && !candidates.is_empty() && fitting.is_none() {
                         seen.drifted.push(key.clone());
                     }
+                    let judged = fitting.or(candidates.first()).and_then(|(set, _)| *set);
+                    let ended = judged.filter(|_| cluster.has_ended(key));
+                    seen.completed.extend(ended.map(|set| (key.clone(), set)));
                     seen.present.push(InventoryEntry { key: key.clone(), uid: Some("u".into()) });
                 }
             }
