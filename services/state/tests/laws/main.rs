@@ -29,6 +29,7 @@ mod placement;
 mod reachability;
 mod rendering;
 mod repeated;
+mod replacements;
 mod reports;
 mod resume;
 mod roles;

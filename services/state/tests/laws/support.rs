@@ -273,6 +273,11 @@ impl Etcd {
         assert!(done.status.success(), "{etcdctl:?}: {done:?}");
     }
 
+    /// The size of its database file in bytes.
+    pub(crate) fn database_size(&self) -> u64 {
+        std::fs::metadata(self.data.path().join("etcd/member/snap/db")).unwrap().len()
+    }
+
     /// Waits until the process answers; false if it ended instead.
     async fn ready(&mut self) -> bool {
         let store = self.store("").await;
