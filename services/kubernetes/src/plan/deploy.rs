@@ -11,6 +11,7 @@ use super::{
     Truth,
 };
 use crate::failure::Class;
+use crate::object::order::Rank;
 use crate::object::rendering::{DocumentHash, DocumentSet};
 use crate::object::{ClusterUid, InventoryEntry, ObjectKey, keys};
 
@@ -85,11 +86,29 @@ fn runs_unseen(snapshot: &Snapshot) -> bool {
 fn advance(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<Step> {
     let is_unknown = matches!(view.targets, Targets::Unknown(_));
     if !copy.ran() || view.attempt.pause.is_zero() && !is_unknown {
-        return deploy(snapshot, copy, view);
+        let mut steps = deploy(snapshot, copy, view);
+        let webhooks = dropped_webhooks(copy, view);
+        if !webhooks.is_empty() && matches!(steps.last(), Some(Step::Apply { .. })) {
+            let prune = Step::Prune { cluster: copy.cluster.clone(), surplus: webhooks };
+            steps.insert(steps.len() - 1, prune);
+        }
+        return steps;
     }
     let mut steps = tend(snapshot, copy, true);
     steps.push(Step::Wait(if is_unknown { LOOK_AGAIN } else { view.attempt.pause }));
     steps
+}
+
+/// The webhooks of a copy that its new documents do not name, if these were refused: by one of them, perhaps.
+fn dropped_webhooks(copy: &CopyRecord, view: &ClusterView) -> Vec<InventoryEntry> {
+    let Targets::Known(targets) = &view.targets else { return Vec::new() };
+    if copy.applied.truth != Truth::False {
+        return Vec::new();
+    }
+    let is_dropped = |entry: &&InventoryEntry| {
+        Rank::of(&entry.key) == Rank::Webhook && !targets.contains(&entry.key)
+    };
+    copy.inventory.iter().filter(is_dropped).cloned().collect()
 }
 
 /// A copy that failed is tried again slowly, or as soon as the cluster serves what it did not.

@@ -94,7 +94,18 @@ async fn an_application_with_its_own_webhook_comes_up_and_recovers() {
     let shown = world.until_running().await;
     assert_eq!(condition(&shown, "Applied").0, "TRUE", "{shown:#}");
 
+    // An update without it that it refuses takes it away.
+    until_asked(api, true).await;
+    let [_, mut site, service, server] = manifest();
+    site["spec"]["rules"][0]["host"] = json!("other.example.org");
+    world.update(&[site, service, server]).await;
+    let updated = |live: &Value| live["spec"]["rules"][0]["host"] == "other.example.org";
+    ground.one.wait_for(&ingress(), HANG_GUARD, updated).await.unwrap();
+    assert_eq!(api.get(HOOK).await.unwrap(), None);
+
     // It hinders no deletion.
+    world.update(&manifest()).await;
+    ground.one.wait_for(HOOK, HANG_GUARD, |_| true).await.unwrap();
     until_asked(api, true).await;
     world.remove().await;
     for path in [HOOK.to_owned(), ingress()] {

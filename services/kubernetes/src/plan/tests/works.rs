@@ -71,6 +71,24 @@ fn what_runs_is_looked_after_while_the_cluster_does_not_say_whether_it_can_take_
 }
 
 #[test]
+fn a_webhook_that_an_update_drops_goes_first_once_the_update_is_refused() {
+    let mut s = bound(copy("a", Phase::Running));
+    let webhook = ObjectKey {
+        api_version: "admissionregistration.k8s.io/v1".into(),
+        kind: "ValidatingWebhookConfiguration".into(),
+        ..key("w")
+    };
+    s.copies[0].inventory.push(InventoryEntry { key: webhook, uid: Some("w".into()) });
+    change_spec(&mut s);
+    s.copies[0].intended_work = Some(Work::new(set(2), 2));
+    assert_eq!(short(&s), ["apply a"]);
+    s.copies[0].applied = Answer::no(Reason::KubernetesError, "failed calling webhook");
+    assert_eq!(short(&s), ["prune a 1", "apply a"]);
+    s.copies[0].inventory.pop();
+    assert_eq!(short(&s), ["apply a"]);
+}
+
+#[test]
 fn what_was_not_accepted_whole_is_applied_until_it_is() {
     let mut s = bound(running(work(1), work(2)));
     change_spec(&mut s);
