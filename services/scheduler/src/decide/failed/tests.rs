@@ -8,7 +8,7 @@ use rstest::rstest;
 use crate::decide::tests::brief;
 use crate::decide::{BindReason, Decision, Options};
 use crate::fixture::{Fleet, ago, application, bound};
-use crate::handover::{Copy, CopyFailure, CopyPhase, FailedAttempt};
+use crate::handover::{Copy, CopyFailure, CopyPhase, FailedAttempt, FailedHandover};
 use crate::world::{Application, ClusterState, Lifecycle};
 
 const CLUSTER: Option<CopyFailure> = Some(CopyFailure::OfCluster);
@@ -185,6 +185,54 @@ proptest! {
         prop_assert!(returns <= 1, "{returns} returns");
         let most = max_candidates.min(values.len());
         prop_assert!(of_spec || tried.len() == most, "{tried:?}, at most {most}");
+    }
+
+    /// The adapter begins nothing on the next candidate before the failed copy is out of its way, which may take long where
+    /// that has to be seen to be gone. Meanwhile the application waits for that one attempt: no further cluster is tried,
+    /// nor the former one again, and nothing is released.
+    #[test]
+    fn an_attempt_that_has_not_begun_is_waited_for(
+        values in prop::collection::vec(0.0..1.0f64, 2..7), is_going in any::<bool>(), seconds in 0..7200u64,
+        is_of_spec in any::<bool>(), answers in any::<bool>(), holds_data in any::<bool>(),
+    ) {
+        let mut fleet = Fleet::measured(&values);
+        let first = Application { holds_data, ..failed(&application(), "a", if is_of_spec { SPEC } else { CLUSTER }) };
+        let Decision::Bind(choice) = fleet.decide(&first) else { panic!("there is another cluster") };
+        prop_assert_eq!(choice.reason, BindReason::NextCandidate(2));
+        // As state stores that binding; the copy that failed is still there, whether it is marked as going or not.
+        let mut waits = moved(&first);
+        waits.binding = bound(&first, &choice.cluster.key.name, seconds).binding;
+        waits.failed_handovers = vec![FailedHandover { cluster_uid: "uid-a".into(), time: ago(seconds) }];
+        if is_going {
+            waits.copies[0] = Copy { phase: CopyPhase::Other, failure: None, ..waits.copies[0].clone() };
+        }
+        if !answers {
+            fleet.cluster("a").state = ClusterState::Offline { since: ago(seconds) };
+        }
+        let decision = fleet.decide(&waits);
+        // A copy that still runs would hold a move for a better score back, and one that failed does not.
+        let is_better = matches!(&decision, Decision::Bind(choice) if choice.reason == BindReason::BetterCluster);
+        let is_kept = matches!(decision, Decision::Keep { .. } | Decision::KeepUntil { .. });
+        prop_assert!(is_kept || is_better && !holds_data && !(is_going && answers), "{:?}", decision);
+    }
+
+    /// How an application moves says when its next copy begins, and nothing about where: what must be seen to be gone before
+    /// the next candidate begins is bound to that candidate as early as everything else, since the adapter removes a copy
+    /// that failed only when another cluster is bound.
+    #[test]
+    fn what_claims_volumes_is_bound_to_the_next_candidate_at_once(
+        values in prop::collection::vec(0.0..1.0f64, 1..7), first in 0..6usize, is_of_spec in any::<bool>(),
+        again in any::<bool>(),
+    ) {
+        let fleet = Fleet::measured(&values);
+        let class = if is_of_spec { SPEC } else { CLUSTER };
+        let first = &fleet.clusters[first % values.len()].key.name;
+        let mut present = failed(&application(), first, class);
+        if let (true, Decision::Bind(choice)) = (again, fleet.decide(&present)) {
+            present = failed(&moved(&present), &choice.cluster.key.name, class);
+        }
+        let with_data = Application { holds_data: true, ..present.clone() };
+        prop_assert_eq!(fleet.decide(&with_data), fleet.decide(&present));
     }
 }
 
