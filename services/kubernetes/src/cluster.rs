@@ -1,6 +1,5 @@
 //! Clusters: how they are reached, what they serve, how they do, and what is seen on them.
 
-pub mod address;
 pub(crate) mod bounded;
 pub mod cache;
 pub mod clusters;
@@ -27,6 +26,8 @@ pub mod survey;
 pub mod wake;
 pub(crate) mod warnings;
 pub mod watch;
+
+pub use krake_runtime::address;
 
 pub use handle::{ClusterHandle, Resolved, TargetError};
 pub use probe::{ClusterReport, ProbeTimes};

@@ -73,11 +73,13 @@
 //! }
 //! ```
 
+pub mod address;
 pub mod admin;
 pub mod config;
 pub mod controller;
 pub mod counts;
 mod der;
+pub mod dial;
 pub mod kubeconfig;
 pub mod leadership;
 pub mod log_limit;

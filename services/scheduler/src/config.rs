@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use jiff::Timestamp;
+use krake_runtime::address::{AddressPolicy, Cidr};
 use krake_runtime::admin::AdminSection;
 use krake_runtime::config::{ApiArgs, ConfigError, pick};
 use krake_runtime::controller::{ControllerArgs, ControllerConfig, ControllerSections};
@@ -28,7 +29,7 @@ const WORKERS: usize = 16;
 ///
 /// Settings may come from flags, from environment variables, or from a YAML file with the sections api (url, ca,
 /// cert, key), admin (listen), election (enabled, ttl_seconds), telemetry (log_level, log_format, otlp_endpoint) and rules (keys named as
-/// the flags: reschedule_after, …).
+/// the flags: reschedule_after, …; allow_metrics_addresses is a list).
 #[derive(Debug, Parser)]
 #[command(name = "krake-scheduler", version)]
 pub struct Args {
@@ -71,6 +72,15 @@ struct Rules {
     /// Seconds between two queries of a metrics provider. [default: 10]
     #[arg(long, env = "KRAKE_METRICS_INTERVAL", value_name = "SECONDS")]
     metrics_interval: Option<f64>,
+    /// Range of addresses, such as `10.0.0.0/8`, that metrics providers may have whatever else holds; may be given several
+    /// times. Otherwise link-local addresses and those of clouds' metadata services are refused.
+    #[arg(
+        long = "allow-metrics-address",
+        env = "KRAKE_ALLOW_METRICS_ADDRESS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    allow_metrics_addresses: Vec<Cidr>,
     /// Maximum number of bindings that are written concurrently. [default: 16]
     #[arg(long, env = "KRAKE_WORKERS", value_name = "NUMBER")]
     workers: Option<usize>,
@@ -95,6 +105,8 @@ pub struct Config {
     pub options: Options,
     /// Time between two questions to a metrics provider.
     pub metrics_interval: Duration,
+    /// Which addresses metrics providers may have.
+    pub metrics_addresses: AddressPolicy,
     /// Maximum number of bindings that are written concurrently.
     pub workers: usize,
     /// The time that decisions are made at.
@@ -103,11 +115,12 @@ pub struct Config {
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { controller, options, metrics_interval, workers, clock: _ } = self;
+        let Config { controller, options, metrics_interval, metrics_addresses, workers, clock: _ } = self;
         f.debug_struct("Config")
             .field("controller", controller)
             .field("options", options)
             .field("metrics_interval", metrics_interval)
+            .field("metrics_addresses", metrics_addresses)
             .field("workers", workers)
             .finish_non_exhaustive()
     }
@@ -120,6 +133,7 @@ impl Config {
             controller,
             options: Options::default(),
             metrics_interval: METRICS_INTERVAL,
+            metrics_addresses: metrics_addresses(Vec::new()),
             workers: WORKERS,
             clock: Arc::new(Timestamp::now),
         }
@@ -177,10 +191,19 @@ impl Args {
                 max_candidates,
             },
             metrics_interval: interval,
+            metrics_addresses: metrics_addresses(match rules.allow_metrics_addresses.is_empty() {
+                true => filed.allow_metrics_addresses,
+                false => rules.allow_metrics_addresses,
+            }),
             workers,
             ..Config::new(controller)
         })
     }
+}
+
+/// Providers may be on the scheduler's own machine, as a Prometheus beside it is.
+fn metrics_addresses(allowed: Vec<Cidr>) -> AddressPolicy {
+    AddressPolicy { loopback: true, allowed }
 }
 
 fn invalid(option: &'static str, message: &str) -> ConfigError {
@@ -222,6 +245,9 @@ mod tests {
         assert_eq!(quick.options.reschedule_after, Duration::from_secs(5));
         let brave = resolve(&["--unauthorized-failover-after", "3600"]).unwrap();
         assert_eq!(brave.options.unauthorized_failover_after, Some(Duration::from_secs(3600)));
+        let allowed =
+            resolve(&["--allow-metrics-address", "169.254.0.0/16,fe80::/10"]).unwrap().metrics_addresses;
+        assert_eq!((allowed.loopback, allowed.allowed.len()), (true, 2));
         for wrong in [
             ["--unauthorized-failover-after", "inf"],
             ["--stickiness", "NaN"],

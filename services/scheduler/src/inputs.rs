@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use crate::exodus::Exodus;
 use crate::filter::{Shortlist, Shortlists};
 use crate::in_flight::InFlight;
-use crate::metrics::{MetricSource, Poller, PrometheusSource, StaticSource, Target};
+use crate::metrics::{
+    MetricSource, Poller, PrometheusClient, PrometheusSource, RefusedSource, StaticSource, Target,
+};
 use crate::project::{Placed, Provider, Registered};
 use crate::world::{Constraints, MetricDefinition, World};
 
@@ -34,7 +36,7 @@ pub(crate) struct Inputs {
     /// Metrics providers: global ones, and those of namespaces.
     pub(crate) providers: [Mirror<Provider>; 2],
     poller: Mutex<Poller>,
-    client: reqwest::Client,
+    client: PrometheusClient,
     interval: Duration,
     /// Metrics or providers changed since the poller was told whom to ask.
     redefined: AtomicBool,
@@ -85,7 +87,7 @@ impl Inputs {
         clusters: Mirror<Registered>,
         metrics: [Mirror<MetricDefinition>; 2],
         providers: [Mirror<Provider>; 2],
-        client: reqwest::Client,
+        client: PrometheusClient,
         interval: Duration,
     ) -> Self {
         let nothing = World::new(0, vec![], &HashMap::new(), &HashMap::new(), HashSet::new());
@@ -211,7 +213,7 @@ impl Inputs {
                 Ok(source) => Some(Arc::new(source)),
                 Err(error) => {
                     tracing::error!(provider = %name, %error, "a stored provider cannot be asked");
-                    None
+                    Some(Arc::new(RefusedSource::new(error.to_string())))
                 }
             },
             Type::Static(fixed) => Some(Arc::new(StaticSource::new(fixed.metrics.clone()))),
@@ -262,6 +264,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use krake_runtime::address::AddressPolicy;
+
     use super::*;
 
     #[tokio::test]
@@ -271,7 +275,7 @@ mod tests {
             Mirror::of_kind(crate::project::cluster).0,
             [Mirror::of_kind(crate::project::metric).0, Mirror::of_kind(crate::project::metric).0],
             [Mirror::of_kind(crate::project::provider).0, Mirror::of_kind(crate::project::provider).0],
-            PrometheusSource::client().unwrap(),
+            PrometheusClient::new(AddressPolicy::default()).unwrap(),
             Duration::from_secs(1),
         );
         let before = inputs.rebuild();

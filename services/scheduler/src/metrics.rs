@@ -2,6 +2,7 @@
 
 mod poll;
 mod prometheus;
+mod refused_source;
 mod static_source;
 
 use std::collections::HashMap;
@@ -11,7 +12,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub use poll::{Poller, Target};
-pub use prometheus::{PrometheusSource, UrlError};
+pub use prometheus::{PrometheusClient, PrometheusSource, UrlError};
+pub use refused_source::RefusedSource;
 pub use static_source::StaticSource;
 
 /// Why there is no value.

@@ -10,6 +10,7 @@ use krake_proto::Resource;
 use krake_proto::krake::core::v1::{Metric, MetricsProvider};
 use krake_proto::krake::kubernetes::v1::{Application, Cluster};
 use krake_proto::krake::meta::v1::View;
+use krake_runtime::address::AddressPolicy;
 use krake_runtime::controller::{
     self, ControllerMetrics, ControllerOptions, ControllerProcess, Priority, Queue,
 };
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::controller::{Clock, Scheduler};
 use crate::decide::Options;
 use crate::inputs::Inputs;
-use crate::metrics::PrometheusSource;
+use crate::metrics::PrometheusClient;
 use crate::project;
 use crate::reporter::Reporter;
 
@@ -51,6 +52,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let settings = Settings {
         options: config.options,
         metrics_interval: config.metrics_interval,
+        metrics_addresses: config.metrics_addresses,
         workers: config.workers,
         controller_metrics: metrics,
         clock: config.clock,
@@ -63,6 +65,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 pub(crate) struct Settings {
     pub(crate) options: Options,
     pub(crate) metrics_interval: Duration,
+    pub(crate) metrics_addresses: AddressPolicy,
     pub(crate) workers: usize,
     pub(crate) controller_metrics: ControllerMetrics,
     pub(crate) clock: Clock,
@@ -78,7 +81,9 @@ pub(crate) async fn schedule(
 ) -> anyhow::Result<()> {
     let client = leadership.client();
     let (applications, clusters) = (Queue::new(), Queue::new());
-    let (inputs, feeds) = mirrors(&client, settings.metrics_interval, applications.clone())?;
+    let providers =
+        PrometheusClient::new(settings.metrics_addresses).context("cannot make an HTTP client")?;
+    let (inputs, feeds) = mirrors(&client, providers, settings.metrics_interval, applications.clone());
     let reporter = Arc::new(Reporter::new(client.clone(), inputs.clone(), clusters.clone()));
     let scheduler = Arc::new(Scheduler::new(
         client,
@@ -172,9 +177,10 @@ type Feeds = Vec<BoxFuture<'static, anyhow::Result<()>>>;
 /// The mirrors, and what fills them. Changes of applications go into the queue, all others into a new world.
 fn mirrors(
     client: &Client,
+    providers_client: PrometheusClient,
     metrics_interval: Duration,
     queue: Queue<NamespacedName>,
-) -> anyhow::Result<(Arc<Inputs>, Feeds)> {
+) -> (Arc<Inputs>, Feeds) {
     let (applications, application_feed) = Mirror::of_kind(project::application);
     let (clusters, cluster_feed) = Mirror::of_kind(project::cluster);
     let (global_metrics, global_metric_feed) = Mirror::of_kind(project::metric);
@@ -186,7 +192,7 @@ fn mirrors(
         clusters,
         [global_metrics, metrics],
         [global_providers, providers],
-        PrometheusSource::client().context("cannot make an HTTP client")?,
+        providers_client,
         metrics_interval,
     ));
     let redefine = || {
@@ -217,7 +223,7 @@ fn mirrors(
         follow(client.api::<MetricsProvider>(), GLOBAL, View::Full, global_provider_feed, told(redefine())),
         follow(client.api::<MetricsProvider>(), ALL, View::Full, provider_feed, told(redefine())),
     ];
-    Ok((inputs, feeds))
+    (inputs, feeds)
 }
 
 /// Follows a kind for as long as the process lives.

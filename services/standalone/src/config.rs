@@ -112,6 +112,10 @@ struct Rules {
     /// Seconds between two questions to a metrics provider. [default: 10; for the demo: 1]
     #[arg(long, env = "KRAKE_METRICS_INTERVAL", value_name = "SECONDS")]
     metrics_interval: Option<f64>,
+    /// Range of addresses that metrics providers may have whatever else holds: see `krake-scheduler --help`.
+    #[arg(long, env = "KRAKE_ALLOW_METRICS_ADDRESS", value_name = "CIDR", value_delimiter = ',')]
+    #[serde(rename = "allow_metrics_addresses")]
+    allow_metrics_address: Vec<Cidr>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -156,6 +160,8 @@ pub struct Config {
     pub hosts: HostRules,
     /// Which addresses clusters may have.
     pub cluster_addresses: AddressPolicy,
+    /// Which addresses metrics providers may have beside the usual ones.
+    pub metrics_addresses: Vec<Cidr>,
     /// Minimum time that an application stays before it moves to a better cluster.
     pub reschedule_after: Duration,
     /// Time between two questions to a metrics provider.
@@ -177,6 +183,7 @@ impl Config {
             limits: ConnectionLimits::default(),
             hosts: HostRules::default(),
             cluster_addresses: AddressPolicy { loopback: true, allowed: Vec::new() },
+            metrics_addresses: Vec::new(),
             reschedule_after: Duration::from_secs_f64(SERVE.reschedule_after),
             metrics_interval: Duration::from_secs_f64(SERVE.metrics_interval),
             telemetry: TelemetryConfig::default(),
@@ -283,6 +290,7 @@ impl Settings {
                 loopback: api.address.ip().is_loopback() && rest.address.ip().is_loopback(),
                 allowed: self.allow_cluster_addresses,
             },
+            metrics_addresses: [rules.allow_metrics_address, filed.allow_metrics_address].concat(),
             reschedule_after: seconds(
                 "--reschedule-after",
                 pick(rules.reschedule_after, filed.reschedule_after, defaults.reschedule_after),

@@ -24,6 +24,7 @@ pub(crate) fn scheduler(config: &Config, url: &str, admin: &Admin) -> krake_sche
     let mut scheduler = krake_scheduler::Config::new(controller("scheduler", url, admin));
     scheduler.options.reschedule_after = config.reschedule_after;
     scheduler.metrics_interval = config.metrics_interval;
+    scheduler.metrics_addresses.allowed.clone_from(&config.metrics_addresses);
     scheduler
 }
 

@@ -1,26 +1,22 @@
 //! The HTTP client of a kubeconfig, whose connector judges every address that it dials.
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
+use krake_runtime::address::AddressPolicy;
+use krake_runtime::dial::Dialler;
 use krake_runtime::kubeconfig::Identity;
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::{BoxError, ServiceBuilder, service_fn};
 
-use crate::cluster::address::{AddressPolicy, literal};
 use crate::cluster::kubeconfig::KubeconfigError;
 
 /// A client of the API server, which connects to addresses that the policy allows, and follows no redirects.
@@ -35,10 +31,12 @@ pub(crate) fn client(
     let unusable = |error: kube::Error| KubeconfigError::Unusable(error.to_string());
     let clear = config.cluster_url.scheme_str() == Some("http") && has_credentials(config);
     // The connector resolves no addresses, only names. There is only one host, since redirects are not followed.
-    if let Some(address) = literal(config.cluster_url.host().unwrap_or_default()) {
-        policy.check(address, clear).map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
-    }
-    let resolver = JudgedResolver { names: GaiResolver::new(), policy: policy.clone(), clear };
+    let dialler =
+        Dialler { policy: policy.clone(), clear, process: "adapter", option: "--allow-cluster-address" };
+    dialler
+        .check_host(config.cluster_url.host().unwrap_or_default())
+        .map_err(|error| KubeconfigError::Unusable(error.to_string()))?;
+    let resolver = service_fn(move |name: Name| Box::pin(dialler.resolve(name.as_str().to_owned())));
     let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -81,50 +79,6 @@ fn encrypted<C>(
 /// Whether requests carry what others must not read.
 fn has_credentials(config: &Config) -> bool {
     config.auth_info.token.is_some() || config.auth_info.password.is_some()
-}
-
-/// Resolves names, and leaves out the addresses that must not be connected to.
-#[derive(Clone)]
-struct JudgedResolver {
-    names: GaiResolver,
-    policy: AddressPolicy,
-    clear: bool,
-}
-
-impl Service<Name> for JudgedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.names.poll_ready(context)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (policy, clear) = (self.policy.clone(), self.clear);
-        let resolved = self.names.call(name);
-        Box::pin(async move { judged(&policy, clear, resolved.await?).map(Vec::into_iter) })
-    }
-}
-
-/// The addresses that may be connected to.
-fn judged(
-    policy: &AddressPolicy,
-    clear: bool,
-    addresses: impl Iterator<Item = SocketAddr>,
-) -> io::Result<Vec<SocketAddr>> {
-    let mut refusal = None;
-    let mut allowed = Vec::new();
-    for address in addresses {
-        match policy.check(address.ip(), clear) {
-            Ok(()) => allowed.push(address),
-            Err(error) => refusal = Some(error),
-        }
-    }
-    match refusal {
-        Some(error) if allowed.is_empty() => Err(io::Error::other(error)),
-        _ => Ok(allowed),
-    }
 }
 
 #[cfg(test)]
@@ -178,14 +132,5 @@ mod tests {
         let connection = open(&format!("http://localhost:{port}"), &AddressPolicy::default()).unwrap();
         let error = connection.call(connection.client().apiserver_version()).await.unwrap_err();
         assert!(error.to_string().contains("--allow-cluster-address 127.0.0.1"), "{error}");
-    }
-
-    #[test]
-    fn of_a_name_only_allowed_addresses_are_dialled() {
-        let addresses = ["192.0.2.7:6443", "169.254.169.254:6443"].map(|text| text.parse().unwrap());
-        let policy = AddressPolicy::default();
-        assert_eq!(judged(&policy, false, addresses.into_iter()).unwrap(), addresses[..1]);
-        let error = judged(&policy, false, addresses[1..].iter().copied()).unwrap_err();
-        assert!(error.to_string().contains("link-local"), "{error}");
     }
 }

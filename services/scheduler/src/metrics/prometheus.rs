@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use reqwest::{Client, StatusCode, Url};
+use krake_runtime::address::AddressPolicy;
+use krake_runtime::dial::{DialError, Dialler};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use thiserror::Error;
@@ -21,6 +24,10 @@ const CONCURRENCY: usize = 8;
 const BODY_MAX: usize = 1 << 20;
 /// The most characters of an error of the provider that are passed on.
 const MESSAGE_MAX: usize = 200;
+/// Maximum number of redirects that are followed: one to https, one to another path, and one to spare.
+const MAX_REDIRECTS: usize = 3;
+/// Maximum time until a connection is made. A provider that works makes it in much less.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a URL cannot be that of a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -31,12 +38,66 @@ pub enum UrlError {
     /// It is a URL of another kind.
     #[error("must begin with http:// or https://, not \"{0}:\"")]
     Scheme(String),
+    /// It is of an address that is not connected to.
+    #[error(transparent)]
+    Refused(#[from] DialError),
+}
+
+/// The HTTP client of all providers of this type. It judges every address that it dials, those of redirects included.
+#[derive(Clone)]
+pub struct PrometheusClient {
+    http: reqwest::Client,
+    dialler: Dialler,
+}
+
+impl PrometheusClient {
+    /// A client that connects to addresses which the policy allows.
+    ///
+    /// # Errors
+    /// The machine's certificates cannot be used.
+    pub fn new(policy: AddressPolicy) -> Result<Self, reqwest::Error> {
+        // TLS takes the provider of the whole process. Whoever set one before is right.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // State admits no provider with credentials in its URL.
+        let dialler =
+            Dialler { policy, clear: false, process: "scheduler", option: "--allow-metrics-address" };
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("krake-scheduler/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(Resolver(dialler.clone()))
+            .redirect(redirects(dialler.clone()))
+            .build()?;
+        Ok(Self { http, dialler })
+    }
+}
+
+/// Follows redirects, a few of them, and none to an address that is not connected to.
+fn redirects(dialler: Dialler) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| {
+        if attempt.previous().len() > MAX_REDIRECTS {
+            return attempt.error(format!("more than {MAX_REDIRECTS} redirects"));
+        }
+        match dialler.check_host(attempt.url().host_str().unwrap_or_default()) {
+            Ok(()) => attempt.follow(),
+            Err(error) => attempt.error(error),
+        }
+    })
+}
+
+/// Resolves names to the addresses that may be connected to.
+struct Resolver(Dialler);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let addresses = self.0.resolve(name.as_str().to_owned());
+        Box::pin(async move { Ok(Box::new(addresses.await?) as Addrs) })
+    }
 }
 
 /// A provider that answers `GET {url}/api/v1/query`.
 #[derive(Clone)]
 pub struct PrometheusSource {
-    client: Client,
+    client: PrometheusClient,
     query: Url,
 }
 
@@ -52,35 +113,22 @@ impl PrometheusSource {
     /// client is shared by all providers.
     ///
     /// # Errors
-    /// The URL is none, or not of HTTP.
-    pub fn new(client: Client, url: &str) -> Result<Self, UrlError> {
+    /// The URL is none, not of HTTP, or of an address that is not connected to.
+    pub fn new(client: PrometheusClient, url: &str) -> Result<Self, UrlError> {
         let mut query = Url::parse(url).map_err(|error| UrlError::Malformed(error.to_string()))?;
         if !matches!(query.scheme(), "http" | "https") {
             return Err(UrlError::Scheme(query.scheme().to_owned()));
         }
+        client.dialler.check_host(query.host_str().unwrap_or_default())?;
         query.set_path(&format!("{}/api/v1/query", query.path().trim_end_matches('/')));
         query.set_fragment(None);
         Ok(Self { client, query })
     }
 
-    /// The client that sources of this type need: few redirects, no waiting for dead hosts.
-    ///
-    /// # Errors
-    /// The machine's certificates cannot be used.
-    pub fn client() -> Result<Client, reqwest::Error> {
-        // TLS takes the provider of the whole process. Whoever set one before is right.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Client::builder()
-            .user_agent(concat!("krake-scheduler/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(5))
-            .redirect(reqwest::redirect::Policy::limited(3))
-            .build()
-    }
-
     async fn ask(&self, query: &str) -> Result<f64, MetricError> {
         let mut url = self.query.clone();
         url.query_pairs_mut().append_pair("query", query);
-        let mut response = self.client.get(url).send().await.map_err(unreachable)?;
+        let mut response = self.client.http.get(url).send().await.map_err(unreachable)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > BODY_MAX {

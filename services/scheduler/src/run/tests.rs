@@ -53,6 +53,7 @@ impl Fixture {
         let settings = Settings {
             options: Options::default(),
             metrics_interval: SECOND * 10,
+            metrics_addresses: AddressPolicy::default(),
             workers: 16,
             controller_metrics: ControllerMetrics::default(),
             clock: clock.clone(),
@@ -165,10 +166,14 @@ fn measured(api: &FakeApi, name: &str) {
 /// Sets the values of all metrics.
 fn values(api: &FakeApi, values: &[(&str, f64)]) {
     let metrics: BTreeMap<_, _> = values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-    let fixed = core::StaticProvider { metrics };
+    provider(api, metrics_provider_spec::Type::Static(core::StaticProvider { metrics }));
+}
+
+/// The provider of all metrics.
+fn provider(api: &FakeApi, of: metrics_provider_spec::Type) {
     api.put(core::MetricsProvider {
         metadata: Some(metadata("values")),
-        spec: Some(core::MetricsProviderSpec { r#type: Some(metrics_provider_spec::Type::Static(fixed)) }),
+        spec: Some(core::MetricsProviderSpec { r#type: Some(of) }),
     });
 }
 

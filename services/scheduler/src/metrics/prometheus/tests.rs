@@ -43,8 +43,13 @@ impl Fake {
     }
 }
 
+/// A client as the scheduler makes it.
+fn client() -> PrometheusClient {
+    PrometheusClient::new(AddressPolicy { loopback: true, ..AddressPolicy::default() }).unwrap()
+}
+
 async fn ask_at(url: &str, query: &str) -> Result<f64, MetricError> {
-    let source = PrometheusSource::new(PrometheusSource::client().unwrap(), url).unwrap();
+    let source = PrometheusSource::new(client(), url).unwrap();
     let mut answers = source.fetch(&[query.to_owned()], Instant::now() + HANG_GUARD).await;
     let answer = answers.remove(query).unwrap();
     assert!(answers.is_empty());
@@ -60,7 +65,12 @@ async fn answer(
         format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"vector\",\"result\":[{series}]}}}}")
             .into_response()
     };
+    // From one path to the next, and at the end to where the query says.
+    let redirect = |to: &str| (StatusCode::TEMPORARY_REDIRECT, [("location", to.to_owned())]).into_response();
     match parameters["query"].as_str() {
+        "redirected" => redirect("query?query=scalar(1)"),
+        "redirected for ever" => redirect("query?query=redirected+for+ever"),
+        metadata if metadata.starts_with("http://") => redirect(metadata),
         "load" => vector(
             r#"{"metric":{"__name__":"other"},"value":[1.5,"1"]},{"metric":{"__name__":"load","a":"b"},"value":[1.5,"2.25"]}"#,
         ),
@@ -139,7 +149,7 @@ async fn tells_a_provider_that_does_not_work(#[case] query: &str, #[case] messag
 #[tokio::test]
 async fn one_query_that_hangs_costs_only_itself() {
     let fake = Fake::start().await;
-    let source = PrometheusSource::new(PrometheusSource::client().unwrap(), &fake.url).unwrap();
+    let source = PrometheusSource::new(client(), &fake.url).unwrap();
     // Long enough for the other answer on a busy machine.
     let deadline = Instant::now() + Duration::from_secs(5);
     let answers = source.fetch(&["hang".to_owned(), "load".to_owned()], deadline).await;
@@ -167,14 +177,53 @@ async fn credentials_of_the_url_are_sent_and_not_shown() {
     let fake = Fake::start().await;
     let url = fake.url.replace("http://", "http://u:secret@");
     assert_eq!(ask_at(&url, "authorization").await, Ok(1.0));
-    let source = PrometheusSource::new(PrometheusSource::client().unwrap(), &url).unwrap();
+    let source = PrometheusSource::new(client(), &url).unwrap();
     assert!(!format!("{source:?}").contains("secret"));
 }
 
 #[test]
 fn only_http_urls_are_providers() {
-    let client = PrometheusSource::client().unwrap();
-    let error = |url: &str| PrometheusSource::new(client.clone(), url).unwrap_err().to_string();
+    let error = |url: &str| PrometheusSource::new(client(), url).unwrap_err().to_string();
     assert_eq!(error("ftp://host"), "must begin with http:// or https://, not \"ftp:\"");
     assert_eq!(error("localhost"), "not a URL: relative URL without a base");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_a_few_times() {
+    let fake = Fake::start().await;
+    assert_eq!(fake.ask("redirected").await, Ok(7.0));
+    let Err(MetricError::Unreachable(message)) = fake.ask("redirected for ever").await else {
+        panic!("followed for ever");
+    };
+    assert!(message.contains("more than 3 redirects"), "{message}");
+}
+
+#[rstest]
+#[case("http://169.254.169.254/latest/meta-data/", "169.254.169.254: it is a link-local address")]
+#[case("http://[fe80::1]:9090/", "fe80::1: it is a link-local address")]
+#[case("http://[::ffff:169.254.169.254]/", "169.254.169.254: it is a link-local address")]
+#[case("http://2852039166/", "169.254.169.254: it is a link-local address")]
+#[case("http://100.100.100.200/", "100.100.100.200: a cloud serves credentials of its machines there")]
+#[case("http://0.0.0.0:9090/", "0.0.0.0: it is no address of a machine")]
+#[tokio::test]
+async fn a_provider_leads_to_no_address_that_is_not_connected_to(#[case] url: &str, #[case] why: &str) {
+    let error = PrometheusSource::new(client(), url).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("Krake does not connect to {why}")), "{error}");
+    assert!(error.contains("--allow-metrics-address"), "{error}");
+    let Err(MetricError::Unreachable(message)) = Fake::start().await.ask(url).await else {
+        panic!("the redirect was followed");
+    };
+    assert!(message.ends_with(&error), "{message}");
+}
+
+#[tokio::test]
+async fn a_name_is_judged_by_the_addresses_that_it_has() {
+    let fake = Fake::start().await;
+    let url = fake.url.replace("127.0.0.1", "localhost");
+    assert_eq!(ask_at(&url, "scalar(1)").await, Ok(7.0));
+    let strict = PrometheusClient::new(AddressPolicy::default()).unwrap();
+    let source = PrometheusSource::new(strict, &url).unwrap();
+    let answer = source.fetch(&["load".to_owned()], Instant::now() + HANG_GUARD).await.remove("load");
+    let Some(Err(MetricError::Unreachable(message))) = answer else { panic!("it was asked: {answer:?}") };
+    assert!(message.contains("it is an address of Krake's own machine"), "{message}");
 }

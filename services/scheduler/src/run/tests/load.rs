@@ -83,7 +83,8 @@ async fn changes_of_the_world_are_gathered() {
 #[tokio::test]
 async fn erased_clusters_are_forgotten_when_nothing_is_bound_to_them() {
     let (clock, _) = clock();
-    let (inputs, _feeds) = mirrors(&FakeApi::new(clock).client(), SECOND, Queue::new()).unwrap();
+    let providers = PrometheusClient::new(AddressPolicy::default()).unwrap();
+    let (inputs, _feeds) = mirrors(&FakeApi::new(clock).client(), providers, SECOND, Queue::new());
     inputs.rebuild();
     for uid in ["a", "b"] {
         inputs.erase(uid);

@@ -48,3 +48,17 @@ async fn a_conflict_does_not_lose_what_is_to_be_said_about_metrics() {
     assert!(!fixture.api.get::<api::Cluster>("a").status.unwrap().metrics_reasons.is_empty());
     assert_eq!(fixture.api.writes().len(), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_not_connected_to_is_said_on_the_clusters() {
+    let fixture = Fixture::start(|api| {
+        measured(api, "a");
+        let url = "http://169.254.169.254/latest".to_owned();
+        provider(api, metrics_provider_spec::Type::Prometheus(core::PrometheusProvider { url }));
+    })
+    .await;
+    sleep(SECOND * 100).await;
+    let reason = fixture.api.get::<api::Cluster>("a").status.unwrap().metrics_reasons["a"].clone();
+    assert_eq!(reason.code(), ReasonCode::UnreachableMetricsProvider);
+    assert!(reason.message.contains("does not connect to 169.254.169.254: it is a link-local"), "{reason:?}");
+}

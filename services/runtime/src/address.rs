@@ -1,9 +1,11 @@
-//! Which addresses the adapter connects to. Kubeconfigs come from users, and the adapter stands where they do not: it
-//! must not reach for them what only its own machine can reach. Pure.
+//! Which addresses that users name Krake connects to. Its processes stand where users do not: they must not reach for them
+//! what only their own machine can reach. Pure; [`crate::dial`] asks it for every connection.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use serde::Deserialize;
 
 /// Addresses at which clouds serve credentials to their machines, outside of the link-local range.
 const METADATA: [IpAddr; 3] = [
@@ -13,7 +15,8 @@ const METADATA: [IpAddr; 3] = [
 ];
 
 /// A range of addresses, for example `10.0.0.0/8`. An address alone is a range of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Cidr {
     network: IpAddr,
     prefix: u8,
@@ -52,13 +55,20 @@ impl FromStr for Cidr {
     }
 }
 
+impl TryFrom<String> for Cidr {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// Why an address is not connected to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Krake does not connect to {address}: {why}. Start the adapter with --allow-cluster-address {address} if it is right"
-)]
-pub struct AddressError {
-    address: IpAddr,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Krake does not connect to {address}: {why}")]
+pub struct Refusal {
+    /// The address. Where an IPv6 address stands for an IPv4 address, the latter.
+    pub address: IpAddr,
     why: Why,
 }
 
@@ -79,18 +89,17 @@ impl fmt::Display for Why {
             Why::LinkLocal => "it is a link-local address",
             Why::Metadata => "a cloud serves credentials of its machines there",
             Why::Multicast => "it is the address of a group of machines",
-            Why::Loopback => "it is an address of the adapter's own machine",
+            Why::Loopback => "it is an address of Krake's own machine",
             Why::Clear => "credentials would go there without TLS",
         })
     }
 }
 
-/// The rule. Without a word of whoever starts the adapter it connects to no address of its own machine, whatever the
-/// address of its API: that may be the near end of a tunnel or of a proxy.
+/// The rule. By default a process connects to no address of its own machine, whatever the address of its API: that may be
+/// the near end of a tunnel or of a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressPolicy {
-    /// Addresses of the adapter's own machine may be connected to: for a process that is the API as well, and knows that
-    /// only its own machine reaches it.
+    /// Addresses of the process's own machine may be connected to.
     pub loopback: bool,
     /// Ranges that may be connected to, whatever else holds.
     pub allowed: Vec<Cidr>,
@@ -100,23 +109,23 @@ impl AddressPolicy {
     /// Checks an address; `clear` if credentials would go there without TLS.
     ///
     /// # Errors
-    /// When the adapter must not connect to it.
-    pub fn check(&self, address: IpAddr, clear: bool) -> Result<(), AddressError> {
+    /// When it must not be connected to.
+    pub fn check(&self, address: IpAddr, clear: bool) -> Result<(), Refusal> {
         let meant = meant(address);
         if self.allowed.iter().any(|range| range.holds(meant) || range.holds(address)) {
             return Ok(());
         }
         match why_not(meant) {
             Some(Why::Loopback) if self.loopback => Ok(()),
-            Some(why) => Err(AddressError { address: meant, why }),
-            None if clear => Err(AddressError { address: meant, why: Why::Clear }),
+            Some(why) => Err(Refusal { address: meant, why }),
+            None if clear => Err(Refusal { address: meant, why: Why::Clear }),
             None => Ok(()),
         }
     }
 }
 
 /// The address that the host of a URL is, in brackets or not; `None` for names.
-pub(crate) fn literal(host: &str) -> Option<IpAddr> {
+pub fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
@@ -195,7 +204,7 @@ mod tests {
     fn credentials_need_tls() {
         let policy = AddressPolicy { loopback: true, allowed: Vec::new() };
         let error = policy.check("192.0.2.7".parse().unwrap(), true).unwrap_err();
-        assert!(error.to_string().contains("--allow-cluster-address 192.0.2.7"), "{error}");
+        assert!(error.to_string().contains("192.0.2.7: credentials would go there without TLS"), "{error}");
         assert_eq!(policy.check("192.0.2.7".parse().unwrap(), false), Ok(()));
     }
 
@@ -218,5 +227,6 @@ mod tests {
     #[case("")]
     fn no_ranges(#[case] text: &str) {
         assert!(text.parse::<Cidr>().is_err());
+        assert!(serde_json::from_value::<Cidr>(text.into()).is_err());
     }
 }
