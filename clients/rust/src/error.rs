@@ -67,6 +67,15 @@ impl Error {
         self.reason() == Some(ErrorReason::Conflict)
     }
 
+    /// Whether a write failed because the world has moved on since it was decided: the object is another one, is gone, or is
+    /// being deleted. Watches report what it is now, and that is to be decided on.
+    pub fn is_outdated(&self) -> bool {
+        matches!(
+            self.reason(),
+            Some(ErrorReason::Conflict | ErrorReason::NotFound | ErrorReason::BeingDeleted)
+        )
+    }
+
     /// Whether another holder leads, or this process does not: stop acting.
     pub fn is_fenced(&self) -> bool {
         self.reason() == Some(ErrorReason::Fenced)
@@ -134,6 +143,21 @@ mod tests {
         let error = Error::from(wire::status(code, reason, "text"));
         assert_eq!(error.retryable(), expected);
         assert_eq!(error.reason(), Some(reason));
+    }
+
+    #[rstest]
+    #[case(Code::Aborted, ErrorReason::Conflict, true)]
+    #[case(Code::NotFound, ErrorReason::NotFound, true)]
+    #[case(Code::FailedPrecondition, ErrorReason::BeingDeleted, true)]
+    #[case(Code::AlreadyExists, ErrorReason::AlreadyExists, false)]
+    #[case(Code::FailedPrecondition, ErrorReason::Fenced, false)]
+    #[case(Code::Unavailable, ErrorReason::StoreUnavailable, false)]
+    fn a_write_is_outdated_if_the_world_has_moved_on(
+        #[case] code: Code,
+        #[case] reason: ErrorReason,
+        #[case] expected: bool,
+    ) {
+        assert_eq!(Error::from(wire::status(code, reason, "text")).is_outdated(), expected);
     }
 
     #[rstest]

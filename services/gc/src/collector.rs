@@ -8,7 +8,7 @@ use krake_client::{Client, Error, Mirror, ObjectKey};
 use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CASCADE_DELETION;
 use krake_proto::krake::meta::v1::{Deletion, Object};
-use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+use krake_runtime::controller::{Next, OWN_WRITE_PATIENCE, OwnWrites, Priority, Queue, Reconciler};
 
 use crate::decide::{Includes, Plan, Target, decide, shortened};
 use crate::graph::{Graph, SharedGraph};
@@ -28,6 +28,7 @@ pub(crate) struct Collector {
     graph: SharedGraph,
     mirror: Mirror<Member, ObjectKey>,
     queue: Queue<ObjectKey>,
+    own_writes: OwnWrites<ObjectKey>,
 }
 
 impl Collector {
@@ -37,7 +38,7 @@ impl Collector {
         mirror: Mirror<Member, ObjectKey>,
         queue: Queue<ObjectKey>,
     ) -> Self {
-        Collector { client, graph, mirror, queue }
+        Collector { client, graph, mirror, queue, own_writes: OwnWrites::default() }
     }
 
     async fn delete(
@@ -46,6 +47,7 @@ impl Collector {
         targets: Vec<Target>,
         includes: Includes,
     ) -> anyhow::Result<Next> {
+        let (targets, mut unseen) = self.seen(targets);
         let deletions = targets.into_iter().map(|target| async move {
             let result = self.delete_one(&target, includes).await;
             (target.key, result)
@@ -53,10 +55,10 @@ impl Collector {
         // All are tried before one failure counts.
         let results: Vec<_> =
             futures::stream::iter(deletions).buffer_unordered(CONCURRENT_DELETES).collect().await;
-        let (mut all, mut held) = (Vec::new(), Vec::new());
+        let mut held = Vec::new();
         for (key, result) in results {
             match result {
-                Ok(written) => all.push(written),
+                Ok(written) => unseen |= self.wrote(&key, written),
                 Err(error) if holds(&error) => {
                     held.push((key.to_string(), said(&error)));
                 }
@@ -65,10 +67,11 @@ impl Collector {
                 }
             }
         }
-        self.seen(owner, &all).await?;
+        // What the mirror shows next wakes the owner.
+        let next = if unseen { Next::After(OWN_WRITE_PATIENCE) } else { Next::Done };
         match hindrance(&held) {
             Some(reason) => self.wait(owner, &reason, Next::After(HELD_RETRY_DELAY)).await,
-            None => Ok(Next::Done),
+            None => Ok(next),
         }
     }
 
@@ -95,8 +98,8 @@ impl Collector {
                 if let Written::At(_) = written {
                     tracing::info!("released: nothing depends on it");
                 }
-                self.seen(&target.key, &[written]).await?;
-                Ok(Next::Done)
+                self.wrote(&target.key, written);
+                Ok(Next::After(OWN_WRITE_PATIENCE))
             }
             Err(error) if holds(&error) => {
                 self.wait(&target.key, &shortened(said(&error)), Next::After(HELD_RETRY_DELAY)).await
@@ -117,23 +120,30 @@ impl Collector {
             tracing::info!(reason, "the deletion waits for dependents");
             let answer = self.client.report_deletion(key, &object.uid, reason).await;
             let written = written(answer).context("cannot record what the deletion waits for")?;
-            self.seen(key, &[written]).await?;
+            self.wrote(key, written);
         }
         Ok(next)
     }
 
-    /// Waits until the mirror shows our own writes, so that nothing is done twice. Queues `key` again if an object was
-    /// not as the decision on `key` saw it.
-    async fn seen(&self, key: &ObjectKey, written: &[Written]) -> anyhow::Result<()> {
-        let versions = written.iter().map(|written| match written {
-            Written::At(version) | Written::Changed(version) => *version,
-            Written::Gone => 0,
-        });
-        self.mirror.wait_for(versions.max().unwrap_or_default()).await?;
-        if written.iter().any(|written| matches!(written, Written::Changed(_))) {
-            self.queue.add(key.clone(), Priority::Change);
+    /// Remembers what the mirror is to show before anything is decided on the object again. Returns whether it will show
+    /// something: not that an object is gone which nobody has seen.
+    fn wrote(&self, key: &ObjectKey, written: Written) -> bool {
+        match written {
+            Written::At(version) | Written::Changed(version) => {
+                self.own_writes.wrote(key, version);
+                true
+            }
+            Written::Gone => false,
         }
-        Ok(())
+    }
+
+    /// The objects that the mirror shows as our last writes left them, so that nothing is done twice; and whether there are
+    /// others.
+    fn seen(&self, mut targets: Vec<Target>) -> (Vec<Target>, bool) {
+        let all = targets.len();
+        targets.retain(|target| self.own_writes.unseen_for(&target.key, target.resource_version).is_none());
+        let unseen = targets.len() < all;
+        (targets, unseen)
     }
 }
 
@@ -205,10 +215,16 @@ impl Reconciler for Collector {
 
     async fn reconcile(&self, key: &ObjectKey) -> anyhow::Result<Next> {
         let present = |graph: &Graph| graph.get(key).map(|member| member.resource_version);
-        let Some(version) = self.graph.read(present) else { return Ok(Next::Done) };
+        let Some(version) = self.graph.read(present) else {
+            self.own_writes.forget(key);
+            return Ok(Next::Done);
+        };
         // Dependents count as absent only when everything up to the owner's deletion has been seen: the revision may
         // be half delivered, and while the watch starts over the owner may arrive before its dependents.
         self.mirror.wait_for(version).await?;
+        if let Some(left) = self.own_writes.unseen_for(key, version) {
+            return Ok(Next::After(left));
+        }
         let plan = self.graph.read(|graph| (present(graph) == Some(version)).then(|| decide(graph, key)));
         match plan.unwrap_or(Plan::Nothing) {
             // Also when it changed meanwhile: that change has queued it again.

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod metrics;
+mod own_writes;
 mod process;
 mod queue;
 mod reconcile;
@@ -14,6 +15,7 @@ mod trace;
 
 pub use backoff::Backoff;
 pub use metrics::ControllerMetrics;
+pub use own_writes::{OWN_WRITE_PATIENCE, OwnWrites};
 pub use process::{
     AdminPlace, AdminServer, ControllerArgs, ControllerConfig, ControllerProcess, ControllerSections,
 };

@@ -9,12 +9,11 @@ use jiff::Timestamp;
 use krake_client::{Client, Mask, NamespacedName};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationStatus, BindApplicationRequest};
 use krake_proto::krake::meta::v1::{CheckTombstonesRequest, Metadata};
-use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+use krake_runtime::controller::{Next, OwnWrites, Priority, Queue, Reconciler};
 
 use crate::act::{Act, Report, act};
 use crate::decide::{Choice, Decision, Options, decide};
 use crate::inputs::{Inputs, Snapshot};
-use crate::own_writes::{OwnWrites, PATIENCE};
 use crate::project::Placed;
 
 /// When to look again after a write that was decided on an old state, if the mirror does not tell before.
@@ -36,7 +35,7 @@ pub(crate) struct Scheduler {
     options: Options,
     queue: Queue<NamespacedName>,
     clock: Clock,
-    own_writes: OwnWrites,
+    own_writes: OwnWrites<NamespacedName>,
 }
 
 impl Reconciler for Scheduler {
@@ -51,8 +50,8 @@ impl Reconciler for Scheduler {
             self.own_writes.forget(key);
             return Ok(Next::Done);
         };
-        if !self.own_writes.are_shown(key, placed.resource_version) {
-            return Ok(Next::After(PATIENCE));
+        if let Some(left) = self.own_writes.unseen_for(key, placed.resource_version) {
+            return Ok(Next::After(left));
         }
         let now = (self.clock)();
         let snapshot = self.inputs.snapshot();
@@ -176,7 +175,7 @@ impl Scheduler {
         match self.client.applications().bind_application(request).await {
             Ok(response) => Ok(Some(version(response.into_inner().metadata))),
             Err(status) => match krake_client::Error::from(status) {
-                error if outdated(&error) => Ok(None),
+                error if error.is_outdated() => Ok(None),
                 error => Err(error).context("cannot bind"),
             },
         }
@@ -202,7 +201,7 @@ impl Scheduler {
         let object = Application { metadata: Some(metadata), spec: None, status: Some(status) };
         match self.client.api::<Application>().update_status(&object, Mask::fields(fields)).await {
             Ok(after) => Ok(Some(version(after.metadata))),
-            Err(error) if outdated(&error) => Ok(None),
+            Err(error) if error.is_outdated() => Ok(None),
             Err(error) => Err(error).context("cannot write the attempts to find a cluster"),
         }
     }
@@ -220,12 +219,6 @@ impl Scheduler {
         }
         Ok(Written::Unknown)
     }
-}
-
-/// Whether a write failed because the world has moved on, which the mirrors will tell.
-pub(crate) fn outdated(error: &krake_client::Error) -> bool {
-    use krake_proto::error::ErrorReason;
-    matches!(error.reason(), Some(ErrorReason::Conflict | ErrorReason::NotFound | ErrorReason::BeingDeleted))
 }
 
 fn version(metadata: Option<Metadata>) -> i64 {

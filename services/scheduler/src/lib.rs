@@ -20,7 +20,6 @@ pub mod handover;
 mod in_flight;
 mod inputs;
 pub mod metrics;
-mod own_writes;
 mod project;
 mod reporter;
 pub mod retry;

@@ -6,12 +6,11 @@ use anyhow::Context;
 use krake_client::{Client, Mask, NamespacedName};
 use krake_proto::krake::kubernetes::v1::{Cluster, ClusterStatus};
 use krake_proto::krake::meta::v1::Metadata;
-use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+use krake_runtime::controller::{Next, OwnWrites, Priority, Queue, Reconciler};
 
 use crate::availability::report;
-use crate::controller::{CONFLICT_AGAIN, outdated};
+use crate::controller::CONFLICT_AGAIN;
 use crate::inputs::Inputs;
-use crate::own_writes::{OwnWrites, PATIENCE};
 use crate::project::Registered;
 use crate::world::World;
 
@@ -20,7 +19,7 @@ pub(crate) struct Reporter {
     client: Client,
     inputs: Arc<Inputs>,
     queue: Queue<NamespacedName>,
-    own_writes: OwnWrites,
+    own_writes: OwnWrites<NamespacedName>,
 }
 
 impl Reconciler for Reporter {
@@ -31,8 +30,8 @@ impl Reconciler for Reporter {
             self.own_writes.forget(key);
             return Ok(Next::Done);
         };
-        if !self.own_writes.are_shown(key, registered.resource_version) {
-            return Ok(Next::After(PATIENCE));
+        if let Some(left) = self.own_writes.unseen_for(key, registered.resource_version) {
+            return Ok(Next::After(left));
         }
         let status = due(&registered, self.inputs.snapshot().world());
         match status {
@@ -84,7 +83,7 @@ impl Reporter {
                 // The mirror brings the write, and the world with it.
                 Ok(Next::Done)
             }
-            Err(error) if outdated(&error) => Ok(Next::After(CONFLICT_AGAIN)),
+            Err(error) if error.is_outdated() => Ok(Next::After(CONFLICT_AGAIN)),
             Err(error) => Err(error).context("cannot write the condition MetricsAvailable"),
         }
     }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use futures::future::{join_all, try_join_all};
 use krake_client::{Client, Mirror, NamespacedName};
 use krake_proto::krake::meta::v1::Installation;
-use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
+use krake_runtime::controller::{Next, OWN_WRITE_PATIENCE, OwnWrites, Reconciler};
 use krake_runtime::leadership::Leadership;
 
 use super::execute::{Executor, Progress};
@@ -25,16 +24,13 @@ use crate::config::Clock;
 use crate::object::{ClusterUid, Identity};
 use crate::plan::{Snapshot, Step, plan};
 
-/// How long to wait until the mirror shows a report of our own.
-const OWN_WRITE: Duration = Duration::from_secs(5);
-
 /// The controller.
 pub(crate) struct Applications {
     pub(crate) client: Client,
     pub(crate) mirror: Mirror<Application>,
     pub(crate) clusters: Arc<Clusters>,
     pub(crate) index: Arc<Index>,
-    pub(crate) queue: Queue<NamespacedName>,
+    pub(crate) own_writes: OwnWrites<NamespacedName>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) strays: Arc<Strays>,
     pub(crate) memory: Memory,
@@ -49,6 +45,7 @@ pub(crate) struct Applications {
 impl Applications {
     /// Forgets an application that is not there any more.
     pub(crate) fn forget(&self, application: &Application) {
+        self.own_writes.forget(&application.key);
         self.index.forget_application(&application.uid);
         drop(self.strays.take(&application.uid));
         self.memory.forget_application(&application.uid);
@@ -73,6 +70,9 @@ impl Reconciler for Applications {
             self.turns.leave(key);
             return Ok(Next::Done);
         };
+        if let Some(left) = self.own_writes.unseen_for(key, application.resource_version) {
+            return Ok(Next::After(left));
+        }
         let Some(_turns) = self.turns.take(self.working(&application), key) else { return Ok(Next::Done) };
         let strays = self.strays.take(&application.uid);
         if !strays.is_empty() {
@@ -107,12 +107,10 @@ impl Reconciler for Applications {
         }
         let mut progress = self.execute(&application, &sightings, steps).await?;
         if progress.version != 0 {
-            // The next plan is made on a mirror that shows this one. An erased application is not shown any more.
-            let shown = self.mirror.wait_for(progress.version);
-            tokio::time::timeout(OWN_WRITE, shown)
-                .await
-                .context("the mirror does not show our own report")??;
-            self.queue.add(key.clone(), Priority::Resync);
+            // The next plan is made when the mirror shows this one, which wakes the application. One that was erased is not
+            // shown any more.
+            self.own_writes.wrote(key, progress.version);
+            progress = progress.and(Progress { again: Some(OWN_WRITE_PATIENCE), ..Progress::default() });
         } else {
             // After a report the next look follows at once.
             let told = self.tell_observations(&application, &sightings).await;

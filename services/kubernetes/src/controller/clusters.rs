@@ -10,7 +10,7 @@ use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CLUSTER_COPIES;
 use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::Metadata;
-use krake_runtime::controller::{Next, Reconciler};
+use krake_runtime::controller::{Next, OwnWrites, Reconciler};
 use krake_runtime::leadership::Leadership;
 
 use super::operator::OperatorCalls;
@@ -22,9 +22,6 @@ use crate::config::Clock;
 
 /// Pause before another attempt to release a deleted cluster.
 const LET_GO_AGAIN: Duration = Duration::from_secs(5);
-/// Longest time until the mirror shows a report of our own.
-const OWN_WRITE: Duration = Duration::from_secs(5);
-
 /// Pause between two looks whether another cluster that is the same is still there.
 const LOOK_FOR_TWIN: Duration = Duration::from_secs(10);
 /// The fields that a report writes.
@@ -46,6 +43,7 @@ pub(crate) struct ClusterController {
     pub(crate) leadership: Leadership,
     pub(crate) clock: Clock,
     pub(crate) operator: OperatorCalls,
+    pub(crate) own_writes: OwnWrites<NamespacedName>,
 }
 
 impl Reconciler for ClusterController {
@@ -54,7 +52,13 @@ impl Reconciler for ClusterController {
     async fn reconcile(&self, key: &NamespacedName) -> anyhow::Result<Next> {
         let cluster = self.mirror.get(key);
         self.operator.shown(key, cluster.as_deref());
-        let Some(cluster) = cluster else { return Ok(Next::Done) };
+        let Some(cluster) = cluster else {
+            self.own_writes.forget(key);
+            return Ok(Next::Done);
+        };
+        if let Some(left) = self.own_writes.unseen_for(key, cluster.resource_version) {
+            return Ok(Next::After(left));
+        }
         let next = if cluster.lost { Next::Done } else { self.look_after(&cluster).await? };
         if !self.leadership.leading() {
             return Ok(Next::Done);
@@ -126,15 +130,13 @@ impl ClusterController {
             Ok(after) => {
                 let metadata = after.metadata.unwrap_or_default();
                 let state = after.status.map_or("", |status| status.state().as_str_name());
-                tracing::info!(cluster = %NamespacedName::from(&metadata), state, "cluster reported");
-                let shown = self.mirror.wait_for(metadata.resource_version);
-                tokio::time::timeout(OWN_WRITE, shown)
-                    .await
-                    .context("the mirror does not show our own report")??;
+                let key = NamespacedName::from(&metadata);
+                tracing::info!(cluster = %key, state, "cluster reported");
+                self.own_writes.wrote(&key, metadata.resource_version);
                 Ok(())
             }
             // The mirror brings the newer version, and with it the next look.
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) if error.is_outdated() => Ok(()),
             Err(error) => Err(error).context("cannot report the cluster"),
         }
     }
@@ -169,7 +171,7 @@ impl ClusterController {
             Err(error) if error.reason() == Some(ErrorReason::FinalizersInUse) => {
                 Ok(Next::After(LET_GO_AGAIN))
             }
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(Next::Done),
+            Err(error) if error.is_outdated() => Ok(Next::Done),
             Err(error) => Err(error).context("cannot let the cluster go"),
         }
     }

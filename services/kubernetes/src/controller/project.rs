@@ -28,6 +28,8 @@ pub(crate) struct Application {
     pub(crate) deleted: bool,
     /// Nobody else's finalizer stands before ours.
     pub(crate) our_turn: bool,
+    /// Store revision of what this shows.
+    pub(crate) resource_version: i64,
     pub(crate) generation: i64,
     pub(crate) scheduled_generation: i64,
     /// Number of retries that were requested so far.
@@ -96,6 +98,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
         uid: metadata.uid.as_str().into(),
         deleted: metadata.deleted.is_some(),
         our_turn: metadata.finalizers.last().is_none_or(|finalizer| finalizer == KUBERNETES_RESOURCES),
+        resource_version: metadata.resource_version,
         generation: metadata.generation,
         scheduled_generation: status.scheduled_generation,
         retry_requests: status.retry_requests,

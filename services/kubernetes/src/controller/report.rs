@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use krake_client::Client;
-use krake_proto::error::ErrorReason;
 use krake_proto::krake::kubernetes::v1::{self as api, ReportCopyRequest};
 
 use super::project::{self, Application};
@@ -61,13 +60,11 @@ async fn send(
         }
         Err(status) => {
             let error = krake_client::Error::from(status);
-            match error.reason() {
-                Some(ErrorReason::Conflict | ErrorReason::NotFound | ErrorReason::BeingDeleted) => {
-                    tracing::debug!(application = %application.key, %error, "the plan is outdated");
-                    Ok(Reported::Outdated)
-                }
-                _ => Err(error).context("cannot report the copy"),
+            if error.is_outdated() {
+                tracing::debug!(application = %application.key, %error, "the plan is outdated");
+                return Ok(Reported::Outdated);
             }
+            Err(error).context("cannot report the copy")
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use krake_client::{Mirror, MirrorClosed, MirrorFeed};
 use krake_proto::krake::kubernetes::v1 as api;
-use krake_runtime::controller::{self, ControllerOptions, Reconciler};
+use krake_runtime::controller::{self, ControllerOptions, OwnWrites, Reconciler};
 use krake_runtime::shutdown::Shutdown;
 
 use super::Adapter;
@@ -73,13 +73,14 @@ impl Parts {
             leadership: adapter.leadership.clone(),
             clock: adapter.clock.clone(),
             operator: adapter.operator.clone(),
+            own_writes: OwnWrites::default(),
         };
         let application_controller = Applications {
             client,
             mirror: applications,
             clusters: adapter.clusters.clone(),
             index: adapter.index.clone(),
-            queue: queues.applications.clone(),
+            own_writes: OwnWrites::default(),
             turns: Turns::new(options.workers / CLUSTER_SHARE, queues.applications.clone()),
             strays: adapter.strays.clone(),
             memory: Memory::new(
