@@ -91,7 +91,7 @@ impl Fleet {
             });
             Cluster {
                 key: NamespacedName::new("clusters", format!("cluster-{index}")),
-                uid: uid('c', index),
+                uid: uid('c', index).into(),
                 labels: BTreeMap::from([
                     ("region".to_owned(), format!("r{}", index % REGIONS)),
                     ("tier".to_owned(), ["core", "edge"][index % 2].to_owned()),
@@ -119,14 +119,14 @@ impl Fleet {
             }
             Ok(Application {
                 key: NamespacedName::new(format!("team-{}", index % 50), format!("application-{index}")),
-                uid: uid('a', index),
+                uid: uid('a', index).into(),
                 generation: 1,
                 scheduled_generation: 1,
                 // As the scheduler keeps them: each application has its own.
                 constraints: Arc::new(Constraints { labels, ..Constraints::default() }),
                 migration: true,
                 deleted: false,
-                binding: Some(Binding { cluster_uid: uid('c', index % self.clusters), bound }),
+                binding: Some(Binding { cluster_uid: uid('c', index % self.clusters).into(), bound }),
                 copies: vec![],
                 failed_handovers: vec![],
                 failed_attempts: vec![],

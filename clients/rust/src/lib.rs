@@ -17,6 +17,7 @@ mod mirror;
 mod objects;
 mod options;
 mod transport;
+mod uid;
 mod watch;
 
 pub use api::{Api, Listing, Page};
@@ -32,4 +33,5 @@ pub use mirror::{Barrier, Change, Mirror, MirrorClosed, MirrorFeed, NamespacedNa
 pub use objects::ObjectKey;
 pub use options::{CreateOptions, DeleteOptions, ListOptions, Mask, Start, WatchOptions};
 pub use transport::Transport;
+pub use uid::{ApplicationUid, ClusterUid};
 pub use watch::{Watch, WatchEvent};

@@ -36,8 +36,8 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
+pub use krake_client::{ApplicationUid, ClusterUid};
 use serde_json::Value;
 
 /// Field manager of everything that Krake applies.
@@ -60,52 +60,6 @@ pub const ADOPTED_ANNOTATION: &str = "krake.cloud/adopted";
 /// Annotation of users, `true` on a Job that a move runs on the new cluster though it ran to its end on the former one: it
 /// makes something that the application needs there.
 pub const EVERY_CLUSTER_ANNOTATION: &str = "krake.cloud/run-on-every-cluster";
-
-/// uid of a cluster in Krake.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClusterUid(Arc<str>);
-
-/// uid of an application in Krake.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ApplicationUid(Arc<str>);
-
-impl ClusterUid {
-    /// The uid as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl ApplicationUid {
-    /// The uid as text; the value of [`APPLICATION_LABEL`].
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for ClusterUid {
-    fn from(uid: &str) -> Self {
-        Self(uid.into())
-    }
-}
-
-impl From<&str> for ApplicationUid {
-    fn from(uid: &str) -> Self {
-        Self(uid.into())
-    }
-}
-
-impl fmt::Display for ClusterUid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for ApplicationUid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Who applies: what ends up in the marks of every object of an application.
 #[derive(Clone, Debug, PartialEq, Eq)]

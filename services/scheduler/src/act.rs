@@ -1,6 +1,7 @@
 //! From decisions to what is written. Pure: the controller sends what this says.
 
 use jiff::Timestamp;
+use krake_client::ClusterUid;
 use krake_proto::Resource;
 use krake_proto::condition::{bounded, reasons, types};
 use krake_proto::krake::kubernetes::v1 as api;
@@ -20,7 +21,7 @@ pub(crate) struct Act {
     /// When to decide again though nothing changed.
     pub(crate) again: Option<Timestamp>,
     /// The bound cluster is not there; whether it was erased is to be asked.
-    pub(crate) ask: Option<String>,
+    pub(crate) ask: Option<ClusterUid>,
 }
 
 /// The scheduler's own part of an application's status, besides what a binding writes.
@@ -91,7 +92,7 @@ fn same(placed: &Placed) -> api::BindApplicationRequest {
         name: application.key.name.clone(),
         bindings: placed.bound.clone().into_iter().collect(),
         generation: application.generation,
-        replaces: application.binding.iter().map(|binding| binding.cluster_uid.clone()).collect(),
+        replaces: application.binding.iter().map(|binding| binding.cluster_uid.to_string()).collect(),
         cluster: None,
         decision: None,
         without_copies: false,
@@ -163,7 +164,7 @@ fn reference(cluster: &ScoredCluster) -> ResourceRef {
         kind: kind.kind.into(),
         namespace: cluster.key.namespace.clone(),
         name: cluster.key.name.clone(),
-        uid: cluster.uid.clone(),
+        uid: cluster.uid.to_string(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use krake_client::{Client, Mask, NamespacedName};
+use krake_client::{Client, ClusterUid, Mask, NamespacedName};
 use krake_proto::krake::kubernetes::v1::{Application, ApplicationStatus, BindApplicationRequest};
 use krake_proto::krake::meta::v1::{CheckTombstonesRequest, Metadata};
 use krake_runtime::controller::{Next, OwnWrites, Priority, Queue, Reconciler};
@@ -135,7 +135,7 @@ impl Scheduler {
             if index % BREATH == BREATH - 1 {
                 tokio::task::yield_now().await;
             }
-            let bound_to = placed.application.binding.as_ref().map(|binding| binding.cluster_uid.as_str());
+            let bound_to = placed.application.binding.as_ref().map(|binding| &binding.cluster_uid);
             nowhere.extend(bound_to.filter(|uid| snapshot.world().rank_of(uid).is_none()));
             let act = act(placed, &self.decide(&snapshot, placed, now));
             if !act.is_nothing() {
@@ -186,7 +186,7 @@ impl Scheduler {
         let metadata = Metadata {
             namespace: application.key.namespace.clone(),
             name: application.key.name.clone(),
-            uid: application.uid.clone(),
+            uid: application.uid.to_string(),
             resource_version: version_now,
             ..Default::default()
         };
@@ -207,11 +207,11 @@ impl Scheduler {
     }
 
     /// Asks whether the cluster of a binding was erased; only then it counts as gone.
-    async fn ask(&self, key: &NamespacedName, uid: String) -> anyhow::Result<Written> {
-        let request = CheckTombstonesRequest { uids: vec![uid.clone()] };
+    async fn ask(&self, key: &NamespacedName, uid: ClusterUid) -> anyhow::Result<Written> {
+        let request = CheckTombstonesRequest { uids: vec![uid.to_string()] };
         let answer =
             self.client.objects().check_tombstones(request).await.map_err(krake_client::Error::from)?;
-        if answer.into_inner().erased.contains(&uid) {
+        if answer.into_inner().erased.iter().any(|erased| erased == uid.as_str()) {
             // The next world knows it, and wakes all that are bound to it.
             self.inputs.erase(&uid);
         } else {

@@ -84,7 +84,7 @@ pub fn decide(
     now: Timestamp,
     options: &Options,
 ) -> Decision {
-    let rendezvous_key = rendezvous_key(&application.uid);
+    let rendezvous_key = rendezvous_key(application.uid.as_str());
     let mut case = Case { world, shortlist, application, rendezvous_key, now, options, cooling: Vec::new() };
     case.cooling = case.cooling();
     case.decide()

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krake_client::NamespacedName;
+use krake_client::{ClusterUid, NamespacedName};
 
 use crate::decide::{BindReason, Choice};
 use crate::handover::{CopyFailure, CopyPhase};
@@ -27,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     /// uid of the cluster.
-    pub(crate) cluster_uid: String,
+    pub(crate) cluster_uid: ClusterUid,
     /// Where the reason lies.
     pub(crate) of: CopyFailure,
     /// The reason of the copy's condition Applied or, if that holds, Available.

@@ -17,7 +17,7 @@ use crate::world::{
     Application, Binding, Cluster, ClusterState, Constraints, Lifecycle, MetricDefinition, MetricRef,
     Reading, Readings, World,
 };
-use krake_client::NamespacedName;
+use krake_client::{ClusterUid, NamespacedName};
 
 /// The time at which the tests decide.
 pub(crate) fn now() -> Timestamp {
@@ -33,7 +33,7 @@ pub(crate) fn ago(seconds: u64) -> Timestamp {
 pub(crate) fn cluster(name: &str) -> Cluster {
     Cluster {
         key: NamespacedName::new("ns", name),
-        uid: format!("uid-{name}"),
+        uid: format!("uid-{name}").into(),
         labels: BTreeMap::new(),
         state: ClusterState::Online,
         lifecycle: Lifecycle::Active,
@@ -47,7 +47,7 @@ pub(crate) fn cluster(name: &str) -> Cluster {
 pub(crate) fn application() -> Application {
     Application {
         key: NamespacedName::new("ns", "app"),
-        uid: "uid-app".to_owned(),
+        uid: "uid-app".into(),
         generation: 1,
         scheduled_generation: 0,
         constraints: Arc::default(),
@@ -68,7 +68,7 @@ pub(crate) fn application() -> Application {
 
 /// Bound for that many seconds; the present generation is confirmed.
 pub(crate) fn bound(application: &Application, cluster: &str, seconds: u64) -> Application {
-    let binding = Binding { cluster_uid: format!("uid-{cluster}"), bound: ago(seconds) };
+    let binding = Binding { cluster_uid: format!("uid-{cluster}").into(), bound: ago(seconds) };
     let scheduled_generation = application.generation;
     Application { binding: Some(binding), scheduled_generation, ..application.clone() }
 }
@@ -91,7 +91,7 @@ pub(crate) fn placed(application: Application) -> Placed {
 pub(crate) fn choice(cluster: &str, reason: BindReason) -> Choice {
     let key = NamespacedName::new("ns", cluster);
     Choice {
-        cluster: ScoredCluster { key, uid: format!("uid-{cluster}"), score: 0.0 },
+        cluster: ScoredCluster { key, uid: format!("uid-{cluster}").into(), score: 0.0 },
         reason,
         replaces: None,
         runner_up: None,
@@ -115,7 +115,7 @@ pub(crate) struct Fleet {
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) definitions: HashMap<NamespacedName, MetricDefinition>,
     pub(crate) readings: Readings,
-    pub(crate) erased: HashSet<String>,
+    pub(crate) erased: HashSet<ClusterUid>,
 }
 
 impl Fleet {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use krake_client::ClusterUid;
 
 use crate::retry::later;
 
@@ -14,7 +15,7 @@ pub(crate) const RECORD: &str = "the handover failed";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
     /// uid of the cluster.
-    pub cluster_uid: String,
+    pub cluster_uid: ClusterUid,
     /// How it is.
     pub phase: CopyPhase,
     /// `metadata.generation` that was last applied.
@@ -40,7 +41,7 @@ pub enum CopyFailure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedAttempt {
     /// uid of the cluster.
-    pub cluster_uid: String,
+    pub cluster_uid: ClusterUid,
     /// Where the reason lay, as far as that is recorded.
     pub failure: Option<CopyFailure>,
 }
@@ -60,7 +61,7 @@ pub enum CopyPhase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedHandover {
     /// uid of the cluster where the copy failed.
-    pub cluster_uid: String,
+    pub cluster_uid: ClusterUid,
     /// When the application was bound elsewhere because of that.
     pub time: Timestamp,
 }
@@ -68,18 +69,18 @@ pub struct FailedHandover {
 /// Until when a cluster is to be let alone; `None`: nothing failed there. The cool-down doubles with every failure
 /// that is on record.
 pub(crate) fn cool_down(
-    cluster_uid: &str,
+    cluster_uid: &ClusterUid,
     failures: &[FailedHandover],
     copies: &[Copy],
     generation: i64,
     period: Duration,
 ) -> Option<Timestamp> {
     let past =
-        failures.iter().filter(|failure| failure.cluster_uid == cluster_uid).map(|failure| failure.time);
+        failures.iter().filter(|failure| failure.cluster_uid == *cluster_uid).map(|failure| failure.time);
     let (count, last) = past.fold((0, None), |(count, last), time| (count + 1, last.max(Some(time))));
     let recorded = last.map(|last| later(last, period.saturating_mul(1 << (count - 1).min(10))));
     let failed = copies.iter().find(|copy| {
-        copy.cluster_uid == cluster_uid && copy.phase == CopyPhase::Failed && copy.generation == generation
+        copy.cluster_uid == *cluster_uid && copy.phase == CopyPhase::Failed && copy.generation == generation
     });
     recorded.max(failed.map(|copy| later(copy.since, period)))
 }
@@ -97,7 +98,7 @@ mod tests {
         let failure =
             |cluster: &str, second| FailedHandover { cluster_uid: cluster.into(), time: at(second) };
         let cool = |failures: &[FailedHandover], copies: &[Copy]| {
-            cool_down("x", failures, copies, 2, Duration::from_secs(10))
+            cool_down(&"x".into(), failures, copies, 2, Duration::from_secs(10))
         };
         assert_eq!(cool(&[failure("y", 5)], &[]), None);
         assert_eq!(cool(&[failure("y", 5), failure("x", 3)], &[]), Some(at(13)));
@@ -114,7 +115,7 @@ mod tests {
         assert_eq!(cool(&[failure("x", 3)], &[copy(CopyPhase::Failed, 2)]), Some(at(210)));
         assert_eq!(cool(&[], &[copy(CopyPhase::Failed, 1)]), None, "another spec");
         assert_eq!(cool(&[], &[copy(CopyPhase::Running, 2)]), None);
-        let endless = cool_down("x", &[failure("x", 3)], &[], 2, Duration::MAX);
+        let endless = cool_down(&"x".into(), &[failure("x", 3)], &[], 2, Duration::MAX);
         assert_eq!(endless, Some(Timestamp::MAX));
     }
 }

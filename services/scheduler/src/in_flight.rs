@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krake_client::NamespacedName;
+use krake_client::{ClusterUid, NamespacedName};
 
 use crate::decide::{BindReason, Choice};
 use crate::handover::CopyPhase;
@@ -29,13 +29,13 @@ pub(crate) struct InFlight {
 struct Attempts {
     of_applications: HashMap<NamespacedName, Attempt>,
     /// The applications with an attempt on each cluster.
-    on_clusters: HashMap<String, BTreeSet<NamespacedName>>,
+    on_clusters: HashMap<ClusterUid, BTreeSet<NamespacedName>>,
 }
 
 /// An attempt that is under way.
 #[derive(Debug, PartialEq, Eq)]
 struct Attempt {
-    cluster_uid: String,
+    cluster_uid: ClusterUid,
     /// Until when it has its place though there is no copy; `None` if there is one.
     begins_until: Option<Timestamp>,
 }
@@ -57,7 +57,7 @@ impl Attempts {
     }
 
     /// Number of attempts of others on a cluster.
-    fn others(&self, key: &NamespacedName, cluster: &str, now: Timestamp) -> usize {
+    fn others(&self, key: &NamespacedName, cluster: &ClusterUid, now: Timestamp) -> usize {
         let counts = |other: &&NamespacedName| {
             let attempt = self.of_applications.get(other);
             *other != key
@@ -138,7 +138,7 @@ mod tests {
         let mut application = bound(&application(), cluster, 1);
         application.key.name = name.to_owned();
         application.copies.extend(phase.map(|phase| Copy {
-            cluster_uid: format!("uid-{cluster}"),
+            cluster_uid: format!("uid-{cluster}").into(),
             phase,
             generation: 1,
             since: Timestamp::UNIX_EPOCH,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use krake_client::{Barrier, Mirror, MirrorClosed, NamespacedName};
+use krake_client::{Barrier, ClusterUid, Mirror, MirrorClosed, NamespacedName};
 use krake_proto::krake::core::v1::metrics_provider_spec::Type;
 use tokio::sync::watch;
 
@@ -41,7 +41,7 @@ pub(crate) struct Inputs {
     /// Metrics or providers changed since the poller was told whom to ask.
     redefined: AtomicBool,
     /// uids of clusters that are known to be erased, as long as an application is bound to them.
-    erased: Mutex<HashSet<String>>,
+    erased: Mutex<HashSet<ClusterUid>>,
     /// Counts changes of the objects that the world is made of.
     objects: AtomicU64,
     changed: watch::Sender<u64>,
@@ -137,13 +137,13 @@ impl Inputs {
     }
 
     /// Remembers that a cluster was erased.
-    pub(crate) fn erase(&self, uid: &str) {
+    pub(crate) fn erase(&self, uid: &ClusterUid) {
         let mut erased = lock(&self.erased);
         if erased.len() >= MAX_ERASED {
             // Nobody looks at all applications, as in a standby. What is bound to one of them is asked for again.
             erased.clear();
         }
-        if erased.insert(uid.to_owned()) {
+        if erased.insert(uid.clone()) {
             drop(erased);
             self.touch();
         }
@@ -151,8 +151,8 @@ impl Inputs {
 
     /// Forgets the erased clusters of `world` that are not in `bound`: nothing depends on them any more. What is bound
     /// to one all the same, and seen later, is asked for again.
-    pub(crate) fn forget_erased(&self, world: &World, bound: &HashSet<&str>) {
-        lock(&self.erased).retain(|uid| !world.is_erased(uid) || bound.contains(uid.as_str()));
+    pub(crate) fn forget_erased(&self, world: &World, bound: &HashSet<&ClusterUid>) {
+        lock(&self.erased).retain(|uid| !world.is_erased(uid) || bound.contains(uid));
     }
 
     /// Waits until every mirror shows everything.

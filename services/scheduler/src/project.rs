@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krake_client::NamespacedName;
+use krake_client::{ClusterUid, NamespacedName};
 use krake_proto::condition::{find, reason_of, reasons, types};
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 use krake_proto::krake::core::v1 as core;
@@ -84,7 +84,7 @@ pub(crate) fn application(object: &api::Application) -> Option<Placed> {
     let scheduled_retry = status.scheduled_retry.as_ref().map(|time| timestamp(Some(time)));
     let application = Application {
         key: key(&metadata),
-        uid: metadata.uid.clone(),
+        uid: metadata.uid.as_str().into(),
         generation: metadata.generation,
         scheduled_generation: status.scheduled_generation,
         constraints: parsed,
@@ -232,8 +232,9 @@ fn failed_handovers(
     failures
 }
 
-fn uid(reference: Option<&ResourceRef>) -> String {
-    reference.map(|reference| reference.uid.clone()).unwrap_or_default()
+/// uid of a cluster; empty, as that of no cluster, if the API names none.
+fn uid(reference: Option<&ResourceRef>) -> ClusterUid {
+    reference.map_or("", |reference| &reference.uid).into()
 }
 
 fn parse(cluster: api::ClusterConstraints) -> Result<Constraints, krake_proto::constraint::ConstraintError> {
@@ -257,7 +258,7 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Registered> {
     let reasons = status.metrics_reasons.iter();
     let cluster = Cluster {
         key: key(&metadata),
-        uid: metadata.uid,
+        uid: metadata.uid.into(),
         labels: metadata.labels,
         state: state(&status),
         lifecycle: match (&metadata.deleted, &metadata.deletion) {

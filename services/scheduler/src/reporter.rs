@@ -69,7 +69,7 @@ impl Reporter {
         let metadata = Metadata {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-            uid: registered.cluster.uid.clone(),
+            uid: registered.cluster.uid.to_string(),
             resource_version: registered.resource_version,
             ..Default::default()
         };

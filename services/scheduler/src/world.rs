@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krake_client::NamespacedName;
+use krake_client::{ApplicationUid, ClusterUid, NamespacedName};
 use krake_proto::constraint::{LabelConstraint, MetricConstraint};
 
 use crate::handover::{Copy, FailedAttempt, FailedHandover};
@@ -19,7 +19,7 @@ pub struct Application {
     /// Namespace and name.
     pub key: NamespacedName,
     /// Identity over renames and re-creations.
-    pub uid: String,
+    pub uid: ApplicationUid,
     /// `metadata.generation`.
     pub generation: i64,
     /// `status.scheduled_generation`: the generation that the binding was made or confirmed for.
@@ -56,7 +56,7 @@ pub struct Application {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// uid of the cluster.
-    pub cluster_uid: String,
+    pub cluster_uid: ClusterUid,
     /// Since when.
     pub bound: Timestamp,
 }
@@ -78,7 +78,7 @@ pub struct Cluster {
     /// Namespace and name.
     pub key: NamespacedName,
     /// Identity over renames and re-creations.
-    pub uid: String,
+    pub uid: ClusterUid,
     /// What label constraints look at.
     pub labels: BTreeMap<String, String>,
     /// What the cluster is fit for, metrics aside: these the world judges by itself.
@@ -205,8 +205,8 @@ pub type Readings = HashMap<NamespacedName, HashMap<String, Result<Reading, Metr
 pub struct World {
     revision: i64,
     ranked: Vec<RankedCluster>,
-    by_uid: HashMap<String, usize>,
-    erased: HashSet<String>,
+    by_uid: HashMap<ClusterUid, usize>,
+    erased: HashSet<ClusterUid>,
 }
 
 /// A cluster, what its metrics say, and its part in the rendezvous hash.
@@ -227,13 +227,13 @@ impl World {
         clusters: Vec<Cluster>,
         definitions: &HashMap<NamespacedName, MetricDefinition>,
         readings: &Readings,
-        erased: HashSet<String>,
+        erased: HashSet<ClusterUid>,
     ) -> Self {
         let mut ranked: Vec<_> = clusters
             .into_iter()
             .map(|cluster| RankedCluster {
                 assessment: Assessment::of(&cluster, definitions, readings),
-                rendezvous: rendezvous_key(&cluster.uid),
+                rendezvous: rendezvous_key(cluster.uid.as_str()),
                 cluster,
             })
             .collect();
@@ -259,11 +259,11 @@ impl World {
         &self.ranked
     }
 
-    pub(crate) fn rank_of(&self, uid: &str) -> Option<usize> {
+    pub(crate) fn rank_of(&self, uid: &ClusterUid) -> Option<usize> {
         self.by_uid.get(uid).copied()
     }
 
-    pub(crate) fn is_erased(&self, uid: &str) -> bool {
+    pub(crate) fn is_erased(&self, uid: &ClusterUid) -> bool {
         self.erased.contains(uid)
     }
 }

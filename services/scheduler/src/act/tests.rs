@@ -149,7 +149,7 @@ fn attempts_are_written_when_they_change_and_cleared_when_none_are_needed() {
 fn a_cluster_that_is_not_there_is_asked_for_and_never_taken_for_gone() {
     let unknown = Decision::Keep { reason: KeepReason::ClusterUnknown, confirm_generation: false };
     let act = act(&placed(true), &unknown);
-    assert_eq!(act.ask.as_deref(), Some("old"));
+    assert_eq!(act.ask, Some("old".into()));
     assert!(act.bind.is_none());
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use krake_client::NamespacedName;
+use krake_client::{ClusterUid, NamespacedName};
 
 use crate::filter::Rejection;
 use crate::retry::Retry;
@@ -41,7 +41,7 @@ pub struct Choice {
     /// Why the application is to be there and no longer where it was.
     pub reason: BindReason,
     /// uid of the cluster that it is bound to so far.
-    pub replaces: Option<String>,
+    pub replaces: Option<ClusterUid>,
     /// The next best, if there is one; it may be the cluster it is bound to so far.
     pub runner_up: Option<ScoredCluster>,
     /// The best five, best first.
@@ -58,7 +58,7 @@ pub struct ScoredCluster {
     /// Namespace and name.
     pub key: NamespacedName,
     /// uid.
-    pub uid: String,
+    pub uid: ClusterUid,
     /// The score, stickiness included.
     pub score: f64,
 }

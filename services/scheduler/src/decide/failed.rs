@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use krake_client::ClusterUid;
+
 use super::{BindReason, Case, Decision, KeepReason};
 use crate::handover::{Copy, CopyFailure, CopyPhase};
 use crate::world::{Binding, Lifecycle};
@@ -63,7 +65,7 @@ impl Case<'_> {
     pub(super) fn after_failed_attempt(&self, binding: &Binding, rank: usize) -> Option<Decision> {
         let failed = self.failed_copy(binding).filter(|copy| copy.failure.is_some())?;
         let tried = self.tried(failed);
-        let is_tried = |rank: &usize| tried.contains(self.world.ranked()[*rank].cluster.uid.as_str());
+        let is_tried = |rank: &usize| tried.contains(&self.world.ranked()[*rank].cluster.uid);
         if !self.is_exhausted(failed) {
             let untried = self.others(Some(rank)).filter(|other| !is_tried(other));
             if let Some(next) = untried.max_by_key(|other| self.score(*other, None)) {
@@ -92,9 +94,9 @@ impl Case<'_> {
     }
 
     /// The clusters on which the present spec failed.
-    fn tried<'a>(&'a self, failed: &'a Copy) -> BTreeSet<&'a str> {
-        let attempts = self.application.failed_attempts.iter().map(|attempt| attempt.cluster_uid.as_str());
-        attempts.chain([failed.cluster_uid.as_str()]).collect()
+    fn tried<'a>(&'a self, failed: &'a Copy) -> BTreeSet<&'a ClusterUid> {
+        let attempts = self.application.failed_attempts.iter().map(|attempt| &attempt.cluster_uid);
+        attempts.chain([&failed.cluster_uid]).collect()
     }
 
     /// Whether the present spec was tried on as many clusters as it may be.

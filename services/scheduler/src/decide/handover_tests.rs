@@ -11,7 +11,7 @@ use crate::world::Cluster;
 
 fn copy(cluster: &str, phase: CopyPhase, generation: i64, seconds: u64) -> Copy {
     Copy {
-        cluster_uid: format!("uid-{cluster}"),
+        cluster_uid: format!("uid-{cluster}").into(),
         phase,
         generation,
         since: ago(seconds),
@@ -96,7 +96,7 @@ fn a_handover_that_failed(#[case] set: Set, #[case] expected: &str) {
 #[test]
 fn a_way_back_names_what_is_better_but_not_the_cluster_that_failed() {
     let Decision::Bind(choice) = fleet().decide(&stranded()) else { panic!("it goes back") };
-    assert_eq!(choice.replaces.as_deref(), Some("uid-x"));
+    assert_eq!(choice.replaces, Some("uid-x".into()));
     let top: Vec<_> = choice.top.iter().map(|scored| scored.key.name.as_str()).collect();
     assert_eq!(top, ["a", "b"]);
     assert_eq!(choice.runner_up.unwrap().key.name, "b");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use krake_client::NamespacedName;
+use krake_client::{ClusterUid, NamespacedName};
 use proptest::prelude::*;
 
 use super::*;
@@ -69,7 +69,7 @@ fn fleet() -> impl Strategy<Value = Fleet> {
     prop::collection::vec(cluster(), 0..NAMES.len()).prop_map(|clusters| {
         let mut fleet = Fleet::of(&[]);
         for ((mut cluster, metrics), name) in clusters.into_iter().zip(NAMES) {
-            (cluster.key.name, cluster.uid) = (name.to_owned(), format!("uid-{name}"));
+            (cluster.key.name, cluster.uid) = (name.to_owned(), format!("uid-{name}").into());
             fleet.clusters.push(cluster);
             for (index, metric) in metrics.into_iter().enumerate() {
                 // The metric that constraints look at; every metric has a value of its own.
@@ -102,7 +102,7 @@ fn copies() -> impl Strategy<Value = Vec<Copy>> {
     let phase = prop::sample::select(vec![CopyPhase::Running, CopyPhase::Failed, CopyPhase::Other]);
     let copy = (prop::sample::select(NAMES[..4].to_vec()), phase, 4..6i64, 0..1200u64);
     let copy = copy.prop_map(|(cluster, phase, generation, seconds)| Copy {
-        cluster_uid: format!("uid-{cluster}"),
+        cluster_uid: format!("uid-{cluster}").into(),
         phase,
         generation,
         since: ago(seconds),
@@ -115,7 +115,7 @@ fn copies() -> impl Strategy<Value = Vec<Copy>> {
 fn failed_handovers() -> impl Strategy<Value = Vec<FailedHandover>> {
     let failed = (prop::sample::select(NAMES.to_vec()), 0..1500u64);
     let failed = failed.prop_map(|(cluster, seconds)| FailedHandover {
-        cluster_uid: format!("uid-{cluster}"),
+        cluster_uid: format!("uid-{cluster}").into(),
         time: ago(seconds),
     });
     prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(failed, 1..4)]
@@ -146,11 +146,11 @@ fn app() -> impl Strategy<Value = Application> {
     (plain, copies(), failed_handovers(), attempts(), calm).prop_map(
         |((id, constraints, migration, binding, behind, deleted), copies, failed_handovers, tried, calm)| {
             Application {
-                uid: format!("uid-{id}"),
+                uid: format!("uid-{id}").into(),
                 constraints,
                 migration,
                 binding: binding.map(|(cluster, seconds)| Binding {
-                    cluster_uid: format!("uid-{cluster}"),
+                    cluster_uid: format!("uid-{cluster}").into(),
                     bound: ago(seconds),
                 }),
                 generation: 5,
@@ -168,7 +168,7 @@ fn app() -> impl Strategy<Value = Application> {
     )
 }
 
-fn verdict(fleet: &Fleet, application: &Application, uid: &str) -> Result<(), Rejection> {
+fn verdict(fleet: &Fleet, application: &Application, uid: &ClusterUid) -> Result<(), Rejection> {
     let world = fleet.world();
     candidate(&world, world.rank_of(uid).unwrap(), &application.key.namespace, &application.constraints)
 }
@@ -186,7 +186,7 @@ fn bound_by(application: &Application, choice: &Choice) -> Application {
 }
 
 /// Whether a copy failed there so that the cluster is no candidate.
-fn cooling(application: &Application, uid: &str) -> bool {
+fn cooling(application: &Application, uid: &ClusterUid) -> bool {
     let Application { failed_handovers, copies, generation, .. } = application;
     let period = Options::default().failure_cooldown;
     crate::handover::cool_down(uid, failed_handovers, copies, *generation, period)
@@ -194,9 +194,9 @@ fn cooling(application: &Application, uid: &str) -> bool {
 }
 
 /// Whether there is a copy there that runs the present spec.
-fn runs(application: &Application, uid: &str) -> bool {
+fn runs(application: &Application, uid: &ClusterUid) -> bool {
     application.copies.iter().any(|copy| {
-        copy.cluster_uid == uid
+        copy.cluster_uid == *uid
             && copy.phase == CopyPhase::Running
             && copy.generation == application.generation
     })
@@ -224,7 +224,7 @@ proptest! {
     #[test]
     fn the_same_world_gives_the_same_decision(fleet in fleet(), application in app(), seed in any::<u64>()) {
         let mut shuffled = fleet.clone();
-        shuffled.clusters.sort_by_key(|cluster| rendezvous(seed, rendezvous_key(&cluster.uid)));
+        shuffled.clusters.sort_by_key(|cluster| rendezvous(seed, rendezvous_key(cluster.uid.as_str())));
         prop_assert_eq!(fleet.decide(&application), shuffled.decide(&application));
     }
 
@@ -311,9 +311,9 @@ proptest! {
         if let Decision::Bind(choice) = fleet.decide(&application) {
             let back = choice.reason == BindReason::HandoverFailed && runs(&application, &choice.cluster.uid);
             prop_assume!(!back);
-            let score = |uid: &str| {
+            let score = |uid: &ClusterUid| {
                 let entry = &world.ranked()[world.rank_of(uid).unwrap()];
-                entry.assessment.score(None, rendezvous(rendezvous_key(&application.uid), entry.rendezvous))
+                entry.assessment.score(None, rendezvous(rendezvous_key(application.uid.as_str()), entry.rendezvous))
             };
             for cluster in &fleet.clusters {
                 let left_alone = choice.reason == BindReason::HandoverFailed

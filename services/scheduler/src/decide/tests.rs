@@ -29,7 +29,7 @@ pub(super) fn brief(decision: &Decision) -> String {
 /// A copy that runs the present spec.
 fn running(cluster: &str) -> Copy {
     Copy {
-        cluster_uid: format!("uid-{cluster}"),
+        cluster_uid: format!("uid-{cluster}").into(),
         phase: CopyPhase::Running,
         generation: 1,
         since: ago(600),
@@ -252,7 +252,7 @@ fn nothing_is_done_because_of_absence() {
     let mut fleet = Fleet::measured(&[0.5]);
     let application = bound(&application(), "gone", 600);
     assert_eq!(brief(&fleet.decide(&application)), "keep: ClusterUnknown");
-    fleet.erased.insert("uid-gone".to_owned());
+    fleet.erased.insert("uid-gone".into());
     assert_eq!(brief(&fleet.decide(&application)), "bind a: ClusterDeleted");
     fleet.cluster("a").state = ClusterState::Connecting;
     assert_eq!(brief(&fleet.decide(&application)), "none: Release");
@@ -300,7 +300,7 @@ fn a_choice_tells_how_it_was_made() {
     let mut application = bound(&application(), "d", 600);
     application.constraints = constraints(&["tier is core"], &[], &[]);
     let Decision::Bind(choice) = fleet.decide(&application) else { panic!("it must move") };
-    assert_eq!(choice.replaces.as_deref(), Some("uid-d"));
+    assert_eq!(choice.replaces, Some("uid-d".into()));
     assert_eq!(choice.reason, BindReason::BetterCluster);
     assert_eq!(choice.world_revision, 7);
     let top: Vec<_> = choice.top.iter().map(|scored| (scored.key.name.as_str(), scored.score)).collect();
@@ -334,7 +334,7 @@ fn equals_share_the_applications() {
     let mut bound = BTreeMap::new();
     for index in 0..700 {
         let mut application = application();
-        application.uid = format!("uid-{index}");
+        application.uid = format!("uid-{index}").into();
         let Decision::Bind(choice) = fleet.decide(&application) else { panic!("there is room") };
         assert_eq!(choice.top.len(), 5);
         *bound.entry(choice.cluster.uid).or_insert(0) += 1;

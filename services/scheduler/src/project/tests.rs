@@ -179,7 +179,7 @@ fn failed_handovers_are_read_from_the_history_up_to_the_last_change_of_the_user(
     ];
     let read = failed_handovers(&history, &[], 1, Timestamp::from_second(10).unwrap());
     let clusters = |read: &[FailedHandover]| {
-        read.iter().map(|failure| failure.cluster_uid.clone()).collect::<Vec<_>>().join(" ")
+        read.iter().map(|failure| failure.cluster_uid.to_string()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(clusters(&read), "a c");
     // The attempts that state keeps: one is in the history as well, and one is of a former spec.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use krake_client::ClusterUid;
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -17,7 +18,7 @@ const SPEC: Option<CopyFailure> = Some(CopyFailure::OfSpec);
 /// Bound to a cluster, where its copy failed a moment ago.
 fn failed(before: &Application, cluster: &str, failure: Option<CopyFailure>) -> Application {
     let copy = Copy {
-        cluster_uid: format!("uid-{cluster}"),
+        cluster_uid: format!("uid-{cluster}").into(),
         phase: CopyPhase::Failed,
         generation: before.generation,
         since: ago(0),
@@ -138,7 +139,7 @@ fn a_handover_ends_after_as_many_clusters() {
     for cluster in ["c", "d"] {
         stranded
             .failed_attempts
-            .push(FailedAttempt { cluster_uid: format!("uid-{cluster}"), failure: CLUSTER });
+            .push(FailedAttempt { cluster_uid: format!("uid-{cluster}").into(), failure: CLUSTER });
     }
     let runs = Copy {
         cluster_uid: "uid-gone".into(),
@@ -159,7 +160,7 @@ proptest! {
         let fleet = Fleet::measured(&values);
         let options = Options { max_candidates, ..Options::default() };
         let class = |number: usize| if failures[number % failures.len()] { CLUSTER } else { SPEC };
-        let name = |uid: &str| uid.trim_start_matches("uid-").to_owned();
+        let name = |uid: &ClusterUid| uid.as_str().trim_start_matches("uid-").to_owned();
         let first = fleet.clusters[first % values.len()].key.name.clone();
         let mut present = failed(&application(), &first, class(0));
         let (mut tried, mut returns, mut of_spec) = (BTreeSet::from([first]), 0, class(0) == SPEC);

@@ -1,5 +1,7 @@
 //! Conflicts, floods and restlessness.
 
+use krake_client::ClusterUid;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -86,19 +88,21 @@ async fn erased_clusters_are_forgotten_when_nothing_is_bound_to_them() {
     let providers = PrometheusClient::new(AddressPolicy::default()).unwrap();
     let (inputs, _feeds) = mirrors(&FakeApi::new(clock).client(), providers, SECOND, Queue::new());
     inputs.rebuild();
-    for uid in ["a", "b"] {
+    let [a, b, c] = ["a", "b", "c"].map(ClusterUid::from);
+    for uid in [&a, &b] {
         inputs.erase(uid);
     }
     let before = inputs.rebuild();
-    inputs.erase("c");
-    inputs.forget_erased(before.world(), &["b"].into());
+    inputs.erase(&c);
+    inputs.forget_erased(before.world(), &[&b].into());
     let after = inputs.rebuild();
-    let known: Vec<_> = ["a", "b", "c"].into_iter().filter(|uid| after.world().is_erased(uid)).collect();
-    assert_eq!(known, ["b", "c"], "what came after the look was not looked for");
+    let known: Vec<_> = [&a, &b, &c].into_iter().filter(|uid| after.world().is_erased(uid)).collect();
+    assert_eq!(known, [&b, &c], "what came after the look was not looked for");
     for number in 0..20_000 {
-        inputs.erase(&format!("more-{number}"));
+        inputs.erase(&format!("more-{number}").into());
     }
     let world = inputs.rebuild();
-    let known = (0..20_000).filter(|number| world.world().is_erased(&format!("more-{number}"))).count();
+    let known =
+        (0..20_000).filter(|number| world.world().is_erased(&format!("more-{number}").into())).count();
     assert!((1..=4096).contains(&known), "{known}: without anybody who looks there is a limit");
 }
