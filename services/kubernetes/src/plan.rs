@@ -10,6 +10,8 @@
 //!   one that is not bound stays, and one that failed goes as soon as another cluster is bound;
 //! * with create-first, no copy that may serve goes unless another one is seen to serve no less;
 //! * with create-first, nothing begins while more than one copy that is not bound may run;
+//! * with delete-first, nothing begins before every copy that is not bound is forgotten; if the application claims volumes,
+//!   nothing begins before the copies that failed and were given up for another cluster are;
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
 //! * an application without bindings loses only the copies on clusters that are being deleted;
@@ -132,7 +134,9 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
     // still run its copy.
     let keeper = handover::keeper(snapshot, &unwanted);
     let may_create = match snapshot.strategy {
-        Strategy::CreateFirst => handover::has_room(snapshot, keeper, &unwanted),
+        Strategy::CreateFirst => {
+            handover::has_room(snapshot, keeper, &unwanted) && !handover::is_given_up(snapshot, &unwanted)
+        }
         Strategy::DeleteFirst => unwanted.is_empty(),
     };
     let replaces_running =

@@ -165,6 +165,7 @@ impl Applications {
                 .filter(|cluster| self.index.is_leaving(cluster))
                 .collect(),
             strategy: application.strategy,
+            given_up: application.given_up.clone(),
             clusters: views.collect(),
             now: (self.clock)(),
             deadline: self.deadline,

@@ -1,6 +1,6 @@
 //! From the API's messages to what this adapter keeps of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -40,6 +40,8 @@ pub(crate) struct Application {
     pub(crate) adopt_existing: bool,
     pub(crate) field_validation: FieldValidation,
     pub(crate) strategy: Strategy,
+    /// If it claims volumes: the clusters where an attempt failed and was given up for another one.
+    pub(crate) given_up: BTreeSet<ClusterUid>,
     /// The wanted set.
     pub(crate) bindings: Vec<ResourceRef>,
     /// What is recorded.
@@ -110,11 +112,21 @@ pub(crate) fn application(object: &api::Application) -> Option<Application> {
             api::FieldValidation::Strict | api::FieldValidation::Unspecified => FieldValidation::Strict,
         },
         strategy,
+        given_up: given_up(&spec, &status),
         completed: status.completed_jobs.iter().filter_map(record::completed_from_api).collect(),
         bindings: status.bindings.into_iter().filter_map(|binding| binding.cluster).collect(),
         copies: status.copies.iter().filter_map(copy).collect(),
         key,
     })
+}
+
+/// Clusters where attempts failed that left volumes, or what claims them.
+fn given_up(spec: &api::ApplicationSpec, status: &api::ApplicationStatus) -> BTreeSet<ClusterUid> {
+    if !spec.manifest.iter().any(|entry| entry.claims_volumes) {
+        return BTreeSet::new();
+    }
+    let clusters = status.failed_attempts.iter().filter_map(|attempt| attempt.cluster.as_ref());
+    clusters.map(|cluster| cluster.uid.as_str().into()).collect()
 }
 
 /// A copy as recorded.
@@ -202,4 +214,27 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         },
         resource_version: metadata.resource_version,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_claims_volumes_waits_until_what_failed_is_gone() {
+        let given_up = |claims_volumes| {
+            let entry = api::Manifest { claims_volumes, ..Default::default() };
+            let cluster = Some(ResourceRef { uid: "c".into(), ..Default::default() });
+            let failed_attempts = vec![api::FailedAttempt { cluster, ..Default::default() }];
+            given_up(
+                &api::ApplicationSpec {
+                    manifest: vec![api::Manifest::default(), entry],
+                    ..Default::default()
+                },
+                &api::ApplicationStatus { failed_attempts, ..Default::default() },
+            )
+        };
+        assert_eq!(given_up(true), ["c".into()].into());
+        assert_eq!(given_up(false), BTreeSet::new());
+    }
 }

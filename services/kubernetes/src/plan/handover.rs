@@ -74,6 +74,16 @@ pub(super) fn has_room(snapshot: &Snapshot, keeper: Option<&CopyRecord>, unwante
     !others.into_iter().any(|copy| may_run(snapshot, copy, is_served))
 }
 
+/// Whether a copy is left that failed and was given up, and has to be seen to be gone: its volumes, or what holds them, may
+/// be. One that serves by now was not in vain, and is handed over as any other.
+pub(super) fn is_given_up(snapshot: &Snapshot, unwanted: &[&CopyRecord]) -> bool {
+    unwanted.iter().filter(|copy| snapshot.given_up.contains(&copy.cluster)).any(|copy| match copy.phase {
+        Phase::Failed => !serves(snapshot, copy),
+        Phase::Removing => true,
+        Phase::Intended | Phase::Applying | Phase::Running => false,
+    })
+}
+
 /// Whether the workloads of a copy are available, by what is seen.
 pub(super) fn serves(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
     Service::of(snapshot, copy) == Service::Full

@@ -62,6 +62,9 @@ struct World {
     memory: BTreeMap<ClusterUid, Remembered>,
     jobs: Jobs,
     strategy: super::Strategy,
+    claims_volumes: bool,
+    /// Clusters that an attempt failed on which was given up for another one.
+    given_up: BTreeSet<ClusterUid>,
     finalizer_dropped: bool,
 }
 
@@ -102,6 +105,8 @@ impl World {
             memory: BTreeMap::new(),
             jobs: Jobs::default(),
             strategy,
+            claims_volumes: false,
+            given_up: BTreeSet::new(),
             finalizer_dropped: false,
         }
     }
@@ -143,6 +148,7 @@ impl World {
             // An application is released only from clusters that go.
             leaving: self.clusters.keys().filter(|_| self.bindings.is_empty()).cloned().collect(),
             strategy: self.strategy,
+            given_up: if self.claims_volumes { self.given_up.clone() } else { BTreeSet::new() },
             clusters: self.clusters.keys().map(|uid| (uid.clone(), self.view(uid))).collect(),
             now: self.now(),
             deadline: DEADLINE,
@@ -211,6 +217,7 @@ impl World {
                 assert!(self.bindings.contains(&copy.cluster));
                 let begins = !self.copies.contains_key(&copy.cluster);
                 assert!(!begins || self.running_elsewhere(&copy.cluster) < 2, "a third copy");
+                self.check_what_begins(&copy.cluster);
                 self.record(copy);
             }
             Step::Apply { cluster, what } => return self.apply(&cluster, what),
@@ -307,10 +314,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
-    fn laws_hold_and_all_ends_well(events in events(), create_first in any::<bool>()) {
+    fn laws_hold_and_all_ends_well(
+        events in events(), create_first in any::<bool>(), claims_volumes in any::<bool>(),
+    ) {
         let strategy =
             if create_first { super::Strategy::CreateFirst } else { super::Strategy::DeleteFirst };
-        let mut world = World::new(strategy);
+        let mut world = World { claims_volumes, ..World::new(strategy) };
         for event in events {
             world.happens(event);
         }

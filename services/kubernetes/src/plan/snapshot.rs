@@ -336,6 +336,9 @@ pub struct Snapshot {
     pub leaving: BTreeSet<ClusterUid>,
     /// The order of a migration.
     pub strategy: Strategy,
+    /// Clusters where an attempt failed whose copy must be seen to be gone before another one begins, whatever the order:
+    /// those of an application that claims volumes.
+    pub given_up: BTreeSet<ClusterUid>,
     /// Views of the clusters in `bindings` and `copies`; one that is missing here is not known yet.
     pub clusters: BTreeMap<ClusterUid, ClusterView>,
     /// Now, for first records.

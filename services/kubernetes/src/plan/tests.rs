@@ -135,6 +135,7 @@ fn snapshot(bindings: &[&str], copies: Vec<CopyRecord>, views: Vec<(&str, Presen
         completed: BTreeMap::new(),
         leaving: BTreeSet::new(),
         strategy: Strategy::CreateFirst,
+        given_up: BTreeSet::new(),
         clusters: views.into_iter().map(|(uid, presence)| (uid.into(), view(presence))).collect(),
         now: Timestamp::from_second(NOW).unwrap(),
         deadline: DEADLINE,

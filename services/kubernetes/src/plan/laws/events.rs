@@ -6,6 +6,7 @@ use super::handover::Health;
 use super::view::Sight;
 use super::{CLUSTERS, World};
 use crate::object::ClusterUid;
+use crate::plan::Phase;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
@@ -117,6 +118,10 @@ impl World {
                 self.clusters.get_mut(&uid(index)).unwrap().hides = !resolves;
             }
             Event::Bind(index) => {
+                let left = self.bindings.iter().filter(|bound| **bound != uid(index));
+                let failed = left
+                    .filter(|bound| self.copies.get(bound).is_some_and(|copy| copy.phase == Phase::Failed));
+                self.given_up.extend(failed.cloned().collect::<Vec<_>>());
                 self.bindings = vec![uid(index)];
                 self.scheduled_generation = self.generation;
             }

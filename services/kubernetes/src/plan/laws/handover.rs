@@ -61,6 +61,24 @@ impl World {
         Service::of(&Snapshot { clusters: [(uid.clone(), view)].into(), ..self.snapshot() }, copy)
     }
 
+    /// Whether a copy begins only after those are gone that it has to wait for. One that fails no more is handed over as any
+    /// other.
+    pub(super) fn check_what_begins(&self, uid: &ClusterUid) {
+        let begins = self.copies.get(uid).is_none_or(|copy| copy.phase == Phase::Removing);
+        let is_left = |copy: &CopyRecord| match self.strategy {
+            Strategy::DeleteFirst => true,
+            Strategy::CreateFirst => {
+                let is_unwell = match copy.phase {
+                    Phase::Failed => !self.works(&copy.cluster, copy),
+                    phase => phase == Phase::Removing,
+                };
+                self.claims_volumes && self.given_up.contains(&copy.cluster) && is_unwell
+            }
+        };
+        let left = self.copies.values().find(|copy| copy.cluster != *uid && is_left(copy));
+        assert!(!begins || left.is_none(), "{uid} begins before this one is gone: {left:?}");
+    }
+
     /// What is given up with create-first serves no more than another copy that stays. One that failed counts only if it is
     /// available all the same.
     pub(super) fn check_what_goes(&self, uid: &ClusterUid) {

@@ -259,6 +259,18 @@ fn a_copy_that_failed_makes_room_for_the_next_candidate() {
     let mut first = s(starting());
     first.strategy = Strategy::DeleteFirst;
     assert_eq!(short(&first), waits);
+    // Not before what claims volumes is seen to be gone, however few pods run; other copies do not count.
+    let mut holds = s(starting());
+    holds.given_up = ["a".into()].into();
+    assert_eq!(short(&holds), waits);
+    holds.copies[0].phase = Phase::Removing;
+    assert_eq!(short(&holds), ["remove a", "wait 30"]);
+    holds.clusters.get_mut(&"a".into()).unwrap().presence = Presence::Unreachable("down".into());
+    assert_eq!(short(&holds), ["wait 30"], "it may still hold them");
+    holds.clusters.get_mut(&"a".into()).unwrap().presence = Presence::Erased;
+    assert_eq!(short(&holds), ["forget a", "wait 30"], "declared lost");
+    (holds.given_up, holds.copies) = (["c".into()].into(), vec![failed.clone()]);
+    assert_eq!(short(&holds)[..2], moves[..2], "another one was given up");
     // Not before the scheduler has decided, and not if it serves all the same.
     let mut undecided = s(starting());
     undecided.generation = 2;

@@ -107,15 +107,16 @@ fn is_away(copy: &Copy, absences: &Absences) -> bool {
     absence(copy, absences).is_some() || copy.phase() == Phase::Unreachable
 }
 
-/// What a copy that is not begun may wait for: with the strategy DELETE_FIRST, that another one is seen to be gone. The
-/// strategy is not known here.
+/// What a copy that is not begun may wait for: that another one is seen to be gone, with the strategy DELETE_FIRST, or of an
+/// application that claims volumes and failed there. The spec is not known here.
 fn predecessor(status: &ApplicationStatus, absences: &Absences) -> Option<Reason> {
     let waits = |copy: &Copy| {
         let name = copy.cluster.as_ref().map_or("", |cluster| cluster.name.as_str());
         if let Some(Reason { code, message }) = away(copy, absences) {
             let message = format!(
-                "{message}; with CREATE_FIRST nothing waits for it, with DELETE_FIRST its copy has to be gone first: if \
-                 the cluster never comes back, declare it lost (rok kube cluster lost {name})"
+                "{message}; with CREATE_FIRST nothing waits for it, unless its copy failed and claims volumes; with \
+                 DELETE_FIRST its copy has to be gone first: if the cluster never comes back, declare it lost (rok kube \
+                 cluster lost {name})"
             );
             return Some(Reason { code, message: bounded(message) });
         }
