@@ -105,9 +105,8 @@ fn dropped_webhooks(copy: &CopyRecord, view: &ClusterView) -> Vec<InventoryEntry
     if copy.applied.truth != Truth::False {
         return Vec::new();
     }
-    let is_dropped = |entry: &&InventoryEntry| {
-        Rank::of(&entry.key) == Rank::Webhook && !targets.contains(&entry.key)
-    };
+    let is_dropped =
+        |entry: &&InventoryEntry| Rank::of(&entry.key) == Rank::Webhook && !targets.contains(&entry.key);
     copy.inventory.iter().filter(is_dropped).cloned().collect()
 }
 

@@ -98,13 +98,13 @@ async fn an_application_with_its_own_webhook_comes_up_and_recovers() {
     until_asked(api, true).await;
     let [_, mut site, service, server] = manifest();
     site["spec"]["rules"][0]["host"] = json!("other.example.org");
-    world.update(&[site, service, server]).await;
+    world.application("update", &[site, service, server], &[]).await;
     let updated = |live: &Value| live["spec"]["rules"][0]["host"] == "other.example.org";
     ground.one.wait_for(&ingress(), HANG_GUARD, updated).await.unwrap();
     assert_eq!(api.get(HOOK).await.unwrap(), None);
 
     // It hinders no deletion.
-    world.update(&manifest()).await;
+    world.application("update", &manifest(), &[]).await;
     ground.one.wait_for(HOOK, HANG_GUARD, |_| true).await.unwrap();
     until_asked(api, true).await;
     world.remove().await;
