@@ -1,13 +1,14 @@
 //! The HTTP client of a kubeconfig, whose connector judges every address that it dials.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use krake_runtime::address::AddressPolicy;
 use krake_runtime::dial::Dialler;
 use krake_runtime::kubeconfig::Identity;
@@ -18,6 +19,13 @@ use rustls::sign::SingleCertAndKey;
 use tower::{BoxError, ServiceBuilder, service_fn};
 
 use crate::cluster::kubeconfig::KubeconfigError;
+
+/// Maximum number of connections to one cluster that are kept without a request. Each takes 20 KiB here, and a place in the
+/// API server. A burst opens more, up to one per request, and they are closed after it.
+const MAX_IDLE_CONNECTIONS: usize = 4;
+/// Time after which a connection without a request is closed. Longer than the pause between two probes, so that the
+/// probes of a quiet cluster share one connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client of the API server, which connects to addresses that the policy allows, and follows no redirects.
 ///
@@ -46,7 +54,12 @@ pub(crate) fn client(
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
-    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        // Without a timer, only the connection that is taken next is ever found to be idle for too long.
+        .pool_timer(TokioTimer::new())
+        .build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(unusable)?)
@@ -83,9 +96,13 @@ fn has_credentials(config: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use crate::cluster::connection::{Connection, Deadlines};
+    use hyper_util::rt::TokioIo;
     use serde_json::json;
+    use tokio::sync::{Barrier, watch};
 
     /// A server on this machine that returns the request's path and credentials as its version, and its port.
     async fn server() -> u16 {
@@ -132,5 +149,48 @@ mod tests {
         let connection = open(&format!("http://localhost:{port}"), &AddressPolicy::default()).unwrap();
         let error = connection.call(connection.client().apiserver_version()).await.unwrap_err();
         assert!(error.to_string().contains("--allow-cluster-address 127.0.0.1"), "{error}");
+    }
+
+    /// A server that answers only when `burst` requests wait for it. Returns its port, and the number of its connections.
+    async fn server_of_bursts(burst: usize) -> (u16, watch::Receiver<usize>) {
+        let (open, shown) = watch::channel(0);
+        let arrived = Arc::new(Barrier::new(burst));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (open, arrived) = (open.clone(), arrived.clone());
+                let service = hyper::service::service_fn(move |_| {
+                    let arrived = arrived.clone();
+                    async move {
+                        arrived.wait().await;
+                        let body = Body::from(json!({"groups": []}).to_string().into_bytes());
+                        Ok::<_, Infallible>(http::Response::new(body))
+                    }
+                });
+                tokio::spawn(async move {
+                    open.send_modify(|open| *open += 1);
+                    let http = hyper::server::conn::http1::Builder::new();
+                    // However it ends, it has ended.
+                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                    open.send_modify(|open| *open -= 1);
+                });
+            }
+        });
+        (port, shown)
+    }
+
+    #[tokio::test]
+    async fn after_a_burst_only_a_few_connections_stay() {
+        let burst = 3 * MAX_IDLE_CONNECTIONS;
+        let (port, mut connections) = server_of_bursts(burst).await;
+        let policy = AddressPolicy { loopback: true, allowed: Vec::new() };
+        let connection = open(&format!("http://127.0.0.1:{port}"), &policy).unwrap();
+        let requests = (0..burst).map(|_| connection.call(connection.client().list_api_groups()));
+        futures::future::try_join_all(requests).await.unwrap();
+        // Shorter than the time after which idle connections end by themselves.
+        let few = connections.wait_for(|open| *open <= MAX_IDLE_CONNECTIONS);
+        tokio::time::timeout(IDLE_TIMEOUT / 2, few).await.expect("the others are closed").unwrap();
+        assert!(*connections.borrow() > 0, "some are kept for the next requests");
     }
 }
