@@ -30,8 +30,9 @@ use places::Places;
 use retention::{Ages, Limits};
 use wake::Followers;
 
-/// Bytes that a change counts for in the history beside its object: about what its frame takes in memory.
-const CHANGE_FRAME_BYTES: usize = 256;
+/// Bytes that a change counts for in the history beside its object: about what its decoded metadata and its frames take in
+/// memory, measured with applications.
+const CHANGE_FRAME_BYTES: usize = 1024;
 /// Entries read at a time when the cache is filled: some megabytes at most in most installations.
 const ENTRIES_PER_PAGE: usize = 500;
 /// Pause after the store failed: nothing is served until the cache is filled.
@@ -264,7 +265,10 @@ impl Cache {
         for change in batch.changes {
             let after = match &change.kind {
                 ChangeKind::Put(entry) => match Stored::read(&self.keyring, entry) {
-                    Ok(stored) => stored.map(Arc::new),
+                    Ok(stored) => {
+                        let before = contents.objects.get(&change.key).map(|before| &**before);
+                        stored.map(|stored| Arc::new(stored.after(before)))
+                    }
                     Err(error) => {
                         // Written by a newer version, perhaps. It must not look erased, so the last state stays.
                         tracing::error!(%error, "a stored value is left out");

@@ -80,7 +80,7 @@ pub(crate) fn shown(stored: &Arc<Stored>, absences: &Absences) -> Arc<Stored> {
     match derive::read(stored, absences) {
         Ok(status) => {
             let sections = Sections { status, ..stored.sections.clone() };
-            Arc::new(Stored::new(stored.kind, sections, stored.metadata.clone(), stored.revision))
+            Arc::new(Stored::new(stored.kind, sections, (*stored.metadata).clone(), stored.revision))
         }
         Err(error) => {
             tracing::error!(name = stored.metadata.name, %error, "an object is shown as it was stored");

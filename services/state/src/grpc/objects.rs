@@ -35,7 +35,7 @@ pub(super) struct Objects {
 }
 
 fn object(stored: &Stored) -> Object {
-    let metadata = Metadata { resource_version: stored.revision.0, ..stored.metadata.clone() };
+    let metadata = Metadata { resource_version: stored.revision.0, ..(*stored.metadata).clone() };
     Object { api: stored.kind.api.into(), kind: stored.kind.kind.into(), metadata: Some(metadata) }
 }
 

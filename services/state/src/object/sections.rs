@@ -52,6 +52,22 @@ impl Sections {
         Ok(Sections { metadata: metadata.unwrap_or_default(), spec, status, rest: rest.freeze() })
     }
 
+    /// The same sections, each in memory of its own or in that of an equal one of `others`: a slice keeps the whole
+    /// message that it is cut from.
+    pub(crate) fn shared_with(self, others: Option<&Sections>) -> Self {
+        let shared = |mine: Bytes, other: Option<&Bytes>| match other {
+            Some(other) if *other == mine => other.clone(),
+            _ => Bytes::copy_from_slice(&mine),
+        };
+        let Sections { metadata, spec, status, rest } = self;
+        Sections {
+            metadata: shared(metadata, others.map(|others| &others.metadata)),
+            spec: spec.map(|spec| shared(spec, others.and_then(|others| others.spec.as_ref()))),
+            status: status.map(|status| shared(status, others.and_then(|others| others.status.as_ref()))),
+            rest,
+        }
+    }
+
     /// The whole message as it is stored.
     pub(crate) fn encode(&self) -> Bytes {
         self.encode_with(&[])
