@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use krake_client::{Client, ConnectOptions};
 use krake_cluster_sim::{Down, Fault, Faults, Rule, RuleVerb};
-use krake_integration::{folder, ports};
+use krake_integration::{folder, http, ports};
 use tokio::time::Instant;
 
 use crate::environment::{Running, State};
@@ -26,6 +26,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1800);
 const REST: Duration = Duration::from_secs(30);
 /// Until what came before a measurement has settled.
 const CALM: Duration = Duration::from_secs(10);
+/// Pause between two looks at what was reported.
+const POLL: Duration = Duration::from_secs(1);
+/// The metric of the state service that counts the reports of what is seen of copies.
+const REPORTS: &str = concat!(
+    "krake_rpc_duration_seconds_count",
+    r#"{method="krake.kubernetes.v1.ApplicationService/ReportObservation",code="OK"}"#,
+);
 /// Number of repairs that a percentile is of.
 const REPAIRS: usize = 200;
 /// Length of the answer of a cluster that answers without end.
@@ -53,10 +60,12 @@ pub(super) async fn measure() -> Result<Vec<Row>> {
     terrain.register(&client).await?;
     terrain.deploy(&client).await?;
     let deployed = begun.elapsed();
-    tokio::time::sleep(CALM).await;
+    eprintln!("  first reports of what is seen");
+    let reporting = first_reports(&state, &adapter).await?;
 
     eprintln!("  while nothing happens");
     let mut rows = steady(&terrain, &adapter).await?;
+    rows[1].notes.push(reporting);
     rows[0].notes.push(format!("registered, deployed and RUNNING after {:.0} s", deployed.as_secs_f64()));
     eprintln!("  repairs");
     let usual = repair::times(&terrain, REPAIRS, 1, None, Duration::ZERO).await?;
@@ -114,6 +123,38 @@ fn seconds(work: &str, measured: Duration, goal: Duration) -> Row {
     let mut row = Row::new(work, goal_text, Verdict::of(measured <= goal));
     row.measured = format!("{:.2} s", measured.as_secs_f64());
     row
+}
+
+/// Waits until what is seen of each copy was reported: the adapter sends 50 reports a second at most, so it goes on doing so
+/// after a deployment. Returns what that takes, as a note.
+async fn first_reports(state: &State, adapter: &Running) -> Result<String> {
+    let (client, url) = (http::client()?, format!("{}/metrics", state.running.url()));
+    let reports = async || {
+        let text = client.get(&url).send().await?.error_for_status()?.text().await?;
+        anyhow::Ok(counted(&text, REPORTS))
+    };
+    let pid = adapter.pid()?;
+    let (first, cpu, begun) = (reports().await?, usage::cpu(pid)?, Instant::now());
+    let (mut last, mut since, mut used) = (first, begun, Duration::ZERO);
+    while since.elapsed() < CALM {
+        tokio::time::sleep(POLL).await;
+        let now = reports().await?;
+        if now > last {
+            (last, since, used) = (now, Instant::now(), usage::cpu(pid)?.saturating_sub(cpu));
+        }
+    }
+    let lasted = since.duration_since(begun).as_secs_f64();
+    let share = used.as_secs_f64() / lasted.max(1.0) * 100.0;
+    let count = last - first;
+    Ok(format!(
+        "before, while {count} copies were reported for the first time in {lasted:.0} s: {share:.1} %"
+    ))
+}
+
+/// The value of a counter in the text of the metrics; 0 if it is not there yet.
+fn counted(metrics: &str, series: &str) -> u64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    value.unwrap_or_default()
 }
 
 /// Requests, CPU and memory while nothing happens.
@@ -217,4 +258,16 @@ async fn hanging(terrain: &Terrain, client: &Client) -> Result<Row> {
     row.peer = format!("{:.2} s", usual.as_secs_f64());
     row.ratio = format!("{ratio:.2} ×");
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_found_among_others() {
+        let other = REPORTS.replace("OK", "ABORTED");
+        assert_eq!(counted(&format!("{other} 7\n{REPORTS} 42\n"), REPORTS), 42);
+        assert_eq!(counted(&format!("{other} 7\n"), REPORTS), 0);
+    }
 }
