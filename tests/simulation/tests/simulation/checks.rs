@@ -11,25 +11,13 @@ use krake_proto::krake::meta::v1::{Metadata, ResourceRef};
 use krake_state::store::{Key, Page, Store};
 use serde_json::Value;
 
+use crate::calm::Held;
 use crate::hosts::World;
+use crate::mood::{Mood, Of};
+use crate::seen::Seen;
 
 /// Label of objects on clusters: uid of their application.
 const APPLICATION: &str = krake_kubernetes::object::APPLICATION_LABEL;
-
-/// How often what is worth a simulation happened.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
-    /// Looks at an application that was on several clusters.
-    pub(crate) handovers: usize,
-    /// Second copies that were begun because the cluster of the first did not answer for too long.
-    pub(crate) failovers: usize,
-    /// Looks at an application that was being deleted.
-    pub(crate) deletions: usize,
-    /// How often a leader was succeeded by another process.
-    pub(crate) takeovers: usize,
-    /// Requests to clusters that change something: each was made by the leader.
-    pub(crate) effects: usize,
-}
 
 /// What was seen so far.
 #[derive(Default)]
@@ -41,6 +29,10 @@ pub(crate) struct Checker {
     bound: BTreeMap<String, String>,
     /// Where applications go that were moved away from an unreachable cluster, and have no copy there yet, by uid.
     failing_over: BTreeMap<String, String>,
+    /// Where each application was last whose old copy goes first, by uid.
+    places: BTreeMap<String, String>,
+    /// What must not move any more.
+    held: Held,
     /// Versions of the store and of the clusters at the last look.
     looked: Vec<i64>,
     /// Applications that were available at the last look, where a copy is recorded as running.
@@ -50,7 +42,7 @@ pub(crate) struct Checker {
 }
 
 /// Clusters by the uid of the application that has an object there, and whether that is available.
-type Objects = BTreeMap<String, BTreeMap<String, bool>>;
+pub(crate) type Objects = BTreeMap<String, BTreeMap<String, bool>>;
 
 fn stored<K: Resource>(world: &World) -> Vec<K> {
     let prefix = Key::from(format!("/krake/{}/{}/", K::KIND.api, K::KIND.plural));
@@ -73,19 +65,27 @@ fn objects(world: &World) -> Objects {
     objects
 }
 
-fn uid(application: &Application) -> &str {
+pub(crate) fn uid(application: &Application) -> &str {
     application.metadata.as_ref().map_or("", |metadata| &metadata.uid)
 }
 
 /// Names of the clusters that have a recorded copy, and its phase.
-fn copies(application: &Application) -> BTreeMap<String, Phase> {
+pub(crate) fn copies(application: &Application) -> BTreeMap<String, Phase> {
     let copies = application.status.iter().flat_map(|status| &status.copies);
     copies.map(|copy| (copy.cluster.clone().unwrap_or_default().name, copy.phase())).collect()
 }
 
-fn bound(application: &Application) -> Option<String> {
+pub(crate) fn bound(application: &Application) -> Option<String> {
     let binding = application.status.as_ref()?.bindings.first()?;
     Some(binding.cluster.clone()?.name)
+}
+
+/// The cluster where an application runs, and nowhere else.
+pub(crate) fn runs_on(application: &Application, objects: &Objects) -> Option<String> {
+    let (place, places) = (bound(application)?, objects.get(uid(application))?);
+    let runs = copies(application) == BTreeMap::from([(place.clone(), Phase::Running)])
+        && *places == BTreeMap::from([(place.clone(), true)]);
+    runs.then_some(place)
 }
 
 /// Names of the clusters that do not answer and are not being deleted.
@@ -114,9 +114,33 @@ impl Checker {
             let going = clusters.into_iter().filter_map(|cluster| cluster.metadata);
             let going =
                 going.filter(|metadata| metadata.deleted.is_some()).map(|metadata| metadata.name).collect();
-            self.check(&applications, &objects(world), &going, &mut wrong);
+            let objects = objects(world);
+            self.check(&applications, &objects, &going, &mut wrong);
+            wrong.extend(self.held.moved(&applications, &objects));
         }
         wrong
+    }
+
+    /// What was seen in the whole run.
+    pub(crate) fn seen(mut self, world: &World) -> Seen {
+        self.seen.seeds = 1;
+        self.seen.seeds_with_failovers = usize::from(self.seen.failovers > 0);
+        for cluster in world.clusters.values() {
+            for (key, count) in cluster.moods.met() {
+                *self.seen.met.entry(key).or_default() += count;
+            }
+        }
+        self.seen
+    }
+
+    /// Whatever runs now must stay where it is from now on. Clusters get these moods.
+    pub(crate) fn hold(&mut self, world: &World, moods: &[(&str, Mood)]) {
+        self.held = Held::all(&stored(world), &objects(world));
+        // By its answers to writes alone no cluster is judged.
+        for (cluster, mood) in moods.iter().filter(|(_, mood)| mood.of != Of::Writes) {
+            *self.seen.held.entry(mood.whim).or_default() += self.held.on(cluster);
+        }
+        self.seen.held.retain(|_, count| *count > 0);
     }
 
     /// Counts second copies that are begun after the binding left a cluster of `unreachable`, while the first is kept.
@@ -160,16 +184,19 @@ impl Checker {
                 wrong.push(format!("{name} has an object on {stray}, where no copy is recorded"));
             }
             let strategy = application.spec.as_ref().map(|spec| spec.migration_strategy());
-            if strategy == Some(MigrationStrategy::DeleteFirst) && places.len() > 1 {
-                wrong.push(format!("{name} wants the old copy to go first and is on {places:?}"));
+            if strategy == Some(MigrationStrategy::DeleteFirst) {
+                if places.len() > 1 {
+                    wrong.push(format!("{name} wants the old copy to go first and is on {places:?}"));
+                }
+                for place in places.keys() {
+                    let former = self.places.insert(owner.clone(), place.clone());
+                    self.seen.delete_first_moves +=
+                        usize::from(former.is_some_and(|former| former != *place));
+                }
             }
-            let elsewhere = places.keys().filter(|place| bound(application).as_ref() != Some(*place));
             self.seen.handovers += usize::from(places.len() > 1);
             self.seen.deletions +=
                 usize::from(application.metadata.as_ref().is_some_and(|metadata| metadata.deleted.is_some()));
-            if places.len() > 1 && elsewhere.count() + 1 < places.len() {
-                wrong.push(format!("{name} is on {places:?} outside of a handover"));
-            }
             if places.values().any(|available| *available) {
                 available.insert(owner.clone());
             }

@@ -1,5 +1,5 @@
-//! A FAKE Kubernetes cluster: an API server that knows Deployments and Nodes, and a controller that makes Deployments
-//! available after a while. What it holds survives crashes of its host.
+//! A FAKE Kubernetes cluster: an API server that knows Deployments, Nodes and Namespaces and has moods, and a controller
+//! that makes Deployments available after a while. What it holds survives crashes of its host, and so does its mood.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::mood::{self, Asked, Moods, Whim};
 use crate::objects::{Contents, Target};
+use crate::refusal::{self, refusal};
 
 /// The server ends a watch after this time at the latest.
 const LONGEST_WATCH: Duration = Duration::from_secs(20);
@@ -24,16 +26,21 @@ const CONTROLLER: Duration = Duration::from_millis(300);
 pub(crate) struct FakeCluster {
     contents: Mutex<Contents>,
     changed: watch::Sender<u64>,
+    pub(crate) moods: Moods,
 }
 
 impl FakeCluster {
-    /// A cluster with one healthy node.
-    pub(crate) fn start() -> Arc<Self> {
+    /// A cluster with one healthy node, that is known by its name.
+    pub(crate) fn start(name: &str) -> Arc<Self> {
         let cluster = FakeCluster::default();
         let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""});
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"},
             "status": {"conditions": [ready]}});
         cluster.contents().put("nodes", node);
+        let uid = format!("kube-system-of-{name}");
+        let identity =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system", "uid": uid}});
+        cluster.contents().put("namespaces", identity);
         Arc::new(cluster)
     }
 
@@ -71,9 +78,24 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(target) = Target::parse(uri.path()) else { return discovery(uri.path()) };
-    if query.get("watch").is_some_and(|watch| watch == "true") {
-        return watch_objects(cluster, target, &query);
+    let target = Target::parse(uri.path());
+    let watches = target.is_some() && query.get("watch").is_some_and(|watch| watch == "true");
+    let asked = match method {
+        Method::GET if watches => Asked::Watch,
+        Method::GET => Asked::Read,
+        _ => Asked::Write,
+    };
+    let mood = cluster.moods.meet(asked).await;
+    let whim = mood.map(|mood| mood.whim);
+    if let (Some(mood), Some(Whim::Refuse(code))) = (mood, whim) {
+        return refusal::of_mood(code, mood.retry_after, target.as_ref(), method == Method::POST);
+    }
+    let Some(target) = target else { return with(whim, discovery(uri.path())).await };
+    if asked == Asked::Watch {
+        return match whim {
+            Some(Whim::Cut) => mood::cut_watch(),
+            _ => watch_objects(cluster, target, &query),
+        };
     }
     let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -88,9 +110,21 @@ async fn answer(
         }
     };
     cluster.tell();
-    match answer {
+    let answer = match answer {
         Ok(object) => ok(&object),
-        Err((code, reason)) => failure(code, reason),
+        Err((code, reason)) => {
+            refusal(code, reason, &format!("{}: {reason}", target.subject()), &target.details())
+        }
+    };
+    with(whim, answer).await
+}
+
+/// What arrives of the answer to a request that was carried out.
+async fn with(whim: Option<Whim>, answer: Response) -> Response {
+    match whim {
+        Some(Whim::Cut) => mood::cut(answer).await,
+        Some(Whim::Huge) => mood::huge(),
+        _ => answer,
     }
 }
 
@@ -99,14 +133,6 @@ fn ok(value: &Value) -> Response {
         .header("content-type", "application/json")
         .body(Body::from(value.to_string()))
         .unwrap()
-}
-
-fn failure(code: u16, reason: &str) -> Response {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": reason,
-        "reason": reason, "code": code});
-    let mut response = ok(&status);
-    *response.status_mut() = StatusCode::from_u16(code).unwrap();
-    response
 }
 
 fn discovery(path: &str) -> Response {
@@ -125,9 +151,11 @@ fn discovery(path: &str) -> Response {
             let group = json!({"name": "apps", "versions": [version], "preferredVersion": version});
             ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}))
         }
-        "/api/v1" => list("v1", vec![resource("nodes", "Node", false)]),
+        "/api/v1" => {
+            list("v1", vec![resource("nodes", "Node", false), resource("namespaces", "Namespace", false)])
+        }
         "/apis/apps/v1" => list("apps/v1", vec![resource("deployments", "Deployment", true)]),
-        _ => failure(404, "NotFound"),
+        _ => refusal::not_served(),
     }
 }
 
@@ -135,6 +163,7 @@ fn discovery(path: &str) -> Response {
 struct Watch {
     cluster: Arc<FakeCluster>,
     changed: watch::Receiver<u64>,
+    ends: watch::Receiver<u64>,
     target: Target,
     selector: Option<String>,
     from: u64,
@@ -151,7 +180,10 @@ impl Watch {
             if !lines.is_empty() {
                 return Some((Ok(lines), self));
             }
-            self.changed.changed().await.ok()?;
+            tokio::select! {
+                changed = self.changed.changed() => changed.ok()?,
+                _ = self.ends.changed() => return None,
+            }
         }
     }
 }
@@ -160,8 +192,10 @@ fn watch_objects(cluster: Arc<FakeCluster>, target: Target, query: &HashMap<Stri
     let number = |name: &str| query.get(name).and_then(|value| value.parse::<u64>().ok());
     let limit = number("timeoutSeconds").map_or(LONGEST_WATCH, Duration::from_secs).min(LONGEST_WATCH);
     let end = tokio::time::Instant::now() + limit;
-    let (changed, selector) = (cluster.changed.subscribe(), query.get("labelSelector").cloned());
-    let watch = Watch { cluster, changed, target, selector, from: number("resourceVersion").unwrap_or(0) };
+    let (changed, ends) = (cluster.changed.subscribe(), cluster.moods.end_of_watches());
+    let (selector, from) =
+        (query.get("labelSelector").cloned(), number("resourceVersion").unwrap_or_default());
+    let watch = Watch { cluster, changed, ends, target, selector, from };
     let lines = futures::stream::unfold(watch, move |watch| async move {
         tokio::time::timeout_at(end, watch.next()).await.ok().flatten()
     });

@@ -46,6 +46,8 @@ const DEADLINES: Deadlines = Deadlines {
 const PROBE_INTERVAL: Duration = Duration::from_millis(400);
 /// How long a cluster may be silent before its applications are started elsewhere.
 pub(crate) const OFFLINE_GRACE: Duration = Duration::from_secs(5);
+/// How long it may answer as no Kubernetes API that works, before the same.
+const BROKEN_GRACE: Duration = Duration::from_secs(7);
 
 /// How long a leader's place is kept.
 const TTL: Duration = Duration::from_secs(3);
@@ -71,7 +73,7 @@ impl World {
         Arc::new(World {
             elections: Elections::new(store.clone()),
             store,
-            clusters: CLUSTERS.into_iter().map(|name| (name, FakeCluster::start())).collect(),
+            clusters: CLUSTERS.into_iter().map(|name| (name, FakeCluster::start(name))).collect(),
             told: Mutex::default(),
             faults: Mutex::default(),
             idle: Mutex::default(),
@@ -138,6 +140,7 @@ async fn scheduler(config: ControllerConfig) -> anyhow::Result<()> {
     let mut config = krake_scheduler::Config::new(config);
     config.options.reschedule_after = Duration::from_secs(1);
     config.options.offline_grace = OFFLINE_GRACE;
+    config.options.broken_grace = BROKEN_GRACE;
     config.options.failure_cooldown = Duration::from_secs(5);
     config.metrics_interval = Duration::from_secs(1);
     config.clock = Arc::new(now);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// A refusal: HTTP code and reason.
 pub(crate) type Answer = Result<Value, (u16, &'static str)>;
 
-/// Plural, namespace (empty for nodes), name.
+/// Plural, namespace (empty for what is in none), name.
 type Key = (String, String, String);
 
 #[derive(Default)]
@@ -23,8 +23,10 @@ pub(crate) struct Contents {
 /// What a path names.
 pub(crate) struct Target {
     plural: String,
-    namespace: String,
-    name: Option<String>,
+    /// Empty for what is in no namespace.
+    pub(crate) namespace: String,
+    /// `None` for a collection.
+    pub(crate) name: Option<String>,
 }
 
 impl Target {
@@ -38,9 +40,28 @@ impl Target {
             [plural, name] => ("", *plural, Some(*name)),
             _ => return None,
         };
-        let known = ["deployments", "nodes"].contains(&plural);
+        let known = ["deployments", "nodes", "namespaces"].contains(&plural);
         let (plural, namespace) = (plural.to_owned(), namespace.to_owned());
         known.then(|| Target { plural, namespace, name: name.map(str::to_owned) })
+    }
+
+    /// The beginning of messages about it.
+    pub(crate) fn subject(&self) -> String {
+        let group = if self.plural == "deployments" { ".apps" } else { "" };
+        let name = self.name.iter().map(|name| format!(" \"{name}\"")).collect::<String>();
+        format!("{}{group}{name}", self.plural)
+    }
+
+    /// `details` of a `Status` about it.
+    pub(crate) fn details(&self) -> Value {
+        let mut details = json!({"kind": self.plural});
+        if self.plural == "deployments" {
+            details["group"] = json!("apps");
+        }
+        if let Some(name) = &self.name {
+            details["name"] = json!(name);
+        }
+        details
     }
 
     fn key(&self, name: &str) -> Key {
@@ -115,8 +136,11 @@ impl Contents {
         let items =
             self.objects.iter().filter(|((plural, ..), object)| target.holds(plural, object, selector));
         let items: Vec<_> = items.map(|(_, object)| object).collect();
-        let (version, kind) =
-            if target.plural == "nodes" { ("v1", "NodeList") } else { ("apps/v1", "DeploymentList") };
+        let (version, kind) = match target.plural.as_str() {
+            "nodes" => ("v1", "NodeList"),
+            "namespaces" => ("v1", "NamespaceList"),
+            _ => ("apps/v1", "DeploymentList"),
+        };
         Ok(json!({"kind": kind, "apiVersion": version, "items": items,
             "metadata": {"resourceVersion": self.version.to_string()}}))
     }
