@@ -137,7 +137,7 @@ impl Case<'_> {
         }
         if let Err(rejection) = self.tenable(rank) {
             let reason = BindReason::NoLongerMatches(rejection);
-            let otherwise = match self.application.copies.is_empty() {
+            let otherwise = match self.is_held_by_nothing(binding) {
                 true => Outcome::Release,
                 false => Outcome::Stay(reason),
             };
@@ -178,6 +178,20 @@ impl Case<'_> {
             Some(time) => self.keep_until(time, KeepReason::Best),
             None => self.keep(KeepReason::Best),
         }
+    }
+
+    /// Whether an application that does not fit its cluster loses nothing if it is released: nothing of it was applied there,
+    /// nor will be as long as it does not fit. Its copies elsewhere run on, but on a cluster that is being deleted: that one
+    /// would wait for ever for a successor there.
+    fn is_held_by_nothing(&self, binding: &Binding) -> bool {
+        let copies = &self.application.copies;
+        let is_going = |uid: &str| {
+            let rank = self.world.rank_of(uid);
+            rank.is_some_and(|rank| self.world.ranked()[rank].cluster.lifecycle == Lifecycle::Deleted)
+        };
+        let has_begun =
+            copies.iter().any(|copy| copy.cluster_uid == binding.cluster_uid && copy.generation > 0);
+        !has_begun && (copies.is_empty() || copies.iter().any(|copy| is_going(&copy.cluster_uid)))
     }
 
     /// Whether a copy is still coming or going, or has not begun to go, as far as clusters that answer are concerned. Scores

@@ -259,9 +259,17 @@ proptest! {
             match deadlock.outcome {
                 Outcome::Wait => prop_assert!(application.binding.is_none()),
                 Outcome::Stay(_) => prop_assert!(application.binding.is_some() && !bound_to(Lifecycle::Deleted)),
-                Outcome::Release if application.copies.is_empty() && bound_to(Lifecycle::Active) => {
+                Outcome::Release if bound_to(Lifecycle::Active) => {
                     let uid = &application.binding.as_ref().unwrap().cluster_uid;
                     prop_assert!(verdict(&fleet, &application, uid).is_err());
+                    let was_applied = |copy: &Copy| copy.cluster_uid == *uid && copy.generation > 0;
+                    prop_assert!(!application.copies.iter().any(was_applied));
+                    let goes = |copy: &Copy| {
+                        fleet.clusters.iter().any(|cluster| {
+                            cluster.uid == copy.cluster_uid && cluster.lifecycle == Lifecycle::Deleted
+                        })
+                    };
+                    prop_assert!(application.copies.is_empty() || application.copies.iter().any(goes));
                 }
                 Outcome::Release => prop_assert!(bound_to(Lifecycle::Deleted)),
             }

@@ -248,6 +248,23 @@ fn an_application_that_is_nowhere_does_not_stay_bound_where_it_must_not_begin() 
 }
 
 #[test]
+fn a_cluster_that_is_being_deleted_does_not_wait_for_a_successor_that_never_begins() {
+    let mut application = bound(&application(), "a", 600);
+    application.constraints = constraints(&["location is nowhere"], &[], &[]);
+    let intended = Copy { phase: CopyPhase::Other, generation: 0, ..running("a") };
+    application.copies = vec![intended.clone(), running("b")];
+    let fleet = Fleet::measured(&[0.5, 0.7]);
+    let stays = "none: Stay(NoLongerMatches(Label(0)))";
+    assert_eq!(brief(&fleet.decide(&application)), stays, "it runs on where it was");
+    let fleet = fleet.with("b", |b| b.lifecycle = Lifecycle::Deleted);
+    assert_eq!(brief(&fleet.decide(&application)), "none: Release");
+    application.copies = vec![running("b")];
+    assert_eq!(brief(&fleet.decide(&application)), "none: Release", "not even recorded");
+    application.copies = vec![Copy { generation: 1, ..intended }, running("b")];
+    assert_eq!(brief(&fleet.decide(&application)), stays, "the successor is starting");
+}
+
+#[test]
 fn nothing_is_done_because_of_absence() {
     let mut fleet = Fleet::measured(&[0.5]);
     let application = bound(&application(), "gone", 600);

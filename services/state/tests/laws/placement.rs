@@ -139,6 +139,29 @@ async fn a_binding_is_taken_back_only_before_a_copy_is_begun() {
 }
 
 #[tokio::test]
+async fn an_application_is_unbound_where_a_cluster_that_goes_would_wait_for_it_in_vain() {
+    for (goes, applied) in [(true, false), (true, true), (false, false)] {
+        let World { server, uid, one, two } = world().await;
+        let client = &server.client;
+        bind(client, &[&one], 1, &[]).await.unwrap();
+        report(client, &uid, &one, Phase::Intended, 0).await.unwrap();
+        if goes {
+            client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();
+        }
+        bind(client, &[&two], 1, &[&one]).await.unwrap();
+        let (cluster, phase) = (Some(reference(&two)), Phase::Intended.into());
+        let begun = Copy { cluster, phase, observed_generation: i64::from(applied), ..Default::default() };
+        report_copy(client, &uid, begun, 0).await.unwrap();
+        let unbound = bind(client, &[], 1, &[&two]).await;
+        if goes && !applied {
+            assert_eq!(unbound.unwrap().status.unwrap().bindings, []);
+        } else {
+            assert_eq!(why(unbound), Some(ErrorReason::InvalidField), "{goes} {applied}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_binding_names_a_cluster_and_nothing_else() {
     let World { server, one, .. } = world().await;
     let bind_to = async |cluster: ResourceRef| {

@@ -111,7 +111,7 @@ pub(super) fn guards_on_left_clusters(
                 what(stored.kind, &cluster.namespace, &cluster.name)
             )));
         }
-        if must_be_bound && stored.metadata.deleted.is_none() && !is_lost(&stored)? {
+        if must_be_bound && !is_given_up(&stored)? && !is_awaited(cache, status, cluster)? {
             let text = format!(
                 "{} is not being deleted; bind another cluster instead, or set without_copies if nothing was begun",
                 cluster.name
@@ -120,4 +120,26 @@ pub(super) fn guards_on_left_clusters(
         }
     }
     Ok(guards)
+}
+
+/// Whether a cluster is being deleted, or was declared lost.
+fn is_given_up(cluster: &Stored) -> Result<bool, Error> {
+    Ok(cluster.metadata.deleted.is_some() || is_lost(cluster)?)
+}
+
+/// Whether nothing was applied on `cluster` so far, and a copy is on another one that is given up: that one waits until the
+/// copy on `cluster` runs, which may never be.
+fn is_awaited(cache: &Cache, status: &ApplicationStatus, cluster: &ResourceRef) -> Result<bool, Error> {
+    let places = || status.copies.iter().filter_map(|copy| Some((copy, copy.cluster.as_ref()?)));
+    if places().any(|(copy, place)| place.uid == cluster.uid && copy.observed_generation > 0) {
+        return Ok(false);
+    }
+    for (_, place) in places().filter(|(_, place)| place.uid != cluster.uid) {
+        let stored = cache.get_readable(&key::resource(Cluster::KIND, &place.namespace, &place.name))?;
+        let stored = stored.filter(|stored| stored.metadata.uid == place.uid);
+        if stored.map_or(Ok(false), |stored| is_given_up(&stored))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
