@@ -163,7 +163,9 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         let overtaken = has_successor && handover::is_spare(snapshot, keeper, copy);
         // Nor does a cluster that goes have to wait for a successor as long as another copy stays.
         let spare = leaves && snapshot.copies.iter().any(|other| stays(snapshot, other));
-        if goes || failed || overtaken || spare || copy.phase == Phase::Removing {
+        // What of it was not accepted as a whole has never run.
+        let void = released && copy.phase == Phase::Intended;
+        if goes || void || failed || overtaken || spare || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {
             steps.extend(with_time(snapshot, copy, tend::tend(snapshot, copy, false)));

@@ -25,6 +25,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use krake_client::ClusterUid;
 
 use crate::filter::{Rejection, Shortlist, tenable};
 use crate::handover::CopyPhase;
@@ -181,17 +182,20 @@ impl Case<'_> {
     }
 
     /// Whether an application that does not fit its cluster loses nothing if it is released: nothing of it was applied there,
-    /// nor will be as long as it does not fit. Its copies elsewhere run on, but on a cluster that is being deleted: that one
-    /// would wait for ever for a successor there.
+    /// nor will be as long as it does not fit. Either it was applied nowhere. Or its copies elsewhere run on, but on a cluster
+    /// that is being deleted: that one would wait for ever for a successor here.
     fn is_held_by_nothing(&self, binding: &Binding) -> bool {
         let copies = &self.application.copies;
-        let is_going = |uid: &str| {
+        let is_going = |uid: &ClusterUid| {
             let rank = self.world.rank_of(uid);
             rank.is_some_and(|rank| self.world.ranked()[rank].cluster.lifecycle == Lifecycle::Deleted)
         };
-        let has_begun =
-            copies.iter().any(|copy| copy.cluster_uid == binding.cluster_uid && copy.generation > 0);
-        !has_begun && (copies.is_empty() || copies.iter().any(|copy| is_going(&copy.cluster_uid)))
+        let mut applied = copies.iter().filter(|copy| copy.generation > 0).peekable();
+        if applied.peek().is_none() {
+            return true;
+        }
+        applied.all(|copy| copy.cluster_uid != binding.cluster_uid)
+            && copies.iter().any(|copy| is_going(&copy.cluster_uid))
     }
 
     /// Whether a copy is still coming or going, or has not begun to go, as far as clusters that answer are concerned. Scores

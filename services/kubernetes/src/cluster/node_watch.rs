@@ -23,6 +23,8 @@ use crate::object::ClusterUid;
 const LIST_DEADLINE: Duration = Duration::from_secs(900);
 /// Pause before nodes are listed again that were too many.
 const PAUSE: Duration = Duration::from_secs(600);
+/// The same where they may not be listed.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 
 enum Nodes {
     Listing,
@@ -86,11 +88,6 @@ impl NodeWatch {
     pub(super) fn api(&self) -> Api<DynamicObject> {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
         Api::all_with(self.connection.client().clone(), &kind)
-    }
-
-    /// The nodes may not be listed.
-    pub(super) fn hide(&mut self) {
-        self.nodes = Nodes::Hidden;
     }
 
     /// What is seen of the nodes.
@@ -160,7 +157,8 @@ impl NodeWatch {
                 debug!(cluster = %self.cluster, %error, "node watch interrupted");
                 let is_forbidden = matches!(error, ClusterError::Forbidden(_));
                 if is_forbidden {
-                    self.nodes = Nodes::Hidden;
+                    // A watch that goes on after it would tell of changes alone, and not of the nodes that there are.
+                    self.rest(Nodes::Hidden, FORBIDDEN_PAUSE);
                 }
                 is_forbidden
             }
@@ -175,11 +173,16 @@ impl NodeWatch {
     /// Lets everything go for a while; returns that this changes what is seen.
     fn give_up(&mut self, why: String) -> bool {
         warn!(cluster = %self.cluster, why, "node watch given up");
+        self.rest(Nodes::TooMany(why), PAUSE);
+        true
+    }
+
+    /// Asks for nothing until a pause is over, and lists anew then.
+    fn rest(&mut self, nodes: Nodes, pause: Duration) {
         self.events = Mutex::new(futures::stream::pending().boxed());
         self.arriving = NodeLedger::default();
-        self.nodes = Nodes::TooMany(why);
-        self.phase = Phase::Resting(Instant::now() + PAUSE);
-        true
+        self.nodes = nodes;
+        self.phase = Phase::Resting(Instant::now() + pause);
     }
 }
 

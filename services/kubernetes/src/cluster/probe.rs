@@ -216,7 +216,6 @@ impl Probe {
                 Outcome::Failure(Cause::Broken, "its server is no Kubernetes API server".to_owned())
             }
             Err(Failure::Forbidden) => {
-                self.nodes.hide();
                 let groups = self.connection.client().list_api_groups();
                 match tokio::time::timeout(self.times.deadline, groups).await {
                     Ok(Ok(_)) => Outcome::Answer,

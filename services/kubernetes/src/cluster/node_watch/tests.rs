@@ -1,4 +1,4 @@
-//! Node lists that do not end.
+//! Node lists that do not end, and those that are forbidden for a while.
 
 use super::*;
 use crate::cluster::connection::Deadlines;
@@ -60,4 +60,23 @@ async fn a_list_that_brings_nothing_and_does_not_end_is_given_up() {
     while !watch.next().await {}
     assert!(begun.elapsed() >= LIST_DEADLINE && begun.elapsed() < 2 * LIST_DEADLINE);
     assert!(refusal(&watch).unwrap().contains("within 15 min"), "{:?}", refusal(&watch));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_may_not_be_watched_for_a_moment_are_listed_anew() {
+    let mut watch = watch();
+    watch.take_in(Ok(Event::Init));
+    watch.take_in(Ok(Event::InitApply(node(1))));
+    watch.take_in(Ok(Event::InitDone));
+    let status =
+        kube::core::Status { code: 403, reason: "Forbidden".into(), ..kube::core::Status::default() };
+    let forbidden = watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)));
+    assert!(watch.take_in(Err(forbidden)));
+    assert!(matches!(watch.look(), Look::NodesHidden));
+    let begun = Instant::now();
+    assert!(!watch.next().await, "it begins again");
+    assert!(begun.elapsed() >= FORBIDDEN_PAUSE && begun.elapsed() < 2 * FORBIDDEN_PAUSE);
+    watch.take_in(Ok(Event::Init));
+    watch.take_in(Ok(Event::InitDone));
+    assert!(matches!(watch.look(), Look::Nodes(_)));
 }

@@ -111,7 +111,7 @@ pub(super) fn guards_on_left_clusters(
                 what(stored.kind, &cluster.namespace, &cluster.name)
             )));
         }
-        if must_be_bound && !is_given_up(&stored)? && !is_awaited(cache, status, cluster)? {
+        if must_be_bound && !is_given_up(&stored)? && !is_free(cache, status, cluster)? {
             let text = format!(
                 "{} is not being deleted; bind another cluster instead, or set without_copies if nothing was begun",
                 cluster.name
@@ -127,9 +127,14 @@ fn is_given_up(cluster: &Stored) -> Result<bool, Error> {
     Ok(cluster.metadata.deleted.is_some() || is_lost(cluster)?)
 }
 
-/// Whether nothing was applied on `cluster` so far, and a copy is on another one that is given up: that one waits until the
-/// copy on `cluster` runs, which may never be.
-fn is_awaited(cache: &Cache, status: &ApplicationStatus, cluster: &ResourceRef) -> Result<bool, Error> {
+/// Whether nothing was applied anywhere so far; or not on `cluster`, and a copy is on another one that is given up: that one
+/// waits until the copy on `cluster` runs, which may never be.
+fn is_free(cache: &Cache, status: &ApplicationStatus, cluster: &ResourceRef) -> Result<bool, Error> {
+    // Where none was begun, one may begin now: `without_copies` is for that.
+    let is_begun = !status.copies.is_empty();
+    if is_begun && status.copies.iter().all(|copy| copy.observed_generation == 0) {
+        return Ok(true);
+    }
     let places = || status.copies.iter().filter_map(|copy| Some((copy, copy.cluster.as_ref()?)));
     if places().any(|(copy, place)| place.uid == cluster.uid && copy.observed_generation > 0) {
         return Ok(false);
