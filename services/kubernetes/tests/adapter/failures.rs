@@ -310,19 +310,3 @@ async fn what_waited_for_a_kind_is_applied_as_soon_as_the_kind_is_served() {
     world.until_phases("app", &[("one", Phase::Running)]).await;
     world.stop().await;
 }
-
-#[tokio::test]
-async fn an_apply_that_takes_long_goes_on_where_it_was() {
-    let mut world = World::prepare().await;
-    // One object at a time.
-    world.longest_part = Duration::ZERO;
-    world.start_adapter();
-    let names = ["a", "b", "c", "d"];
-    world.krake.change(|store| store.create("app", &names.map(config_map), "one"));
-    let copy = until_copy(&world, "applied", |copy| copy.phase() == Phase::Running).await;
-    let writes = world.journal().into_iter().filter(|entry| entry.starts_with("one "));
-    assert_eq!(writes.collect::<Vec<_>>(), names.map(|name| format!("one POST configmaps/{name}")));
-    assert_eq!(copy.inventory.iter().map(|object| object.name.as_str()).collect::<Vec<_>>(), names);
-    assert!(copy.inventory.iter().all(|object| !object.uid.is_empty()));
-    world.stop().await;
-}

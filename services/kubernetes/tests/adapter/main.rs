@@ -19,6 +19,7 @@ mod jobs;
 mod marks;
 mod observed;
 mod orphans;
+mod parts;
 mod passes;
 mod reachability;
 mod refused;
