@@ -115,6 +115,16 @@ pub fn of_answer(error: &ClusterError, stage: Stage) -> Failure {
     }
 }
 
+/// Whether an admission webhook was in the way of an object: it denied it, or could not be asked.
+pub(crate) fn is_of_webhook(error: &ApplyError) -> bool {
+    let ApplyError::Object { error, .. } = error else { return false };
+    error.status().is_some_and(|status| is_of_silent_webhook(status) || is_denied_by_webhook(status))
+}
+
+fn is_denied_by_webhook(status: &ServerStatus) -> bool {
+    status.message.contains("admission webhook") && status.message.contains("denied the request")
+}
+
 /// Whether an API server could not ask an admission webhook, so that it refuses whatever that judges.
 pub fn is_of_silent_webhook(status: &ServerStatus) -> bool {
     status.message.contains("failed calling webhook")
@@ -131,8 +141,7 @@ fn by_text(status: &ServerStatus) -> Option<Failure> {
     if is_of_silent_webhook(status) || says("status unknown for quota") {
         return Some(Failure::PASSING);
     }
-    let is_denied = says("admission webhook") && says("denied the request");
-    if is_denied || says("ValidatingAdmissionPolicy") || says("violates PodSecurity") {
+    if is_denied_by_webhook(status) || says("ValidatingAdmissionPolicy") || says("violates PodSecurity") {
         return Some(Failure::OF_CLUSTER);
     }
     if says("no matches for kind") || (says("no kind ") && says(" is registered for version")) {

@@ -14,7 +14,8 @@
 //!   nothing begins before the copies that failed and were given up for another cluster are;
 //! * a copy goes only because the application is deleted or its binding set, once decided, does not name the cluster;
 //! * a copy is forgotten only after the cluster said that its objects are gone, or when the cluster was erased;
-//! * an application without bindings loses only the copies on clusters that are being deleted;
+//! * an application without bindings loses only the copies on clusters that are being deleted, and those that were never
+//!   accepted as a whole;
 //! * for a deleted application nothing is recorded anew or applied;
 //! * of a copy on a cluster that does not answer nothing is recorded: it keeps its last phase;
 //! * a copy that ran never becomes FAILED, and a copy becomes FAILED only within an attempt to bring it up.
@@ -163,8 +164,8 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         let overtaken = has_successor && handover::is_spare(snapshot, keeper, copy);
         // Nor does a cluster that goes have to wait for a successor as long as another copy stays.
         let spare = leaves && snapshot.copies.iter().any(|other| stays(snapshot, other));
-        // What of it was not accepted as a whole has never run.
-        let void = released && copy.phase == Phase::Intended;
+        // Nothing was ever accepted there as a whole.
+        let void = released && copy.phase == Phase::Intended && copy.applied_work.is_none();
         if goes || void || failed || overtaken || spare || copy.phase == Phase::Removing {
             steps.extend(retire::retire(snapshot, copy));
         } else {

@@ -8,8 +8,9 @@
 //! 3. Its copy there failed while another one still runs: it goes back to that, or to a candidate; else it stays. If
 //!    nothing of it runs, it goes to the next candidate, on three clusters in all, and rests on the best of them then.
 //! 4. It may not migrate: it stays.
-//! 5. Its cluster no longer satisfies its constraints: it moves; without a candidate it stays or, if nothing of it is
-//!    anywhere, is released: it must not begin there.
+//! 5. Its cluster no longer satisfies its constraints: it moves; without a candidate it stays or, if nothing of it was
+//!    applied anywhere, is released: it must not begin there. So it is if nothing was applied there, and a cluster that is
+//!    being deleted waits for that.
 //! 6. Its cluster is OFFLINE: it waits for the grace period and moves then; without a candidate it stays.
 //! 7. It was bound less than `min_residency` (default: `reschedule_after`) ago: it stays.
 //! 8. The metrics of its cluster are not known: it stays, for nothing can be said to be better.
@@ -142,7 +143,10 @@ impl Case<'_> {
                 true => Outcome::Release,
                 false => Outcome::Stay(reason),
             };
-            return self.unless_given_up(|| self.place(reason, otherwise));
+            let placed = self.place(reason, otherwise);
+            let is_released =
+                matches!(&placed, Decision::Unschedulable(deadlock) if deadlock.outcome == Outcome::Release);
+            return if is_released { placed } else { self.unless_given_up(|| placed) };
         }
         if entry.cluster.state.is_unreachable() {
             return self.unreachable(entry.cluster.state);

@@ -148,6 +148,12 @@ fn attempts(
     })
 }
 
+/// The generation that was last applied as a whole, also of a copy to which another one is being applied; 0 if none was.
+fn applied_generation(copy: &api::Copy) -> i64 {
+    let applied = copy.applied_work.as_ref().map_or(0, |work| work.generation);
+    if copy.observed_generation == 0 { applied } else { copy.observed_generation }
+}
+
 fn copy(copy: &api::Copy) -> Copy {
     Copy {
         cluster_uid: uid(copy.cluster.as_ref()),
@@ -156,7 +162,7 @@ fn copy(copy: &api::Copy) -> Copy {
             api::Phase::Failed => CopyPhase::Failed,
             _ => CopyPhase::Other,
         },
-        generation: copy.observed_generation,
+        generation: applied_generation(copy),
         since: timestamp(copy.last_transition_time.as_ref()),
         failure: failure(copy.failure()),
         retry_request: copy.retry_request,

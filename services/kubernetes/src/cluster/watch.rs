@@ -33,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// for ever.
 const LIST_DEADLINE: Duration = Duration::from_secs(900);
 
-/// How long a watch that breaks again and again after its list is left to itself. What its cache shows gets no newer meanwhile.
+/// How long it is tried to start a watch after its list. What its cache shows gets no newer meanwhile.
 const LONGEST_BROKEN: Duration = Duration::from_secs(60);
 
 /// API version, kind, and the namespace where a kind may not be listed in all of them.
@@ -247,7 +247,7 @@ impl Watch {
                             (deadline, watching, trouble) = (None, Some(Instant::now()), None);
                             broken = None;
                         }
-                        Event::Apply(_) | Event::Delete(_) => *refusals = 0,
+                        Event::Apply(_) | Event::Delete(_) => (*refusals, broken) = (0, None),
                         Event::InitApply(_) => {}
                     }
                     match self.cache.take_in(event) {
@@ -268,8 +268,10 @@ impl Watch {
                 }
                 Some(Err(error)) if page.shrink_after(&error) => return End::Anew,
                 Some(Err(error)) => {
+                    let cannot_start = matches!(error, watcher::Error::WatchStartFailed(_));
                     trouble = Some(self.interrupted(error));
                     if deadline.is_none()
+                        && cannot_start
                         && broken.get_or_insert_with(Instant::now).elapsed() >= LONGEST_BROKEN
                     {
                         // A list tells what the watch does not.

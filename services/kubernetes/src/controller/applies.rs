@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::object::rendering::DocumentHash;
 use crate::object::validation::Findings;
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry, ObjectKey};
@@ -12,6 +14,9 @@ use crate::object::{ApplicationUid, ClusterUid, InventoryEntry, ObjectKey};
 /// reconcile, which leaves nothing recorded.
 pub(crate) const LONGEST_PART: Duration = Duration::from_secs(200);
 
+/// For how long after a part what was accepted is taken for granted where the cluster does not show it.
+const MOMENT: Duration = Duration::from_secs(60);
+
 /// An apply that began, of which not all is accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Begun {
@@ -19,13 +24,24 @@ pub(super) struct Begun {
     /// What the cluster has accepted, with its uid; without one if it is not the application's, and used.
     accepted: HashMap<ObjectKey, Option<String>>,
     findings: Findings,
-    /// It ended because its time was over, and goes on at once.
-    goes_on: bool,
+    end: Interruption,
+    /// When it ended.
+    ended: Instant,
+}
+
+/// Why an apply ended before all was accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Interruption {
+    /// Its time was over, or it had written a part: it goes on at once.
+    pub(super) goes_on: bool,
+    /// An admission webhook was in the way.
+    pub(super) by_webhook: bool,
 }
 
 impl Begun {
     fn new(set: DocumentHash) -> Self {
-        Self { set, accepted: HashMap::new(), findings: Findings::default(), goes_on: false }
+        let (accepted, findings, end) = (HashMap::new(), Findings::default(), Interruption::default());
+        Self { set, accepted, findings, end, ended: Instant::now() }
     }
 
     /// The uid of an object that was accepted.
@@ -35,7 +51,7 @@ impl Begun {
 
     /// Whether what was accepted is taken for granted where the cluster does not show it: for a moment, not for hours.
     pub(super) fn goes_on(&self) -> bool {
-        self.goes_on
+        self.end.goes_on && self.ended.elapsed() < MOMENT
     }
 
     /// What was found of what was accepted.
@@ -92,22 +108,23 @@ impl Applies {
         }
     }
 
-    /// The apply ended before all was accepted. `goes_on`: because its time was over.
+    /// The apply ended before all was accepted.
     pub(super) fn interrupt(
         &self,
         application: &ApplicationUid,
         cluster: &ClusterUid,
         findings: Findings,
-        goes_on: bool,
+        end: Interruption,
     ) {
         if let Some(begun) = self.lock().get_mut(&(application.clone(), cluster.clone())) {
-            (begun.findings, begun.goes_on) = (findings, goes_on);
+            (begun.findings, begun.end, begun.ended) = (findings, end, Instant::now());
         }
     }
 
-    /// Whether the last apply of a copy ended because its time was over.
-    pub(super) fn goes_on(&self, application: &ApplicationUid, cluster: &ClusterUid) -> bool {
-        self.lock().get(&(application.clone(), cluster.clone())).is_some_and(|begun| begun.goes_on)
+    /// Why the last apply of a copy ended before all was accepted, if it did.
+    pub(super) fn interruption(&self, application: &ApplicationUid, cluster: &ClusterUid) -> Interruption {
+        let all = self.lock();
+        all.get(&(application.clone(), cluster.clone())).map(|begun| begun.end).unwrap_or_default()
     }
 
     /// All was accepted, or what was is not to be relied on.

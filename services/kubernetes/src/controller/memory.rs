@@ -144,7 +144,10 @@ impl Memory {
                 // A user asks for an attempt at once, or changed the spec.
                 self.pauses.forget(uid, cluster);
                 self.applies.forget(uid, cluster);
-            } else if copy.phase == Phase::Failed && is_bound && !self.applies.goes_on(uid, cluster) {
+            } else if copy.phase == Phase::Failed
+                && is_bound
+                && !self.applies.interruption(uid, cluster).goes_on
+            {
                 self.pauses.failed(uid, cluster, aim);
             }
         }

@@ -151,6 +151,7 @@ impl Look<'_> {
         let view = ClusterView {
             unseen: self.memory.unseen.lasts(&self.application.uid, self.cluster, is_unseen),
             hidden: self.memory.hidden.lasts(&self.application.uid, self.cluster, false),
+            webhook: false,
             presence,
             basis: Basis::Nothing,
             wanted: None,
@@ -260,6 +261,7 @@ impl Look<'_> {
         let view = ClusterView {
             unseen: self.memory.unseen.lasts(&self.application.uid, self.cluster, seen.is_none()),
             hidden: self.memory.hidden.lasts(&self.application.uid, self.cluster, is_hidden),
+            webhook: self.memory.applies.interruption(&self.application.uid, self.cluster).by_webhook,
             presence: seen.map_or(Presence::Unseen, |seen| Presence::Seen(Box::new(seen.observation))),
             renewal: self.renewal(set.as_ref()),
             basis,

@@ -99,10 +99,10 @@ fn advance(snapshot: &Snapshot, copy: &CopyRecord, view: &ClusterView) -> Vec<St
     steps
 }
 
-/// The webhooks of a copy that its new documents do not name, if these were refused: by one of them, perhaps.
+/// The webhooks of a copy that its new documents do not name, if a webhook was in the way of these: one of them, perhaps.
 fn dropped_webhooks(copy: &CopyRecord, view: &ClusterView) -> Vec<InventoryEntry> {
     let Targets::Known(targets) = &view.targets else { return Vec::new() };
-    if copy.applied.truth != Truth::False {
+    if !view.webhook {
         return Vec::new();
     }
     let is_dropped =

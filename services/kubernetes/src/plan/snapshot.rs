@@ -226,6 +226,8 @@ pub struct ClusterView {
     pub presence: Presence,
     /// How long the cluster has answered without showing the copy.
     pub unseen: Duration,
+    /// Whether an admission webhook was in the way when the wanted documents were applied last.
+    pub webhook: bool,
     /// For how long looks have left an object hidden.
     pub hidden: Duration,
     /// What `presence` was compared with, and what a repair would apply.
@@ -294,7 +296,7 @@ impl ClusterView {
 /// What is seen on a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Presence {
-    /// The cluster was positively erased from Krake: nobody can reach it any more.
+    /// The cluster was positively erased from Krake, or declared lost: nobody can reach it any more.
     Erased,
     /// It does not answer, or its kubeconfig cannot be used; why.
     Unreachable(String),

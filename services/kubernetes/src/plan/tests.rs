@@ -80,6 +80,7 @@ fn view(presence: Presence) -> ClusterView {
         presence,
         unseen: Duration::ZERO,
         hidden: Duration::ZERO,
+        webhook: false,
         basis: Basis::Works,
         wanted: Some(set(1)),
         targets: Targets::Known(vec![key("echo")]),
@@ -369,6 +370,15 @@ fn an_undecided_application_loses_nothing() {
     assert_eq!(short(&s), [""; 0]);
     s.scheduled_generation = 1;
     assert_eq!(short(&s), [""; 0], "decided: on no cluster, and nothing takes its place");
+}
+
+#[test]
+fn a_released_application_leaves_nothing_where_it_was_never_accepted() {
+    let never = CopyRecord { applied_work: None, ..copy("a", Phase::Intended) };
+    let mut s = snapshot(&[], vec![never.clone()], vec![("a", Presence::Unseen)]);
+    assert_eq!(short(&s), ["mark a Removing", "remove a"]);
+    s.copies = vec![CopyRecord { applied_work: Some(Work::new(set(1), 1)), ..never }];
+    assert!(!short(&s).iter().any(|step| step.contains("remove")), "{:?}", short(&s));
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl PrometheusClient {
             .user_agent(concat!("krake-scheduler/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .dns_resolver(Resolver(dialler.clone()))
+            .no_proxy()
             .redirect(redirects(dialler.clone()))
             .build()?;
         Ok(Self { http, dialler })

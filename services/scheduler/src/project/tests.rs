@@ -220,6 +220,14 @@ fn copies_show_how_they_are_and_since_when() {
 }
 
 #[test]
+fn what_was_applied_counts_while_something_else_is_being_applied() {
+    let work = api::Work { generation: 2, ..Default::default() };
+    let applied = api::Copy { applied_work: Some(work), ..Default::default() };
+    assert_eq!(copy(&applied).generation, 2);
+    assert_eq!(copy(&api::Copy::default()).generation, 0);
+}
+
+#[test]
 fn applications_leave_a_cluster_that_was_declared_lost() {
     let mut object = api::Cluster { metadata: Some(Metadata::default()), ..Default::default() };
     assert_eq!(cluster(&object).unwrap().cluster.lifecycle, Lifecycle::Active);

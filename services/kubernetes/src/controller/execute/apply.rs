@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::super::accepted::Accepting;
+use super::super::applies::Interruption;
 use super::super::pauses::Ending;
 use super::part::Part;
 use super::{Executor, Progress, SOON};
@@ -73,7 +74,10 @@ impl Executor<'_> {
             (Apply::Repair, Phase::Running) => self.remember_refusals(aim, &ended, ending),
             _ => ending,
         };
-        self.memory.pauses.tried(uid, self.cluster, aim, ending);
+        // A part that was accepted is no failure after which it is tried less often.
+        if !matches!(ended.outcome, Err(ApplyError::Unfinished { .. })) {
+            self.memory.pauses.tried(uid, self.cluster, aim, ending);
+        }
         if after.again != Again::No {
             let rest = self.memory.pauses.remaining(uid, self.cluster, aim);
             progress.wait(rest.unwrap_or(SOON));
@@ -126,6 +130,8 @@ impl Executor<'_> {
         let work = Box::pin(work);
         // Without the lease, whoever leads now goes on.
         let outcome = match self.leadership.within_lease(work).await? {
+            // What else is missing or changed, the next look tells.
+            Ok(Err(ApplyError::Unfinished { .. })) if *what == Apply::Repair => Ok(()),
             Ok(Ok(())) if *more > 0 => {
                 Err(ApplyError::Unfinished { accepted: pieces.len(), of: pieces.len() + more })
             }
@@ -184,7 +190,11 @@ impl Executor<'_> {
         match (what, &ended.outcome) {
             (Apply::Repair, _) => {}
             (Apply::Wanted, Ok(())) => applies.forget(uid, self.cluster),
-            (Apply::Wanted, Err(_)) => applies.interrupt(uid, self.cluster, ended.findings.clone(), goes_on),
+            (Apply::Wanted, Err(_)) => {
+                let is_of_webhook = |(_, error): &(ObjectKey, ApplyError)| failure::is_of_webhook(error);
+                let end = Interruption { goes_on, by_webhook: ended.failures.iter().any(is_of_webhook) };
+                applies.interrupt(uid, self.cluster, ended.findings.clone(), end);
+            }
         }
     }
 

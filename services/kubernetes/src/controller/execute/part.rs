@@ -56,7 +56,10 @@ impl Executor<'_> {
             pieces.retain(|piece| !self.is_accepted(handle, piece, &begun));
             (findings, used) = (begun.findings(), begun.used());
         }
-        let more = pieces.len().saturating_sub(MAX_OBJECTS);
+        let more = match what {
+            Apply::Wanted => pieces.len().saturating_sub(MAX_OBJECTS),
+            Apply::Repair => 0,
+        };
         pieces.truncate(MAX_OBJECTS);
         Some((Part { what, pieces, more, findings, used }, set))
     }

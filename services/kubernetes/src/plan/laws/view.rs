@@ -175,6 +175,7 @@ impl World {
             presence,
             unseen: Duration::ZERO,
             hidden: Duration::ZERO,
+            webhook: false,
             basis,
             wanted: is_known.then(|| set(self.documents)),
             targets: match (is_known, cluster.hides) {

@@ -82,7 +82,9 @@ fn a_webhook_that_an_update_drops_goes_first_once_the_update_is_refused() {
     change_spec(&mut s);
     s.copies[0].intended_work = Some(Work::new(set(2), 2));
     assert_eq!(short(&s), ["apply a"]);
-    s.copies[0].applied = Answer::no(Reason::KubernetesError, "failed calling webhook");
+    s.copies[0].applied = Answer::no(Reason::KubernetesError, "exceeded quota");
+    assert_eq!(short(&s), ["apply a"], "by something else");
+    seen_on(&mut s, "a").webhook = true;
     assert_eq!(short(&s), ["prune a 1", "apply a"]);
     s.copies[0].inventory.pop();
     assert_eq!(short(&s), ["apply a"]);

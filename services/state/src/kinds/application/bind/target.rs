@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use krake_proto::Resource;
-use krake_proto::krake::kubernetes::v1::{ApplicationStatus, BindApplicationRequest, Cluster, ClusterSpec};
+use krake_proto::krake::kubernetes::v1::{
+    ApplicationStatus, BindApplicationRequest, Cluster, ClusterSpec, Copy,
+};
 use krake_proto::krake::meta::v1::ResourceRef;
 use prost::Message;
 
@@ -127,16 +129,21 @@ fn is_given_up(cluster: &Stored) -> Result<bool, Error> {
     Ok(cluster.metadata.deleted.is_some() || is_lost(cluster)?)
 }
 
+/// Whether a copy was accepted as a whole once, also if something else is being applied to it by now.
+fn was_applied(copy: &Copy) -> bool {
+    copy.observed_generation > 0 || copy.applied_work.is_some()
+}
+
 /// Whether nothing was applied anywhere so far; or not on `cluster`, and a copy is on another one that is given up: that one
 /// waits until the copy on `cluster` runs, which may never be.
 fn is_free(cache: &Cache, status: &ApplicationStatus, cluster: &ResourceRef) -> Result<bool, Error> {
     // Where none was begun, one may begin now: `without_copies` is for that.
     let is_begun = !status.copies.is_empty();
-    if is_begun && status.copies.iter().all(|copy| copy.observed_generation == 0) {
+    if is_begun && !status.copies.iter().any(was_applied) {
         return Ok(true);
     }
     let places = || status.copies.iter().filter_map(|copy| Some((copy, copy.cluster.as_ref()?)));
-    if places().any(|(copy, place)| place.uid == cluster.uid && copy.observed_generation > 0) {
+    if places().any(|(copy, place)| place.uid == cluster.uid && was_applied(copy)) {
         return Ok(false);
     }
     for (_, place) in places().filter(|(_, place)| place.uid != cluster.uid) {
