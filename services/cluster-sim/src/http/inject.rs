@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::failure::{Failure, injected};
@@ -120,8 +120,8 @@ fn slow(body: Body, bytes_per_second: u32) -> impl Stream<Item = io::Result<Byte
     let size = bytes_per_second.div_ceil(10);
     let pause = Duration::from_secs(1) * size / bytes_per_second;
     let size = usize::try_from(size).unwrap_or(PIECE);
-    body.into_data_stream().flat_map(move |piece| {
-        let rest = piece.unwrap_or_default();
+    // An error is passed on and not swallowed: a watch that is cut goes on to tell of it for as long as it is asked.
+    let pieces = body.into_data_stream().map_err(io::Error::other).map_ok(move |rest| {
         stream::unfold(rest, move |mut rest| async move {
             if rest.is_empty() {
                 return None;
@@ -130,7 +130,8 @@ fn slow(body: Body, bytes_per_second: u32) -> impl Stream<Item = io::Result<Byte
             let piece = rest.split_to(size.min(rest.len()));
             Some((Ok(piece), rest))
         })
-    })
+    });
+    pieces.try_flatten()
 }
 
 /// A JSON object, or a line of a watch with one, of so many bytes; of its frame at least.

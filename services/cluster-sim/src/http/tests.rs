@@ -94,6 +94,16 @@ async fn rest(answer: &mut BufReader<TcpStream>) -> (String, bool) {
     (text, whole)
 }
 
+/// Asks over a connection of its own; the answer, and whether it came to its end.
+async fn closing(served: &Served, token: &str, path: &str) -> (String, bool) {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    rest(&mut BufReader::new(stream)).await
+}
+
 #[tokio::test]
 async fn rules_refuse_with_a_status_and_spare_other_requests() {
     let served = serve().await;
@@ -120,15 +130,7 @@ async fn rules_refuse_with_a_status_and_spare_other_requests() {
 async fn answers_break_are_garbled_or_come_slowly() {
     let served = serve().await;
     let cluster = served.fleet.add("north").unwrap();
-    let closing = async |path: &str| {
-        let mut stream = TcpStream::connect(served.address).await.unwrap();
-        let token = cluster.token();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        rest(&mut BufReader::new(stream)).await
-    };
+    let closing = async |path: &str| closing(&served, cluster.token(), path).await;
     let nodes = "/clusters/north/api/v1/nodes";
     let watch = "/clusters/north/api/v1/nodes?watch=true";
     cluster.set_faults(fault(&json!("cut"), &json!([])));
@@ -153,6 +155,18 @@ async fn answers_break_are_garbled_or_come_slowly() {
     let begun = Instant::now();
     assert!(closing(nodes).await.1);
     assert!(begun.elapsed() >= Duration::from_millis(200), "about a quarter of a second");
+}
+
+#[tokio::test]
+async fn a_slow_watch_that_is_cut_ends() {
+    let served = serve().await;
+    let cluster = served.fleet.add("north").unwrap();
+    let rules = json!([{"verbs": ["watch"], "fault": {"slow": {"bytes_per_second": 100_000_000}}}]);
+    cluster.set_faults(serde_json::from_value(json!({"cut_watches_after_ms": 1, "rules": rules})).unwrap());
+    let watch = "/clusters/north/api/v1/namespaces/default/configmaps?watch=true&resourceVersion=0";
+    let (text, whole) = closing(&served, cluster.token(), watch).await;
+    assert!(text.contains("200 OK") && !whole, "{text}");
+    assert_eq!(served.first_line("/clusters/north/version", cluster.token()).await, "HTTP/1.1 200 OK");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::SignedDuration;
 use krake_client::{Client, Mask, Mirror, NamespacedName, ObjectKey};
 use krake_proto::error::ErrorReason;
 use krake_proto::finalizer::CLUSTER_COPIES;
@@ -22,6 +23,10 @@ use crate::config::Clock;
 
 /// Pause before another attempt to release a deleted cluster.
 const LET_GO_AGAIN: Duration = Duration::from_secs(5);
+/// How long a deletion takes before it is recorded what it waits for.
+const TOLD_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// Maximum number of applications that are named then.
+const NAMED: usize = 3;
 /// Pause between two looks whether another cluster that is the same is still there.
 const LOOK_FOR_TWIN: Duration = Duration::from_secs(10);
 /// The fields that a report writes.
@@ -156,16 +161,36 @@ impl ClusterController {
         first.map(|(key, _)| key.to_string())
     }
 
+    /// Records which applications a deletion waits for that takes long: their own records say for what.
+    async fn tell_wait(
+        &self,
+        cluster: &Cluster,
+        key: &ObjectKey,
+        placed: Vec<NamespacedName>,
+    ) -> anyhow::Result<()> {
+        let is_young =
+            cluster.deleted_at.is_some_and(|began| (self.clock)().duration_since(began) < TOLD_AFTER);
+        let waits_for = waits_for(placed);
+        if is_young || waits_for == cluster.waits_for {
+            return Ok(());
+        }
+        match self.client.report_deletion(key, cluster.uid.as_str(), &waits_for).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_outdated() => Ok(()),
+            Err(error) => Err(error).context("cannot record what the deletion of the cluster waits for"),
+        }
+    }
+
     /// Removes our finalizer from a deleted cluster once no application has a copy there.
     async fn let_go(&self, cluster: &Cluster) -> anyhow::Result<Next> {
-        let copies =
-            self.applications.snapshot().into_iter().any(|(_, application)| {
-                application.copies.iter().any(|copy| copy.record.cluster == cluster.uid)
-            });
-        if copies || !self.applications.is_synced() {
+        let key = ObjectKey::from(&cluster.reference);
+        let all = self.applications.snapshot().into_iter();
+        let placed = all.filter(|(_, application)| application.copy(&cluster.uid).is_some());
+        let placed: Vec<NamespacedName> = placed.map(|(key, _)| key).collect();
+        if !placed.is_empty() || !self.applications.is_synced() {
+            self.tell_wait(cluster, &key, placed).await?;
             return Ok(Next::After(LET_GO_AGAIN));
         }
-        let key = ObjectKey::from(&cluster.reference);
         match self.client.remove_finalizer(&key, cluster.uid.as_str(), CLUSTER_COPIES).await {
             Ok(_) => Ok(Next::Done),
             Err(error) if error.reason() == Some(ErrorReason::FinalizersInUse) => {
@@ -174,5 +199,19 @@ impl ClusterController {
             Err(error) if error.is_outdated() => Ok(Next::Done),
             Err(error) => Err(error).context("cannot let the cluster go"),
         }
+    }
+}
+
+/// What the deletion of a cluster waits for, for people.
+fn waits_for(mut placed: Vec<NamespacedName>) -> String {
+    placed.sort_unstable();
+    let named: Vec<String> = placed.iter().take(NAMED).map(NamespacedName::to_string).collect();
+    let more = match placed.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match named.is_empty() {
+        true => "the applications to be known".to_owned(),
+        false => format!("the copies of the applications {}{more} to be gone", named.join(", ")),
     }
 }

@@ -144,6 +144,10 @@ pub(crate) struct Cluster {
     pub(crate) reference: ResourceRef,
     pub(crate) uid: ClusterUid,
     pub(crate) deleted: bool,
+    /// When its deletion began.
+    pub(crate) deleted_at: Option<Timestamp>,
+    /// What its deletion is said to wait for.
+    pub(crate) waits_for: String,
     /// The finalizer whose owner is to work next.
     pub(crate) next_finalizer: Option<String>,
     pub(crate) kubeconfig: Arc<Value>,
@@ -198,6 +202,8 @@ pub(crate) fn cluster(object: &api::Cluster) -> Option<Cluster> {
         reference: <api::Cluster as krake_proto::Resource>::KIND.reference(&metadata),
         uid: metadata.uid.as_str().into(),
         deleted: metadata.deleted.is_some(),
+        deleted_at: metadata.deleted.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok()),
+        waits_for: metadata.deletion.map(|deletion| deletion.waits_for).unwrap_or_default(),
         next_finalizer: metadata.finalizers.last().cloned(),
         kubeconfig: Arc::new(kubeconfig),
         lost: status.lost.is_some(),

@@ -169,8 +169,8 @@ struct Tally<'a> {
     used: Vec<ObjectKey>,
     completed: Vec<(ObjectKey, DocumentHash)>,
     replicas: Replicas,
-    /// The objects that were applied for another registration of the cluster.
-    of_others: Vec<ObjectKey>,
+    /// The first object that is missing though it is there: whose it is, for people.
+    of_others: Option<String>,
     live: Vec<(&'a ObjectKey, Value)>,
     healths: Vec<(&'a ObjectKey, health::Health)>,
 }
@@ -188,7 +188,8 @@ impl<'a> Tally<'a> {
         let stays = expected.optional || expected.done;
         let is_of_another = whose.is_of_another(&value);
         if is_of_another && whose.is_bound && !stays {
-            self.of_others.push(key.clone());
+            let why = || format!("{key} was applied for another registration of the cluster");
+            self.of_others.get_or_insert_with(why);
             self.missing.push(key.clone());
             return 0;
         }
@@ -227,11 +228,8 @@ impl<'a> Tally<'a> {
 
     /// Why the copy is not whole, for people.
     fn lacks(&self) -> Option<String> {
-        let missing = self.missing.first().map(|first| match self.of_others.contains(first) {
-            true => format!("{first} was applied for another registration of the cluster"),
-            false => format!("{first} does not exist"),
-        });
-        missing.or_else(|| {
+        let missing = || self.missing.first().map(|first| format!("{first} does not exist"));
+        self.of_others.clone().or_else(missing).or_else(|| {
             let Hidden { key, why } = self.hidden.first()?;
             Some(format!("{key} cannot be seen: {why}"))
         })
@@ -292,7 +290,12 @@ pub fn observe(
             Sight::Ended(object) if !expected.done => chosen[index] = tally.ended(expected, object),
             Sight::Ended(_) => {}
             Sight::Absent | Sight::Present(_) if expected.done || expected.optional => {}
-            Sight::Absent | Sight::Present(_) => tally.missing.push(key.clone()),
+            Sight::Absent => tally.missing.push(key.clone()),
+            Sight::Present(object) => {
+                let why = || format!("{key} bears the label of another application, {}", object.application);
+                tally.of_others.get_or_insert_with(why);
+                tally.missing.push(key.clone());
+            }
         }
     }
     Some(Seen { observation: tally.observation(cluster_host), chosen })

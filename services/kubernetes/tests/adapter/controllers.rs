@@ -266,3 +266,25 @@ async fn who_does_not_lead_looks_and_touches_nothing() {
     world.until("swept", || world.server("one").names("configmaps") == ["a"]).await;
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_cluster_whose_deletion_takes_long_names_the_applications_that_hold_it() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    // Nowhere else is it to run.
+    world.krake.change(|store| {
+        store.delete::<Cluster>("one");
+        let mut cluster = store.clusters["one"].clone();
+        let began = std::time::SystemTime::now() - Duration::from_secs(60);
+        cluster.metadata.get_or_insert_default().deleted = Some(began.into());
+        store.put(cluster);
+    });
+    let told = |store: &Store| {
+        let deletion = store.clusters["one"].metadata.as_ref()?.deletion.as_ref()?;
+        Some(deletion.waits_for.clone()).filter(|waits_for| !waits_for.is_empty())
+    };
+    let told = world.krake.until("the wait told", told).await;
+    assert_eq!(told, "the copies of the applications demo/app to be gone");
+    world.stop().await;
+}

@@ -151,6 +151,14 @@ fn named(name: &str, namespace: &str) -> ApplicationSpec {
 #[case::just_before(ApplicationSpec { min_residency: Some(time(0, -1)), ..application() }, "spec.min_residency: must not be negative")]
 #[case::for_ever(ApplicationSpec { min_residency: Some(time(i64::MAX, 0)), ..application() }, "spec.min_residency: must be at most")]
 #[case::strategy(ApplicationSpec { migration_strategy: 9, ..application() }, "spec.migration_strategy: is unknown")]
+#[case::runs_on(
+    ApplicationSpec {
+        migration_strategy: MigrationStrategy::DeleteFirst.into(),
+        adopt_existing: true,
+        ..application()
+    },
+    "spec.migration_strategy: DELETE_FIRST cannot hold with adopt_existing"
+)]
 #[case::no_object(
     ApplicationSpec { manifest: vec![Manifest { document: document(json!([1])), ..Default::default() }], ..Default::default() },
     "spec.manifest[0]: is not an object"

@@ -88,6 +88,11 @@ fn moving(spec: &ApplicationSpec, findings: &mut Findings) {
     if MigrationStrategy::try_from(spec.migration_strategy).is_err() {
         findings.add("spec.migration_strategy", "is unknown; known are CREATE_FIRST and DELETE_FIRST");
     }
+    if spec.adopt_existing && spec.migration_strategy() == MigrationStrategy::DeleteFirst {
+        let text = "DELETE_FIRST cannot hold with adopt_existing: objects that existed before are released when the \
+            application moves, and run on beside its new copy; set one of the two";
+        findings.add("spec.migration_strategy", text);
+    }
     if spec.min_gain.is_some_and(|gain| !gain.is_finite() || gain < 0.0) {
         findings.add("spec.min_gain", "must be a finite number and not negative");
     }
