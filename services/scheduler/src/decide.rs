@@ -144,9 +144,11 @@ impl Case<'_> {
                 false => Outcome::Stay(reason),
             };
             let placed = self.place(reason, otherwise);
-            let is_released =
+            // A cluster that is being deleted may wait for the end of what was begun here.
+            let is_begun = !self.application.copies.is_empty();
+            let frees =
                 matches!(&placed, Decision::Unschedulable(deadlock) if deadlock.outcome == Outcome::Release);
-            return if is_released { placed } else { self.unless_given_up(|| placed) };
+            return if is_begun && frees { placed } else { self.unless_given_up(|| placed) };
         }
         if entry.cluster.state.is_unreachable() {
             return self.unreachable(entry.cluster.state);

@@ -244,8 +244,8 @@ impl Watch {
                             watching = None;
                         }
                         Event::InitDone => {
-                            (deadline, watching, trouble) = (None, Some(Instant::now()), None);
-                            broken = None;
+                            (deadline, watching) = (None, Some(Instant::now()));
+                            (trouble, broken) = (None, None);
                         }
                         Event::Apply(_) | Event::Delete(_) => (*refusals, broken) = (0, None),
                         Event::InitApply(_) => {}
@@ -268,12 +268,9 @@ impl Watch {
                 }
                 Some(Err(error)) if page.shrink_after(&error) => return End::Anew,
                 Some(Err(error)) => {
-                    let cannot_start = matches!(error, watcher::Error::WatchStartFailed(_));
+                    let starts = !matches!(error, watcher::Error::WatchStartFailed(_));
                     trouble = Some(self.interrupted(error));
-                    if deadline.is_none()
-                        && cannot_start
-                        && broken.get_or_insert_with(Instant::now).elapsed() >= LONGEST_BROKEN
-                    {
+                    if !starts && broken.get_or_insert_with(Instant::now).elapsed() >= LONGEST_BROKEN {
                         // A list tells what the watch does not.
                         return End::Anew;
                     }

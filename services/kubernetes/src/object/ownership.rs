@@ -88,7 +88,7 @@ impl fmt::Display for Occupied {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Objects that are somebody else's.
-    #[error("nothing was applied: {}", list(.0))]
+    #[error("objects are not free: {}", list(.0))]
     OwnedByOther(Vec<Occupied>),
     /// Objects that are ours and still being deleted: wait until they are gone.
     #[error("waiting for the deletion of {}", list(.0))]

@@ -8,7 +8,7 @@ use krake_proto::Resource;
 use krake_proto::error::{ErrorReason, reason};
 use krake_proto::finalizer::{CASCADE_DELETION, CLUSTER_COPIES, KUBERNETES_RESOURCES};
 use krake_proto::krake::kubernetes::v1::{
-    Application, ApplicationState, BindApplicationRequest, Binding, Cluster, Copy, Phase, Work,
+    Application, ApplicationState, BindApplicationRequest, Binding, Cluster, Copy, Phase,
 };
 use krake_proto::krake::meta::v1::{OnDelete, ResourceRef};
 use tonic::Status;
@@ -147,10 +147,7 @@ async fn an_application_is_unbound_where_a_cluster_that_goes_would_wait_for_it_i
         let client = &server.client;
         bind(client, &[&one], 1, &[]).await.unwrap();
         let (cluster, phase) = (Some(reference(&one)), Phase::Intended.into());
-        // Something else is being applied to it by now.
-        let applied_work =
-            ran.then(|| Work { generation: 1, sha256: vec![7; 32].into(), pieces: 1, ..Default::default() });
-        let copy = Copy { cluster, phase, applied_work, ..Default::default() };
+        let copy = Copy { cluster, phase, observed_generation: i64::from(ran), ..Default::default() };
         report_copy(client, &uid, copy, 0).await.unwrap();
         if goes {
             client.api::<Cluster>().delete("demo", "one", &DeleteOptions::default()).await.unwrap();

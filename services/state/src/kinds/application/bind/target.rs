@@ -155,3 +155,18 @@ fn is_free(cache: &Cache, status: &ApplicationStatus, cluster: &ResourceRef) -> 
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use krake_proto::krake::kubernetes::v1::Work;
+
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_once_counts_while_something_else_is_applied() {
+        let work = Some(Work::default());
+        assert!(was_applied(&Copy { applied_work: work.clone(), ..Copy::default() }));
+        assert!(was_applied(&Copy { observed_generation: 1, ..Copy::default() }));
+        assert!(!was_applied(&Copy { intended_work: work, ..Copy::default() }));
+    }
+}
