@@ -65,7 +65,7 @@ fn application() -> Application {
             ..Default::default()
         }],
         placement: Some(Placement { min_clusters: Some(1), ..Default::default() }),
-        migration_strategy: MigrationStrategy::DeleteFirst.into(),
+        migration_strategy: MigrationStrategy::CreateFirst.into(),
         min_gain: Some(0.25),
         min_residency: Some(prost_types::Duration { seconds: 90, nanos: 0 }),
         adopt_existing: true,

@@ -48,7 +48,8 @@ impl Executor<'_> {
         let Some(mut ended) = self.attempt(&recorded, handle, &part, progress).await else {
             return Ok(false);
         };
-        ended.used.extend(part.used);
+        let earlier = part.used.into_iter().filter(|key| !ended.used.contains(key)).collect::<Vec<_>>();
+        ended.used.extend(earlier);
         self.note(what, &recorded, &ended);
         let used = self.used(what, &ended);
         let after = plan::after_apply(Applied {

@@ -1,5 +1,5 @@
-//! What of the objects of a step is written now: a part that a slow cluster accepts within the time of a reconcile, without what
-//! was accepted before.
+//! What of the objects of a step is written now: a part that a slow cluster accepts within the time of a reconcile, without
+//! what was accepted before.
 
 use super::super::applies::Begun;
 use super::super::view::Piece;
