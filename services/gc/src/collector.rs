@@ -125,8 +125,8 @@ impl Collector {
         Ok(next)
     }
 
-    /// Remembers what the mirror is to show before anything is decided on the object again. Returns whether it will show
-    /// something: not that an object is gone which nobody has seen.
+    /// Remembers what the mirror is to show before anything is decided on the object again. Returns false if the
+    /// object is gone: the mirror may never have shown it.
     fn wrote(&self, key: &ObjectKey, written: Written) -> bool {
         match written {
             Written::At(version) | Written::Changed(version) => {

@@ -1,4 +1,4 @@
-//! Applies that did not end well yet: what they have accepted is not written again when they go on.
+//! Applies that are not complete yet: objects that the cluster accepted are not written again when an apply continues.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -75,7 +75,7 @@ pub(super) fn has_room(snapshot: &Snapshot, keeper: Option<&CopyRecord>, unwante
 }
 
 /// Whether a copy is left that failed and was given up, and has to be seen to be gone: its volumes, or what holds them, may
-/// be. One that serves by now was not in vain, and is handed over as any other.
+/// be. One that serves after all is handed over like any other.
 pub(super) fn is_given_up(snapshot: &Snapshot, unwanted: &[&CopyRecord]) -> bool {
     unwanted.iter().filter(|copy| snapshot.given_up.contains(&copy.cluster)).any(|copy| match copy.phase {
         Phase::Failed => !serves(snapshot, copy),

@@ -296,7 +296,7 @@ impl ClusterView {
 /// What is seen on a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Presence {
-    /// The cluster was positively erased from Krake, or declared lost: nobody can reach it any more.
+    /// A record says that the cluster was erased from Krake or declared lost, so Krake no longer reaches it.
     Erased,
     /// It does not answer, or its kubeconfig cannot be used; why.
     Unreachable(String),

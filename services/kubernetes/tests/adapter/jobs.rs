@@ -1,4 +1,4 @@
-//! Jobs that ran to their end are not run again, whoever collected them, and when.
+//! Jobs that ran to their end are not run again, also after they were collected.
 
 use axum::http::Method;
 use krake_kubernetes::object::EVERY_CLUSTER_ANNOTATION;
@@ -76,7 +76,7 @@ async fn a_job_that_is_collected_as_soon_as_it_ends_is_not_made_again() {
     until_copy(&world, "accepted", |copy| copy.phase() == Phase::Applying).await;
     let mut done = server.get("jobs", "demo", "j").unwrap();
     done["status"] = json!({"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]});
-    // As with a time to live of 0: nobody has looked in between.
+    // As with a time to live of 0: the adapter did not look in between.
     server.put("jobs", done);
     server.erase("jobs", "demo", "j");
     until_copy(&world, "done", |copy| !copy.completed_jobs.is_empty()).await;

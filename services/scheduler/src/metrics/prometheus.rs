@@ -56,7 +56,7 @@ impl PrometheusClient {
     /// # Errors
     /// The machine's certificates cannot be used.
     pub fn new(policy: AddressPolicy) -> Result<Self, reqwest::Error> {
-        // TLS takes the provider of the whole process. Whoever set one before is right.
+        // TLS uses the provider of the whole process. One that was set before stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // State admits no provider with credentials in its URL.
         let dialler =

@@ -22,7 +22,7 @@ const REMEMBERED_END_BYTES: usize = 16 * 1024;
 pub(super) struct Contents {
     /// How often the cluster had come back when the list began that was complete last, if one was.
     pub(super) synced: Option<u64>,
-    /// Nobody may list this kind in all namespaces.
+    /// The credentials may not list this kind in all namespaces.
     pub(super) forbidden: bool,
     pub(super) objects: Objects,
     /// What `objects` take.

@@ -131,7 +131,7 @@ impl Executor<'_> {
         let work = Box::pin(work);
         // Without the lease, whoever leads now goes on.
         let outcome = match self.leadership.within_lease(work).await? {
-            // What else is missing or changed, the next look tells.
+            // The next look finds what is still missing or changed.
             Ok(Err(ApplyError::Unfinished { .. })) if *what == Apply::Repair => Ok(()),
             Ok(Ok(())) if *more > 0 => {
                 Err(ApplyError::Unfinished { accepted: pieces.len(), of: pieces.len() + more })

@@ -129,7 +129,7 @@ fn is_given_up(cluster: &Stored) -> Result<bool, Error> {
     Ok(cluster.metadata.deleted.is_some() || is_lost(cluster)?)
 }
 
-/// Whether a copy was accepted as a whole once, also if something else is being applied to it by now.
+/// Whether a cluster accepted a copy as a whole, even if another set of documents is being applied now.
 fn was_applied(copy: &Copy) -> bool {
     copy.observed_generation > 0 || copy.applied_work.is_some()
 }
