@@ -1,5 +1,6 @@
-//! YAML in and out: YAML 1.2, where `no` and `on` are strings and every key stands once; but as kubectl does, an integer
-//! that begins with a zero is read as an octal one, such as the mode of a file.
+//! YAML in and out. Manifests are read as kubectl reads them: `yes`, `on` and `n` are booleans as in YAML 1.1, an integer
+//! that begins with a zero is an octal one, such as the mode of a file, and a float without a fraction is an integer. But
+//! every key stands once, and what would be rounded is refused.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -7,6 +8,9 @@ use serde_saphyr::budget::BudgetBreach;
 
 /// Floats from here on may stand for an integer of more than 64 bits, which the YAML reader rounds.
 const FIRST_INEXACT: f64 = 9_223_372_036_854_775_808.0;
+
+/// From here on not every integer is a float.
+const FIRST_INEXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
 /// A document, and the line it begins at.
 pub(crate) struct Document {
@@ -38,7 +42,6 @@ const MAX_NODES: usize = 2_000_000;
 
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
-        strict_booleans: true,
         legacy_octal_numbers: true,
         with_snippet: false,
         budget: serde_saphyr::budget! {
@@ -60,7 +63,27 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
         return Err(YamlError { line: Some(document.defined.line()), problem });
     }
     let documents = documents.into_iter().filter(|document| !document.value.is_null());
-    Ok(documents.map(|document| Document { line: document.defined.line(), value: document.value }).collect())
+    let document = |mut document: serde_saphyr::Spanned<Value>| {
+        write_integers(&mut document.value);
+        Document { line: document.defined.line(), value: document.value }
+    };
+    Ok(documents.map(document).collect())
+}
+
+/// Writes floats that are integers as such, as long as both are exact: API servers take no `1.0` for an integer.
+fn write_integers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float =
+                number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < FIRST_INEXACT_FLOAT);
+            // An integer of at most 53 bits.
+            #[expect(clippy::cast_possible_truncation)]
+            float.into_iter().for_each(|float| *number = (float as i64).into());
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_integers),
+        Value::Object(members) => members.values_mut().for_each(write_integers),
+        _ => {}
+    }
 }
 
 /// Whether a value may be, or hold, an integer that was rounded.
@@ -158,14 +181,43 @@ mod tests {
         assert_eq!((documents[0].line, &documents[0].value), (2, &json!({"a": 1})));
         assert_eq!(
             (documents[1].line, &documents[1].value),
-            (5, &json!({"b": ["no", "on", "yes", 15, 18446744073709551615_u64, 1.0]}))
+            (5, &json!({"b": [false, true, true, 15, 18446744073709551615_u64, 1]}))
         );
     }
 
     #[test]
     fn a_mode_is_octal() {
         let modes = documents("[0400, 0755, 00, 0, -017, 0o17, 0.5, '0400', 0800]").unwrap();
-        assert_eq!(modes[0].value, json!([256, 493, 0, 0, -15, 15, 0.5, "0400", 800.0]));
+        assert_eq!(modes[0].value, json!([256, 493, 0, 0, -15, 15, 0.5, "0400", 800]));
+    }
+
+    /// What kubectl makes of scalars: the answers of sigs.k8s.io/yaml 1.6.0, the library that it reads manifests with.
+    #[test]
+    fn scalars_are_read_as_kubectl_reads_them() {
+        let mut different = Vec::new();
+        for line in include_str!("yaml/kubectl_scalars.tsv").lines() {
+            let (text, theirs) = line.split_once('\t').unwrap();
+            let ours = documents(&format!("a: {text}\n")).map(|documents| documents[0].value.to_string());
+            let is_same = match ours {
+                Ok(ours) => ours == theirs,
+                Err(_) => theirs == "refused",
+            };
+            if !is_same {
+                different.push(text);
+            }
+        }
+        // Spellings that nobody uses, and numbers that kubectl rounds or takes for texts.
+        let known = [
+            "yEs",
+            "tRue",
+            "1_000.5",
+            "18446744073709551616",
+            "12345678901234567890123",
+            "1e400",
+            "1__0",
+            "1_",
+        ];
+        assert_eq!(different, known);
     }
 
     #[test]
@@ -209,7 +261,7 @@ mod tests {
     fn what_is_written_reads_the_same() {
         let long = format!("https://{}/{}", "a b".repeat(40), "c".repeat(100));
         for value in [
-            json!({"a": "no", "b": "1", "c": "null", "d": "2023-01-01", "e": "multi\nline\n\n", "f": long}),
+            json!({"a": "no", "y": "y", "z": "On", "b": "1", "c": "null", "d": "2023-01-01", "e": "multi\nline\n\n", "f": long}),
             json!([1, 1.0, -0.5, 1e300, 18446744073709551615_u64, true, null, "", " x ", "- y", "a: b", "#"]),
             json!({"key with: colon": {}, "": [], "on": [[], {}], "~": {"x": [{"y": "\u{0}\t\u{7f}"}]}}),
             json!([]),
