@@ -20,6 +20,7 @@
 //! * of a copy on a cluster that does not answer nothing is recorded: it keeps its last phase;
 //! * a copy that ran never becomes FAILED, and a copy becomes FAILED only within an attempt to bring it up.
 
+mod departure;
 mod deploy;
 mod handover;
 mod outcome;
@@ -152,21 +153,8 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
             None => steps.extend(of_copy),
         }
     }
-    // An application that was released, because its cluster goes and no other fits, has no successor for a copy elsewhere to
-    // make room for: it runs on until there is one.
-    let released = snapshot.bindings.is_empty();
     for copy in unwanted {
-        let leaves = snapshot.leaving.contains(&copy.cluster);
-        let goes = handed_over && (!released || leaves);
-        let has_successor = snapshot.decided() && !released;
-        let failed = has_successor && handover::makes_room(snapshot, copy);
-        // Where one handover interrupts another, a third copy is not needed.
-        let overtaken = has_successor && handover::is_spare(snapshot, keeper, copy);
-        // Nor does a cluster that goes have to wait for a successor as long as another copy stays.
-        let spare = leaves && snapshot.copies.iter().any(|other| stays(snapshot, other));
-        // Nothing was ever accepted there as a whole.
-        let void = released && copy.phase == Phase::Intended && copy.applied_work.is_none();
-        if goes || void || failed || overtaken || spare || copy.phase == Phase::Removing {
+        if departure::departure(snapshot, copy, keeper, handed_over).is_some() {
             steps.extend(retire::retire(snapshot, copy));
         } else {
             steps.extend(with_time(snapshot, copy, tend::tend(snapshot, copy, false)));
@@ -198,11 +186,6 @@ fn with_time(snapshot: &Snapshot, copy: &CopyRecord, steps: Vec<Step>) -> Vec<St
     }
     let record = if due.is_zero() { Step::Report(told) } else { Step::Wait(due) };
     [record].into_iter().chain(steps).collect()
-}
-
-/// Whether a copy runs, on a cluster that is not being deleted.
-fn stays(snapshot: &Snapshot, copy: &CopyRecord) -> bool {
-    !snapshot.leaving.contains(&copy.cluster) && tend::runs(snapshot, &copy.cluster)
 }
 
 /// Whether the cluster of a copy does not answer, so that it is not known whether it runs.

@@ -58,6 +58,8 @@ struct World {
     retry_requests: i64,
     deleted: bool,
     bindings: Vec<ClusterUid>,
+    /// Clusters that are being deleted.
+    leaving: BTreeSet<ClusterUid>,
     copies: BTreeMap<ClusterUid, CopyRecord>,
     memory: BTreeMap<ClusterUid, Remembered>,
     jobs: Jobs,
@@ -101,6 +103,7 @@ impl World {
             retry_requests: 0,
             deleted: false,
             bindings: Vec::new(),
+            leaving: BTreeSet::new(),
             copies: BTreeMap::new(),
             memory: BTreeMap::new(),
             jobs: Jobs::default(),
@@ -145,8 +148,7 @@ impl World {
             bindings: self.bindings.clone(),
             copies: self.copies.values().cloned().collect(),
             completed: self.jobs.kept.clone(),
-            // An application is released only from clusters that go.
-            leaving: self.clusters.keys().filter(|_| self.bindings.is_empty()).cloned().collect(),
+            leaving: self.leaving.clone(),
             strategy: self.strategy,
             given_up: if self.claims_volumes { self.given_up.clone() } else { BTreeSet::new() },
             clusters: self.clusters.keys().map(|uid| (uid.clone(), self.view(uid))).collect(),
@@ -226,6 +228,10 @@ impl World {
                 let uid = &copy.cluster;
                 let unbound = self.scheduled_generation > 0 && !self.bindings.contains(uid);
                 assert!(self.deleted || unbound, "{uid} is wanted");
+                if !self.deleted && self.bindings.is_empty() {
+                    let is_void = self.copies[uid].applied_work.is_none();
+                    assert!(self.leaving.contains(uid) || is_void, "{uid} goes, and nothing takes its place");
+                }
                 let failed = self.copies[uid].phase == Phase::Failed && !self.bindings.is_empty();
                 if !self.deleted && !failed && self.strategy == super::Strategy::CreateFirst {
                     assert!(
@@ -290,6 +296,7 @@ impl World {
                 (std::mem::take(&mut cluster.objects), std::mem::take(&mut cluster.accepted), cluster.ended);
             *cluster = Cluster { objects, accepted, ended, ..Cluster::default() };
         }
+        self.leaving.clear();
         // Again and again: what failed is tried again after its pause.
         for _ in 0..4 {
             if !self.deleted {

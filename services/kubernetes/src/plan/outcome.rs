@@ -139,7 +139,8 @@ fn failed(applied: Applied<'_>, error: &ApplyError, told: CopyRecord) -> (CopyRe
     let failure = failure::of_apply(error, stage);
     let reason = match error {
         ApplyError::Refused(Refusal::OwnedByOther(_)) => Reason::ObjectOwnedByOther,
-        ApplyError::Refused(Refusal::Terminating(_)) | ApplyError::Unfinished { .. } => Reason::Progressing,
+        ApplyError::Refused(Refusal::Terminating(_) | Refusal::Leftover(_))
+        | ApplyError::Unfinished { .. } => Reason::Progressing,
         ApplyError::Cluster(_) | ApplyError::Object { error: ClusterError::Unreachable(_), .. } => {
             Reason::ClusterNotReachable
         }

@@ -21,6 +21,10 @@ pub(super) enum Event {
     Older,
     /// The scheduler decides for the present generation.
     Bind(usize),
+    /// The scheduler releases the application: it fits nowhere.
+    Release,
+    /// A cluster is being deleted.
+    Leave(usize),
     Delete,
     Reachable(usize, bool),
     /// Watches of the cluster show what is there, or not yet.
@@ -62,6 +66,8 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<bool>().prop_map(Event::Readable),
         1 => Just(Event::Older),
         4 => cluster.clone().prop_map(Event::Bind),
+        1 => Just(Event::Release),
+        1 => cluster.clone().prop_map(Event::Leave),
         1 => Just(Event::Delete),
         3 => (cluster.clone(), any::<bool>()).prop_map(|(c, up)| Event::Reachable(c, up)),
         3 => (cluster.clone(), sights).prop_map(|(c, sight)| Event::Showing(c, sight)),
@@ -84,8 +90,10 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
 /// What happens to clusters while nobody changes the application.
 pub(super) fn events_of_clusters() -> impl Strategy<Value = Vec<Event>> {
     let is_of_clusters = |event: &Event| {
-        !matches!(event, Event::Update | Event::Touch | Event::Revert | Event::Older | Event::Bind(_))
-            && !matches!(event, Event::Delete | Event::Readable(_) | Event::Pass(_) | Event::Accepting(..))
+        !matches!(
+            event,
+            Event::Update | Event::Touch | Event::Revert | Event::Older | Event::Bind(_) | Event::Release
+        ) && !matches!(event, Event::Delete | Event::Readable(_) | Event::Pass(_) | Event::Accepting(..))
     };
     events().prop_map(move |events| events.into_iter().filter(is_of_clusters).collect())
 }
@@ -125,6 +133,11 @@ impl World {
                 self.bindings = vec![uid(index)];
                 self.scheduled_generation = self.generation;
             }
+            Event::Release => {
+                self.bindings.clear();
+                self.scheduled_generation = self.generation;
+            }
+            Event::Leave(index) => drop(self.leaving.insert(uid(index))),
             Event::Delete => self.deleted = true,
             Event::Reachable(index, up) => self.clusters.get_mut(&uid(index)).unwrap().unreachable = !up,
             Event::Showing(index, sight) => self.clusters.get_mut(&uid(index)).unwrap().sight = sight,
