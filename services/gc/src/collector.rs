@@ -55,17 +55,23 @@ impl Collector {
         // All are tried before one failure counts.
         let results: Vec<_> =
             futures::stream::iter(deletions).buffer_unordered(CONCURRENT_DELETES).collect().await;
-        let mut held = Vec::new();
+        let (mut held, mut failure) = (Vec::new(), None);
         for (key, result) in results {
             match result {
                 Ok(written) => unseen |= self.wrote(&key, written),
                 Err(error) if holds(&error) => {
                     held.push((key.to_string(), said(&error)));
                 }
+                // What the others wrote is remembered first.
                 Err(error) => {
-                    return Err(error).with_context(|| format!("cannot delete the dependent {key}"));
+                    let error =
+                        anyhow::Error::new(error).context(format!("cannot delete the dependent {key}"));
+                    failure.get_or_insert(error);
                 }
             }
+        }
+        if let Some(error) = failure {
+            return Err(error);
         }
         // What the mirror shows next wakes the owner.
         let next = if unseen { Next::After(OWN_WRITE_PATIENCE) } else { Next::Done };

@@ -105,11 +105,15 @@ impl Reconciler for Applications {
         if !steps.iter().all(|step| matches!(step, Step::Wait(_))) {
             tracing::debug!(application = %key, ?steps, "planned");
         }
-        let mut progress = self.execute(&application, &sightings, steps).await?;
-        if progress.version != 0 {
+        let (mut progress, ended) = self.execute(&application, &sightings, steps).await;
+        let has_written = progress.version != 0;
+        if has_written {
+            self.own_writes.wrote(key, progress.version);
+        }
+        ended?;
+        if has_written {
             // The next plan is made when the mirror shows this one, which wakes the application. One that was erased is not
             // shown any more.
-            self.own_writes.wrote(key, progress.version);
             progress = progress.and(Progress { again: Some(OWN_WRITE_PATIENCE), ..Progress::default() });
         } else {
             // After a report the next look follows at once.
@@ -187,13 +191,14 @@ impl Applications {
         join_all(told).await.into_iter().flatten().min()
     }
 
-    /// Carries out a plan: the steps of one cluster one after the other, different clusters side by side.
+    /// Carries out a plan: the steps of one cluster one after the other, different clusters side by side. What was done before
+    /// an error is told as well.
     async fn execute(
         &self,
         application: &Application,
         sightings: &HashMap<ClusterUid, Sighting>,
         steps: Vec<Step>,
-    ) -> anyhow::Result<Progress> {
+    ) -> (Progress, anyhow::Result<()>) {
         let mut progress = Progress::default();
         let mut of_clusters: BTreeMap<ClusterUid, Vec<Step>> = BTreeMap::new();
         for step in steps {
@@ -218,12 +223,16 @@ impl Applications {
                 removals: &self.removals,
                 removal_deadline: self.removal_deadline,
             };
-            executor.run(steps).await
+            let mut progress = Progress::default();
+            let ended = executor.run(steps, &mut progress).await;
+            (progress, ended)
         });
         // One cluster's trouble must not cut short what is under way on another.
-        for result in join_all(runs).await {
-            progress = progress.and(result?);
+        let mut ended = Ok(());
+        for (of_cluster, result) in join_all(runs).await {
+            progress = progress.and(of_cluster);
+            ended = ended.and(result);
         }
-        Ok(progress)
+        (progress, ended)
     }
 }

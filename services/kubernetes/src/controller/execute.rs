@@ -49,9 +49,8 @@ pub(super) struct Executor<'a> {
 }
 
 impl Executor<'_> {
-    /// Carries out `steps`, all of which are about this cluster.
-    pub(super) async fn run(&self, steps: Vec<Step>) -> anyhow::Result<Progress> {
-        let mut progress = Progress::default();
+    /// Carries out `steps`, all of which are about this cluster. What was reported before an error is in `progress`.
+    pub(super) async fn run(&self, steps: Vec<Step>, progress: &mut Progress) -> anyhow::Result<()> {
         let mut copy = self.application.copy(self.cluster).cloned();
         for step in steps {
             if !self.leadership.leading() {
@@ -59,33 +58,33 @@ impl Executor<'_> {
             }
             let goes_on = match step {
                 Step::RecordIntent(wanted) | Step::Report(wanted) | Step::MarkRemoving(wanted) => {
-                    self.record(wanted, &mut copy, &mut progress).await?
+                    self.record(wanted, &mut copy, progress).await?
                 }
-                Step::Forget(gone) => self.forget(gone, &mut copy, &mut progress).await?,
+                Step::Forget(gone) => self.forget(gone, &mut copy, progress).await?,
                 Step::Apply { what, .. } => {
                     if what == Apply::Wanted {
                         // What is removed later is waited for anew.
                         self.removals.forget(&self.application.uid, self.cluster);
                     }
-                    self.apply(what, &mut copy, &mut progress).await?
+                    self.apply(what, &mut copy, progress).await?
                 }
                 Step::Remove { inventory, .. } => {
                     let after = |copy: &CopyRecord, removal: &Removal| {
                         plan::after_remove(copy, &removal.remaining, self.waited(removal))
                     };
-                    self.remove(&inventory, after, &mut copy, &mut progress).await?
+                    self.remove(&inventory, after, &mut copy, progress).await?
                 }
                 Step::Withdraw { inventory, .. } => {
                     let after = |copy: &CopyRecord, removal: &Removal| {
                         plan::after_withdraw(copy, &removal.remaining, self.waited(removal))
                     };
-                    self.remove(&inventory, after, &mut copy, &mut progress).await?
+                    self.remove(&inventory, after, &mut copy, progress).await?
                 }
                 Step::Prune { surplus, .. } => {
                     let after = |copy: &CopyRecord, removal: &Removal| {
                         plan::after_prune(copy, &surplus, &removal.remaining, self.waited(removal))
                     };
-                    self.remove(&surplus, after, &mut copy, &mut progress).await?
+                    self.remove(&surplus, after, &mut copy, progress).await?
                 }
                 // The state service drops the finalizer with the last copy.
                 Step::DropFinalizer => true,
@@ -98,7 +97,7 @@ impl Executor<'_> {
                 break;
             }
         }
-        Ok(progress)
+        Ok(())
     }
 
     /// Records a copy under the version that was last seen; false if the plan is outdated.
