@@ -124,9 +124,19 @@ impl<K: Progress> Wait<K> {
         }
     }
 
+    /// What the object is in, and what its deletion waits for.
+    fn situation(&self) -> String {
+        let situation = self.object.situation();
+        let deletion = self.object.metadata().and_then(|metadata| metadata.deletion.as_ref());
+        match deletion.map_or("", |deletion| deletion.waits_for.as_str()) {
+            "" => situation,
+            waits_for => format!("{situation}, waits_for: {waits_for}"),
+        }
+    }
+
     /// Judges the object as it is now, and prints what is new.
     fn judge(&mut self) -> Result<Option<Option<K>>, Failure> {
-        let situation = self.object.situation();
+        let situation = self.situation();
         let verdict = self.object.verdict(self.goal);
         if situation != self.situation {
             notice(&format!("{} is {situation}", self.name()));
@@ -148,7 +158,7 @@ impl<K: Progress> Wait<K> {
 mod tests {
     use super::*;
     use krake_proto::krake::kubernetes::v1::{Cluster, ClusterState};
-    use krake_proto::krake::meta::v1::Metadata;
+    use krake_proto::krake::meta::v1::{Deletion, Metadata};
 
     fn cluster(uid: &str, state: ClusterState) -> Cluster {
         let mut cluster = Cluster {
@@ -192,6 +202,18 @@ mod tests {
             wait.event(WatchEvent::Synced { resource_version: 9 }).unwrap().is_none(),
             "it is still there"
         );
+    }
+
+    #[test]
+    fn what_a_deletion_waits_for_is_said() {
+        let mut going = cluster("1", ClusterState::Deleting);
+        let waits_for = "the copies of the applications n/a to be gone".to_owned();
+        let deletion = Deletion { waits_for, ..Deletion::default() };
+        going.metadata.as_mut().unwrap().deletion = Some(deletion);
+        let wait = Wait::new(going, Goal::Deleted);
+        let expected = "DELETING, waits_for: the copies of the applications n/a to be gone";
+        assert_eq!(wait.situation(), expected);
+        assert_eq!(Wait::new(cluster("1", ClusterState::Deleting), Goal::Deleted).situation(), "DELETING");
     }
 
     #[test]

@@ -223,6 +223,8 @@ mod tests {
             assemble("test", &config("warn", LogFormat::Json, None), move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!("hidden");
+            // What a library says of each failed request, with the server's whole answer, and without the cluster's name.
+            tracing::error!(target: "kube_client::client::builder", "hidden as well");
             tracing::warn!(key = "demo/app", "shown");
         });
         let text = lines.text();

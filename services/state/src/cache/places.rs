@@ -8,7 +8,6 @@ use krake_proto::krake::meta::v1::Condition;
 use super::{Cache, Stored};
 use crate::derive;
 use crate::kinds::rules;
-use crate::object::sections::Sections;
 use crate::store::Key;
 
 /// Why clusters are unreachable, by uid; those that are not here are not.
@@ -78,10 +77,7 @@ pub(crate) fn shown(stored: &Arc<Stored>, absences: &Absences) -> Arc<Stored> {
         return stored.clone();
     }
     match derive::read(stored, absences) {
-        Ok(status) => {
-            let sections = Sections { status, ..stored.sections.clone() };
-            Arc::new(Stored::new(stored.kind, sections, (*stored.metadata).clone(), stored.revision))
-        }
+        Ok(status) => Arc::new(stored.with_status(status)),
         Err(error) => {
             tracing::error!(name = stored.metadata.name, %error, "an object is shown as it was stored");
             stored.clone()

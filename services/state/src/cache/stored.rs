@@ -49,6 +49,13 @@ impl Stored {
         Stored { kind, sections, metadata: Arc::new(metadata), revision, clusters: OnceLock::new() }
     }
 
+    /// The same with another status.
+    pub(super) fn with_status(&self, status: Option<Bytes>) -> Self {
+        let sections = Sections { status, ..self.sections.clone() };
+        let (metadata, clusters) = (self.metadata.clone(), OnceLock::new());
+        Stored { kind: self.kind, sections, metadata, revision: self.revision, clusters }
+    }
+
     /// The same, in as little memory as can be: sections that the state before has, too, are shared with it. Most writes
     /// change the status alone, and the history holds many states of one object.
     pub(super) fn after(mut self, before: Option<&Stored>) -> Self {

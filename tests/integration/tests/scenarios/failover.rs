@@ -66,6 +66,10 @@ async fn a_cluster_that_hangs_is_left_within_ninety_seconds() {
     assert!(took + PROBE_INTERVAL <= IN_TIME, "it took {took:?}");
     assert!(took >= GRACE, "{took:?}: a cluster that is silent for a moment keeps what it has");
     assert!(new.get(&path).await.unwrap().is_some());
+    // A minute of failed requests is told by warnings that name the cluster, and not by an error of a library for each.
+    let log = world.stack.kubernetes.process.log();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(errors.is_empty() && log.contains(first), "{errors:#?}");
 
     // The cluster is back, with the copy that it always had, which has been replaced.
     simulator.set_faults(first, &json!({})).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use krake_integration::wait::{self, HANG_GUARD};
+use krake_integration::wait::{self, HANG_GUARD, ROK_HANG_GUARD};
 use serde_json::{Value, json};
 
 use crate::applications::{end, looked_after, settings, settings_in, space, web};
@@ -144,4 +144,44 @@ async fn a_move_takes_nothing_of_others_along() {
     world.remove().await;
     ground.two.wait_for_absence(&path, HANG_GUARD).await.unwrap();
     api.delete(&path).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_claims_volumes_does_not_move_for_a_better_score_unless_it_says_how() {
+    const SPACE: &str = "claimed";
+    let Some((ground, _turn)) = ground().await else { return };
+    for cluster in [&ground.one, &ground.two] {
+        space(cluster.api(), SPACE).await;
+    }
+    let world = World::start(ground).await;
+    // Without replicas it is available at once: no volume is ever bound on a hollow node.
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": {"name": "store", "namespace": SPACE},
+        "spec": {"replicas": 0, "serviceName": "store", "selector": {"matchLabels": {"app": "store"}},
+            "template": {"metadata": {"labels": {"app": "store"}},
+                "spec": {"containers": [{"name": "main", "image": "none"}]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}}}}]}});
+    let path = format!("/apis/apps/v1/namespaces/{SPACE}/statefulsets/store");
+    let anywhere = ["-L", "location in (DE, FR)"];
+    world.application("create", std::slice::from_ref(&set), &anywhere).await;
+    world.until_running().await;
+    let before = ground.one.api().get(&path).await.unwrap().unwrap();
+    world.create_echo_demo().await;
+    world.runs_on("one").await;
+
+    ground.set(0.1, 0.8);
+    // Decided by the same numbers.
+    world.runs_on("two").await;
+    world.until_running().await;
+    let after = ground.one.api().get(&path).await.unwrap().unwrap();
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert_eq!(ground.two.api().get(&path).await.unwrap(), None);
+    world.application("update", &[set], &["--migration-strategy", "create-first"]).await;
+    ground.one.wait_for_absence(&path, HANG_GUARD).await.unwrap();
+    assert!(ground.two.api().get(&path).await.unwrap().is_some());
+    for application in ["app", "echo-demo"] {
+        let delete = ["kube", "app", "delete", application, "--wait", "--timeout", ROK_HANG_GUARD];
+        world.stack.rok_ok(&delete).await.unwrap();
+    }
 }
