@@ -24,6 +24,7 @@ mod renderings;
 mod renewals;
 mod replicas;
 mod report;
+pub(crate) mod resurvey;
 pub(crate) mod stake;
 pub(crate) mod strays;
 mod tell;

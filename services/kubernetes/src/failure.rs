@@ -84,7 +84,7 @@ const REASONS: [&str; 19] = [
 pub fn of_apply(error: &ApplyError, stage: Stage) -> Failure {
     match error {
         ApplyError::Refused(Refusal::OwnedByOther(_)) => Failure::OF_CLUSTER,
-        ApplyError::Refused(Refusal::Terminating(_))
+        ApplyError::Refused(Refusal::Terminating(_) | Refusal::Leftover(_))
         | ApplyError::Cluster(_)
         | ApplyError::Unfinished { .. } => Failure::PASSING,
         ApplyError::Object { error, .. } => of_answer(error, stage),

@@ -24,8 +24,10 @@ use crate::controller::operator::OperatorCalls;
 use crate::controller::orphans::{Orphans, SweepTimes};
 use crate::controller::pauses::SlowRetries;
 use crate::controller::project::{Application, Cluster};
+use crate::controller::resurvey;
 use crate::controller::stake::same_store;
 use crate::controller::strays::Strays;
+use crate::object::ClusterUid;
 use parts::Parts;
 
 /// Election whose leader acts.
@@ -200,6 +202,7 @@ impl Adapter {
         let watch = self.client.api::<api::Application>().watch(WatchOptions::all_namespaces());
         let on_change = |notice: Notice<Application>| {
             self.application_changed(&notice, &parts.applications);
+            self.resurvey(&notice, parts);
             for left in clusters_left(&notice) {
                 if let Some(before) = &notice.before {
                     self.clusters.release(&before.uid, Some(&left));
@@ -254,6 +257,18 @@ impl Adapter {
         }
     }
 
+    /// Looks soon for what an application that is gone left, and whether what it has now is still shown as an orphan.
+    fn resurvey(&self, notice: &Notice<Application>, parts: &Parts) {
+        let clusters = &parts.clusters.mirror;
+        let known = |uid: &ClusterUid| clusters.get(&self.index.cluster_key(uid)?);
+        for cluster in resurvey::concerned(notice, known) {
+            parts.orphans.sooner(&cluster);
+            if let Some(key) = self.index.cluster_key(&cluster) {
+                parts.queues.orphans.add(key, Priority::Resync);
+            }
+        }
+    }
+
     /// Waits until the store is another one, or restored from a back-up.
     async fn restored(&self) {
         loop {
@@ -292,7 +307,7 @@ impl Adapter {
 }
 
 /// The clusters on which an application has no copy any more.
-fn clusters_left(notice: &Notice<Application>) -> Vec<crate::object::ClusterUid> {
+fn clusters_left(notice: &Notice<Application>) -> Vec<ClusterUid> {
     let copies = |application: &Application| -> Vec<_> {
         application.copies.iter().map(|copy| copy.record.cluster.clone()).collect()
     };

@@ -48,6 +48,14 @@ impl Default for SweepTimes {
     }
 }
 
+/// When a cluster is to be looked through next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    at: Instant,
+    /// Something happened there since the last survey began.
+    soon: bool,
+}
+
 /// The controller; its keys are clusters.
 pub(crate) struct Orphans {
     pub(crate) client: Client,
@@ -61,7 +69,7 @@ pub(crate) struct Orphans {
     pub(crate) leadership: Leadership,
     pub(crate) times: SweepTimes,
     /// When each cluster is to be looked through next; those that are not here: at once.
-    pub(crate) due: Mutex<HashMap<ClusterUid, Instant>>,
+    pub(crate) due: Mutex<HashMap<ClusterUid, Due>>,
     /// Surveys that are not complete. What they found may be outdated at their end: a sweep names the version that it is
     /// for.
     pub(crate) under_way: Mutex<HashMap<ClusterUid, Survey>>,
@@ -105,8 +113,7 @@ impl Reconciler for Orphans {
             }
         }
         self.settle(&cluster, &handle, found).await?;
-        self.look_again(&cluster.uid, self.times.interval);
-        Ok(Next::After(self.times.interval))
+        Ok(Next::After(self.surveyed(&cluster.uid)))
     }
 
     fn keys(&self) -> Vec<NamespacedName> {
@@ -119,14 +126,18 @@ impl Orphans {
     async fn settle(&self, cluster: &Cluster, handle: &ClusterHandle, found: Survey) -> anyhow::Result<()> {
         let registrations = self.registrations(cluster, &found.objects).await?;
         let owners = self.owners(cluster, &found.objects, &registrations).await?;
+        let recorded = self.recorded(&cluster.uid);
         if !same_store(&self.client, &self.installation).await? {
             return Ok(());
         }
         let mut told = Vec::new();
         let mut strays: BTreeMap<ApplicationUid, Vec<Stray>> = BTreeMap::new();
         for (object, registration) in found.objects.into_iter().zip(registrations) {
-            let owner =
-                object.application.as_ref().and_then(|uid| owners.get(uid)).unwrap_or(&Owner::Unknown);
+            let labelled = object.application.as_ref();
+            let owner = match recorded.get(&object.uid) {
+                Some(by) if labelled != Some(by) => &Owner::Relabelled,
+                _ => labelled.and_then(|uid| owners.get(uid)).unwrap_or(&Owner::Unknown),
+            };
             match (judge(&object, owner, registration, &self.installation.epoch), owner) {
                 (Fate::Keep, _) => {}
                 (Fate::Report, _) => told.push(orphan(&object)),
@@ -136,22 +147,11 @@ impl Orphans {
                         strays.entry(uid).or_default().push(stray);
                     }
                 }
-                (Fate::Sweep, Owner::Erased | Owner::Unknown) => {
-                    let installation = &self.installation.installation;
-                    let neighbours = Neighbours { mirror: &self.applications, index: &self.index };
-                    let other_user = neighbours.others(&cluster.uid, None);
-                    let sweep = sweep(handle.connection(), &object, installation, &other_user);
-                    let sweep = Box::pin(handle.on_known(sweep));
-                    let Some(swept) = self.leadership.within_lease(sweep).await else { return Ok(()) };
-                    match swept.and_then(|swept| swept) {
-                        Ok(true) => {
-                            tracing::info!(cluster = %cluster.reference.name, object = %object.key, "orphan swept");
-                        }
-                        Ok(false) => {}
-                        Err(error) => {
-                            tracing::debug!(cluster = %cluster.reference.name, object = %object.key, %error, "not swept");
-                            told.push(orphan(&object));
-                        }
+                (Fate::Sweep, Owner::Erased | Owner::Relabelled | Owner::Unknown) => {
+                    match self.sweep(cluster, handle, &object).await {
+                        None => return Ok(()),
+                        Some(true) => {}
+                        Some(false) => told.push(orphan(&object)),
                     }
                 }
             }
@@ -176,6 +176,36 @@ impl Orphans {
             told.truncate(MAX_REPORTED);
         }
         self.report(cluster, told).await
+    }
+
+    /// Sweeps an object; false if the cluster refuses that. `None`: the lease has ended.
+    async fn sweep(&self, cluster: &Cluster, handle: &ClusterHandle, object: &Marked) -> Option<bool> {
+        let installation = &self.installation.installation;
+        let neighbours = Neighbours { mirror: &self.applications, index: &self.index };
+        let other_user = neighbours.others(&cluster.uid, None);
+        let sweep = sweep(handle.connection(), object, installation, &other_user);
+        let sweep = Box::pin(handle.on_known(sweep));
+        let name = &cluster.reference.name;
+        match self.leadership.within_lease(sweep).await?.and_then(|swept| swept) {
+            Ok(true) => tracing::info!(cluster = %name, object = %object.key, "orphan swept"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(cluster = %name, object = %object.key, %error, "not swept");
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
+    /// The uids of the objects that copies on a cluster record as their own, and whose copies those are.
+    fn recorded(&self, cluster: &ClusterUid) -> HashMap<String, ApplicationUid> {
+        let mut recorded = HashMap::new();
+        for application in self.index.concerned(cluster).iter().filter_map(|key| self.applications.get(key)) {
+            let inventory = application.copy(cluster).map(|copy| copy.inventory.as_slice());
+            let uids = inventory.unwrap_or_default().iter().filter_map(|entry| entry.uid.clone());
+            recorded.extend(uids.map(|uid| (uid, application.uid.clone())));
+        }
+        recorded
     }
 
     /// What the cluster of each object's annotation is.
@@ -285,18 +315,33 @@ impl Orphans {
     }
 
     fn rest(&self, cluster: &ClusterUid) -> Option<Duration> {
-        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner).get(cluster)?;
+        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner).get(cluster)?.at;
         Some(due.saturating_duration_since(Instant::now())).filter(|rest| !rest.is_zero())
     }
 
     fn look_again(&self, cluster: &ClusterUid, after: Duration) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        due.insert(cluster.clone(), Instant::now() + after);
+        let soon = due.get(cluster).is_some_and(|due| due.soon);
+        due.insert(cluster.clone(), Due { at: Instant::now() + after, soon });
+    }
+
+    /// A survey is complete. Returns when the next one is due: soon, if what it found may be outdated already.
+    fn surveyed(&self, cluster: &ClusterUid) -> Duration {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let soon = due.get(cluster).is_some_and(|due| due.soon);
+        let after = if soon { self.times.pause } else { self.times.interval };
+        due.insert(cluster.clone(), Due { at: Instant::now() + after, soon: false });
+        after
     }
 
     /// The survey of a cluster that is not complete, or a new one.
     fn take_up(&self, cluster: &ClusterUid) -> Survey {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster).unwrap_or_default()
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+        under_way.unwrap_or_else(|| {
+            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            due.entry(cluster.clone()).and_modify(|due| due.soon = false);
+            Survey::default()
+        })
     }
 
     /// Keeps a survey that is not complete for its next turn, which it gets after those that wait now.
@@ -305,12 +350,12 @@ impl Orphans {
         self.look_again(cluster, Duration::ZERO);
     }
 
-    /// A cluster that is back is looked through soon.
-    fn sooner(&self, cluster: &ClusterUid) {
+    /// A cluster is looked through soon: it is back, or something else is to be found there now.
+    pub(crate) fn sooner(&self, cluster: &ClusterUid) {
         let soon = Instant::now() + self.times.pause;
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(due) = due.get_mut(cluster) {
-            *due = soon.min(*due);
+            *due = Due { at: soon.min(due.at), soon: true };
         }
     }
 

@@ -12,6 +12,9 @@ use crate::plan::Aim;
 
 type Copy = (ApplicationUid, ClusterUid);
 
+/// Objects that the watches show as other applications', and what they show: uid and application.
+pub(super) type Held = BTreeMap<ObjectKey, (String, ApplicationUid)>;
+
 /// The refusals, per copy.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
@@ -26,11 +29,13 @@ struct OfCopy {
     objects: BTreeMap<ObjectKey, Refused>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Refused {
     /// Number of refusals in a row.
     times: u32,
     last: Instant,
+    /// Whose the object was shown to be at the first look after that; absent before it.
+    held: Option<Option<(String, ApplicationUid)>>,
 }
 
 impl Refusals {
@@ -54,26 +59,41 @@ impl Refusals {
             *of_copy = OfCopy { aim, objects: BTreeMap::new() };
         }
         let times = of_copy.objects.get(object).map_or(0, |refused| refused.times);
-        let refused = Refused { times: times.saturating_add(1), last: Instant::now() };
+        let refused = Refused { times: times.saturating_add(1), last: Instant::now(), held: None };
         of_copy.objects.insert(object.clone(), refused);
     }
 
     /// An object was accepted.
     pub(super) fn accepted(&self, application: &ApplicationUid, cluster: &ClusterUid, object: &ObjectKey) {
-        self.retain(application, cluster, |key| key != object);
+        self.retain(application, cluster, |key, _| key != object);
     }
 
-    /// Forgets the objects of a copy that need no repair any more.
-    pub(super) fn retain(
+    /// Takes a look at a copy in: forgets the objects that need no repair any more, and those that are another's or nobody's
+    /// since they were refused.
+    pub(super) fn seen(
         &self,
         application: &ApplicationUid,
         cluster: &ClusterUid,
         needs_repair: impl Fn(&ObjectKey) -> bool,
+        held: &Held,
+    ) {
+        self.retain(application, cluster, |key, refused| {
+            let now = held.get(key).cloned();
+            let is_same = *refused.held.get_or_insert(now.clone()) == now;
+            is_same && needs_repair(key)
+        });
+    }
+
+    fn retain(
+        &self,
+        application: &ApplicationUid,
+        cluster: &ClusterUid,
+        mut keeps: impl FnMut(&ObjectKey, &mut Refused) -> bool,
     ) {
         let mut copies = self.lock();
         let copy = (application.clone(), cluster.clone());
         let Some(of_copy) = copies.get_mut(&copy) else { return };
-        of_copy.objects.retain(|key, _| needs_repair(key));
+        of_copy.objects.retain(|key, refused| keeps(key, refused));
         if of_copy.objects.is_empty() {
             copies.remove(&copy);
         }
@@ -150,9 +170,25 @@ mod tests {
         for name in ["a", "b"] {
             refusals.refused(&"app".into(), &"c".into(), AIM, &key(name));
         }
-        refusals.retain(&"app".into(), &"c".into(), |key| key.name == "b");
+        refusals.seen(&"app".into(), &"c".into(), |key| key.name == "b", &Held::new());
         assert_eq!(seconds(&refusals, AIM).len(), 1);
-        refusals.retain(&"app".into(), &"c".into(), |_| false);
+        refusals.seen(&"app".into(), &"c".into(), |_| false, &Held::new());
         assert!(refusals.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_is_free_again_is_tried_at_once() {
+        let refusals = Refusals::default();
+        let look = |held: &Held| refusals.seen(&"app".into(), &"c".into(), |_| true, held);
+        let theirs = |uid: &str| Held::from([(key("a"), (uid.to_owned(), "other".into()))]);
+        for now in [Held::new(), theirs("v")] {
+            refusals.refused(&"app".into(), &"c".into(), AIM, &key("a"));
+            for _ in 0..2 {
+                look(&theirs("u"));
+                assert_eq!(seconds(&refusals, AIM).len(), 1, "as it was when it was refused");
+            }
+            look(&now);
+            assert_eq!(seconds(&refusals, AIM), []);
+        }
     }
 }

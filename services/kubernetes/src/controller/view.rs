@@ -14,13 +14,14 @@ use super::memory::{Memory, is_decided_for};
 use super::observations::Glance;
 use super::pauses::Ending;
 use super::project::Application;
+use super::refusals::Held;
 use super::renderings::Source;
 use super::stake;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::discovery::DiscoveryError;
 use crate::cluster::{ClusterHandle, Resolved, TargetError};
 use crate::object::expectation::Expected;
-use crate::object::observation::{Candidate, Observation, Seen};
+use crate::object::observation::{Candidate, Observation, Seen, Sight};
 use crate::object::prepare::Target;
 use crate::object::rendering::{DocumentHash, DocumentSet, Rendering};
 use crate::object::{ClusterUid, EVERY_CLUSTER_ANNOTATION, Identity, ObjectKey, text};
@@ -234,11 +235,12 @@ impl Look<'_> {
         let Judgement { basis, mut expected, today, applied } = judgement;
         let set = wanted.as_ref().map(|wanted| wanted.set);
         let (seen, sights) = self.seen(&handle, &mut expected).await.unzip();
+        let held = sights.as_deref().map(|sights| self.held(&expected, sights)).unwrap_or_default();
         let glance = applied.clone().zip(sights);
         let glance = glance.map(|(applied, sights)| self.glance(applied, &expected, &sights));
         let secrets = secrets(wanted.as_ref(), &expected);
         let repairs = applied.map(|applied| applied.set().hash);
-        let refused = self.refused(repairs, seen.as_ref());
+        let refused = self.refused(repairs, seen.as_ref(), &held);
         let repair = seen.as_ref().map(|seen| judgement::repair(&expected, seen, &refused));
         if let (Some(seen), Some(Phase::Running)) = (&seen, self.copy().map(|copy| copy.phase)) {
             self.remember_replicas(&seen.observation);
@@ -285,12 +287,29 @@ impl Look<'_> {
         }
     }
 
+    /// The objects that the watches show as other applications'.
+    fn held(&self, expected: &[Expected<Candidate>], sights: &[Sight]) -> Held {
+        let held = expected.iter().zip(sights).filter_map(|(expected, sight)| match sight {
+            Sight::Present(object) if object.application != self.application.uid => {
+                Some((expected.key.clone(), (object.uid.clone(), object.application.clone())))
+            }
+            _ => None,
+        });
+        held.collect()
+    }
+
     /// The objects whose repair to the set `applied` is refused, and how long to wait for each.
-    fn refused(&self, applied: Option<DocumentHash>, seen: Option<&Seen>) -> BTreeMap<ObjectKey, Duration> {
+    fn refused(
+        &self,
+        applied: Option<DocumentHash>,
+        seen: Option<&Seen>,
+        held: &Held,
+    ) -> BTreeMap<ObjectKey, Duration> {
         let (Some(applied), Some(seen)) = (applied, seen) else { return BTreeMap::new() };
         let (application, refusals) = (&self.application.uid, &self.memory.pauses.refusals);
         let Observation { missing, drifted, .. } = &seen.observation;
-        refusals.retain(application, self.cluster, |key| missing.contains(key) || drifted.contains(key));
+        let needs_repair = |key: &ObjectKey| missing.contains(key) || drifted.contains(key);
+        refusals.seen(application, self.cluster, needs_repair, held);
         refusals.remaining(application, self.cluster, Aim::Set(applied))
     }
 

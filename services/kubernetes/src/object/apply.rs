@@ -13,7 +13,7 @@ use crate::cluster::connection::Connection;
 use crate::error::ClusterError;
 use crate::object::autoscaler::{Replicas, Scaling};
 use crate::object::definition;
-use crate::object::ownership::{self, Admitted, Found, Refusal};
+use crate::object::ownership::{self, Admitted, Found, Others, Refusal};
 use crate::object::pass::{self, Due, Pass};
 use crate::object::prepare::Target;
 use crate::object::redaction::SecretValues;
@@ -269,12 +269,14 @@ async fn look_at_all<'a>(
 }
 
 /// By what an application claims its objects.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Claim<'a> {
     /// The marks of its objects.
     pub identity: &'a Identity,
     /// What was applied before, with uids: such an object is the application's even if it has lost a mark.
     pub inventory: &'a [InventoryEntry],
+    /// What is known of other applications.
+    pub others: Others<'a>,
     /// Take over objects that belong to nobody.
     pub adopt_existing: bool,
     /// Whether the cluster has accepted the manifest before.
@@ -302,7 +304,8 @@ impl Claim<'_> {
     ) -> Found {
         let key = &target.prepared.key;
         let recorded = recorded.get(key).copied();
-        let holder = ownership::holder(live.map(|object| &object.metadata), self.identity, recorded);
+        let metadata = live.map(|object| &object.metadata);
+        let holder = ownership::holder(key, metadata, self.identity, recorded, self.others);
         let usable = live.and_then(|live| used::usable(&target.prepared, live));
         Found { key: key.clone(), holder, usable }
     }

@@ -73,6 +73,8 @@ pub enum Owner {
     Erased,
     /// It exists.
     Exists(Stake),
+    /// Whoever the label names: a copy of another application records this very object as its own.
+    Relabelled,
     /// Neither: it may be of another history of the store.
     Unknown,
 }
@@ -122,6 +124,8 @@ pub fn judge(object: &Marked, owner: &Owner, registration: Registration, epoch: 
     let gone = match owner {
         Owner::Unknown => false,
         Owner::Erased => true,
+        // Its own application gives it its label back.
+        Owner::Relabelled => return Fate::Keep,
         Owner::Exists(Stake { recorded: Some(inventory), .. }) => {
             return if inventory.contains(&object.key) { Fate::Keep } else { Fate::Report };
         }
@@ -178,6 +182,7 @@ mod tests {
     #[case::tombstone_whatever_the_cluster(Owner::Erased, Registration::Other, Fate::Sweep)]
     #[case::tombstone_made_by_hand(Owner::Erased, Registration::Unnamed, Fate::Sweep)]
     #[case::unknown(Owner::Unknown, Registration::This, Fate::Report)]
+    #[case::label_changed_by_hand(Owner::Relabelled, Registration::This, Fate::Keep)]
     #[case::part_of_the_copy(exists(Some("web"), true, false), Registration::This, Fate::Keep)]
     #[case::part_of_a_copy_that_goes(exists(Some("web"), false, true), Registration::This, Fate::Keep)]
     #[case::beside_the_copy(exists(Some("other"), true, false), Registration::This, Fate::Report)]
@@ -198,6 +203,7 @@ mod tests {
     #[rstest]
     #[case(Owner::Erased)]
     #[case(Owner::Unknown)]
+    #[case(Owner::Relabelled)]
     #[case(exists(Some("web"), true, true))]
     #[case(exists(Some("other"), true, true))]
     #[case(exists(None, true, true))]

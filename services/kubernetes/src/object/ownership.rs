@@ -7,7 +7,11 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::object::{ADOPTED_ANNOTATION, APPLICATION_LABEL, INSTALLATION_LABEL, Identity, ObjectKey};
+use crate::object::remove::OtherUser;
+use crate::object::{
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, ApplicationUid, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity,
+    ObjectKey,
+};
 
 /// Whose an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub enum Holder {
     Ours(Live),
     /// Another application's or another installation's.
     Other(String),
+    /// Nobody's any more: an application of this installation left it that was erased since, and Krake itself removes it.
+    Leftover,
     /// Nobody's that Krake knows.
     Unlabelled(Live),
 }
@@ -93,25 +99,51 @@ pub enum Refusal {
     /// Objects that are ours and still being deleted: wait until they are gone.
     #[error("waiting for the deletion of {}", list(.0))]
     Terminating(Vec<ObjectKey>),
+    /// Objects of applications that were erased: wait until Krake has removed them.
+    #[error("waiting until Krake has removed what a deleted application left: {}", list(.0))]
+    Leftover(Vec<ObjectKey>),
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Whose a live object is, seen by the application `identity`. `recorded` is the uid of the application's own object of this
-/// name, if it was applied before: an object with this uid that has lost a mark is still the application's.
-pub fn holder(live: Option<&ObjectMeta>, identity: &Identity, recorded: Option<&str>) -> Holder {
+/// What is known of the other applications of this installation.
+#[derive(Clone, Copy)]
+pub struct Others<'a> {
+    /// Finds one that has a copy on the cluster with an object that fits.
+    pub user: &'a OtherUser<'a>,
+    /// Whether the application with this uid exists.
+    pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
+}
+
+impl Others<'static> {
+    /// Any application may exist, and none is known to have a copy on the cluster.
+    pub const UNKNOWN: Self = Self { user: &|_| None, exists: &|_| true };
+}
+
+/// Whose the live object `key` is, seen by the application `identity`. `recorded` is the uid of the application's own object
+/// of this name, if it was applied before: an object with this uid is still the application's after it has lost a mark, or
+/// has got the label of another application of this installation. The latter only unless the records of another application
+/// name the object as well: then it was handed over.
+pub fn holder(
+    key: &ObjectKey,
+    live: Option<&ObjectMeta>,
+    identity: &Identity,
+    recorded: Option<&str>,
+    others: Others<'_>,
+) -> Holder {
     let Some(metadata) = live else { return Holder::Absent };
     let label = |name: &str| metadata.labels.as_ref()?.get(name).filter(|value| !value.is_empty());
     let facts = facts(metadata);
     let is_recorded = recorded.is_some_and(|uid| !uid.is_empty() && uid == facts.uid);
-    let is_not_of_another = |label: Option<&String>, ours: &str| label.is_none_or(|label| label == ours);
+    let may_be = |label: Option<&String>, ours: &str| label.is_none_or(|label| label == ours);
     match (label(INSTALLATION_LABEL), label(APPLICATION_LABEL)) {
         (installation, application)
             if is_recorded
-                && is_not_of_another(installation, &identity.installation)
-                && is_not_of_another(application, identity.application.as_str()) =>
+                && may_be(installation, &identity.installation)
+                && (may_be(application, identity.application.as_str())
+                    || (others.user)(&|other| other == key).is_none()) =>
         {
             Holder::Ours(facts)
         }
@@ -127,9 +159,18 @@ pub fn holder(live: Option<&ObjectMeta>, identity: &Identity, recorded: Option<&
                 application.map_or("unknown", String::as_str)
             ))
         }
+        (Some(_), Some(application)) if is_leftover(metadata, application, identity, others) => {
+            Holder::Leftover
+        }
         (_, Some(application)) => Holder::Other(format!("application {application}")),
         (Some(_), None) => Holder::Other("this Krake installation, but to no application".to_owned()),
     }
+}
+
+/// Whether an object was applied by this history of the store for an application that was erased since.
+fn is_leftover(metadata: &ObjectMeta, application: &str, identity: &Identity, others: Others<'_>) -> bool {
+    let epoch = metadata.annotations.as_ref().and_then(|all| all.get(EPOCH_ANNOTATION));
+    epoch.is_some_and(|epoch| *epoch == identity.epoch) && !(others.exists)(&application.into())
 }
 
 /// What the guards of a write to a live object need.
@@ -151,6 +192,7 @@ pub fn preflight(
     let mut admitted = Vec::new();
     let mut occupied = Vec::new();
     let mut terminating = Vec::new();
+    let mut leftover = Vec::new();
     for Found { key, holder, usable } in objects {
         match (holder, usable) {
             (Holder::Absent, _) => admitted.push(Admitted::Create),
@@ -161,6 +203,7 @@ pub fn preflight(
                 false => admitted.push(Admitted::Adopt(live)),
             },
             (_, Some(live)) => admitted.push(Admitted::Use(live)),
+            (Holder::Leftover, None) => leftover.push(key),
             (Holder::Other(holder), None) => occupied.push(Occupied { key, holder }),
             (Holder::Unlabelled(_), None) => {
                 let holder = "nobody that Krake knows (adopt_existing would take it over)".to_owned();
@@ -172,6 +215,8 @@ pub fn preflight(
         Err(Refusal::OwnedByOther(occupied))
     } else if !terminating.is_empty() {
         Err(Refusal::Terminating(terminating))
+    } else if !leftover.is_empty() {
+        Err(Refusal::Leftover(leftover))
     } else {
         Ok(admitted)
     }
@@ -193,7 +238,8 @@ mod tests {
     }
 
     fn live(metadata: Value) -> Holder {
-        holder(Some(&serde_json::from_value(metadata).unwrap()), &identity(), None)
+        let metadata = serde_json::from_value(metadata).unwrap();
+        holder(&key("a"), Some(&metadata), &identity(), None, Others::UNKNOWN)
     }
 
     fn labelled(installation: &str, application: &str) -> Value {
@@ -215,7 +261,7 @@ mod tests {
 
     #[test]
     fn ours_only_with_both_labels() {
-        assert_eq!(holder(None, &identity(), None), Holder::Absent);
+        assert_eq!(holder(&key("a"), None, &identity(), None, Others::UNKNOWN), Holder::Absent);
         assert_eq!(live(labelled("inst", "app-1")), Holder::Ours(facts()));
         assert_eq!(live(json!({"uid": "u", "resourceVersion": "7"})), Holder::Unlabelled(facts()));
     }
@@ -237,7 +283,9 @@ mod tests {
             metadata
         };
         let seen = |metadata: Value, recorded| {
-            holder(Some(&serde_json::from_value(metadata).unwrap()), &identity(), Some(recorded))
+            let metadata = serde_json::from_value(metadata).unwrap();
+            let others = Others { user: &|_| Some("application demo/other".into()), ..Others::UNKNOWN };
+            holder(&key("a"), Some(&metadata), &identity(), Some(recorded), others)
         };
         for metadata in [
             without(APPLICATION_LABEL),
@@ -250,6 +298,46 @@ mod tests {
         for marks in [labelled("inst", "app-2"), labelled("elsewhere", "app-1")] {
             assert!(matches!(seen(marks, "u"), Holder::Other(_)), "it was given to another");
         }
+    }
+
+    #[rstest]
+    #[case::relabelled("inst", "u", false, true)]
+    #[case::handed_over("inst", "u", true, false)]
+    #[case::another_object("inst", "v", false, false)]
+    #[case::another_installation("elsewhere", "u", false, false)]
+    fn a_label_of_another_application_alone_gives_nothing_away(
+        #[case] installation: &str,
+        #[case] recorded: &str,
+        #[case] is_anothers: bool,
+        #[case] is_ours: bool,
+    ) {
+        let live = serde_json::from_value(labelled(installation, "app-2")).unwrap();
+        let named = |fits: &dyn Fn(&ObjectKey) -> bool| {
+            (is_anothers && fits(&key("a"))).then(|| "application demo/other".to_owned())
+        };
+        let others = Others { user: &named, ..Others::UNKNOWN };
+        let holder = holder(&key("a"), Some(&live), &identity(), Some(recorded), others);
+        assert_eq!(matches!(holder, Holder::Ours(_)), is_ours, "{holder:?}");
+    }
+
+    #[rstest]
+    #[case::erased(false, "e", true)]
+    #[case::there(true, "e", false)]
+    #[case::of_another_history(false, "before", false)]
+    fn what_an_erased_application_left_is_waited_for(
+        #[case] exists: bool,
+        #[case] epoch: &str,
+        #[case] is_leftover: bool,
+    ) {
+        let mut live = labelled("inst", "app-2");
+        live["annotations"] = json!({EPOCH_ANNOTATION: epoch});
+        let live = serde_json::from_value(live).unwrap();
+        let others = Others { exists: &|_| exists, ..Others::UNKNOWN };
+        let holder = holder(&key("a"), Some(&live), &identity(), None, others);
+        assert_eq!(holder == Holder::Leftover, is_leftover, "{holder:?}");
+        let refused = preflight([found("a", holder)], false);
+        assert_eq!(refused == Err(Refusal::Leftover(vec![key("a")])), is_leftover, "{refused:?}");
+        assert!(refused.is_err());
     }
 
     #[test]

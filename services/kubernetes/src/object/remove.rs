@@ -15,7 +15,7 @@ use crate::error::{ClusterError, shortened};
 use crate::object::claims::ClaimTemplates;
 use crate::object::containers::{self, Owner};
 use crate::object::contents::look_into;
-use crate::object::ownership::{self, Holder, Live};
+use crate::object::ownership::{self, Holder, Live, Others};
 use crate::object::release::release;
 use crate::object::waves::{self, State, Wait, Wave};
 use crate::object::{
@@ -212,7 +212,9 @@ async fn look(
         let unmarked = uid.is_some() && live.metadata.uid == *uid;
         return others(unmarked);
     }
-    let Holder::Ours(facts) = ownership::holder(Some(&live.metadata), identity, uid.as_deref()) else {
+    let known = Others { user: going.surroundings.other_user, ..Others::UNKNOWN };
+    let holder = ownership::holder(key, Some(&live.metadata), identity, uid.as_deref(), known);
+    let Holder::Ours(facts) = holder else {
         return others(false);
     };
     let applied_for = live.metadata.annotations.as_ref().and_then(|all| all.get(CLUSTER_ANNOTATION));

@@ -2,6 +2,7 @@
 
 use krake_kubernetes::object::{APPLICATION_LABEL, INSTALLATION_LABEL};
 use krake_proto::krake::kubernetes::v1::{Application, Phase};
+use serde_json::json;
 
 use crate::apply::config_map;
 use crate::world::World;
@@ -29,5 +30,34 @@ async fn a_label_that_was_taken_off_is_put_back_and_the_rest_is_kept_in_repair()
     world.krake.change(|store| store.delete::<Application>("app"));
     world.krake.until("erased", |store| store.applications.is_empty().then_some(())).await;
     assert_eq!(server.names("configmaps"), [""; 0]);
+    world.stop().await;
+}
+
+/// Whatever application the label names: one that exists, and one that was erased, whose objects are swept.
+#[tokio::test]
+async fn a_label_that_names_another_application_is_put_back() {
+    let world = World::start().await;
+    world.krake.change(|store| {
+        store.create("app", &[config_map("a")], "one");
+        store.create("other", &[config_map("b")], "one");
+        store.tombstones.insert("uid-erased".into());
+    });
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.until_phases("other", &[("one", Phase::Running)]).await;
+    let server = world.server("one");
+    for other in ["uid-other", "uid-erased"] {
+        let mut object = server.get("configmaps", "demo", "a").unwrap();
+        object["metadata"]["labels"][APPLICATION_LABEL] = json!(other);
+        let uid = server.put("configmaps", object)["metadata"]["uid"].clone();
+        let marked = || {
+            let object = server.get("configmaps", "demo", "a").unwrap();
+            object["metadata"]["labels"][APPLICATION_LABEL] == "uid-app" && object["metadata"]["uid"] == uid
+        };
+        world.until("marked again", marked).await;
+        world.until_phases("app", &[("one", Phase::Running)]).await;
+    }
+    assert!(!world.journal().iter().any(|entry| entry.contains("DELETE")), "{:?}", world.journal());
+    world.krake.change(|store| store.delete::<Application>("app"));
+    world.until("removed", || server.names("configmaps") == ["b"]).await;
     world.stop().await;
 }

@@ -1,14 +1,16 @@
 //! Objects that belong to nobody: swept when it is certain, told otherwise, and never anything of others.
 
+use axum::http::Method;
 use krake_kubernetes::object::{
     ADOPTED_ANNOTATION, APPLICATION_LABEL, CLUSTER_ANNOTATION, EPOCH_ANNOTATION, INSTALLATION_LABEL,
 };
+use krake_proto::condition::types;
 use krake_proto::krake::kubernetes::v1::{Application, Cluster, Phase};
 use serde_json::{Value, json};
 
 use crate::apply::config_map;
 use crate::fake_krake::FakeKrake;
-use crate::world::World;
+use crate::world::{HANG_GUARD, World, reason};
 
 fn marked(name: &str, installation: &str, application: &str, epoch: &str, cluster: Option<&str>) -> Value {
     let mut object = config_map(name);
@@ -171,9 +173,48 @@ async fn a_cluster_registered_anew_is_cleared_of_what_stayed_behind() {
     world.stop().await;
 }
 
+/// A world whose clusters are surveyed anew only if there is a reason.
+async fn rarely_surveyed() -> World {
+    let mut world = World::prepare().await;
+    world.sweep.interval = 100 * HANG_GUARD;
+    world.start_adapter();
+    world
+}
+
+#[tokio::test]
+async fn what_was_deleted_by_force_is_swept_soon() {
+    let world = rarely_surveyed().await;
+    world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.krake.change(|store| store.erase::<Application>("app"));
+    world.until("swept", || world.server("one").names("configmaps").is_empty()).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_deleted_by_force_makes_room_for_what_is_created_after_it() {
+    let world = World::start().await;
+    world.krake.change(|store| store.create("before", &[config_map("a")], "one"));
+    world.until_phases("before", &[("one", Phase::Running)]).await;
+    let server = world.server("one");
+    let left = server.get("configmaps", "demo", "a").unwrap()["metadata"]["uid"].clone();
+    server.fail(Method::DELETE, "configmaps", 403, "Forbidden", "not yet");
+    world.krake.change(|store| {
+        store.erase::<Application>("before");
+        store.create("after", &[config_map("a")], "one");
+    });
+    let says = "waiting until Krake has removed what a deleted application left: ConfigMap demo/a";
+    let applied = || reason(&world, "after", "one", types::APPLIED).unwrap_or_default().1;
+    world.until("waits for the sweep", || applied() == says).await;
+    server.heal();
+    world.until_phases("after", &[("one", Phase::Running)]).await;
+    assert_ne!(server.get("configmaps", "demo", "a").unwrap()["metadata"]["uid"], left);
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_left_of_an_application_stays_until_it_runs_somewhere() {
-    let world = World::start().await;
+    let world = rarely_surveyed().await;
     world.krake.change(|store| store.create("app", &[config_map("a")], "one"));
     world.until_phases("app", &[("one", Phase::Running)]).await;
     let before = world.server("one").get("configmaps", "demo", "a").unwrap();

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use krake_kubernetes::object::apply::{ApplyError, Claim, apply};
+use krake_kubernetes::object::ownership::Others;
 use krake_kubernetes::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use krake_proto::condition::{find, reasons, types};
 use krake_proto::krake::kubernetes::v1::{Application, Phase};
@@ -20,8 +21,16 @@ pub(crate) async fn write(
     let identity = identity("app-1");
     let targets = targets(server, manifest, &identity).await;
     let (inventory, starts, until) = (&[], &NO_STARTS, far());
-    let claim =
-        Claim { identity: &identity, inventory, adopt_existing: false, writes, starts, until, secrets: &[] };
+    let claim = Claim {
+        identity: &identity,
+        inventory,
+        others: Others::UNKNOWN,
+        adopt_existing: false,
+        writes,
+        starts,
+        until,
+        secrets: &[],
+    };
     let mut findings = Findings::default();
     let outcome = apply(&server.connection(), &targets, &claim, &mut Vec::new(), &mut findings).await;
     (outcome, findings)

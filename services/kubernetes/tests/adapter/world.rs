@@ -33,6 +33,8 @@ pub(crate) struct World {
     /// How long objects of one copy are written at a time.
     pub(crate) longest_part: Duration,
     pub(crate) removal_deadline: Duration,
+    /// When clusters are surveyed for orphans.
+    pub(crate) sweep: SweepTimes,
     /// From one probe of a cluster to the next.
     pub(crate) probe_interval: Duration,
     adapter: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
@@ -60,6 +62,7 @@ impl World {
         let slow_retries = SlowRetries::default();
         let (rollout_deadline, removal_deadline) = (HANG_GUARD, HANG_GUARD);
         let probe_interval = Duration::from_millis(50);
+        let sweep = SweepTimes { interval: Duration::from_millis(100), pause: Duration::from_millis(20) };
         Self {
             krake,
             servers,
@@ -68,6 +71,7 @@ impl World {
             slow_retries,
             longest_part: HANG_GUARD,
             removal_deadline,
+            sweep,
             probe_interval,
             adapter: None,
         }
@@ -104,7 +108,7 @@ impl World {
             deadline: Duration::from_secs(10),
             thresholds: Thresholds { failing_for: Duration::from_millis(100), ..Thresholds::default() },
         };
-        config.sweep = SweepTimes { interval: Duration::from_millis(100), pause: Duration::from_millis(20) };
+        config.sweep = self.sweep;
         let shutdown = Shutdown::new();
         let running = tokio::spawn(krake_kubernetes::run(config, shutdown.clone()));
         self.adapter = Some((shutdown, running));

@@ -11,9 +11,10 @@ use crate::cluster::ClusterHandle;
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::{ApplyError, Claim, apply};
+use crate::object::ownership::Others;
 use crate::object::prepare::Target;
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
-use crate::object::{InventoryEntry, ObjectKey};
+use crate::object::{ApplicationUid, InventoryEntry, ObjectKey};
 use crate::plan::{self, Again, Aim, Answer, Applied, Apply, CopyRecord, Phase, Presence, Reason};
 
 /// What an apply came to.
@@ -39,12 +40,13 @@ impl Executor<'_> {
     ) -> anyhow::Result<bool> {
         let handle = self.sighting.and_then(|sighting| sighting.handle.as_ref());
         let (Some(handle), Some(recorded)) = (handle, copy.clone()) else { return Ok(false) };
-        let Some((part, set)) = self.part(what, &recorded, handle) else { return Ok(false) };
+        let Some(set) = self.set(what) else { return Ok(false) };
         let (uid, aim) = (&self.application.uid, Aim::Set(set));
         if let Some(rest) = self.memory.pauses.remaining(uid, self.cluster, aim) {
             progress.wait(rest);
             return Ok(false);
         }
+        let Some(part) = self.part(what, &recorded, handle) else { return Ok(false) };
         let Some(mut ended) = self.attempt(&recorded, handle, &part, progress).await else {
             return Ok(false);
         };
@@ -114,8 +116,11 @@ impl Executor<'_> {
         let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, (*what, pieces));
         let mut findings = part.findings.clone();
         let starts = self.memory.replicas.starts(uid);
+        let other_user = self.neighbours.others(self.cluster, Some(uid));
+        let exists = |uid: &ApplicationUid| self.neighbours.index.application_key(uid).is_some();
         let claim = Claim {
             identity: self.identity,
+            others: Others { user: &other_user, exists: &exists },
             starts: &starts,
             inventory: &recorded.inventory,
             adopt_existing: self.application.adopt_existing,

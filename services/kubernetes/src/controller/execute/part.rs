@@ -28,31 +28,35 @@ pub(super) struct Part {
 }
 
 impl Executor<'_> {
-    /// The objects of a step, and the set of documents that they are of.
-    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<(Vec<Piece>, DocumentHash)> {
+    /// The set of documents that a step applies.
+    pub(super) fn set(&self, what: Apply) -> Option<DocumentHash> {
         let sighting = self.sighting?;
         match what {
-            Apply::Repair => Some((sighting.repair.clone(), sighting.repairs?)),
+            Apply::Repair => sighting.repairs,
+            Apply::Wanted => Some(sighting.wanted.as_ref()?.set.hash),
+        }
+    }
+
+    /// The objects of a step.
+    fn pieces(&self, what: Apply, copy: &CopyRecord) -> Option<Vec<Piece>> {
+        let sighting = self.sighting?;
+        match what {
+            Apply::Repair => Some(sighting.repair.clone()),
             Apply::Wanted => {
                 let wanted = sighting.wanted.as_ref()?;
-                let set = wanted.set.hash;
-                let is_due = |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, set);
-                Some((wanted.pieces.iter().filter(is_due).cloned().collect(), set))
+                let is_due =
+                    |piece: &&Piece| !copy.has_completed(&piece.target.prepared.key, wanted.set.hash);
+                Some(wanted.pieces.iter().filter(is_due).cloned().collect())
             }
         }
     }
 
     /// What of a step is written now. A repair knows by itself what is left to do.
-    pub(super) fn part(
-        &self,
-        what: Apply,
-        copy: &CopyRecord,
-        handle: &ClusterHandle,
-    ) -> Option<(Part, DocumentHash)> {
-        let (mut pieces, set) = self.pieces(what, copy)?;
+    pub(super) fn part(&self, what: Apply, copy: &CopyRecord, handle: &ClusterHandle) -> Option<Part> {
+        let mut pieces = self.pieces(what, copy)?;
         let (mut findings, mut used) = (Findings::default(), Vec::new());
         if what == Apply::Wanted {
-            let begun = self.memory.applies.begin(&self.application.uid, self.cluster, set);
+            let begun = self.memory.applies.begin(&self.application.uid, self.cluster, self.set(what)?);
             pieces.retain(|piece| !self.is_accepted(handle, piece, &begun));
             (findings, used) = (begun.findings(), begun.used());
         }
@@ -61,7 +65,7 @@ impl Executor<'_> {
             Apply::Repair => 0,
         };
         pieces.truncate(MAX_OBJECTS);
-        Some((Part { what, pieces, more, findings, used }, set))
+        Some(Part { what, pieces, more, findings, used })
     }
 
     /// Whether an object was accepted by the apply that goes on now, and need not be written again by what is seen of it.

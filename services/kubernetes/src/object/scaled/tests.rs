@@ -11,6 +11,7 @@ use crate::cluster::scripted::{Scripted, failure, not_served};
 use crate::object::Identity;
 use crate::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use crate::object::autoscaler::Replicas;
+use crate::object::ownership::Others;
 use crate::object::prepare::{Target, prepare_all};
 use crate::object::validation::{FieldValidation, Findings, Writes};
 
@@ -148,7 +149,16 @@ async fn applied_to(
     let (identity, starts, mut accepted) = (identity(), Replicas::new(), Vec::new());
     let until = Instant::now() + Duration::from_secs(3600);
     let (identity, starts) = (&identity, &starts);
-    let claim = Claim { identity, inventory: &[], adopt_existing: true, writes, starts, until, secrets: &[] };
+    let claim = Claim {
+        identity,
+        inventory: &[],
+        others: Others::UNKNOWN,
+        adopt_existing: true,
+        writes,
+        starts,
+        until,
+        secrets: &[],
+    };
     let mut findings = Findings::default();
     let outcome = apply(&cluster.connection, &targets(), &claim, &mut accepted, &mut findings).await;
     let sent = cluster.asked("PATCH ").pop().expect("it is applied");
