@@ -1,6 +1,7 @@
-//! YAML in and out. Manifests are read as kubectl reads them: `yes`, `on` and `n` are booleans as in YAML 1.1, an integer
-//! that begins with a zero is an octal one, such as the mode of a file, and a float without a fraction is an integer. But
-//! every key stands once, and what would be rounded is refused.
+//! YAML in and out. Documents of manifests are read as kubectl reads them: `yes`, `on` and `n` are booleans as in YAML 1.1, an
+//! integer that begins with a zero is an octal one, such as the mode of a file, and a float without a fraction is an integer.
+//! But every key stands once, and what would be rounded is refused. Settings and kubeconfigs are YAML 1.2, where only `true`
+//! and `false` are booleans: a user may be called `y`.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -8,9 +9,6 @@ use serde_saphyr::budget::BudgetBreach;
 
 /// Floats from here on may stand for an integer of more than 64 bits, which the YAML reader rounds.
 const FIRST_INEXACT: f64 = 9_223_372_036_854_775_808.0;
-
-/// From here on not every integer is a float.
-const FIRST_INEXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
 /// A document, and the line it begins at.
 pub(crate) struct Document {
@@ -40,8 +38,10 @@ impl std::fmt::Display for YamlError {
 const MAX_DOCUMENTS: usize = 100_000;
 const MAX_NODES: usize = 2_000_000;
 
-fn options() -> serde_saphyr::Options {
+/// `strict_booleans`: only `true` and `false` are booleans.
+fn options(strict_booleans: bool) -> serde_saphyr::Options {
     serde_saphyr::options! {
+        strict_booleans: strict_booleans,
         legacy_octal_numbers: true,
         with_snippet: false,
         budget: serde_saphyr::budget! {
@@ -52,10 +52,17 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-/// All documents of a text but the empty ones.
+/// All documents of a manifest but the empty ones.
 pub(crate) fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
+    let mut documents = parsed(text, false)?;
+    documents.iter_mut().for_each(|document| write_integers(&mut document.value));
+    Ok(documents)
+}
+
+/// All documents of a text but the empty ones, as they stand there.
+fn parsed(text: &str, strict_booleans: bool) -> Result<Vec<Document>, YamlError> {
     let documents: Vec<serde_saphyr::Spanned<Value>> =
-        serde_saphyr::from_multiple_with_options(text, options()).map_err(error)?;
+        serde_saphyr::from_multiple_with_options(text, options(strict_booleans)).map_err(error)?;
     // Looked for in the whole text once, and only then in each document.
     let may_round = has_large_integer(text);
     if let Some(document) = documents.iter().find(|document| may_round && is_rounded(&document.value)) {
@@ -63,22 +70,17 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
         return Err(YamlError { line: Some(document.defined.line()), problem });
     }
     let documents = documents.into_iter().filter(|document| !document.value.is_null());
-    let document = |mut document: serde_saphyr::Spanned<Value>| {
-        write_integers(&mut document.value);
-        Document { line: document.defined.line(), value: document.value }
-    };
-    Ok(documents.map(document).collect())
+    Ok(documents.map(|document| Document { line: document.defined.line(), value: document.value }).collect())
 }
 
-/// Writes floats that are integers as such, as long as both are exact: API servers take no `1.0` for an integer.
+/// Writes floats that are integers as such, in the digits that kubectl writes: API servers take no `1.0` for an integer.
 fn write_integers(value: &mut Value) {
     match value {
         Value::Number(number) if number.is_f64() => {
-            let float =
-                number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < FIRST_INEXACT_FLOAT);
-            // An integer of at most 53 bits.
-            #[expect(clippy::cast_possible_truncation)]
-            float.into_iter().for_each(|float| *number = (float as i64).into());
+            let float = number.as_f64().filter(|float| float.fract() == 0.0);
+            // In its shortest digits, without an exponent.
+            let integer = float.and_then(|float| float.to_string().parse::<i64>().ok());
+            integer.into_iter().for_each(|integer| *number = integer.into());
         }
         Value::Array(items) => items.iter_mut().for_each(write_integers),
         Value::Object(members) => members.values_mut().for_each(write_integers),
@@ -110,11 +112,11 @@ fn has_large_integer(text: &str) -> bool {
 
 /// The only document of a text, as a type. Empty documents beside it do not count.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
-    let failed = match serde_saphyr::from_str_with_options(text, options()) {
+    let failed = match serde_saphyr::from_str_with_options(text, options(true)) {
         Ok(value) => return Ok(value),
         Err(failed) => error(failed),
     };
-    match documents(text).as_deref() {
+    match parsed(text, true).as_deref() {
         Ok(all @ [_, second, ..]) => {
             let problem =
                 format!("the file holds {} documents, and the second begins here: give one", all.len());
@@ -191,6 +193,13 @@ mod tests {
         assert_eq!(modes[0].value, json!([256, 493, 0, 0, -15, 15, 0.5, "0400", 800]));
     }
 
+    #[test]
+    fn a_user_may_be_called_like_a_boolean_of_old() {
+        for text in ["user: y\npassword: on\n", "---\n---\nuser: y\npassword: on\n"] {
+            assert_eq!(read::<Value>(text).unwrap(), json!({"user": "y", "password": "on"}));
+        }
+    }
+
     /// What kubectl makes of scalars: the answers of sigs.k8s.io/yaml 1.6.0, the library that it reads manifests with.
     #[test]
     fn scalars_are_read_as_kubectl_reads_them() {
@@ -207,17 +216,12 @@ mod tests {
             }
         }
         // Spellings that nobody uses, and numbers that kubectl rounds or takes for texts.
-        let known = [
-            "yEs",
-            "tRue",
-            "1_000.5",
-            "18446744073709551616",
-            "12345678901234567890123",
-            "1e400",
-            "1__0",
-            "1_",
-        ];
-        assert_eq!(different, known);
+        let spelled = ["-0.0", "yEs", "tRue", "1_000.5", "1__0", "1_"];
+        let large = ["18446744073709551616", "12345678901234567890123", "1e400", "1e19", "1e20"];
+        let (mut known, mut found) = ([&spelled[..], &large].concat(), different);
+        known.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, known);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::cluster::ProbeTimes;
 use crate::cluster::address::{AddressPolicy, Cidr};
 use crate::cluster::clusters::Opener;
 use crate::controller::applies::LONGEST_PART;
-use crate::controller::orphans::SweepTimes;
 use crate::controller::pauses::SlowRetries;
+use crate::controller::surveys::SweepTimes;
 
 /// Default number of applications that are worked on at the same time.
 const WORKERS: usize = 32;

@@ -27,6 +27,7 @@ mod report;
 pub(crate) mod resurvey;
 pub(crate) mod stake;
 pub(crate) mod strays;
+pub(crate) mod surveys;
 mod tell;
 pub(crate) mod turns;
 pub(crate) mod view;

@@ -84,6 +84,8 @@ const REASONS: [&str; 19] = [
 pub fn of_apply(error: &ApplyError, stage: Stage) -> Failure {
     match error {
         ApplyError::Refused(Refusal::OwnedByOther(_)) => Failure::OF_CLUSTER,
+        // What runs is not urged to be more, and a survey may find that this stays.
+        ApplyError::Refused(Refusal::Leftover(_)) if stage != Stage::Placement => Failure::OF_CLUSTER,
         ApplyError::Refused(Refusal::Terminating(_) | Refusal::Leftover(_))
         | ApplyError::Cluster(_)
         | ApplyError::Unfinished { .. } => Failure::PASSING,

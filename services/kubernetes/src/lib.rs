@@ -15,6 +15,6 @@ mod run;
 
 pub use cluster::kubeconfig::KubeconfigError;
 pub use config::{Args, Clock, Config};
-pub use controller::orphans::SweepTimes;
 pub use controller::pauses::SlowRetries;
+pub use controller::surveys::SweepTimes;
 pub use run::run;

@@ -154,7 +154,7 @@ pub fn plan(snapshot: &Snapshot) -> Vec<Step> {
         }
     }
     for copy in unwanted {
-        if departure::departure(snapshot, copy, keeper, handed_over).is_some() {
+        if departure::departs(snapshot, copy, keeper, handed_over) {
             steps.extend(retire::retire(snapshot, copy));
         } else {
             steps.extend(with_time(snapshot, copy, tend::tend(snapshot, copy, false)));

@@ -21,12 +21,13 @@ use crate::config::{Clock, Config};
 use crate::controller::applications::Applications;
 use crate::controller::index::Index;
 use crate::controller::operator::OperatorCalls;
-use crate::controller::orphans::{Orphans, SweepTimes};
+use crate::controller::orphans::Orphans;
 use crate::controller::pauses::SlowRetries;
 use crate::controller::project::{Application, Cluster};
 use crate::controller::resurvey;
 use crate::controller::stake::same_store;
 use crate::controller::strays::Strays;
+use crate::controller::surveys::SweepTimes;
 use crate::object::ClusterUid;
 use parts::Parts;
 
@@ -252,7 +253,7 @@ impl Adapter {
         let replaced =
             |before: &Application| notice.after.as_ref().is_none_or(|after| after.uid != before.uid);
         if let Some(before) = notice.before.as_ref().filter(|before| replaced(before)) {
-            controller.forget(before);
+            controller.forget(before, notice.change == Change::Deleted);
             self.clusters.release(&before.uid, None);
         }
     }
@@ -262,7 +263,7 @@ impl Adapter {
         let clusters = &parts.clusters.mirror;
         let known = |uid: &ClusterUid| clusters.get(&self.index.cluster_key(uid)?);
         for cluster in resurvey::concerned(notice, known) {
-            parts.orphans.sooner(&cluster);
+            parts.orphans.surveys.sooner(&cluster);
             if let Some(key) = self.index.cluster_key(&cluster) {
                 parts.queues.orphans.add(key, Priority::Resync);
             }
@@ -300,7 +301,7 @@ impl Adapter {
         if let Some(before) = notice.before.as_ref().filter(|before| replaced(before)) {
             self.index.forget_cluster(&before.uid, notice.change == Change::Deleted);
             self.clusters.drop_cluster(&before.uid);
-            orphans.forget(&before.uid);
+            orphans.surveys.forget(&before.uid);
             self.wakes.push(Wake::Cluster(before.uid.clone()));
         }
     }

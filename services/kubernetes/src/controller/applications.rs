@@ -44,9 +44,9 @@ pub(crate) struct Applications {
 
 impl Applications {
     /// Forgets an application that is not there any more.
-    pub(crate) fn forget(&self, application: &Application) {
+    pub(crate) fn forget(&self, application: &Application, erased: bool) {
         self.own_writes.forget(&application.key);
-        self.index.forget_application(&application.uid);
+        self.index.forget_application(&application.uid, erased);
         drop(self.strays.take(&application.uid));
         self.memory.forget_application(&application.uid);
         for cluster in application.clusters() {

@@ -10,6 +10,8 @@ use crate::object::{ApplicationUid, ClusterUid};
 #[derive(Debug, Default)]
 struct Names {
     applications: HashMap<ApplicationUid, NamespacedName>,
+    /// Applications that were seen to be erased.
+    erased_applications: HashSet<ApplicationUid>,
     /// The applications that are bound to a cluster or have a copy there.
     placed: HashMap<ClusterUid, HashSet<NamespacedName>>,
     clusters: HashMap<ClusterUid, NamespacedName>,
@@ -20,7 +22,10 @@ struct Names {
     lost: HashSet<ClusterUid>,
 }
 
-/// Names by uid, and the clusters that are known to be erased.
+/// Maximum number of erased applications that are remembered: of the others it is not known whether they exist.
+const MAX_ERASED: usize = 4096;
+
+/// Names by uid, and the clusters and applications that are known to be erased.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     names: Mutex<Names>,
@@ -29,12 +34,26 @@ pub(crate) struct Index {
 impl Index {
     /// An application is there.
     pub(crate) fn application(&self, uid: &ApplicationUid, key: &NamespacedName) {
-        self.lock().applications.insert(uid.clone(), key.clone());
+        let mut names = self.lock();
+        names.erased_applications.remove(uid);
+        names.applications.insert(uid.clone(), key.clone());
     }
 
-    /// An application is not there any more.
-    pub(crate) fn forget_application(&self, uid: &ApplicationUid) {
-        self.lock().applications.remove(uid);
+    /// An application is not there any more; `erased` if that is positively known.
+    pub(crate) fn forget_application(&self, uid: &ApplicationUid, erased: bool) {
+        let mut names = self.lock();
+        names.applications.remove(uid);
+        if erased {
+            if names.erased_applications.len() >= MAX_ERASED {
+                names.erased_applications.clear();
+            }
+            names.erased_applications.insert(uid.clone());
+        }
+    }
+
+    /// Whether an application is known to be erased.
+    pub(crate) fn is_erased_application(&self, uid: &ApplicationUid) -> bool {
+        self.lock().erased_applications.contains(uid)
     }
 
     /// An application that mattered on the clusters `before` matters on the clusters `now`.

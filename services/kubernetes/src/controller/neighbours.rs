@@ -15,6 +15,11 @@ pub(super) struct Neighbours<'a> {
 }
 
 impl<'a> Neighbours<'a> {
+    /// Whether the application with this uid may exist: it is not known to be erased.
+    pub(super) fn may_exist(self, application: &ApplicationUid) -> bool {
+        !self.index.is_erased_application(application)
+    }
+
     /// Finds another application than `except` with a copy on the cluster that needs an object that fits; names it for people.
     pub(super) fn others<'b>(
         self,

@@ -2,7 +2,7 @@
 //! sweeps what may go, and reports the rest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +11,6 @@ use krake_proto::krake::kubernetes::v1 as api;
 use krake_proto::krake::meta::v1::{Installation, Metadata};
 use krake_runtime::controller::{Next, Priority, Queue, Reconciler};
 use krake_runtime::leadership::Leadership;
-use tokio::time::Instant;
 
 use super::index::Index;
 use super::neighbours::Neighbours;
@@ -19,11 +18,13 @@ use super::project::{self, Application, Cluster};
 use super::record::object_to_api;
 use super::stake::{erased, same_store, stake};
 use super::strays::{Stray, Strays};
+use super::surveys::Surveys;
 use crate::cluster::ClusterHandle;
 use crate::cluster::clusters::Clusters;
 use crate::cluster::survey::Survey;
+use crate::error::ClusterError;
 use crate::object::orphan::{Fate, Marked, Owner, Registration, judge};
-use crate::object::sweep::sweep;
+use crate::object::sweep::{Swept, sweep};
 use crate::object::{ApplicationUid, ClusterUid, InventoryEntry};
 
 /// Maximum number of orphans in the status of one cluster: a person reads the list, and the status stays small.
@@ -33,27 +34,11 @@ const SURVEY_TURN: Duration = Duration::from_secs(10);
 /// Attempts of a report, each after a write conflict.
 const REPORT_ATTEMPTS: usize = 5;
 
-/// Intervals of the surveys of clusters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SweepTimes {
-    /// Pause between two surveys of a cluster.
-    pub interval: Duration,
-    /// Shortest pause, when a cluster comes and goes or a survey failed.
-    pub pause: Duration,
-}
-
-impl Default for SweepTimes {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(600), pause: Duration::from_secs(30) }
-    }
-}
-
-/// When a cluster is to be looked through next.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Due {
-    at: Instant,
-    /// Something happened there since the last survey began.
-    soon: bool,
+/// How far what a survey found was dealt with.
+enum Settled {
+    Complete,
+    /// This process leads no more, or the store is another one.
+    Interrupted,
 }
 
 /// The controller; its keys are clusters.
@@ -67,12 +52,7 @@ pub(crate) struct Orphans {
     pub(crate) queue: Queue<NamespacedName>,
     pub(crate) installation: Installation,
     pub(crate) leadership: Leadership,
-    pub(crate) times: SweepTimes,
-    /// When each cluster is to be looked through next; those that are not here: at once.
-    pub(crate) due: Mutex<HashMap<ClusterUid, Due>>,
-    /// Surveys that are not complete. What they found may be outdated at their end: a sweep names the version that it is
-    /// for.
-    pub(crate) under_way: Mutex<HashMap<ClusterUid, Survey>>,
+    pub(crate) surveys: Surveys,
 }
 
 impl Reconciler for Orphans {
@@ -85,35 +65,36 @@ impl Reconciler for Orphans {
             // The cluster's state wakes us.
             None => return Ok(Next::Done),
             Some(Err(_)) => {
-                self.sooner(&cluster.uid);
+                self.surveys.sooner(&cluster.uid);
                 return Ok(Next::Done);
             }
             Some(Ok(())) => {}
         }
-        if let Some(rest) = self.rest(&cluster.uid) {
+        if let Some(rest) = self.surveys.rest(&cluster.uid) {
             return Ok(Next::After(rest));
         }
         // Absence from a mirror that is being filled proves nothing, and only the leader sweeps.
         if !(self.applications.is_synced() && self.mirror.is_synced() && self.leadership.leading()) {
-            return Ok(Next::After(self.times.pause));
+            return Ok(Next::After(self.surveys.pause()));
         }
-        let mut found = self.take_up(&cluster.uid);
-        // Until it is complete: an error, or an end of this process's turn to lead, begins anew after the pause.
-        self.look_again(&cluster.uid, self.times.pause);
+        let mut found = self.surveys.take_up(&cluster.uid);
         let turn = found.go_on(handle.connection(), &self.installation.installation, SURVEY_TURN);
         match handle.while_answering(turn).await.and_then(|complete| complete) {
             Ok(true) => {}
             Ok(false) => {
-                self.put_by(&cluster.uid, found);
+                self.surveys.put_by(&cluster.uid, found);
                 return Ok(Next::After(Duration::ZERO));
             }
             Err(error) => {
                 tracing::debug!(cluster = %key, %error, "not looked through for orphans");
-                return Ok(Next::After(self.times.pause));
+                return Ok(Next::After(self.surveys.pause()));
             }
         }
-        self.settle(&cluster, &handle, found).await?;
-        Ok(Next::After(self.surveyed(&cluster.uid)))
+        match self.settle(&cluster, &handle, found).await? {
+            Settled::Complete => Ok(Next::After(self.surveys.complete(&cluster.uid))),
+            // A successor begins anew.
+            Settled::Interrupted => Ok(Next::After(self.surveys.pause())),
+        }
     }
 
     fn keys(&self) -> Vec<NamespacedName> {
@@ -123,19 +104,26 @@ impl Reconciler for Orphans {
 
 impl Orphans {
     /// Sweeps what may go and reports the rest.
-    async fn settle(&self, cluster: &Cluster, handle: &ClusterHandle, found: Survey) -> anyhow::Result<()> {
+    async fn settle(
+        &self,
+        cluster: &Cluster,
+        handle: &ClusterHandle,
+        found: Survey,
+    ) -> anyhow::Result<Settled> {
         let registrations = self.registrations(cluster, &found.objects).await?;
         let owners = self.owners(cluster, &found.objects, &registrations).await?;
         let recorded = self.recorded(&cluster.uid);
+        let is_relabelled =
+            |object: &Marked| object.may_be_relabelled(&cluster.uid, &self.installation.epoch);
         if !same_store(&self.client, &self.installation).await? {
-            return Ok(());
+            return Ok(Settled::Interrupted);
         }
-        let mut told = Vec::new();
+        let (mut told, mut swept, mut deferred) = (Vec::new(), false, false);
         let mut strays: BTreeMap<ApplicationUid, Vec<Stray>> = BTreeMap::new();
         for (object, registration) in found.objects.into_iter().zip(registrations) {
             let labelled = object.application.as_ref();
             let owner = match recorded.get(&object.uid) {
-                Some(by) if labelled != Some(by) => &Owner::Relabelled,
+                Some(by) if labelled != Some(by) && is_relabelled(&object) => &Owner::Relabelled,
                 _ => labelled.and_then(|uid| owners.get(uid)).unwrap_or(&Owner::Unknown),
             };
             match (judge(&object, owner, registration, &self.installation.epoch), owner) {
@@ -147,13 +135,12 @@ impl Orphans {
                         strays.entry(uid).or_default().push(stray);
                     }
                 }
-                (Fate::Sweep, Owner::Erased | Owner::Relabelled | Owner::Unknown) => {
-                    match self.sweep(cluster, handle, &object).await {
-                        None => return Ok(()),
-                        Some(true) => {}
-                        Some(false) => told.push(orphan(&object)),
-                    }
-                }
+                (Fate::Sweep, _) => match self.sweep(cluster, handle, &object).await {
+                    None => return Ok(Settled::Interrupted),
+                    Some(Ok(Swept::Gone)) => swept = true,
+                    Some(Ok(Swept::Deferred)) => deferred = true,
+                    Some(Err(_)) => told.push(orphan(&object)),
+                },
             }
         }
         for (application, strays) in strays {
@@ -166,38 +153,52 @@ impl Orphans {
             let version = orphan.object.as_ref().map_or("", |object| object.api_version.as_str());
             version.rsplit_once('/').map_or(String::new(), |(group, _)| group.to_owned())
         };
+        if swept && deferred {
+            // What went first kept the rest.
+            self.surveys.sooner(&cluster.uid);
+        }
         // What could not be listed may still be there.
         let shown = cluster.orphans.iter().filter(|shown| found.incomplete.contains(&group(shown)));
         told.extend(shown.cloned());
+        // Copies may have taken over some of them since they were listed.
+        let recorded = self.recorded(&cluster.uid);
+        told.retain(|orphan| {
+            orphan.object.as_ref().is_none_or(|object| !is_taken(&recorded, orphan, object))
+        });
         told.sort_by_key(sort_key);
         told.dedup_by_key(|orphan| sort_key(orphan));
         if told.len() > MAX_REPORTED {
             tracing::warn!(cluster = %cluster.reference.name, orphans = told.len(), "not all orphans are shown");
             told.truncate(MAX_REPORTED);
         }
-        self.report(cluster, told).await
+        self.report(cluster, told).await?;
+        Ok(Settled::Complete)
     }
 
-    /// Sweeps an object; false if the cluster refuses that. `None`: the lease has ended.
-    async fn sweep(&self, cluster: &Cluster, handle: &ClusterHandle, object: &Marked) -> Option<bool> {
+    /// Sweeps an object. `None`: the lease has ended.
+    async fn sweep(
+        &self,
+        cluster: &Cluster,
+        handle: &ClusterHandle,
+        object: &Marked,
+    ) -> Option<Result<Swept, ClusterError>> {
         let installation = &self.installation.installation;
         let neighbours = Neighbours { mirror: &self.applications, index: &self.index };
         let other_user = neighbours.others(&cluster.uid, None);
         let sweep = sweep(handle.connection(), object, installation, &other_user);
         let sweep = Box::pin(handle.on_known(sweep));
         let name = &cluster.reference.name;
-        match self.leadership.within_lease(sweep).await?.and_then(|swept| swept) {
-            Ok(true) => tracing::info!(cluster = %name, object = %object.key, "orphan swept"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::debug!(cluster = %name, object = %object.key, %error, "not swept");
-                return Some(false);
-            }
+        let swept = self.leadership.within_lease(sweep).await?.and_then(|swept| swept);
+        match &swept {
+            Ok(Swept::Gone) => tracing::info!(cluster = %name, object = %object.key, "orphan swept"),
+            Ok(Swept::Deferred) => {}
+            Err(error) => tracing::debug!(cluster = %name, object = %object.key, %error, "not swept"),
         }
-        Some(true)
+        Some(swept)
     }
 
-    /// The uids of the objects that copies on a cluster record as their own, and whose copies those are.
+    /// The uids of the objects that copies on a cluster record as their own, and whose copies those are. Where two record the
+    /// same one, which may be while it is handed over, one of them.
     fn recorded(&self, cluster: &ClusterUid) -> HashMap<String, ApplicationUid> {
         let mut recorded = HashMap::new();
         for application in self.index.concerned(cluster).iter().filter_map(|key| self.applications.get(key)) {
@@ -313,57 +314,15 @@ impl Orphans {
         }
         anyhow::bail!("orphans could not be reported: the cluster changed each time")
     }
+}
 
-    fn rest(&self, cluster: &ClusterUid) -> Option<Duration> {
-        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner).get(cluster)?.at;
-        Some(due.saturating_duration_since(Instant::now())).filter(|rest| !rest.is_zero())
-    }
-
-    fn look_again(&self, cluster: &ClusterUid, after: Duration) {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let soon = due.get(cluster).is_some_and(|due| due.soon);
-        due.insert(cluster.clone(), Due { at: Instant::now() + after, soon });
-    }
-
-    /// A survey is complete. Returns when the next one is due: soon, if what it found may be outdated already.
-    fn surveyed(&self, cluster: &ClusterUid) -> Duration {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let soon = due.get(cluster).is_some_and(|due| due.soon);
-        let after = if soon { self.times.pause } else { self.times.interval };
-        due.insert(cluster.clone(), Due { at: Instant::now() + after, soon: false });
-        after
-    }
-
-    /// The survey of a cluster that is not complete, or a new one.
-    fn take_up(&self, cluster: &ClusterUid) -> Survey {
-        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
-        under_way.unwrap_or_else(|| {
-            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-            due.entry(cluster.clone()).and_modify(|due| due.soon = false);
-            Survey::default()
-        })
-    }
-
-    /// Keeps a survey that is not complete for its next turn, which it gets after those that wait now.
-    fn put_by(&self, cluster: &ClusterUid, survey: Survey) {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.clone(), survey);
-        self.look_again(cluster, Duration::ZERO);
-    }
-
-    /// A cluster is looked through soon: it is back, or something else is to be found there now.
-    pub(crate) fn sooner(&self, cluster: &ClusterUid) {
-        let soon = Instant::now() + self.times.pause;
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(due) = due.get_mut(cluster) {
-            *due = Due { at: soon.min(due.at), soon: true };
-        }
-    }
-
-    /// Forgets a cluster that is not there any more.
-    pub(crate) fn forget(&self, cluster: &ClusterUid) {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
-    }
+/// Whether an orphan is recorded by a copy of the application on its label.
+fn is_taken(
+    recorded: &HashMap<String, ApplicationUid>,
+    orphan: &api::Orphan,
+    object: &api::ObjectRef,
+) -> bool {
+    recorded.get(&object.uid).is_some_and(|by| by.as_str() == orphan.application_uid)
 }
 
 fn orphan(object: &Marked) -> api::Orphan {

@@ -172,7 +172,7 @@ pub(super) fn object_to_api(entry: &InventoryEntry) -> api::ObjectRef {
     api::ObjectRef { api_version, kind, namespace: namespace.unwrap_or_default(), name, uid }
 }
 
-pub(super) fn object_from_api(object: &api::ObjectRef) -> InventoryEntry {
+fn object_from_api(object: &api::ObjectRef) -> InventoryEntry {
     let api::ObjectRef { api_version, kind, namespace, name, uid } = object.clone();
     let present = |text: String| Some(text).filter(|text| !text.is_empty());
     let key = ObjectKey { api_version, kind, namespace: present(namespace), name };

@@ -12,8 +12,19 @@ use crate::plan::Aim;
 
 type Copy = (ApplicationUid, ClusterUid);
 
-/// Objects that the watches show as other applications', and what they show: uid and application.
-pub(super) type Held = BTreeMap<ObjectKey, (String, ApplicationUid)>;
+/// What the watches show of an object that another application has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    /// uid of the object.
+    pub(super) uid: String,
+    /// The application on its label.
+    pub(super) application: ApplicationUid,
+    /// Whether that is known to be erased.
+    pub(super) is_erased: bool,
+}
+
+/// The objects that other applications have.
+pub(super) type Held = BTreeMap<ObjectKey, Holder>;
 
 /// The refusals, per copy.
 #[derive(Debug, Default)]
@@ -34,8 +45,16 @@ struct Refused {
     /// Number of refusals in a row.
     times: u32,
     last: Instant,
-    /// Whose the object was shown to be at the first look after that; absent before it.
-    held: Option<Option<(String, ApplicationUid)>>,
+    seen: Seen,
+}
+
+/// Who had a refused object at the first look after the refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    NotYet,
+    /// The application itself, or nobody.
+    Free,
+    HeldBy(Holder),
 }
 
 impl Refusals {
@@ -59,7 +78,7 @@ impl Refusals {
             *of_copy = OfCopy { aim, objects: BTreeMap::new() };
         }
         let times = of_copy.objects.get(object).map_or(0, |refused| refused.times);
-        let refused = Refused { times: times.saturating_add(1), last: Instant::now(), held: None };
+        let refused = Refused { times: times.saturating_add(1), last: Instant::now(), seen: Seen::NotYet };
         of_copy.objects.insert(object.clone(), refused);
     }
 
@@ -78,8 +97,9 @@ impl Refusals {
         held: &Held,
     ) {
         self.retain(application, cluster, |key, refused| {
-            let now = held.get(key).cloned();
-            let is_same = *refused.held.get_or_insert(now.clone()) == now;
+            let now = held.get(key).cloned().map_or(Seen::Free, Seen::HeldBy);
+            let is_same = refused.seen == Seen::NotYet || refused.seen == now;
+            refused.seen = now;
             is_same && needs_repair(key)
         });
     }
@@ -180,11 +200,14 @@ mod tests {
     async fn an_object_that_is_free_again_is_tried_at_once() {
         let refusals = Refusals::default();
         let look = |held: &Held| refusals.seen(&"app".into(), &"c".into(), |_| true, held);
-        let theirs = |uid: &str| Held::from([(key("a"), (uid.to_owned(), "other".into()))]);
-        for now in [Held::new(), theirs("v")] {
+        let held = |uid: &str, is_erased| {
+            let holder = Holder { uid: uid.to_owned(), application: "other".into(), is_erased };
+            Held::from([(key("a"), holder)])
+        };
+        for now in [Held::new(), held("v", false), held("u", true)] {
             refusals.refused(&"app".into(), &"c".into(), AIM, &key("a"));
             for _ in 0..2 {
-                look(&theirs("u"));
+                look(&held("u", false));
                 assert_eq!(seconds(&refusals, AIM).len(), 1, "as it was when it was refused");
             }
             look(&now);

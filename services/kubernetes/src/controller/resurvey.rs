@@ -1,27 +1,28 @@
 //! Which clusters are surveyed again soon because of what became of an application. Pure.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use krake_client::Notice;
 
 use super::project::{Application, Cluster};
-use super::record::object_from_api;
-use crate::object::{ClusterUid, keys};
-use crate::plan::Phase;
+use crate::object::ClusterUid;
+use crate::plan::{CopyRecord, Phase};
 
 /// The clusters on which a survey finds something else now: those where an application that was erased has left its objects,
-/// and those of which an orphan is shown that belongs to a copy by now. `cluster`: what is known of a cluster.
+/// and those of which an orphan is shown that a copy has taken over. `cluster`: what is known of a cluster.
 pub(crate) fn concerned(
     notice: &Notice<Application>,
     cluster: impl Fn(&ClusterUid) -> Option<Arc<Cluster>>,
 ) -> Vec<ClusterUid> {
-    let now = notice.after.as_deref();
-    let left = notice.before.as_deref().map(|before| abandoned(before, now)).unwrap_or_default();
+    let (before, now) = (notice.before.as_deref(), notice.after.as_deref());
+    let left = before.map(|before| abandoned(before, now)).unwrap_or_default();
     let copies = now.map(|now| now.copies.as_slice()).unwrap_or_default();
-    let copies = copies.iter().map(|copy| &copy.record.cluster);
-    let taken = copies
-        .filter(|uid| cluster(uid).zip(now).is_some_and(|(cluster, now)| shows_orphan_of(&cluster, now)));
-    left.into_iter().chain(taken.cloned()).collect()
+    let taken = copies.iter().map(|copy| &copy.record).filter(|copy| {
+        let earlier = before.and_then(|before| before.copy(&copy.cluster));
+        cluster(&copy.cluster).is_some_and(|cluster| has_taken(&cluster, earlier, copy))
+    });
+    left.into_iter().chain(taken.map(|copy| copy.cluster.clone())).collect()
 }
 
 /// The clusters where an application that is gone had a copy that nobody was removing.
@@ -33,14 +34,18 @@ fn abandoned(before: &Application, now: Option<&Application>) -> Vec<ClusterUid>
     records.filter(|copy| copy.phase != Phase::Removing).map(|copy| copy.cluster.clone()).collect()
 }
 
-/// Whether an orphan is shown of a cluster that the application's copy there records.
-fn shows_orphan_of(cluster: &Cluster, application: &Application) -> bool {
-    let Some(copy) = application.copy(&cluster.uid).filter(|_| !cluster.orphans.is_empty()) else {
+/// Whether an orphan is shown of a cluster that the copy there records, and did not `earlier`. What is refused to a copy stays
+/// an orphan, however often the copy is reported.
+fn has_taken(cluster: &Cluster, earlier: Option<&CopyRecord>, copy: &CopyRecord) -> bool {
+    if cluster.orphans.is_empty() || earlier.is_some_and(|earlier| earlier.inventory == copy.inventory) {
         return false;
+    }
+    let uids = |copy: &CopyRecord| -> HashSet<String> {
+        copy.inventory.iter().filter_map(|entry| entry.uid.clone()).collect()
     };
-    let objects = cluster.orphans.iter().filter_map(|orphan| orphan.object.as_ref());
-    let recorded = keys(&copy.inventory);
-    objects.map(|object| object_from_api(object).key).any(|key| recorded.contains(&key))
+    let (recorded, known) = (uids(copy), earlier.map(uids).unwrap_or_default());
+    let mut shown = cluster.orphans.iter().filter_map(|orphan| Some(&orphan.object.as_ref()?.uid));
+    shown.any(|uid| recorded.contains(uid) && !known.contains(uid))
 }
 
 #[cfg(test)]
@@ -62,7 +67,7 @@ mod tests {
             kind: "ConfigMap".into(),
             namespace: "demo".into(),
             name: name.into(),
-            uid: String::new(),
+            uid: format!("uid-{name}"),
         }
     }
 
@@ -126,6 +131,10 @@ mod tests {
     fn what_a_copy_has_taken_over_is_no_orphan() {
         let now = || Some(application("a", api::Phase::Running));
         assert!(resurveyed(None, now(), Some("mine")));
+        assert!(
+            !resurveyed(now(), now(), Some("mine")),
+            "it was recorded before, and is an orphan all the same"
+        );
         assert!(!resurveyed(None, now(), Some("other")));
         assert!(!resurveyed(None, now(), None));
     }

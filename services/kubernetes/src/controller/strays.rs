@@ -14,7 +14,7 @@ use super::project::{self, Application};
 use super::stake::{same_store, stake};
 use crate::cluster::clusters::Clusters;
 use crate::object::orphan::{Fate, Marked, Owner, Registration, judge};
-use crate::object::sweep::sweep;
+use crate::object::sweep::{Swept, sweep};
 use crate::object::{ApplicationUid, ClusterUid};
 
 /// One object, and where it was found.
@@ -81,10 +81,10 @@ impl Sweeper<'_> {
             let sweep = Box::pin(handle.on_known(sweep));
             let Some(swept) = self.leadership.within_lease(sweep).await else { return Ok(()) };
             match swept.and_then(|swept| swept) {
-                Ok(true) => {
+                Ok(Swept::Gone) => {
                     tracing::info!(application = %key, %cluster, object = %object.key, "stray object swept");
                 }
-                Ok(false) => {}
+                Ok(Swept::Deferred) => {}
                 Err(error) => {
                     tracing::debug!(application = %key, %cluster, object = %object.key, %error, "not swept");
                 }

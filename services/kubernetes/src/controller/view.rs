@@ -14,7 +14,7 @@ use super::memory::{Memory, is_decided_for};
 use super::observations::Glance;
 use super::pauses::Ending;
 use super::project::Application;
-use super::refusals::Held;
+use super::refusals::{Held, Holder};
 use super::renderings::Source;
 use super::stake;
 use crate::cluster::clusters::Clusters;
@@ -291,7 +291,9 @@ impl Look<'_> {
     fn held(&self, expected: &[Expected<Candidate>], sights: &[Sight]) -> Held {
         let held = expected.iter().zip(sights).filter_map(|(expected, sight)| match sight {
             Sight::Present(object) if object.application != self.application.uid => {
-                Some((expected.key.clone(), (object.uid.clone(), object.application.clone())))
+                let (uid, application) = (object.uid.clone(), object.application.clone());
+                let is_erased = self.index.is_erased_application(&application);
+                Some((expected.key.clone(), Holder { uid, application, is_erased }))
             }
             _ => None,
         });

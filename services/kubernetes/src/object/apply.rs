@@ -17,9 +17,10 @@ use crate::object::ownership::{self, Admitted, Found, Others, Refusal};
 use crate::object::pass::{self, Due, Pass};
 use crate::object::prepare::Target;
 use crate::object::redaction::SecretValues;
+use crate::object::remove::OtherUser;
 use crate::object::validation::{Findings, Writes};
 use crate::object::write::Writer;
-use crate::object::{Identity, InventoryEntry, ObjectKey};
+use crate::object::{ApplicationUid, Identity, InventoryEntry, ObjectKey};
 use crate::object::{scaled, used};
 
 /// Reads in flight at once during the preflight.
@@ -275,8 +276,10 @@ pub struct Claim<'a> {
     pub identity: &'a Identity,
     /// What was applied before, with uids: such an object is the application's even if it has lost a mark.
     pub inventory: &'a [InventoryEntry],
-    /// What is known of other applications.
-    pub others: Others<'a>,
+    /// Finds other applications whose copies on the cluster name an object.
+    pub other_user: &'a OtherUser<'a>,
+    /// Whether the application with a uid exists, as far as is known.
+    pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
     /// Take over objects that belong to nobody.
     pub adopt_existing: bool,
     /// Whether the cluster has accepted the manifest before.
@@ -305,7 +308,9 @@ impl Claim<'_> {
         let key = &target.prepared.key;
         let recorded = recorded.get(key).copied();
         let metadata = live.map(|object| &object.metadata);
-        let holder = ownership::holder(key, metadata, self.identity, recorded, self.others);
+        let has = |_: &ApplicationUid| (self.other_user)(&|other| other == key).is_some();
+        let others = Others { has: &has, exists: self.exists };
+        let holder = ownership::holder(metadata, self.identity, recorded, others);
         let usable = live.and_then(|live| used::usable(&target.prepared, live));
         Found { key: key.clone(), holder, usable }
     }

@@ -40,6 +40,13 @@ pub struct Marked {
 }
 
 impl Marked {
+    /// Whether it may be of a copy on this cluster, whatever application its label names: it was applied by this registration
+    /// and in this history of the store, as far as it says.
+    pub fn may_be_relabelled(&self, cluster: &ClusterUid, epoch: &str) -> bool {
+        self.cluster.as_ref().is_none_or(|uid| uid == cluster)
+            && self.epoch.as_ref().is_none_or(|of| of == epoch)
+    }
+
     /// From an object's metadata; nothing if it bears no name.
     pub fn of(kind: &ResolvedKind, metadata: ObjectMeta) -> Option<Self> {
         let label = |name: &str| metadata.labels.as_ref()?.get(name).filter(|value| !value.is_empty());
@@ -73,7 +80,7 @@ pub enum Owner {
     Erased,
     /// It exists.
     Exists(Stake),
-    /// Whoever the label names: a copy of another application records this very object as its own.
+    /// A copy of another application than the one on the label records this very object as its own.
     Relabelled,
     /// Neither: it may be of another history of the store.
     Unknown,

@@ -7,10 +7,9 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::object::remove::OtherUser;
 use crate::object::{
-    ADOPTED_ANNOTATION, APPLICATION_LABEL, ApplicationUid, EPOCH_ANNOTATION, INSTALLATION_LABEL, Identity,
-    ObjectKey,
+    ADOPTED_ANNOTATION, APPLICATION_LABEL, ApplicationUid, CLUSTER_ANNOTATION, EPOCH_ANNOTATION,
+    INSTALLATION_LABEL, Identity, ObjectKey,
 };
 
 /// Whose an object is.
@@ -22,8 +21,8 @@ pub enum Holder {
     Ours(Live),
     /// Another application's or another installation's.
     Other(String),
-    /// Nobody's any more: an application of this installation left it that was erased since, and Krake itself removes it.
-    Leftover,
+    /// Of an application of this installation that is not known any more: if that was erased, the object is swept.
+    Leftover(ApplicationUid, Live),
     /// Nobody's that Krake knows.
     Unlabelled(Live),
 }
@@ -99,9 +98,13 @@ pub enum Refusal {
     /// Objects that are ours and still being deleted: wait until they are gone.
     #[error("waiting for the deletion of {}", list(.0))]
     Terminating(Vec<ObjectKey>),
-    /// Objects of applications that were erased: wait until Krake has removed them.
-    #[error("waiting until Krake has removed what a deleted application left: {}", list(.0))]
-    Leftover(Vec<ObjectKey>),
+    /// Objects of applications that are not known any more: if those were erased, the objects are swept.
+    #[error("waiting until Krake has removed what a deleted application left: {}", keys(.0))]
+    Leftover(Vec<(ObjectKey, ApplicationUid)>),
+}
+
+fn keys(objects: &[(ObjectKey, ApplicationUid)]) -> String {
+    list(&objects.iter().map(|(key, _)| key).collect::<Vec<_>>())
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
@@ -111,23 +114,23 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 /// What is known of the other applications of this installation.
 #[derive(Clone, Copy)]
 pub struct Others<'a> {
-    /// Finds one that has a copy on the cluster with an object that fits.
-    pub user: &'a OtherUser<'a>,
-    /// Whether the application with this uid exists.
+    /// Whether the application on an object's label is to have the object, though this one has recorded it as its own.
+    pub has: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
+    /// Whether the application with this uid exists, as far as is known.
     pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
 }
 
 impl Others<'static> {
-    /// Any application may exist, and none is known to have a copy on the cluster.
-    pub const UNKNOWN: Self = Self { user: &|_| None, exists: &|_| true };
+    /// Any application may exist, and none has what this one has recorded.
+    pub const UNKNOWN: Self = Self { has: &|_| false, exists: &|_| true };
 }
 
-/// Whose the live object `key` is, seen by the application `identity`. `recorded` is the uid of the application's own object
-/// of this name, if it was applied before: an object with this uid is still the application's after it has lost a mark, or
-/// has got the label of another application of this installation. The latter only unless the records of another application
-/// name the object as well: then it was handed over.
+/// Whose a live object is, seen by the application `identity`. `recorded` is the uid of the application's own object of this
+/// name, if it was applied before: an object with this uid is still the application's after it has lost a mark.
+///
+/// It also is if somebody has written another application of this installation into its label, and nothing else: what Krake
+/// itself applied for another application, by another registration or in another history of the store, is that one's.
 pub fn holder(
-    key: &ObjectKey,
     live: Option<&ObjectMeta>,
     identity: &Identity,
     recorded: Option<&str>,
@@ -137,13 +140,17 @@ pub fn holder(
     let label = |name: &str| metadata.labels.as_ref()?.get(name).filter(|value| !value.is_empty());
     let facts = facts(metadata);
     let is_recorded = recorded.is_some_and(|uid| !uid.is_empty() && uid == facts.uid);
-    let may_be = |label: Option<&String>, ours: &str| label.is_none_or(|label| label == ours);
+    let is_not_of_another = |mark: Option<&String>, ours: &str| mark.is_none_or(|mark| mark == ours);
+    let is_relabelled = |application: Option<&String>| {
+        let is_theirs = application.is_some_and(|uid| (others.has)(&uid.as_str().into()));
+        is_of_same_copy(metadata, identity) && !is_theirs
+    };
     match (label(INSTALLATION_LABEL), label(APPLICATION_LABEL)) {
         (installation, application)
             if is_recorded
-                && may_be(installation, &identity.installation)
-                && (may_be(application, identity.application.as_str())
-                    || (others.user)(&|other| other == key).is_none()) =>
+                && is_not_of_another(installation, &identity.installation)
+                && (is_not_of_another(application, identity.application.as_str())
+                    || is_relabelled(application)) =>
         {
             Holder::Ours(facts)
         }
@@ -160,17 +167,30 @@ pub fn holder(
             ))
         }
         (Some(_), Some(application)) if is_leftover(metadata, application, identity, others) => {
-            Holder::Leftover
+            Holder::Leftover(application.as_str().into(), facts)
         }
         (_, Some(application)) => Holder::Other(format!("application {application}")),
         (Some(_), None) => Holder::Other("this Krake installation, but to no application".to_owned()),
     }
 }
 
-/// Whether an object was applied by this history of the store for an application that was erased since.
+/// Whether an object was applied for this registration of the cluster, by this history of the store: its label alone may be
+/// another application's.
+fn is_of_same_copy(metadata: &ObjectMeta, identity: &Identity) -> bool {
+    let may_be = |name: &str, ours: &str| annotation(metadata, name).is_none_or(|mark| mark == ours);
+    may_be(CLUSTER_ANNOTATION, identity.cluster.as_str()) && may_be(EPOCH_ANNOTATION, &identity.epoch)
+}
+
+/// Whether an object was applied by this history of the store for an application that is not known any more, and may be swept.
 fn is_leftover(metadata: &ObjectMeta, application: &str, identity: &Identity, others: Others<'_>) -> bool {
-    let epoch = metadata.annotations.as_ref().and_then(|all| all.get(EPOCH_ANNOTATION));
-    epoch.is_some_and(|epoch| *epoch == identity.epoch) && !(others.exists)(&application.into())
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let is_part = owners.iter().any(|owner| owner.controller == Some(true));
+    let epoch = annotation(metadata, EPOCH_ANNOTATION);
+    !is_part && epoch.is_some_and(|epoch| *epoch == identity.epoch) && !(others.exists)(&application.into())
+}
+
+fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a String> {
+    metadata.annotations.as_ref()?.get(name).filter(|value| !value.is_empty())
 }
 
 /// What the guards of a write to a live object need.
@@ -196,14 +216,16 @@ pub fn preflight(
     for Found { key, holder, usable } in objects {
         match (holder, usable) {
             (Holder::Absent, _) => admitted.push(Admitted::Create),
-            (Holder::Ours(live), _) | (_, Some(live)) if live.terminating => terminating.push(key),
+            (Holder::Ours(live) | Holder::Leftover(_, live), _) | (_, Some(live)) if live.terminating => {
+                terminating.push(key);
+            }
             (Holder::Ours(live), _) => admitted.push(Admitted::Update(live)),
             (Holder::Unlabelled(live), _) if adopt_existing => match live.terminating {
                 true => terminating.push(key),
                 false => admitted.push(Admitted::Adopt(live)),
             },
             (_, Some(live)) => admitted.push(Admitted::Use(live)),
-            (Holder::Leftover, None) => leftover.push(key),
+            (Holder::Leftover(application, _), None) => leftover.push((key, application)),
             (Holder::Other(holder), None) => occupied.push(Occupied { key, holder }),
             (Holder::Unlabelled(_), None) => {
                 let holder = "nobody that Krake knows (adopt_existing would take it over)".to_owned();
@@ -239,7 +261,7 @@ mod tests {
 
     fn live(metadata: Value) -> Holder {
         let metadata = serde_json::from_value(metadata).unwrap();
-        holder(&key("a"), Some(&metadata), &identity(), None, Others::UNKNOWN)
+        holder(Some(&metadata), &identity(), None, Others::UNKNOWN)
     }
 
     fn labelled(installation: &str, application: &str) -> Value {
@@ -261,7 +283,7 @@ mod tests {
 
     #[test]
     fn ours_only_with_both_labels() {
-        assert_eq!(holder(&key("a"), None, &identity(), None, Others::UNKNOWN), Holder::Absent);
+        assert_eq!(holder(None, &identity(), None, Others::UNKNOWN), Holder::Absent);
         assert_eq!(live(labelled("inst", "app-1")), Holder::Ours(facts()));
         assert_eq!(live(json!({"uid": "u", "resourceVersion": "7"})), Holder::Unlabelled(facts()));
     }
@@ -284,8 +306,8 @@ mod tests {
         };
         let seen = |metadata: Value, recorded| {
             let metadata = serde_json::from_value(metadata).unwrap();
-            let others = Others { user: &|_| Some("application demo/other".into()), ..Others::UNKNOWN };
-            holder(&key("a"), Some(&metadata), &identity(), Some(recorded), others)
+            let others = Others { has: &|_| true, ..Others::UNKNOWN };
+            holder(Some(&metadata), &identity(), Some(recorded), others)
         };
         for metadata in [
             without(APPLICATION_LABEL),
@@ -300,44 +322,60 @@ mod tests {
         }
     }
 
+    fn annotated(application: &str, name: &str, value: &str) -> Value {
+        let mut metadata = labelled("inst", application);
+        metadata["annotations"] = json!({name: value});
+        metadata
+    }
+
     #[rstest]
-    #[case::relabelled("inst", "u", false, true)]
-    #[case::handed_over("inst", "u", true, false)]
-    #[case::another_object("inst", "v", false, false)]
-    #[case::another_installation("elsewhere", "u", false, false)]
+    #[case::relabelled(labelled("inst", "app-2"), "u", false, true)]
+    #[case::handed_over(labelled("inst", "app-2"), "u", true, false)]
+    #[case::another_object(labelled("inst", "app-2"), "v", false, false)]
+    #[case::another_installation(labelled("elsewhere", "app-2"), "u", false, false)]
+    #[case::applied_here(annotated("app-2", CLUSTER_ANNOTATION, "c"), "u", false, true)]
+    #[case::applied_for_another_registration(annotated("app-2", CLUSTER_ANNOTATION, "d"), "u", false, false)]
+    #[case::applied_by_another_history(annotated("app-2", EPOCH_ANNOTATION, "before"), "u", false, false)]
     fn a_label_of_another_application_alone_gives_nothing_away(
-        #[case] installation: &str,
+        #[case] live: Value,
         #[case] recorded: &str,
         #[case] is_anothers: bool,
         #[case] is_ours: bool,
     ) {
-        let live = serde_json::from_value(labelled(installation, "app-2")).unwrap();
-        let named = |fits: &dyn Fn(&ObjectKey) -> bool| {
-            (is_anothers && fits(&key("a"))).then(|| "application demo/other".to_owned())
-        };
-        let others = Others { user: &named, ..Others::UNKNOWN };
-        let holder = holder(&key("a"), Some(&live), &identity(), Some(recorded), others);
+        let live = serde_json::from_value(live).unwrap();
+        let has = |uid: &ApplicationUid| is_anothers && uid.as_str() == "app-2";
+        let others = Others { has: &has, ..Others::UNKNOWN };
+        let holder = holder(Some(&live), &identity(), Some(recorded), others);
         assert_eq!(matches!(holder, Holder::Ours(_)), is_ours, "{holder:?}");
     }
 
     #[rstest]
-    #[case::erased(false, "e", true)]
-    #[case::there(true, "e", false)]
-    #[case::of_another_history(false, "before", false)]
-    fn what_an_erased_application_left_is_waited_for(
+    #[case::gone(annotated("app-2", EPOCH_ANNOTATION, "e"), false, true)]
+    #[case::there(annotated("app-2", EPOCH_ANNOTATION, "e"), true, false)]
+    #[case::of_another_history(annotated("app-2", EPOCH_ANNOTATION, "before"), false, false)]
+    #[case::of_no_history(labelled("inst", "app-2"), false, false)]
+    fn what_an_application_that_is_gone_has_left_is_waited_for(
+        #[case] live: Value,
         #[case] exists: bool,
-        #[case] epoch: &str,
         #[case] is_leftover: bool,
     ) {
-        let mut live = labelled("inst", "app-2");
-        live["annotations"] = json!({EPOCH_ANNOTATION: epoch});
-        let live = serde_json::from_value(live).unwrap();
-        let others = Others { exists: &|_| exists, ..Others::UNKNOWN };
-        let holder = holder(&key("a"), Some(&live), &identity(), None, others);
-        assert_eq!(holder == Holder::Leftover, is_leftover, "{holder:?}");
-        let refused = preflight([found("a", holder)], false);
-        assert_eq!(refused == Err(Refusal::Leftover(vec![key("a")])), is_leftover, "{refused:?}");
-        assert!(refused.is_err());
+        let exists = |_: &ApplicationUid| exists;
+        let others = Others { exists: &exists, ..Others::UNKNOWN };
+        let refusal = |live: &Value| {
+            let metadata = serde_json::from_value(live.clone()).unwrap();
+            let holder = holder(Some(&metadata), &identity(), None, others);
+            preflight([found("a", holder)], false).unwrap_err()
+        };
+        let leftover = Refusal::Leftover(vec![(key("a"), "app-2".into())]);
+        assert_eq!(refusal(&live) == leftover, is_leftover);
+        // What another object controls is never swept, and what goes already is waited for as ever.
+        let mut part = live.clone();
+        part["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "A", "name": "a", "uid": "x", "controller": true}]);
+        assert!(matches!(refusal(&part), Refusal::OwnedByOther(_)));
+        let mut going = live;
+        going["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(refusal(&going) == Refusal::Terminating(vec![key("a")]), is_leftover);
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::object::ownership::{self, Holder, Live, Others};
 use crate::object::release::release;
 use crate::object::waves::{self, State, Wait, Wave};
 use crate::object::{
-    APPLICATION_LABEL, CLUSTER_ANNOTATION, INSTALLATION_LABEL, Identity, InventoryEntry, MADE_LABEL,
-    ObjectKey, field, text,
+    APPLICATION_LABEL, ApplicationUid, CLUSTER_ANNOTATION, INSTALLATION_LABEL, Identity, InventoryEntry,
+    MADE_LABEL, ObjectKey, field, text,
 };
 use find::{Found, find};
 
@@ -76,12 +76,14 @@ pub struct Surroundings<'a> {
     pub claims: &'a [ClaimTemplates],
     /// Finds others that use a container or anything in it, whether it is on the cluster yet or not.
     pub other_user: &'a OtherUser<'a>,
+    /// Whether the application with a uid exists, as far as is known.
+    pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
 }
 
 impl Default for Surroundings<'_> {
-    /// No claims, and no others.
+    /// No claims, no others that use anything; any application may exist.
     fn default() -> Self {
-        Self { claims: &[], other_user: &|_| None }
+        Self { claims: &[], other_user: &|_| None, exists: &|_| true }
     }
 }
 
@@ -212,8 +214,10 @@ async fn look(
         let unmarked = uid.is_some() && live.metadata.uid == *uid;
         return others(unmarked);
     }
-    let known = Others { user: going.surroundings.other_user, ..Others::UNKNOWN };
-    let holder = ownership::holder(key, Some(&live.metadata), identity, uid.as_deref(), known);
+    // What is deleted cannot be brought back: an object stays with any application that its label names and that is there.
+    let exists = going.surroundings.exists;
+    let known = Others { has: exists, exists };
+    let holder = ownership::holder(Some(&live.metadata), identity, uid.as_deref(), known);
     let Holder::Ours(facts) = holder else {
         return others(false);
     };

@@ -11,7 +11,7 @@ use crate::error::shortened;
 use crate::object::health::{self, Health, Verdict};
 use crate::object::ownership::{Holder, Others, holder};
 use crate::object::prepare::Prepared;
-use crate::object::{APPLICATION_LABEL, INSTALLATION_LABEL, Identity, ObjectKey, used};
+use crate::object::{APPLICATION_LABEL, INSTALLATION_LABEL, Identity, used};
 
 /// Maximum length of a mark or uid that is kept: Krake's own are shorter.
 const MAX_MARK: usize = 256;
@@ -43,8 +43,8 @@ impl SharedObject {
 
     /// Whether it is used by an application, and not its own. `recorded`: the uid of the application's own object of this name,
     /// to which a repair gives its marks back unless another application has it by now.
-    pub(crate) fn is_used_by(&self, key: &ObjectKey, identity: &Identity, recorded: Option<&str>) -> bool {
-        let holder = holder(key, Some(&self.marks), identity, recorded, Others::UNKNOWN);
+    pub(crate) fn is_used_by(&self, identity: &Identity, recorded: Option<&str>) -> bool {
+        let holder = holder(Some(&self.marks), identity, recorded, Others::UNKNOWN);
         self.is_usable && !matches!(holder, Holder::Ours(_))
     }
 

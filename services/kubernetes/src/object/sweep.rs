@@ -11,15 +11,49 @@ use crate::object::ownership::Live;
 use crate::object::release::release;
 use crate::object::remove::OtherUser;
 
-/// Removes one object that belongs to nobody, if it still is exactly what was seen; one that existed before, or that holds
-/// what is somebody else's, is released. Tells whether it was: if not, somebody changed it, or it still holds what is to go
-/// before it, and it has to be judged again. `other_user`: finds applications that use a namespace or definition.
+/// How often an object whose status changes meanwhile is looked at again.
+const ATTEMPTS: usize = 4;
+
+/// What a sweep came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// It is gone or will be, or was released.
+    Gone,
+    /// Somebody changed it, or it still holds what is to go before it: it has to be judged again.
+    Deferred,
+}
+
+/// Removes one object that belongs to nobody, if it still bears the marks that were seen; one that existed before, or that
+/// holds what is somebody else's, is released. `other_user`: finds applications that use a namespace or definition.
 pub async fn sweep(
     connection: &Connection,
     orphan: &Marked,
     installation: &str,
     other_user: &OtherUser<'_>,
-) -> Result<bool, ClusterError> {
+) -> Result<Swept, ClusterError> {
+    let mut seen = orphan.clone();
+    for _ in 0..ATTEMPTS {
+        match sweep_once(connection, &seen, installation, other_user).await {
+            Err(ClusterError::Conflict(_)) => {}
+            swept => return swept,
+        }
+        let objects = connection.objects(&orphan.kind, orphan.key.namespace.as_deref());
+        let Some(live) = connection.find(&objects, &orphan.key.name).await? else { return Ok(Swept::Gone) };
+        let Some(now) = Marked::of(&orphan.kind, live.metadata) else { return Ok(Swept::Deferred) };
+        seen.resource_version.clone_from(&now.resource_version);
+        if now != seen {
+            return Ok(Swept::Deferred);
+        }
+    }
+    Ok(Swept::Deferred)
+}
+
+async fn sweep_once(
+    connection: &Connection,
+    orphan: &Marked,
+    installation: &str,
+    other_user: &OtherUser<'_>,
+) -> Result<Swept, ClusterError> {
     let Marked { kind, key, uid, resource_version, .. } = orphan;
     let is_held =
         containers::is_container(key).then(|| is_held(connection, orphan, installation, other_user));
@@ -29,7 +63,7 @@ pub async fn sweep(
         None => (false, None),
         Some(is_held) => match is_held.await? {
             Held::Others => (true, Some(installation)),
-            Held::Own => return Ok(false),
+            Held::Own => return Ok(Swept::Deferred),
             Held::Nothing => (false, None),
         },
     };
@@ -45,10 +79,9 @@ pub async fn sweep(
         connection.call(objects.delete(&key.name, &deletion)).await.map(|_| ())
     };
     match outcome {
-        Ok(()) => Ok(true),
-        Err(ClusterError::NotFound(_) | ClusterError::Conflict(_)) => Ok(false),
+        Ok(()) | Err(ClusterError::NotFound(_)) => Ok(Swept::Gone),
         // Servers answer a wrong uid in a patch with "immutable field".
-        Err(ClusterError::Rejected(_)) if releases => Ok(false),
+        Err(ClusterError::Rejected(_)) if releases => Ok(Swept::Deferred),
         Err(error) => Err(error),
     }
 }

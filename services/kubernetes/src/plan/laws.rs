@@ -229,7 +229,8 @@ impl World {
                 let unbound = self.scheduled_generation > 0 && !self.bindings.contains(uid);
                 assert!(self.deleted || unbound, "{uid} is wanted");
                 if !self.deleted && self.bindings.is_empty() {
-                    let is_void = self.copies[uid].applied_work.is_none();
+                    let copy = &self.copies[uid];
+                    let is_void = copy.phase == Phase::Intended && copy.applied_work.is_none();
                     assert!(self.leaving.contains(uid) || is_void, "{uid} goes, and nothing takes its place");
                 }
                 let failed = self.copies[uid].phase == Phase::Failed && !self.bindings.is_empty();

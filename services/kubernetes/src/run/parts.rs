@@ -1,6 +1,6 @@
 //! The controllers of one adapter, with their queues and mirrors.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use krake_client::{Mirror, MirrorClosed, MirrorFeed};
@@ -17,6 +17,7 @@ use crate::controller::orphans::Orphans;
 use crate::controller::pauses::Pauses;
 use crate::controller::project::{self, Application, Cluster};
 use crate::controller::removals::Removals;
+use crate::controller::surveys::Surveys;
 use crate::controller::turns::Turns;
 
 /// One cluster gets at most the workers divided by this, so that a slow one leaves most of them to the others.
@@ -61,9 +62,7 @@ impl Parts {
             queue: queues.applications.clone(),
             installation: adapter.installation.clone(),
             leadership: adapter.leadership.clone(),
-            times: adapter.sweep,
-            due: Mutex::default(),
-            under_way: Mutex::default(),
+            surveys: Surveys::new(adapter.sweep),
         };
         let cluster_controller = ClusterController {
             client: client.clone(),

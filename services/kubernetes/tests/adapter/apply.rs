@@ -6,7 +6,7 @@ use axum::http::Method;
 use krake_kubernetes::cluster::discovery::Discovery;
 use krake_kubernetes::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use krake_kubernetes::object::autoscaler::Replicas;
-use krake_kubernetes::object::ownership::{Others, Refusal};
+use krake_kubernetes::object::ownership::Refusal;
 use krake_kubernetes::object::prepare::{Target, prepare_all};
 use krake_kubernetes::object::validation::{FieldValidation, Findings, Writes};
 use krake_kubernetes::object::{
@@ -83,7 +83,8 @@ pub(crate) async fn apply_all(
     let claim = Claim {
         identity: &identity,
         inventory,
-        others: Others::UNKNOWN,
+        other_user: &|_| None,
+        exists: &|_| true,
         adopt_existing: adopt,
         writes: FIRST,
         starts,
@@ -274,7 +275,8 @@ async fn an_apply_ends_when_its_time_is_over_and_has_accepted_something() {
     let claim = Claim {
         identity: &identity,
         inventory,
-        others: Others::UNKNOWN,
+        other_user: &|_| None,
+        exists: &|_| true,
         adopt_existing: false,
         writes: FIRST,
         starts,

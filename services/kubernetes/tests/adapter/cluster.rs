@@ -15,7 +15,6 @@ use krake_kubernetes::object::apply::{Claim, apply};
 use krake_kubernetes::object::drift::Baseline;
 use krake_kubernetes::object::expectation::Expected;
 use krake_kubernetes::object::observation::{Baselines, Observation, Whose, observe};
-use krake_kubernetes::object::ownership::Others;
 use krake_kubernetes::object::prepare::Target;
 use krake_kubernetes::object::validation::Findings;
 use krake_kubernetes::object::{ClusterUid, Identity};
@@ -82,7 +81,8 @@ fn claim(identity: &Identity) -> Claim<'_> {
     Claim {
         identity,
         inventory: &[],
-        others: Others::UNKNOWN,
+        other_user: &|_| None,
+        exists: &|_| true,
         adopt_existing: false,
         writes: FIRST,
         starts: &NO_STARTS,

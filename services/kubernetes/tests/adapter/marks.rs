@@ -1,5 +1,6 @@
 //! Marks that somebody takes off an application's own objects.
 
+use axum::http::Method;
 use krake_kubernetes::object::{APPLICATION_LABEL, INSTALLATION_LABEL};
 use krake_proto::krake::kubernetes::v1::{Application, Phase};
 use serde_json::json;
@@ -59,5 +60,29 @@ async fn a_label_that_names_another_application_is_put_back() {
     assert!(!world.journal().iter().any(|entry| entry.contains("DELETE")), "{:?}", world.journal());
     world.krake.change(|store| store.delete::<Application>("app"));
     world.until("removed", || server.names("configmaps") == ["b"]).await;
+    world.stop().await;
+}
+
+/// Somebody hands an object over by its label. What is deleted cannot be brought back, so it is left to any application that
+/// exists, whether that has begun on the cluster or not.
+#[tokio::test]
+async fn what_bears_the_label_of_an_application_that_exists_is_not_removed() {
+    let world = World::start().await;
+    world.krake.change(|store| {
+        store.create("app", &[config_map("a"), config_map("b")], "one");
+        // It waits for its place.
+        store.create("other", &[config_map("a")], "two");
+    });
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.until_phases("other", &[("two", Phase::Running)]).await;
+    let server = world.server("one");
+    // Its repair is refused, so that the label stays.
+    server.fail(Method::PATCH, "configmaps", 422, "Invalid", "not so");
+    let mut object = server.get("configmaps", "demo", "a").unwrap();
+    object["metadata"]["labels"][APPLICATION_LABEL] = json!("uid-other");
+    server.put("configmaps", object);
+    world.krake.change(|store| store.delete::<Application>("app"));
+    world.krake.until("erased", |store| (!store.applications.contains_key("app")).then_some(())).await;
+    assert_eq!(server.names("configmaps"), ["a"]);
     world.stop().await;
 }

@@ -191,6 +191,23 @@ async fn what_was_deleted_by_force_is_swept_soon() {
     world.stop().await;
 }
 
+/// The namespace is not empty when it is looked at first.
+#[tokio::test]
+async fn a_namespace_that_was_left_with_its_contents_goes_soon_after_them() {
+    let world = rarely_surveyed().await;
+    world.server("one").mend();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    let mut inside = config_map("a");
+    inside["metadata"]["namespace"] = json!("shop");
+    world.krake.change(|store| store.create("app", &[namespace, inside], "one"));
+    world.until_phases("app", &[("one", Phase::Running)]).await;
+    world.krake.change(|store| store.erase::<Application>("app"));
+    let server = world.server("one");
+    world.until("swept", || !server.names("namespaces").contains(&"shop".to_owned())).await;
+    assert!(server.names("configmaps").is_empty());
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_deleted_by_force_makes_room_for_what_is_created_after_it() {
     let world = World::start().await;

@@ -2,7 +2,6 @@
 
 use axum::http::Method;
 use krake_kubernetes::object::apply::{ApplyError, Claim, apply};
-use krake_kubernetes::object::ownership::Others;
 use krake_kubernetes::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use krake_proto::condition::{find, reasons, types};
 use krake_proto::krake::kubernetes::v1::{Application, Phase};
@@ -24,7 +23,8 @@ pub(crate) async fn write(
     let claim = Claim {
         identity: &identity,
         inventory,
-        others: Others::UNKNOWN,
+        other_user: &|_| None,
+        exists: &|_| true,
         adopt_existing: false,
         writes,
         starts,

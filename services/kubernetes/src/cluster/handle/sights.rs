@@ -89,7 +89,7 @@ impl ClusterHandle {
         recorded: Option<&str>,
     ) -> Sight {
         match self.shared.find(target).await {
-            Ok(Some(live)) if live.is_used_by(&target.prepared.key, identity, recorded) => Sight::Used(live),
+            Ok(Some(live)) if live.is_used_by(identity, recorded) => Sight::Used(live),
             Ok(None) if matches!(seen, Sight::Hidden(_)) => Sight::Absent,
             Err(error) if !matches!(seen, Sight::Hidden(_)) => Sight::Hidden(error),
             _ => seen,

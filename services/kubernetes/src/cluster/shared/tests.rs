@@ -66,7 +66,7 @@ async fn a_definition_is_compared_with_what_each_wants_of_it() {
             cluster: "c".into(),
             epoch: "e".into(),
         };
-        shared.find(&wanted).await.unwrap().unwrap().is_used_by(&wanted.prepared.key, &identity, None)
+        shared.find(&wanted).await.unwrap().unwrap().is_used_by(&identity, None)
     };
     for _ in 0..2 {
         assert_eq!((used("Namespaced").await, used("Cluster").await), (true, false));

@@ -11,7 +11,6 @@ use crate::cluster::ClusterHandle;
 use crate::error::ClusterError;
 use crate::failure::{self, Class, Stage};
 use crate::object::apply::{ApplyError, Claim, apply};
-use crate::object::ownership::Others;
 use crate::object::prepare::Target;
 use crate::object::validation::{FieldValidation, Findings, Verdict, Writes};
 use crate::object::{ApplicationUid, InventoryEntry, ObjectKey};
@@ -117,10 +116,11 @@ impl Executor<'_> {
         let mut findings = part.findings.clone();
         let starts = self.memory.replicas.starts(uid);
         let other_user = self.neighbours.others(self.cluster, Some(uid));
-        let exists = |uid: &ApplicationUid| self.neighbours.index.application_key(uid).is_some();
+        let exists = |uid: &ApplicationUid| self.neighbours.may_exist(uid);
         let claim = Claim {
             identity: self.identity,
-            others: Others { user: &other_user, exists: &exists },
+            other_user: &other_user,
+            exists: &exists,
             starts: &starts,
             inventory: &recorded.inventory,
             adopt_existing: self.application.adopt_existing,

@@ -6,7 +6,7 @@ use crate::object::claims::{self, ClaimTemplates, is_set};
 use crate::object::containers::is_container;
 use crate::object::remove::{Going, Removal, Surroundings, remove};
 use crate::object::waves::Wait;
-use crate::object::{InventoryEntry, ObjectKey, keys};
+use crate::object::{ApplicationUid, InventoryEntry, ObjectKey, keys};
 use crate::plan::{self, CopyRecord, Step, Strategy, Waited};
 
 impl Executor<'_> {
@@ -27,13 +27,14 @@ impl Executor<'_> {
         let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
         let is_shown = |key: &ObjectKey| handle.shows(key, &self.application.uid);
         let other_user = self.neighbours.others(self.cluster, Some(&self.application.uid));
+        let exists = |uid: &ApplicationUid| self.neighbours.may_exist(uid);
         let going = Going {
             objects: inventory,
             staying: &staying,
             identity: self.identity,
             with_dependents: self.application.strategy == Strategy::DeleteFirst,
             is_shown: &is_shown,
-            surroundings: Surroundings { claims: &claims, other_user: &other_user },
+            surroundings: Surroundings { claims: &claims, other_user: &other_user, exists: &exists },
         };
         let work = remove(handle.connection(), handle.discovery(), going);
         let work = Box::pin(handle.on_known(work));

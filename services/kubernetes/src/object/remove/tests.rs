@@ -84,7 +84,7 @@ async fn removed(scene: Scene, uid: Option<&str>, other_user: &OtherUser<'_>) ->
         identity: &identity,
         with_dependents: false,
         is_shown: &|_| false,
-        surroundings: Surroundings { claims: &[], other_user },
+        surroundings: Surroundings { other_user, ..Surroundings::default() },
     };
     let discovery = Discovery::new(cluster.connection.clone());
     let removal = remove(&cluster.connection, &discovery, going).await;

@@ -11,7 +11,6 @@ use crate::cluster::scripted::{Scripted, failure, not_served};
 use crate::object::Identity;
 use crate::object::apply::{AppliedObject, ApplyError, Claim, apply};
 use crate::object::autoscaler::Replicas;
-use crate::object::ownership::Others;
 use crate::object::prepare::{Target, prepare_all};
 use crate::object::validation::{FieldValidation, Findings, Writes};
 
@@ -152,7 +151,8 @@ async fn applied_to(
     let claim = Claim {
         identity,
         inventory: &[],
-        others: Others::UNKNOWN,
+        other_user: &|_| None,
+        exists: &|_| true,
         adopt_existing: true,
         writes,
         starts,

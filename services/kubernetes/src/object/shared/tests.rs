@@ -39,7 +39,7 @@ fn a_large_object_takes_some_hundred_bytes() {
     let refused = json!([{"type": "NamesAccepted", "status": "False", "reason": text, "message": text}]);
     let kept = SharedObject::of(&wanted("Namespaced"), &large(labels, refused));
     assert!(format!("{kept:?}").len() < 8192, "{}", format!("{kept:?}").len());
-    assert!(kept.is_used_by(&wanted("").key, &identity(), None));
+    assert!(kept.is_used_by(&identity(), None));
     assert_ne!(kept.health().verdict, Verdict::Available);
 }
 
@@ -50,18 +50,13 @@ fn it_tells_whose_the_object_is_and_how_it_does() {
     let ours = json!({INSTALLATION_LABEL: "inst", APPLICATION_LABEL: "app"});
     let theirs = SharedObject::of(&wanted("Namespaced"), &large(json!({}), established()));
     assert_eq!(theirs.health().verdict, Verdict::Available);
-    assert!(theirs.is_used_by(&wanted("").key, &identity(), None));
+    assert!(theirs.is_used_by(&identity(), None));
+    assert!(!theirs.is_used_by(&identity(), Some("u")), "its own, which has lost its labels");
     assert!(
-        !theirs.is_used_by(&wanted("").key, &identity(), Some("u")),
-        "its own, which has lost its labels"
+        !SharedObject::of(&wanted("Namespaced"), &large(ours, established())).is_used_by(&identity(), None)
     );
-    assert!(!SharedObject::of(&wanted("Namespaced"), &large(ours, established())).is_used_by(
-        &wanted("").key,
-        &identity(),
-        None
-    ));
     let other = SharedObject::of(&wanted("Cluster"), &large(json!({}), established()));
-    assert!(!other.is_used_by(&wanted("").key, &identity(), None), "it does not say the same");
+    assert!(!other.is_used_by(&identity(), None), "it does not say the same");
     let mut going = large(json!({}), established());
     going.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
     let going = SharedObject::of(&wanted("Namespaced"), &going);

@@ -10,7 +10,7 @@ use crate::cluster::scripted::{Scripted, not_served};
 use crate::object::{APPLICATION_LABEL, INSTALLATION_LABEL, MADE_LABEL, ObjectKey};
 
 /// Sweeps the namespace `shop` of an application that is gone, with one Secret in it, if there is one.
-async fn swept(secret: Option<Value>, other_user: &OtherUser<'_>) -> (bool, Scripted) {
+async fn swept(secret: Option<Value>, other_user: &OtherUser<'_>) -> (Swept, Scripted) {
     let metadata = json!({"name": "shop", "uid": "n", "resourceVersion": "7",
         "labels": {INSTALLATION_LABEL: "inst", APPLICATION_LABEL: "gone"}});
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
@@ -50,7 +50,7 @@ fn nobody(_: &dyn Fn(&ObjectKey) -> bool) -> Option<String> {
 #[tokio::test]
 async fn what_others_are_in_stays_krakes_to_remove() {
     let (done, cluster) = swept(Some(secret("other")), &nobody).await;
-    assert!(done && cluster.asked("DELETE ").is_empty());
+    assert!(done == Swept::Gone && cluster.asked("DELETE ").is_empty());
     let labels = &cluster.asked("PATCH ")[0].body["metadata"]["labels"];
     let expected = json!({INSTALLATION_LABEL: null, APPLICATION_LABEL: null, MADE_LABEL: "inst"});
     assert_eq!(*labels, expected, "the last of them removes it");
@@ -66,14 +66,16 @@ async fn what_others_are_about_to_use_is_left_to_them() {
     };
     let other = |fits: &dyn Fn(&ObjectKey) -> bool| fits(&namespace).then(|| "application x".to_owned());
     let (done, cluster) = swept(None, &other).await;
-    assert!(done && cluster.asked("DELETE ").is_empty());
+    assert!(done == Swept::Gone && cluster.asked("DELETE ").is_empty());
     assert_eq!(cluster.asked("PATCH ")[0].body["metadata"]["labels"][MADE_LABEL], "inst");
 }
 
 #[tokio::test]
 async fn what_is_empty_goes_and_what_holds_its_own_waits() {
     let (done, cluster) = swept(None, &nobody).await;
-    assert!(done && cluster.asked("DELETE ").len() == 1);
+    assert!(done == Swept::Gone && cluster.asked("DELETE ").len() == 1);
     let (done, cluster) = swept(Some(secret("gone")), &nobody).await;
-    assert!(!done && cluster.asked("DELETE ").is_empty() && cluster.asked("PATCH ").is_empty());
+    assert!(
+        done == Swept::Deferred && cluster.asked("DELETE ").is_empty() && cluster.asked("PATCH ").is_empty()
+    );
 }
