@@ -64,10 +64,11 @@ fn parsed(text: &str, strict_booleans: bool) -> Result<Vec<Document>, YamlError>
     let documents: Vec<serde_saphyr::Spanned<Value>> =
         serde_saphyr::from_multiple_with_options(text, options(strict_booleans)).map_err(error)?;
     // Looked for in the whole text once, and only then in each document.
-    let may_round = has_large_integer(text);
-    if let Some(document) = documents.iter().find(|document| may_round && is_rounded(&document.value)) {
+    if let Some(line) = large_integer(text)
+        && documents.iter().any(|document| is_rounded(&document.value))
+    {
         let problem = "an integer of more than 64 bits would be rounded; write it in quotes".to_owned();
-        return Err(YamlError { line: Some(document.defined.line()), problem });
+        return Err(YamlError { line: Some(line), problem });
     }
     let documents = documents.into_iter().filter(|document| !document.value.is_null());
     Ok(documents.map(|document| Document { line: document.defined.line(), value: document.value }).collect())
@@ -100,14 +101,17 @@ fn is_rounded(value: &Value) -> bool {
     }
 }
 
-/// Whether a word of the text is a decimal integer of more than 64 bits. A float has a point or an exponent.
-fn has_large_integer(text: &str) -> bool {
-    let words = text.split(|c: char| c.is_whitespace() || ",:[]{}#".contains(c));
-    words.map(|word| word.replace('_', "")).any(|word| {
+/// The first line with a decimal integer of more than 64 bits, counted from 1. A float has a point or an exponent.
+fn large_integer(text: &str) -> Option<u64> {
+    let is_large = |word: &str| {
+        let word = word.replace('_', "");
         let digits = word.trim_start_matches(['-', '+']);
         let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         is_integer && word.parse::<u64>().is_err() && word.parse::<i64>().is_err()
-    })
+    };
+    let has_large =
+        |line: &str| line.split(|c: char| c.is_whitespace() || ",:[]{}#".contains(c)).any(is_large);
+    (1..).zip(text.lines()).find(|(_, line)| has_large(line)).map(|(number, _)| number)
 }
 
 /// The only document of a text, as a type. Empty documents beside it do not count.
@@ -148,12 +152,24 @@ fn error(error: serde_saphyr::Error) -> YamlError {
     };
     let line = location.map(|location| location.line());
     // The text ends with the place, which goes before it here.
+    if let Some((_, problem)) = IN_OUR_WORDS.iter().find(|(theirs, _)| text.contains(theirs)) {
+        return YamlError { line, problem: (*problem).to_owned() };
+    }
     let problem = match text.rfind(" at line ").or_else(|| text.find("line ")) {
         Some(end) if line.is_some() && end > 0 => text[..end].trim_end_matches([',', ':', ' ']).to_owned(),
         _ => text,
     };
     YamlError { line, problem }
 }
+
+/// What the reader says in words for programmers, by a part of it.
+const IN_OUR_WORDS: [(&str, &str); 5] = [
+    ("DuplicateKeyPolicy", "a key stands twice in a mapping"),
+    ("weak recursion", "an alias refers to what it is in"),
+    ("budget breached", "too large, or too many aliases; split the file, or write out what they stand for"),
+    ("configured policy", "a number that is not finite; write it in quotes"),
+    ("use Option<", "a value is missing"),
+];
 
 /// What a text has too much of.
 fn exceeded(breach: &BudgetBreach) -> String {
@@ -258,7 +274,11 @@ mod tests {
         assert!(error.line.is_some(), "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
         let twice = documents("a: 1\na: 2\n").err().unwrap();
-        assert_eq!(twice.line, Some(2), "{twice}");
+        assert_eq!(twice.to_string(), "line 2: a key stands twice in a mapping");
+        let recursive = documents("a: &a\n  b: *a\n").err().unwrap().to_string();
+        assert!(!recursive.contains("weak"), "{recursive}");
+        assert_eq!(documents("a: 1\nb: 1e400\n").err().unwrap().line, Some(2));
+        assert_eq!(documents("a: 1\n---\n\nb: 99999999999999999999\n").err().unwrap().line, Some(4));
     }
 
     #[test]

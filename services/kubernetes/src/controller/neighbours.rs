@@ -20,6 +20,22 @@ impl<'a> Neighbours<'a> {
         !self.index.is_erased_application(application)
     }
 
+    /// Tells whether the copy of another application than `except` on the cluster records the object with a uid as its own.
+    pub(super) fn records<'b>(
+        self,
+        cluster: &'b ClusterUid,
+        except: &'b ApplicationUid,
+    ) -> impl Fn(&str) -> bool + Sync + use<'a, 'b> {
+        move |uid| {
+            let placed = self.index.concerned(cluster);
+            let others =
+                placed.iter().filter_map(|key| self.mirror.get(key)).filter(|one| one.uid != *except);
+            let has =
+                |copy: &CopyRecord| copy.inventory.iter().any(|entry| entry.uid.as_deref() == Some(uid));
+            others.into_iter().any(|other| other.copy(cluster).is_some_and(has))
+        }
+    }
+
     /// Finds another application than `except` with a copy on the cluster that needs an object that fits; names it for people.
     pub(super) fn others<'b>(
         self,

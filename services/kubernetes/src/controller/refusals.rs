@@ -26,6 +26,10 @@ pub(super) struct Holder {
 /// The objects that other applications have.
 pub(super) type Held = BTreeMap<ObjectKey, Holder>;
 
+/// Longest time until a copy is looked at again of which another application has an object: the watches tell that one alone
+/// what becomes of it.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// The refusals, per copy.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
@@ -45,16 +49,8 @@ struct Refused {
     /// Number of refusals in a row.
     times: u32,
     last: Instant,
-    seen: Seen,
-}
-
-/// Who had a refused object at the first look after the refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
-    NotYet,
-    /// The application itself, or nobody.
-    Free,
-    HeldBy(Holder),
+    /// Which other application had it when it was to be repaired.
+    holder: Option<Holder>,
 }
 
 impl Refusals {
@@ -70,6 +66,7 @@ impl Refusals {
         cluster: &ClusterUid,
         aim: Aim,
         object: &ObjectKey,
+        holder: Option<&Holder>,
     ) {
         let mut copies = self.lock();
         let none = OfCopy { aim, objects: BTreeMap::new() };
@@ -78,7 +75,8 @@ impl Refusals {
             *of_copy = OfCopy { aim, objects: BTreeMap::new() };
         }
         let times = of_copy.objects.get(object).map_or(0, |refused| refused.times);
-        let refused = Refused { times: times.saturating_add(1), last: Instant::now(), seen: Seen::NotYet };
+        let refused =
+            Refused { times: times.saturating_add(1), last: Instant::now(), holder: holder.cloned() };
         of_copy.objects.insert(object.clone(), refused);
     }
 
@@ -97,10 +95,7 @@ impl Refusals {
         held: &Held,
     ) {
         self.retain(application, cluster, |key, refused| {
-            let now = held.get(key).cloned().map_or(Seen::Free, Seen::HeldBy);
-            let is_same = refused.seen == Seen::NotYet || refused.seen == now;
-            refused.seen = now;
-            is_same && needs_repair(key)
+            held.get(key) == refused.holder.as_ref() && needs_repair(key)
         });
     }
 
@@ -108,7 +103,7 @@ impl Refusals {
         &self,
         application: &ApplicationUid,
         cluster: &ClusterUid,
-        mut keeps: impl FnMut(&ObjectKey, &mut Refused) -> bool,
+        keeps: impl Fn(&ObjectKey, &Refused) -> bool,
     ) {
         let mut copies = self.lock();
         let copy = (application.clone(), cluster.clone());
@@ -119,7 +114,7 @@ impl Refusals {
         }
     }
 
-    /// The objects that are not to be repaired yet, and how long to wait for each.
+    /// The objects that are not to be repaired yet, and how long to wait until each is looked at again.
     pub(super) fn remaining(
         &self,
         application: &ApplicationUid,
@@ -134,7 +129,8 @@ impl Refusals {
         let rest = |(key, refused): (&ObjectKey, &Refused)| {
             let pause = self.slow.pause(refused.times, &(&copy, key));
             let rest = pause.saturating_sub(refused.last.elapsed());
-            (!rest.is_zero()).then(|| (key.clone(), rest))
+            let wait = if refused.holder.is_some() { rest.min(LOOK_AGAIN) } else { rest };
+            (!rest.is_zero()).then(|| (key.clone(), wait))
         };
         of_copy.objects.iter().filter_map(rest).collect()
     }
@@ -168,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_object_waits_by_itself_and_longer_each_time() {
         let refusals = Refusals::default();
-        let refuse = |name: &str| refusals.refused(&"app".into(), &"c".into(), AIM, &key(name));
+        let refuse = |name: &str| refusals.refused(&"app".into(), &"c".into(), AIM, &key(name), None);
         refuse("a");
         tokio::time::advance(Duration::from_secs(100)).await;
         refuse("b");
@@ -188,7 +184,7 @@ mod tests {
     async fn what_needs_no_repair_is_forgotten() {
         let refusals = Refusals::default();
         for name in ["a", "b"] {
-            refusals.refused(&"app".into(), &"c".into(), AIM, &key(name));
+            refusals.refused(&"app".into(), &"c".into(), AIM, &key(name), None);
         }
         refusals.seen(&"app".into(), &"c".into(), |key| key.name == "b", &Held::new());
         assert_eq!(seconds(&refusals, AIM).len(), 1);
@@ -205,7 +201,8 @@ mod tests {
             Held::from([(key("a"), holder)])
         };
         for now in [Held::new(), held("v", false), held("u", true)] {
-            refusals.refused(&"app".into(), &"c".into(), AIM, &key("a"));
+            let held_then = held("u", false);
+            refusals.refused(&"app".into(), &"c".into(), AIM, &key("a"), held_then.get(&key("a")));
             for _ in 0..2 {
                 look(&held("u", false));
                 assert_eq!(seconds(&refusals, AIM).len(), 1, "as it was when it was refused");

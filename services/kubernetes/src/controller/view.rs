@@ -76,6 +76,8 @@ pub(super) struct Sighting {
     pub(super) repairs: Option<DocumentHash>,
     /// What is seen of what was applied, if all of it was looked at.
     pub(super) glance: Option<Glance>,
+    /// What other applications have of it.
+    pub(super) held: Held,
     /// The Secrets of what is wanted and of what is there, whose values nothing may tell.
     pub(super) secrets: Vec<Value>,
 }
@@ -171,6 +173,7 @@ impl Look<'_> {
             repair: Vec::new(),
             repairs: None,
             glance: None,
+            held: Held::new(),
             secrets: Vec::new(),
         }
     }
@@ -276,7 +279,7 @@ impl Look<'_> {
             refused,
         };
         let repair = repair.unwrap_or_default();
-        Sighting { view, handle: Some(handle), wanted, repair, repairs, glance, secrets }
+        Sighting { view, handle: Some(handle), wanted, repair, repairs, glance, held, secrets }
     }
 
     /// Remembers how many replicas the workloads of the copy have.

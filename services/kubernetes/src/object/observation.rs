@@ -228,7 +228,9 @@ impl<'a> Tally<'a> {
 
     /// Why the copy is not whole, for people.
     fn lacks(&self) -> Option<String> {
-        let missing = || self.missing.first().map(|first| format!("{first} does not exist"));
+        let missing = || {
+            self.missing.first().map(|first| format!("{first} does not exist with the labels of this Krake"))
+        };
         self.of_others.clone().or_else(missing).or_else(|| {
             let Hidden { key, why } = self.hidden.first()?;
             Some(format!("{key} cannot be seen: {why}"))

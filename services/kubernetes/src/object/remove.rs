@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use futures::{FutureExt, StreamExt};
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::cluster::connection::Connection;
@@ -17,7 +18,7 @@ use crate::object::containers::{self, Owner};
 use crate::object::contents::look_into;
 use crate::object::ownership::{self, Holder, Live, Others};
 use crate::object::release::release;
-use crate::object::waves::{self, State, Wait, Wave};
+use crate::object::waves::{self, Ends, State, Wait, Wave};
 use crate::object::{
     APPLICATION_LABEL, ApplicationUid, CLUSTER_ANNOTATION, INSTALLATION_LABEL, Identity, InventoryEntry,
     MADE_LABEL, ObjectKey, field, text,
@@ -40,9 +41,9 @@ pub struct Remaining {
 }
 
 impl Remaining {
-    /// Whether finalizers of somebody else hold it: it may stay for ever.
-    pub fn is_held(&self) -> bool {
-        self.waits_for.as_ref().is_some_and(Wait::is_held)
+    /// How what it waits for ends.
+    pub fn ends(&self) -> Ends {
+        self.waits_for.as_ref().map_or(Ends::ByItself, Wait::ends)
     }
 }
 
@@ -78,12 +79,14 @@ pub struct Surroundings<'a> {
     pub other_user: &'a OtherUser<'a>,
     /// Whether the application with a uid exists, as far as is known.
     pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
+    /// Whether the copy of another application on the cluster records the object with a uid as its own.
+    pub recorded: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 impl Default for Surroundings<'_> {
     /// No claims, no others that use anything; any application may exist.
     fn default() -> Self {
-        Self { claims: &[], other_user: &|_| None, exists: &|_| true }
+        Self { claims: &[], other_user: &|_| None, exists: &|_| true, recorded: &|_| false }
     }
 }
 
@@ -98,6 +101,10 @@ pub struct Going<'a> {
     pub identity: &'a Identity,
     /// Whether an object is gone only with all that it owns, so that no pod of it runs when its successor starts.
     pub with_dependents: bool,
+    /// Whether a successor starts when all are gone: then nothing that the application has run may be left running.
+    pub before_successor: bool,
+    /// When no further object is deleted. One is, however long it took to look at all.
+    pub until: Instant,
     /// Whether the watches of the cluster still show an object: then one answer that it is not there is no proof.
     pub is_shown: &'a (dyn Fn(&ObjectKey) -> bool + Sync),
     /// What is known of the contents of namespaces and definitions.
@@ -137,9 +144,13 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
     let leaving = going.objects.iter().zip(&looks).filter(goes).map(|(entry, _)| entry.clone());
     let leaving: Vec<InventoryEntry> = leaving.collect();
     let going = Going { objects: &leaving, ..going };
+    let mut is_over = false;
     let last = loop {
         let next = waves::next(&objects);
         for place in &next.delete {
+            if is_over {
+                break;
+            }
             let key = &objects[*place].0;
             let span = tracing::info_span!("remove", otel.kind = "client", object = %key,
                 cluster = going.identity.cluster.as_str());
@@ -153,8 +164,9 @@ pub async fn remove(connection: &Connection, discovery: &Discovery, going: Going
                 }
                 Err(error) => State::Unknown(error.to_string()),
             };
+            is_over = Instant::now() >= going.until;
         }
-        if next.delete.is_empty() {
+        if next.delete.is_empty() || is_over {
             break next;
         }
     };
@@ -206,27 +218,46 @@ async fn look(
         // The same object by another group that serves it, such as Ingress until Kubernetes 1.21.
         return nothing(State::Gone);
     }
+    let is_recorded = uid.is_some() && live.metadata.uid == *uid;
+    let may_run = is_recorded && going.before_successor && !containers::is_container(key);
+    let held = |why: &str| (nothing(State::Gone).0, State::Going(Wait::for_a_person(why)));
     if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
         if uid.is_none() && containers::is_container(key) && is_made(&live, identity) {
             return judged(kind, ownership::facts(&live.metadata), live);
         }
         // Somebody has taken both marks off, which releases it.
-        let unmarked = uid.is_some() && live.metadata.uid == *uid;
-        return others(unmarked);
+        return if may_run { held("it bears no mark of Krake any more") } else { others(is_recorded) };
     }
     // What is deleted cannot be brought back: an object stays with any application that its label names and that is there.
     let exists = going.surroundings.exists;
     let known = Others { has: exists, exists };
     let holder = ownership::holder(Some(&live.metadata), identity, uid.as_deref(), known);
-    let Holder::Ours(facts) = holder else {
-        return others(false);
+    let facts = match holder {
+        Holder::Ours(facts) => facts,
+        Holder::Other(holder) if may_run && !is_of_existing(&live, going) => {
+            return held(&format!("it belongs to {holder} by now"));
+        }
+        _ => return others(false),
     };
+    if !is_recorded && (going.surroundings.recorded)(&facts.uid) {
+        // Its label was changed by hand, and this application has never had it.
+        return others(false);
+    }
     let applied_for = live.metadata.annotations.as_ref().and_then(|all| all.get(CLUSTER_ANNOTATION));
     if applied_for.is_some_and(|cluster| cluster != identity.cluster.as_str()) {
         // By now it is the copy of another registration of this cluster.
         return others(false);
     }
     judged(kind, facts, live)
+}
+
+/// Whether the label of an object names an application of this installation that exists: it looks after it.
+fn is_of_existing(live: &DynamicObject, going: Going<'_>) -> bool {
+    let label = |name: &str| live.metadata.labels.as_ref()?.get(name);
+    let is_of_installation =
+        label(INSTALLATION_LABEL).is_some_and(|label| *label == going.identity.installation);
+    let application = label(APPLICATION_LABEL).map(|uid| uid.as_str().into());
+    is_of_installation && application.is_some_and(|uid| (going.surroundings.exists)(&uid))
 }
 
 /// What becomes of an object that is the application's to remove.
@@ -277,6 +308,9 @@ async fn remove_one(
     };
     let is_container = containers::is_container(key);
     // What existed before is released, unless it was Krake that had made it.
+    if facts.adopted && going.before_successor && !is_container {
+        return Ok(Fate::Going(Wait::for_a_person("it existed before Krake, which leaves it running")));
+    }
     if facts.adopted && !(is_container && is_made(live, going.identity)) {
         return settle(release(connection, kind, key, facts, None).await, Fate::Gone);
     }

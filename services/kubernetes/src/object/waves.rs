@@ -40,18 +40,34 @@ impl Wave {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     why: String,
-    is_held: bool,
+    ends: Ends,
+}
+
+/// How a wait ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// By itself.
+    ByItself,
+    /// When what set a finalizer takes it off.
+    ByItsFinalizers,
+    /// When a person decides.
+    ByAPerson,
 }
 
 impl Wait {
     /// For finalizers of somebody else, which may hold it for ever.
     pub fn for_finalizers(names: &[&str]) -> Self {
-        Self { why: format!("its finalizers {}", names.join(", ")), is_held: true }
+        Self { why: format!("its finalizers {}", names.join(", ")), ends: Ends::ByItsFinalizers }
     }
 
-    /// Whether finalizers of somebody else hold it.
-    pub fn is_held(&self) -> bool {
-        self.is_held
+    /// For a person, since Krake may not remove it and must not start its successor beside it.
+    pub fn for_a_person(why: &str) -> Self {
+        Self { why: format!("a person: {why}"), ends: Ends::ByAPerson }
+    }
+
+    /// How it ends.
+    pub fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// For what, for people.
@@ -63,7 +79,7 @@ impl Wait {
 impl<T: Into<String>> From<T> for Wait {
     /// For something that ends by itself.
     fn from(why: T) -> Self {
-        Self { why: why.into(), is_held: false }
+        Self { why: why.into(), ends: Ends::ByItself }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Answer, CopyRecord, Phase, Reason, Step, Truth};
 use crate::object::remove::{Released, Remaining};
+use crate::object::waves::Ends;
 use crate::object::{InventoryEntry, keys};
 
 /// How long a removal may take before it is recorded what it waits for: most pods end within this time.
@@ -126,22 +127,28 @@ pub(super) fn still_waiting(copy: &CopyRecord, judged: CopyRecord, waits: bool) 
 fn follows(copy: &CopyRecord, told: Option<CopyRecord>, remaining: &[Remaining], waited: Waited) -> Step {
     match told.filter(|told| told != copy) {
         Some(told) => Step::Report(told),
-        None => Step::Wait(waited.pause(is_held(remaining))),
+        None => Step::Wait(waited.pause(ends(remaining) != Ends::ByItself)),
     }
 }
 
-fn is_held(remaining: &[Remaining]) -> bool {
-    remaining.iter().any(Remaining::is_held)
+/// How the waits end: what needs a person counts most.
+fn ends(remaining: &[Remaining]) -> Ends {
+    let ends: Vec<_> = remaining.iter().map(Remaining::ends).collect();
+    let most = [Ends::ByAPerson, Ends::ByItsFinalizers].into_iter().find(|most| ends.contains(most));
+    most.unwrap_or(Ends::ByItself)
 }
 
 /// What is told of a wait that lasts, for people: what it is for and, after its deadline, what they can do.
 fn told(remaining: &[Remaining], waited: Waited) -> Option<String> {
-    let is_held = is_held(remaining);
+    let ends = ends(remaining);
+    let is_held = ends != Ends::ByItself;
     if remaining.is_empty() || waited.time < waited.patience(is_held) {
         return None;
     }
     let mut message = waiting(remaining);
-    if waited.time >= waited.deadline {
+    if ends == Ends::ByAPerson {
+        message += "; to go on, delete it, or leave it there with the migration strategy CREATE_FIRST";
+    } else if waited.time >= waited.deadline {
         let seconds = waited.deadline.as_secs();
         message += &format!("; this has taken more than {seconds} s: ");
         message += match (waited.deleted, is_held) {
@@ -168,6 +175,9 @@ fn waiting(remaining: &[Remaining]) -> String {
         message += &format!("; and {more} more");
     }
     let later = remaining.len() - waits.len();
+    if message.is_empty() {
+        return format!("{later} objects are being deleted");
+    }
     if later > 0 {
         message += &format!("; what comes after that: {later}");
     }

@@ -26,6 +26,7 @@ mod refused;
 mod remove;
 mod scaled;
 mod scripted;
+mod successors;
 mod survey;
 mod used;
 mod validation;

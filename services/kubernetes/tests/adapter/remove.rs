@@ -13,7 +13,7 @@ use krake_kubernetes::object::{
 use serde_json::{Value, json};
 
 use crate::api_server::{ApiServer, OLD_VERSION};
-use crate::apply::{config_map, deployment, identity, labelled};
+use crate::apply::{config_map, deployment, far, identity, labelled};
 
 fn entry(object: &Value) -> InventoryEntry {
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -54,6 +54,8 @@ async fn remove_by(
         staying: &[],
         identity: &identity,
         with_dependents: false,
+        before_successor: false,
+        until: far(),
         is_shown,
         surroundings: Surroundings::default(),
     };
@@ -181,6 +183,8 @@ async fn an_object_that_lost_one_mark_goes_and_one_that_lost_both_stays() {
         staying: &[],
         identity: &identity,
         with_dependents: false,
+        before_successor: false,
+        until: far(),
         is_shown: &|_| false,
         surroundings: Surroundings::default(),
     };
@@ -244,6 +248,8 @@ async fn an_object_whose_marks_were_taken_off_is_left_and_named() {
         staying: &[],
         identity: &identity,
         with_dependents: false,
+        before_successor: false,
+        until: far(),
         is_shown: &is_shown,
         surroundings: Surroundings::default(),
     };
@@ -270,6 +276,8 @@ async fn remove_namespace_with(server: &Arc<ApiServer>, object: Value) -> Vec<St
         staying: &[],
         identity: &identity,
         with_dependents: false,
+        before_successor: false,
+        until: far(),
         is_shown: &|_| false,
         surroundings: Surroundings::default(),
     };

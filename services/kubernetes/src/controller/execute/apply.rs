@@ -110,7 +110,8 @@ impl Executor<'_> {
         progress: &mut Progress,
     ) -> Option<Ended> {
         let uid = &self.application.uid;
-        let Part { what, pieces, more, .. } = part;
+        let Part { what, pieces, done, more, .. } = part;
+        let of = done + pieces.len() + more;
         let targets: Vec<Target> = pieces.iter().map(|piece| piece.target.clone()).collect();
         let mut accepted = Accepting::new(handle, self.memory, uid, self.cluster, (*what, pieces));
         let mut findings = part.findings.clone();
@@ -138,8 +139,9 @@ impl Executor<'_> {
         let outcome = match self.leadership.within_lease(work).await? {
             // The next look finds what is still missing or changed.
             Ok(Err(ApplyError::Unfinished { .. })) if *what == Apply::Repair => Ok(()),
-            Ok(Ok(())) if *more > 0 => {
-                Err(ApplyError::Unfinished { accepted: pieces.len(), of: pieces.len() + more })
+            Ok(Ok(())) if *more > 0 => Err(ApplyError::Unfinished { accepted: done + pieces.len(), of }),
+            Ok(Err(ApplyError::Unfinished { accepted, .. })) => {
+                Err(ApplyError::Unfinished { accepted: done + accepted, of })
             }
             Ok(applied) => applied,
             Err(silent) => Err(ApplyError::Cluster(silent)),
@@ -170,7 +172,8 @@ impl Executor<'_> {
         let (refused, others): (Vec<_>, Vec<_>) =
             ended.failures.iter().partition(|(_, error)| is_refusal(error));
         for (key, _) in &refused {
-            pauses.refusals.refused(uid, self.cluster, aim, key);
+            let holder = self.sighting.and_then(|sighting| sighting.held.get(key));
+            pauses.refusals.refused(uid, self.cluster, aim, key, holder);
         }
         let passes = |(_, error): &&(ObjectKey, ApplyError)| {
             failure::of_apply(error, Stage::Repair).class == Class::Passing

@@ -19,6 +19,8 @@ const MAX_OBJECTS: usize = 500;
 pub(super) struct Part {
     pub(super) what: Apply,
     pub(super) pieces: Vec<Piece>,
+    /// Number of objects that were accepted before, and need not be written now.
+    pub(super) done: usize,
     /// Number of objects that are left for another part.
     pub(super) more: usize,
     /// What was found of earlier parts.
@@ -54,18 +56,20 @@ impl Executor<'_> {
     /// What of a step is written now. A repair knows by itself what is left to do.
     pub(super) fn part(&self, what: Apply, copy: &CopyRecord, handle: &ClusterHandle) -> Option<Part> {
         let mut pieces = self.pieces(what, copy)?;
+        let all = pieces.len();
         let (mut findings, mut used) = (Findings::default(), Vec::new());
         if what == Apply::Wanted {
             let begun = self.memory.applies.begin(&self.application.uid, self.cluster, self.set(what)?);
             pieces.retain(|piece| !self.is_accepted(handle, piece, &begun));
             (findings, used) = (begun.findings(), begun.used());
         }
+        let done = all - pieces.len();
         let more = match what {
             Apply::Wanted => pieces.len().saturating_sub(MAX_OBJECTS),
             Apply::Repair => 0,
         };
         pieces.truncate(MAX_OBJECTS);
-        Some(Part { what, pieces, more, findings, used })
+        Some(Part { what, pieces, done, more, findings, used })
     }
 
     /// Whether an object was accepted by the apply that goes on now, and need not be written again by what is seen of it.

@@ -1,5 +1,9 @@
 //! Removes the objects of a copy from a cluster that is confirmed to be the registered one, and records what follows.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::super::manifest::{self, Manifest};
 use super::{Executor, Progress, SOON};
 use crate::object::claims::{self, ClaimTemplates, is_set};
@@ -7,7 +11,10 @@ use crate::object::containers::is_container;
 use crate::object::remove::{Going, Removal, Surroundings, remove};
 use crate::object::waves::Wait;
 use crate::object::{ApplicationUid, InventoryEntry, ObjectKey, keys};
-use crate::plan::{self, CopyRecord, Step, Strategy, Waited};
+use crate::plan::{self, CopyRecord, Phase, Step, Strategy, Waited};
+
+/// How long objects of a copy are deleted at a time: then it is recorded how far that is.
+const LONGEST_PART: Duration = Duration::from_secs(30);
 
 impl Executor<'_> {
     /// Removes objects, and records what follows.
@@ -27,6 +34,7 @@ impl Executor<'_> {
         let staying: Vec<_> = recorded.inventory.iter().filter(|entry| !is_going(entry)).cloned().collect();
         let is_shown = |key: &ObjectKey| handle.shows(key, &self.application.uid);
         let other_user = self.neighbours.others(self.cluster, Some(&self.application.uid));
+        let records = self.neighbours.records(self.cluster, &self.application.uid);
         let exists = |uid: &ApplicationUid| self.neighbours.may_exist(uid);
         let going = Going {
             objects: inventory,
@@ -34,7 +42,16 @@ impl Executor<'_> {
             identity: self.identity,
             with_dependents: self.application.strategy == Strategy::DeleteFirst,
             is_shown: &is_shown,
-            surroundings: Surroundings { claims: &claims, other_user: &other_user, exists: &exists },
+            before_successor: self.application.strategy == Strategy::DeleteFirst
+                && !self.application.deleted
+                && recorded.phase == Phase::Removing,
+            until: Instant::now() + LONGEST_PART,
+            surroundings: Surroundings {
+                claims: &claims,
+                other_user: &other_user,
+                exists: &exists,
+                recorded: &records,
+            },
         };
         let work = remove(handle.connection(), handle.discovery(), going);
         let work = Box::pin(handle.on_known(work));

@@ -83,6 +83,8 @@ async fn removed(scene: Scene, uid: Option<&str>, other_user: &OtherUser<'_>) ->
         staying: &[],
         identity: &identity,
         with_dependents: false,
+        before_successor: false,
+        until: Instant::now() + std::time::Duration::from_secs(600),
         is_shown: &|_| false,
         surroundings: Surroundings { other_user, ..Surroundings::default() },
     };

@@ -208,13 +208,23 @@ fn state(metadata: &Metadata, status: &ApplicationStatus, absences: &Absences) -
     if status.scheduled_generation < metadata.generation
         || bound.iter().any(|copy| copy.observed_generation < metadata.generation)
     {
-        let complaint = bound.iter().find_map(|copy| complaint(copy));
-        // The cluster refused the change, and what ran before runs on.
-        let refused = status.scheduled_generation >= metadata.generation
-            && complaint.is_some_and(|condition| type_of(condition) == types::APPLIED);
-        return (if refused { State::Degraded } else { State::Reconciling }, complaint.map(reason));
+        return changing(metadata, status, bound.iter().find_map(|copy| complaint(copy)));
     }
     summary(bound.iter().find_map(|copy| complaint(copy)).or(unscheduled))
+}
+
+/// The state of an application that runs, and not yet by its present spec, by what is wrong with it.
+fn changing(
+    metadata: &Metadata,
+    status: &ApplicationStatus,
+    wrong: Option<&Condition>,
+) -> (State, Option<Reason>) {
+    // What is still being applied or rolled out is not worth a complaint.
+    let wrong = wrong.filter(|condition| reason_of(condition) != reasons::PROGRESSING);
+    // The cluster refused the change, and what ran before runs on.
+    let refused = status.scheduled_generation >= metadata.generation
+        && wrong.is_some_and(|condition| type_of(condition) == types::APPLIED);
+    (if refused { State::Degraded } else { State::Reconciling }, wrong.map(reason))
 }
 
 /// The state of an application whose present spec runs, by what is wrong with it.
