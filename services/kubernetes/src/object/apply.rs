@@ -278,7 +278,7 @@ pub struct Claim<'a> {
     pub inventory: &'a [InventoryEntry],
     /// Finds other applications whose copies on the cluster name an object.
     pub other_user: &'a OtherUser<'a>,
-    /// Whether the application with a uid exists, as far as is known.
+    /// Whether the application with a uid may exist: it is not known to be erased.
     pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
     /// Take over objects that belong to nobody.
     pub adopt_existing: bool,

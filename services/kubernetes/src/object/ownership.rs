@@ -21,8 +21,8 @@ pub enum Holder {
     Ours(Live),
     /// Another application's or another installation's.
     Other(String),
-    /// Of an application of this installation that is not known any more: if that was erased, the object is swept.
-    Leftover(ApplicationUid, Live),
+    /// Of an application of this installation that was erased: the object is swept.
+    Leftover(Live),
     /// Nobody's that Krake knows.
     Unlabelled(Live),
 }
@@ -98,13 +98,9 @@ pub enum Refusal {
     /// Objects that are ours and still being deleted: wait until they are gone.
     #[error("waiting for the deletion of {}", list(.0))]
     Terminating(Vec<ObjectKey>),
-    /// Objects of applications that are not known any more: if those were erased, the objects are swept.
-    #[error("waiting until Krake has removed what a deleted application left: {}", keys(.0))]
-    Leftover(Vec<(ObjectKey, ApplicationUid)>),
-}
-
-fn keys(objects: &[(ObjectKey, ApplicationUid)]) -> String {
-    list(&objects.iter().map(|(key, _)| key).collect::<Vec<_>>())
+    /// Objects of applications that were erased: wait until they are swept.
+    #[error("waiting until Krake has removed what a deleted application left: {}", list(.0))]
+    Leftover(Vec<ObjectKey>),
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
@@ -116,7 +112,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 pub struct Others<'a> {
     /// Whether the application on an object's label is to have the object, though this one has recorded it as its own.
     pub has: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
-    /// Whether the application with this uid exists, as far as is known.
+    /// Whether the application with this uid may exist: it is not known to be erased.
     pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
 }
 
@@ -167,7 +163,7 @@ pub fn holder(
             ))
         }
         (Some(_), Some(application)) if is_leftover(metadata, application, identity, others) => {
-            Holder::Leftover(application.as_str().into(), facts)
+            Holder::Leftover(facts)
         }
         (_, Some(application)) => Holder::Other(format!("application {application}")),
         (Some(_), None) => Holder::Other("this Krake installation, but to no application".to_owned()),
@@ -181,7 +177,7 @@ fn is_of_same_copy(metadata: &ObjectMeta, identity: &Identity) -> bool {
     may_be(CLUSTER_ANNOTATION, identity.cluster.as_str()) && may_be(EPOCH_ANNOTATION, &identity.epoch)
 }
 
-/// Whether an object was applied by this history of the store for an application that is not known any more, and may be swept.
+/// Whether an object was applied by this history of the store for an application that was erased, and may be swept.
 fn is_leftover(metadata: &ObjectMeta, application: &str, identity: &Identity, others: Others<'_>) -> bool {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     let is_part = owners.iter().any(|owner| owner.controller == Some(true));
@@ -216,7 +212,7 @@ pub fn preflight(
     for Found { key, holder, usable } in objects {
         match (holder, usable) {
             (Holder::Absent, _) => admitted.push(Admitted::Create),
-            (Holder::Ours(live) | Holder::Leftover(_, live), _) | (_, Some(live)) if live.terminating => {
+            (Holder::Ours(live) | Holder::Leftover(live), _) | (_, Some(live)) if live.terminating => {
                 terminating.push(key);
             }
             (Holder::Ours(live), _) => admitted.push(Admitted::Update(live)),
@@ -225,7 +221,7 @@ pub fn preflight(
                 false => admitted.push(Admitted::Adopt(live)),
             },
             (_, Some(live)) => admitted.push(Admitted::Use(live)),
-            (Holder::Leftover(application, _), None) => leftover.push((key, application)),
+            (Holder::Leftover(_), None) => leftover.push(key),
             (Holder::Other(holder), None) => occupied.push(Occupied { key, holder }),
             (Holder::Unlabelled(_), None) => {
                 let holder = "nobody that Krake knows (adopt_existing would take it over)".to_owned();
@@ -366,7 +362,7 @@ mod tests {
             let holder = holder(Some(&metadata), &identity(), None, others);
             preflight([found("a", holder)], false).unwrap_err()
         };
-        let leftover = Refusal::Leftover(vec![(key("a"), "app-2".into())]);
+        let leftover = Refusal::Leftover(vec![key("a")]);
         assert_eq!(refusal(&live) == leftover, is_leftover);
         // What another object controls is never swept, and what goes already is waited for as ever.
         let mut part = live.clone();

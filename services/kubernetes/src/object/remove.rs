@@ -77,7 +77,7 @@ pub struct Surroundings<'a> {
     pub claims: &'a [ClaimTemplates],
     /// Finds others that use a container or anything in it, whether it is on the cluster yet or not.
     pub other_user: &'a OtherUser<'a>,
-    /// Whether the application with a uid exists, as far as is known.
+    /// Whether the application with a uid may exist: it is not known to be erased.
     pub exists: &'a (dyn Fn(&ApplicationUid) -> bool + Sync),
     /// Whether the copy of another application on the cluster records the object with a uid as its own.
     pub recorded: &'a (dyn Fn(&str) -> bool + Sync),
