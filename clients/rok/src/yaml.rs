@@ -231,7 +231,7 @@ mod tests {
                 different.push(text);
             }
         }
-        // Spellings that nobody uses, and numbers that kubectl rounds or takes for texts.
+        // Rare spellings, and numbers that kubectl rounds or reads as strings.
         let spelled = ["-0.0", "yEs", "tRue", "1_000.5", "1__0", "1_"];
         let large = ["18446744073709551616", "12345678901234567890123", "1e400", "1e19", "1e20"];
         let (mut known, mut found) = ([&spelled[..], &large].concat(), different);

@@ -191,8 +191,8 @@ impl Applications {
         join_all(told).await.into_iter().flatten().min()
     }
 
-    /// Carries out a plan: the steps of one cluster one after the other, different clusters side by side. What was done before
-    /// an error is told as well.
+    /// Carries out a plan: the steps of one cluster one after the other, different clusters side by side. The
+    /// progress includes what was written before an error.
     async fn execute(
         &self,
         application: &Application,

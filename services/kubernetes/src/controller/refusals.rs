@@ -26,8 +26,8 @@ pub(super) struct Holder {
 /// The objects that other applications have.
 pub(super) type Held = BTreeMap<ObjectKey, Holder>;
 
-/// Longest time until a copy is looked at again of which another application has an object: the watches tell that one alone
-/// what becomes of it.
+/// Longest time between two looks at a copy whose object another application holds: a change of that object wakes only the
+/// application on its label.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The refusals, per copy.

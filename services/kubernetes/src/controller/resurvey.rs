@@ -131,10 +131,7 @@ mod tests {
     fn what_a_copy_has_taken_over_is_no_orphan() {
         let now = || Some(application("a", api::Phase::Running));
         assert!(resurveyed(None, now(), Some("mine")));
-        assert!(
-            !resurveyed(now(), now(), Some("mine")),
-            "it was recorded before, and is an orphan all the same"
-        );
+        assert!(!resurveyed(now(), now(), Some("mine")), "it was recorded before, and is still an orphan");
         assert!(!resurveyed(None, now(), Some("other")));
         assert!(!resurveyed(None, now(), None));
     }

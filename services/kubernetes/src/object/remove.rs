@@ -220,6 +220,7 @@ async fn look(
     }
     let is_recorded = uid.is_some() && live.metadata.uid == *uid;
     let may_run = is_recorded && going.before_successor && !containers::is_container(key);
+    let is_recorded_by_another = live.metadata.uid.as_deref().is_some_and(going.surroundings.recorded);
     let held = |why: &str| (nothing(State::Gone).0, State::Going(Wait::for_a_person(why)));
     if live.metadata.labels.as_ref().is_none_or(|labels| !is_marked(labels)) {
         if uid.is_none() && containers::is_container(key) && is_made(&live, identity) {
@@ -234,12 +235,13 @@ async fn look(
     let holder = ownership::holder(Some(&live.metadata), identity, uid.as_deref(), known);
     let facts = match holder {
         Holder::Ours(facts) => facts,
-        Holder::Other(holder) if may_run && !is_of_existing(&live, going) => {
+        // Only what another copy has recorded is in its care, whatever a label says.
+        Holder::Other(holder) if may_run && !is_recorded_by_another => {
             return held(&format!("it belongs to {holder} by now"));
         }
         _ => return others(false),
     };
-    if !is_recorded && (going.surroundings.recorded)(&facts.uid) {
+    if !is_recorded && is_recorded_by_another {
         // Its label was changed by hand, and this application has never had it.
         return others(false);
     }
@@ -249,15 +251,6 @@ async fn look(
         return others(false);
     }
     judged(kind, facts, live)
-}
-
-/// Whether the label of an object names an application of this installation that exists: it looks after it.
-fn is_of_existing(live: &DynamicObject, going: Going<'_>) -> bool {
-    let label = |name: &str| live.metadata.labels.as_ref()?.get(name);
-    let is_of_installation =
-        label(INSTALLATION_LABEL).is_some_and(|label| *label == going.identity.installation);
-    let application = label(APPLICATION_LABEL).map(|uid| uid.as_str().into());
-    is_of_installation && application.is_some_and(|uid| (going.surroundings.exists)(&uid))
 }
 
 /// What becomes of an object that is the application's to remove.
